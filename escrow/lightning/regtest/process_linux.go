@@ -1,0 +1,27 @@
+package regtest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+)
+
+// childAttributes makes the kernel kill the child when this process dies, however it dies,
+// and keeps a terminal's Ctrl-C away from it: it is told to stop in its turn.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// hasArgument tells whether a process runs that was started with exactly this argument.
+func hasArgument(pid int, argument string) bool {
+	// Empty for a process that has ended and was not waited for.
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(bytes.Split(line, []byte{0}), func(word []byte) bool {
+		return string(word) == argument
+	})
+}
