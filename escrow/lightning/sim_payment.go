@@ -167,8 +167,8 @@ func (s *SimNode) newPayment(invoice order.Invoice, amount, feeLimit order.Msat)
 // attempt sends the payment in a number of parts. Either all of them arrive or it fails.
 func (p *simPayment) attempt(parts int) {
 	payee := p.node.network.byPubkey[p.invoice.Payee]
-	if payee == nil || payee.stopped || payee.route.None {
-		p.giveUp(reasonNoRoute)
+	if failure := p.unreachable(payee, p.amount); failure != "" {
+		p.giveUp(failure)
 		return
 	}
 	fee := payee.route.fee(p.amount)
@@ -179,8 +179,8 @@ func (p *simPayment) attempt(parts int) {
 	left := p.amount
 	for part := range parts {
 		amount := left / order.Msat(parts-part)
-		if reason := p.sendPart(amount, fee, p.amount); reason != "" {
-			p.giveUp(reason)
+		if failure := p.sendPart(amount, fee, p.amount); failure != "" {
+			p.giveUp(failure)
 			return
 		}
 		left -= amount
@@ -188,16 +188,28 @@ func (p *simPayment) attempt(parts int) {
 	}
 }
 
+// unreachable says why an amount cannot get to the payee, if it cannot. lnd looks at its
+// own channels first.
+func (p *simPayment) unreachable(payee *SimNode, amount order.Msat) (failure string) {
+	switch {
+	case amount > p.node.local || p.node.htlcsOut >= p.node.slots:
+		return reasonNoBalance
+	case payee == nil || payee.stopped || payee.route.None:
+		return reasonNoRoute
+	case amount > payee.receivable() || payee.htlcsIn >= payee.slots:
+		return reasonNoRoute
+	}
+	return ""
+}
+
 // sendPart brings one HTLC to the payee. It says why when it did not stay there.
 func (p *simPayment) sendPart(amount, fee, total order.Msat) (failure string) {
 	payer, payee := p.node, p.node.network.byPubkey[p.invoice.Payee]
-	switch {
-	case payee == nil || payee.stopped || payee.route.None:
-		return reasonNoRoute
-	case amount+fee > payer.local || payer.htlcsOut >= payer.slots:
-		return reasonNoBalance // lnd sees this one in its own channels
-	case amount > payee.receivable() || payee.htlcsIn >= payee.slots:
-		return reasonNoRoute
+	if failure := p.unreachable(payee, amount); failure != "" {
+		return failure
+	}
+	if amount+fee > payer.local {
+		return reasonNoBalance
 	}
 	invoice := payee.invoices[p.invoice.Hash]
 	if invoice == nil {

@@ -6,8 +6,8 @@
 //
 // The rules: a case may use nothing but Network; it waits for what happens and never for
 // time to pass, with one long deadline for all; it makes its own invoices and leaves no
-// payment in flight, since all cases share one network. The package must know neither Sim
-// nor lnd.
+// payment in flight, since all cases share one network. The package must know neither lnd
+// nor how Sim works (it uses a Sim of its own to write the invoices of unknown nodes).
 package contract
 
 import (
@@ -82,10 +82,12 @@ type Network interface {
 	// wait for its end. It is found by Node(from).Track.
 	Pay(t testing.TB, from Party, payment Payment)
 	// PayShard sends one HTLC that claims to be part of a payment of total (lnd:
-	// SendToRouteV2 with an mpp record), and does not wait for what becomes of it.
+	// SendToRouteV2 with an mpp record, in the background, since that call waits for the
+	// end), and does not wait for what becomes of it.
 	PayShard(t testing.TB, from Party, bolt11 string, amount, total order.Msat)
 	// SendLosingAnswer makes a node carry out Send while the caller sees its connection
-	// break before the answer.
+	// break before the answer (lnd: a connection of its own, cut by an interceptor). It
+	// returns when the caller has seen that.
 	SendLosingAnswer(t testing.TB, from Party, req lightning.PayRequest)
 
 	// Mine adds blocks and returns when every running node has seen them.
@@ -118,14 +120,7 @@ func Run(t *testing.T, newNetwork func(t *testing.T) Network) {
 					t.Skipf("this network has no support for: %s", need)
 				}
 			}
-			c.run(t, network)
+			c.run(newLab(t, network))
 		})
 	}
-}
-
-// testCase is one thing that the escrow relies on.
-type testCase struct {
-	name  string
-	needs []Capability
-	run   func(t *testing.T, network Network)
 }
