@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/lightningnetwork/lnd/macaroons"
 	"google.golang.org/grpc"
@@ -124,9 +123,9 @@ func fileError(what, path, remedy string, err error) error {
 
 // withDeadline bounds a call whose caller set no bound: lnd has hung in every one of its
 // calls at some time.
-func withDeadline(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, limit)
+	return context.WithTimeout(ctx, callTimeout)
 }
