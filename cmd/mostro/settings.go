@@ -1,0 +1,259 @@
+package main
+
+import "time"
+
+// Settings is everything that an operator can choose, as read from settings.toml. Sections
+// and key names are those of an existing Mostro, with ours beside them. What each key means,
+// its unit, its default and its range stand in one place: the table that keys returns.
+type Settings struct {
+	Lightning  LightningSettings
+	Nostr      NostrSettings
+	Mostro     MostroSettings
+	Expiration ExpirationSettings
+	Price      PriceSettings
+	Admin      AdminSettings
+	Relay      RelaySettings
+}
+
+// LightningSettings say where the Lightning node is and how far the escrow trusts time.
+type LightningSettings struct {
+	Host           string
+	CertFile       string
+	MacaroonFile   string
+	InvoiceWindow  int64 // seconds
+	CLTVDelta      int64 // blocks
+	Attempts       int64
+	RetryInterval  int64 // seconds
+	MaxFinalCLTV   int64 // blocks
+	HoldExpiry     int64 // blocks
+	RoutingSubsidy int64 // sats
+	MaxHolds       int64
+}
+
+// NostrSettings hold the node's key.
+type NostrSettings struct {
+	Nsec secretText
+}
+
+// MostroSettings are the terms of trade and what the node says about itself.
+type MostroSettings struct {
+	Name, About, Picture, Website string
+
+	FeePPM            int64
+	MaxRoutingFeePPM  int64
+	MaxOrderAmount    int64 // sats
+	MinPaymentAmount  int64 // sats
+	ExpirationHours   int64
+	MaxExpirationDays int64
+	ExpirationSeconds int64
+	RelaysInterval    int64 // seconds
+	InfoInterval      int64 // seconds
+	Pow               int64 // bits
+	PowFirstContact   int64 // bits
+	Fiat              []string
+	MaxOrders         int64
+}
+
+// ExpirationSettings say how many days the relay keeps what the node publishes.
+type ExpirationSettings struct {
+	OrderDays, DisputeDays, DMDays int64
+}
+
+// PriceSettings say where prices come from.
+type PriceSettings struct {
+	UpdateSeconds    int64
+	StalenessSeconds int64
+	TimeoutSeconds   int64
+	Yadio            bool
+	YadioURL         string
+}
+
+// AdminSettings name the administrators beside the node's own key.
+type AdminSettings struct {
+	Pubkeys []string // hex
+}
+
+// RelaySettings describe the relay to the outside.
+type RelaySettings struct {
+	Listen      string
+	URL         string
+	Description string
+	Contact     string
+
+	MaxConnections   int64
+	MaxSubscriptions int64
+	MaxMessageBytes  int64
+	EventsPerSecond  int64
+	EventsBurst      int64
+}
+
+// seconds turns a setting into a duration.
+func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
+
+// key is one setting: its dotted path, the value behind it, its default as it is written in
+// TOML, and what the template says about it.
+type key struct {
+	path    string
+	value   value
+	preset  string
+	unit    string
+	meaning string
+}
+
+// sections are the headings of the template, in its order.
+func sections() []struct{ name, meaning string } {
+	return []struct{ name, meaning string }{
+		{"lightning", "The LND node that holds the sellers' sats and pays the buyers."},
+		{"nostr", "The node's identity."},
+		{"mostro", "What the node says about itself, and its terms of trade. An order keeps the terms it was born with."},
+		{"expiration", "How long the node's own events stay on the relay (NIP-40)."},
+		{"price", "Where market orders get their price from."},
+		{"price.providers.yadio", "GET url/exrates/BTC."},
+		{"admin", "Who may act as an administrator, beside the node's own key."},
+		{"relay", "The relay, which is the same process."},
+	}
+}
+
+// keys is the table of all settings, bound to s.
+func (s *Settings) keys() []key {
+	l, m, e, p, r := &s.Lightning, &s.Mostro, &s.Expiration, &s.Price, &s.Relay
+	return []key{
+		{"lightning.lnd_grpc_host", &hostValue{to: &l.Host, optional: true}, `""`, "",
+			"Address of LND's gRPC: https://host:port or host:port. Required."},
+		{"lightning.lnd_cert_file", &textValue{to: &l.CertFile, max: maxPath}, `""`, "",
+			"LND's tls.cert. A relative path starts at the data directory. Required."},
+		{"lightning.lnd_macaroon_file", &textValue{to: &l.MacaroonFile, max: maxPath}, `""`, "",
+			"A macaroon with the rights that the README lists, no more. Required."},
+		{"lightning.invoice_expiration_window", &intValue{&l.InvoiceWindow, 60, 7 * 86400}, "3600", "seconds",
+			"Life that a buyer's invoice must still have when it is given."},
+		{"lightning.hold_invoice_cltv_delta", &intValue{&l.CLTVDelta, 54, 2016}, "288", "blocks",
+			"How long a seller's sats can be held; fiat must be paid, and disputes decided, within."},
+		{"lightning.payment_attempts", &intValue{&l.Attempts, 1, 20}, "3", "tries",
+			"Payout tries before the buyer is asked for another invoice."},
+		{"lightning.payment_retries_interval", &intValue{&l.RetryInterval, 1, 3600}, "60", "seconds",
+			"Wait between two payout tries."},
+		{"lightning.max_final_cltv_expiry_delta", &intValue{&l.MaxFinalCLTV, 18, 1008}, "144", "blocks",
+			"Largest final CLTV delta that a buyer's invoice may ask for."},
+		{"lightning.lnd_hold_expiry_delta", &intValue{&l.HoldExpiry, 11, 144}, "12", "blocks",
+			"LND's own invoices.holdexpirydelta. Must say what LND's configuration says: the deadlines of a trade are counted from it."},
+		{"lightning.routing_subsidy", &intValue{&l.RoutingSubsidy, 0, 100_000}, "0", "sats",
+			"What the node adds to the routing budget of a payout when its own fee on the order does not cover it."},
+		{"lightning.max_held_invoices", &intValue{&l.MaxHolds, 0, 100_000}, "0", "invoices",
+			"Hold invoices that live at once, all channels together. 0: what the active channels carry, with a reserve; LND takes 483 HTLCs a channel."},
+
+		{"nostr.nsec_privkey", &secretValue{&s.Nostr.Nsec}, `""`, "",
+			"The node's key, nsec1... Better kept in the file .env of the data directory (`mostro key` makes one) or in MOSTRO_NSEC_PRIVKEY, which win over this."},
+
+		{"mostro.name", &textValue{to: &m.Name, max: maxText}, `""`, "", "Name of the node, in its profile, its orders and the relay's information."},
+		{"mostro.about", &textValue{to: &m.About, max: maxText}, `""`, "", "About the node, in its profile."},
+		{"mostro.picture", &textValue{to: &m.Picture, max: maxText}, `""`, "", "Address of a picture, in its profile."},
+		{"mostro.website", &textValue{to: &m.Website, max: maxText}, `""`, "", "Address of a website, in its profile."},
+		{"mostro.fee", &ppmValue{&m.FeePPM, 0, 500_000}, "0.006", "fraction of the amount",
+			"The node's fee, both sides together; each pays half."},
+		{"mostro.max_routing_fee", &ppmValue{&m.MaxRoutingFeePPM, 0, 100_000}, "0.002", "fraction of the amount",
+			"Most that a payout may cost in routing fees. Up to 1000 sats it is 10 sats instead."},
+		{"mostro.max_order_amount", &intValue{&m.MaxOrderAmount, 1, 100_000_000_000}, "1000000", "sats", "Largest order."},
+		{"mostro.min_payment_amount", &intValue{&m.MinPaymentAmount, 1, 100_000_000_000}, "100", "sats", "Smallest order."},
+		{"mostro.expiration_hours", &intValue{&m.ExpirationHours, 1, 8760}, "24", "hours",
+			"Life of an order that nobody takes, when its maker does not say."},
+		{"mostro.max_expiration_days", &intValue{&m.MaxExpirationDays, 1, 365}, "15", "days",
+			"Longest life that a maker can ask for."},
+		{"mostro.expiration_seconds", &intValue{&m.ExpirationSeconds, 1, 86400}, "900", "seconds",
+			"How long a trade waits for the seller's payment, and for the buyer's invoice."},
+		{"mostro.publish_relays_interval", &intValue{&m.RelaysInterval, 1, 86400}, "60", "seconds",
+			"Between two publications of the relay list (kind 10002)."},
+		{"mostro.publish_mostro_info_interval", &intValue{&m.InfoInterval, 1, 86400}, "300", "seconds",
+			"Between two publications of the node's terms (kind 38385)."},
+		{"mostro.pow", &intValue{&m.Pow, 0, 40}, "0", "bits", "Proof of work (NIP-13) of every message to the node."},
+		{"mostro.pow_first_contact", &intValue{&m.PowFirstContact, samePow, 40}, "-1", "bits",
+			"Proof of work of messages from keys without a trade. -1: the same as mostro.pow. Most clients mine only mostro.pow."},
+		{"mostro.fiat_currencies_accepted", &codesValue{&m.Fiat}, `["USD", "EUR", "ARS", "CUP"]`, "",
+			"Currencies of orders. []: all."},
+		{"mostro.max_orders_per_response", &intValue{&m.MaxOrders, 1, 255}, "10", "orders",
+			"Most orders in one answer, as told to clients."},
+
+		{"expiration.order_days", &intValue{&e.OrderDays, 1, 3650}, "30", "days", "Orders that ended."},
+		{"expiration.dispute_days", &intValue{&e.DisputeDays, 1, 3650}, "90", "days", "Disputes."},
+		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
+
+		{"price.update_interval_seconds", &intValue{&p.UpdateSeconds, 1, 86400}, "300", "seconds", "Between two polls."},
+		{"price.max_price_staleness_seconds", &intValue{&p.StalenessSeconds, 1, 7 * 86400}, "1800", "seconds",
+			"Age beyond which a price is not used; market orders are then refused."},
+		{"price.provider_timeout_seconds", &intValue{&p.TimeoutSeconds, 1, 120}, "10", "seconds", "Of one request."},
+		{"price.providers.yadio.enabled", &boolValue{&p.Yadio}, "true", "",
+			"Without a provider only orders of a fixed amount of sats are possible."},
+		{"price.providers.yadio.url", &urlValue{&p.YadioURL, []string{"https", "http"}}, `"https://api.yadio.io"`, "",
+			"https, or http to this machine."},
+
+		{"admin.pubkeys", &pubkeysValue{&s.Admin.Pubkeys}, "[]", "", "Public keys, npub1... or hex."},
+
+		{"relay.listen", &hostValue{to: &r.Listen}, `"127.0.0.1:7000"`, "",
+			"Address that the relay serves on. Put a TLS proxy in front of it for the world."},
+		{"relay.url", &urlValue{&r.URL, []string{"wss", "ws"}}, `""`, "",
+			"Public address of the relay, as clients dial it: wss://... Told to clients in kind 10002. Empty: ws://<relay.listen>."},
+		{"relay.description", &textValue{to: &r.Description, max: maxText}, `"Nostr relay with a built-in escrow for bitcoin trades"`, "", "Of the relay (NIP-11)."},
+		{"relay.contact", &textValue{to: &r.Contact, max: maxText}, `""`, "", "Of the operator, an address (NIP-11)."},
+		{"relay.max_connections", &intValue{&r.MaxConnections, 1, 1_000_000}, "5000", "connections", "Open at once, over all clients."},
+		{"relay.max_subscriptions", &intValue{&r.MaxSubscriptions, 20, 10_000}, "50", "subscriptions",
+			"Open at once on one connection. Clients in the field use up to 20."},
+		{"relay.max_message_bytes", &intValue{&r.MaxMessageBytes, 16 << 10, 16 << 20}, "131072", "bytes", "Largest message of a client."},
+		{"relay.events_per_second", &intValue{&r.EventsPerSecond, 1, 1_000_000}, "50", "events", "That one address may send, on average."},
+		{"relay.events_burst", &intValue{&r.EventsBurst, 1, 1_000_000}, "500", "events", "That one address may send at once."},
+	}
+}
+
+// need is a setting without which serve refuses to start.
+type need struct {
+	path string
+	to   *string
+	file bool // names a file that must be there
+}
+
+func (s *Settings) needs() []need {
+	return []need{
+		{"lightning.lnd_grpc_host", &s.Lightning.Host, false},
+		{"lightning.lnd_cert_file", &s.Lightning.CertFile, true},
+		{"lightning.lnd_macaroon_file", &s.Lightning.MacaroonFile, true},
+	}
+}
+
+// unsupported explains the keys of an existing Mostro that this program does not take. An
+// entry for a section covers all its keys.
+func unsupported() map[string]string {
+	const later = "not supported yet by this version; delete it"
+	return map[string]string{
+		"anti_abuse_bond": "bonds are " + later,
+		"cashu":           "Cashu escrow is " + later,
+		"rpc":             "the gRPC admin service is " + later,
+		"database":        "the stores are folders of the data directory; delete it",
+
+		"nostr.relays": "copying to other relays is " + later + ". The relay is part of this program",
+
+		"lightning.hold_invoice_expiration_window": "sellers have mostro.expiration_seconds to pay, and clients are told so; delete it",
+		"lightning.escrow_deadline_margin_blocks":  "the margin follows from lightning.lnd_hold_expiry_delta; delete it",
+
+		"mostro.user_rates_sent_interval_seconds":       "ratings are " + later,
+		"mostro.active_pubkeys_refresh_interval":        "the set of known keys is always fresh; delete it",
+		"mostro.transport":                              "both transports are always on; delete it",
+		"mostro.bitcoin_price_api_url":                  "it is price.providers.yadio.url now; move it there",
+		"mostro.dev_fee_percentage":                     "the development fee is " + later,
+		"mostro.publish_exchange_rates_to_nostr":        "publishing rates is " + later,
+		"mostro.exchange_rates_update_interval_seconds": "it is price.update_interval_seconds now; move it there",
+		"expiration.rating_days":                        "ratings are " + later,
+		"expiration.fee_audit_days":                     "the development fee is " + later,
+		"price.outlier_threshold_pct":                   "several price providers are " + later,
+		"price.provider_failure_threshold":              "several price providers are " + later,
+		"price.provider_failure_cooldown_seconds":       "several price providers are " + later,
+		"price.publish_to_nostr":                        "publishing rates is " + later,
+		"price.providers.yadio.fallback_urls":           "fallback addresses are " + later,
+		"price.providers.yadio.api_key":                 "keys of price providers are " + later,
+		"price.providers.yadio.token":                   "keys of price providers are " + later,
+		"price.providers.yadio.only":                    "choosing currencies by provider is " + later,
+		"price.providers.yadio.except":                  "choosing currencies by provider is " + later,
+		"price.providers.coingecko":                     "this price provider is " + later,
+		"price.providers.currency_api":                  "this price provider is " + later,
+		"price.providers.blockchain":                    "this price provider is " + later,
+		"price.providers.eltoque":                       "this price provider is " + later,
+		"price.providers.nostr":                         "this price provider is " + later,
+	}
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// problem is one thing that is wrong with the settings.
+type problem struct {
+	where  string // "settings.toml line 12", "--settings", "" for a default
+	key    string
+	what   string
+	remedy string
+}
+
+// settingsError is everything that is wrong, so that an operator mends it in one go.
+type settingsError []problem
+
+func (e settingsError) Error() string {
+	var b strings.Builder
+	for i, p := range e {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		if p.where != "" {
+			b.WriteString(p.where + ": ")
+		}
+		if p.key != "" {
+			b.WriteString(p.key + " ")
+		}
+		b.WriteString(p.what)
+		if p.remedy != "" {
+			b.WriteString("\n    -> " + p.remedy)
+		}
+	}
+	return b.String()
+}
+
+// loaded is Settings and where each of them was set, for later errors.
+type loaded struct {
+	Settings
+	origin map[string]string // path -> "settings.toml line 12"; absent: a default
+}
+
+// problemOf describes what is wrong with a setting that was found wrong after loading.
+func (l *loaded) problemOf(path, what, remedy string) error {
+	return settingsError{{where: l.origin[path], key: path, what: what, remedy: remedy}}
+}
+
+// assignment is KEY = VALUE, wherever it stands.
+type assignment struct {
+	where string
+	path  string
+	value literal
+}
+
+// loadSettings reads a settings file (name is for messages) and then the overrides, each
+// KEY=VALUE with a dotted path, over the defaults. It returns a settingsError that names
+// every unknown key and bad value.
+func loadSettings(name string, file []byte, overrides []string) (*loaded, error) {
+	assignments, err := parseFile(name, file)
+	if err != nil {
+		return nil, err
+	}
+	var problems settingsError
+	for _, text := range overrides {
+		a, err := parseOverride(text)
+		if err != nil {
+			problems = append(problems, problem{"--settings", "", err.Error(), "write --settings mostro.fee=0.01"})
+			continue
+		}
+		assignments = append(assignments, a)
+	}
+
+	l := &loaded{origin: map[string]string{}}
+	keys := l.keys()
+	byPath := make(map[string]key, len(keys))
+	for _, k := range keys {
+		byPath[k.path] = k
+		preset, err := parseValue(k.preset)
+		if err == nil {
+			err = k.value.set(preset)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("default of %s: %w", k.path, err)
+		}
+	}
+	for _, a := range assignments {
+		k, ok := byPath[a.path]
+		if !ok {
+			problems = append(problems, unknownKey(a, keys))
+			continue
+		}
+		if err := k.value.set(a.value); err != nil {
+			problems = append(problems, problem{a.where, a.path, err.Error(), "default: " + k.preset})
+			continue
+		}
+		l.origin[a.path] = a.where
+	}
+	if len(problems) == 0 {
+		problems = l.checkTogether()
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	if l.Mostro.PowFirstContact == samePow {
+		l.Mostro.PowFirstContact = l.Mostro.Pow
+	}
+	return l, nil
+}
+
+// checkTogether checks values that depend on each other.
+func (l *loaded) checkTogether() (problems settingsError) {
+	wrong := func(path, what, remedy string) {
+		problems = append(problems, problem{l.origin[path], path, what, remedy})
+	}
+	if l.Mostro.MinPaymentAmount > l.Mostro.MaxOrderAmount {
+		wrong("mostro.min_payment_amount", fmt.Sprintf("is %d, above mostro.max_order_amount, %d",
+			l.Mostro.MinPaymentAmount, l.Mostro.MaxOrderAmount), "lower it or raise the other")
+	}
+	if least := minCLTVDelta(l.Lightning.HoldExpiry); l.Lightning.CLTVDelta < least {
+		wrong("lightning.hold_invoice_cltv_delta", fmt.Sprintf(
+			"is %d: too short for a trade with lightning.lnd_hold_expiry_delta %d", l.Lightning.CLTVDelta, l.Lightning.HoldExpiry),
+			fmt.Sprintf("set it to %d or more", least))
+	}
+	if f := l.Mostro.PowFirstContact; f != samePow && f < l.Mostro.Pow {
+		wrong("mostro.pow_first_contact", fmt.Sprintf("is %d, below mostro.pow, %d", f, l.Mostro.Pow), "raise it, or delete it to use mostro.pow")
+	}
+	if l.Price.Yadio && l.Price.YadioURL == "" {
+		wrong("price.providers.yadio.url", "is empty", "give the address, or set price.providers.yadio.enabled = false")
+	}
+	return problems
+}
+
+// minCLTVDelta is the shortest CLTV delta with which the last step of the deadline ladder,
+// 24 blocks before the node cancels by itself, comes after the seller has paid. The node
+// cancels max(hold expiry delta, 18) + 12 blocks before the HTLC expires.
+func minCLTVDelta(holdExpiry int64) int64 { return max(holdExpiry, 18) + 12 + 24 }
+
+func unknownKey(a assignment, keys []key) problem {
+	for path, why := range unsupported() {
+		if a.path == path || strings.HasPrefix(a.path, path+".") {
+			return problem{a.where, a.path, "cannot be used: " + why, ""}
+		}
+	}
+	remedy := "`mostro settings template` lists all keys"
+	best := 4 // edits; more is another word
+	for _, k := range keys {
+		if d := distance(a.path, k.path); d < best {
+			best, remedy = d, "did you mean "+k.path+"?"
+		}
+		if a.path[strings.LastIndex(a.path, ".")+1:] == k.path[strings.LastIndex(k.path, ".")+1:] && best == 4 {
+			remedy = "did you mean " + k.path + "?"
+		}
+	}
+	return problem{a.where, a.path, "is not a setting", remedy}
+}
+
+// distance is the number of single-letter edits between two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		left := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			left, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, left+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// parseFile lists the assignments of a TOML file with their lines.
+func parseFile(name string, file []byte) ([]assignment, error) {
+	// The decoder knows all rules of TOML, such as that a key stands only once; the
+	// parser below knows positions and keeps the digits of decimals.
+	var all map[string]any
+	if err := toml.Unmarshal(file, &all); err != nil {
+		where := name
+		var at *toml.DecodeError
+		if errors.As(err, &at) {
+			line, _ := at.Position()
+			where = fmt.Sprintf("%s line %d", name, line)
+		}
+		return nil, settingsError{{where, "", strings.TrimPrefix(err.Error(), "toml: "), "mend the line; texts need quotes"}}
+	}
+	var list []assignment
+	var table []string
+	parser := unstable.Parser{}
+	parser.Reset(file)
+	for parser.NextExpression() {
+		node := parser.Expression()
+		names, line := keyOf(&parser, node)
+		switch node.Kind {
+		case unstable.Table, unstable.ArrayTable:
+			table = names
+		case unstable.KeyValue:
+			where := fmt.Sprintf("%s line %d", name, line)
+			list = appendValue(list, where, append(slices.Clone(table), names...), node.Value())
+		}
+	}
+	if err := parser.Error(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return list, nil
+}
+
+// keyOf returns the names of a dotted key and the line it stands on.
+func keyOf(parser *unstable.Parser, node *unstable.Node) (names []string, line int) {
+	for it := node.Key(); it.Next(); {
+		names = append(names, string(it.Node().Data))
+		line = parser.Shape(it.Node().Raw).Start.Line
+	}
+	return names, line
+}
+
+// appendValue adds one assignment, or those of an inline table.
+func appendValue(list []assignment, where string, names []string, node *unstable.Node) []assignment {
+	if node.Kind != unstable.InlineTable {
+		return append(list, assignment{where, strings.Join(names, "."), literalOf(node)})
+	}
+	for it := node.Children(); it.Next(); {
+		child := it.Node()
+		inner := slices.Clone(names)
+		for key := child.Key(); key.Next(); {
+			inner = append(inner, string(key.Node().Data))
+		}
+		list = appendValue(list, where, inner, child.Value())
+	}
+	return list
+}
+
+func literalOf(node *unstable.Node) literal {
+	switch node.Kind {
+	case unstable.String:
+		return literal{kind: aString, text: string(node.Data)}
+	case unstable.Integer, unstable.Float:
+		return literal{kind: aNumber, text: string(node.Data)}
+	case unstable.Bool:
+		return literal{kind: aBoolean, text: string(node.Data)}
+	case unstable.Array:
+		items := []string{}
+		for it := node.Children(); it.Next(); {
+			if it.Node().Kind != unstable.String {
+				return literal{kind: aThing}
+			}
+			items = append(items, string(it.Node().Data))
+		}
+		return literal{kind: aList, items: items}
+	}
+	return literal{kind: aThing}
+}
+
+// parseValue reads one TOML value.
+func parseValue(text string) (literal, error) {
+	list, err := parseFile("value", []byte("x = "+text))
+	if err != nil {
+		return literal{}, err
+	}
+	if len(list) != 1 {
+		return literal{}, fmt.Errorf("%q is more than one value", text)
+	}
+	return list[0].value, nil
+}
+
+// parseOverride reads KEY=VALUE. A value that is not TOML is taken as a string, so that a
+// shell needs no second quotes.
+func parseOverride(text string) (assignment, error) {
+	path, raw, ok := strings.Cut(text, "=")
+	path, raw = strings.TrimSpace(path), strings.TrimSpace(raw)
+	if !ok || path == "" {
+		return assignment{}, fmt.Errorf("%.80q is not KEY=VALUE", text)
+	}
+	if path == "nostr.nsec_privkey" {
+		return assignment{}, errors.New("nostr.nsec_privkey cannot be given on the command line, which every user of the machine can read; use MOSTRO_NSEC_PRIVKEY or the file .env")
+	}
+	value, err := parseValue(raw)
+	if err != nil {
+		value = literal{kind: aString, text: raw}
+	}
+	return assignment{"--settings", path, value}, nil
+}
