@@ -1,0 +1,78 @@
+package policies
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"github.com/fiatjaf/khatru"
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/time/rate"
+)
+
+// Defaults of RateByIP for an open relay: a client that catches up after a long absence, or
+// several behind one address, stay below them.
+const (
+	DefaultEventsPerSecond = 50
+	DefaultEventsBurst     = 500
+	DefaultRateAddresses   = 100_000
+)
+
+// RateByIP lets each address send perSecond events, and burst at once. An IPv6 address counts
+// as its /64, which one subscriber can fill at will. At most addresses of them are remembered;
+// the longest unseen are forgotten first, half at a time.
+func RateByIP(perSecond float64, burst, addresses int) Policy {
+	limiters := &limiters{
+		limit: rate.Limit(perSecond), burst: burst,
+		half:   max(addresses/2, 1),
+		recent: make(map[netip.Prefix]*rate.Limiter),
+	}
+	return func(ctx context.Context, _ *nostr.Event) (bool, string) {
+		address, err := netip.ParseAddr(khatru.GetIP(ctx))
+		if err != nil {
+			return false, "" // no connection: the event comes from inside
+		}
+		if limiters.of(network(address)).Allow() {
+			return false, ""
+		}
+		return true, "rate-limited: too many events from your address, slow down"
+	}
+}
+
+func network(address netip.Addr) netip.Prefix {
+	address = address.Unmap().WithZone("")
+	bits := 32
+	if address.Is6() {
+		bits = 64
+	}
+	return netip.PrefixFrom(address, bits).Masked()
+}
+
+// limiters holds two generations, so that forgetting costs nothing per address: when the
+// recent one is half of all that may be remembered, it becomes the old one, and the old one
+// goes. Whoever is seen moves to the recent one.
+type limiters struct {
+	limit rate.Limit
+	burst int
+	half  int
+
+	mu          sync.Mutex
+	recent, old map[netip.Prefix]*rate.Limiter
+}
+
+func (l *limiters) of(network netip.Prefix) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limiter, ok := l.recent[network]
+	if ok {
+		return limiter
+	}
+	if limiter, ok = l.old[network]; !ok {
+		limiter = rate.NewLimiter(l.limit, l.burst)
+	}
+	if len(l.recent) >= l.half {
+		l.old, l.recent = l.recent, make(map[netip.Prefix]*rate.Limiter)
+	}
+	l.recent[network] = limiter
+	return limiter
+}
