@@ -1,0 +1,77 @@
+package relay
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// frame encodes a message to a client (NIP-01).
+func frame(parts ...any) []byte {
+	// Strings and booleans always encode.
+	b, _ := json.Marshal(parts)
+	return b
+}
+
+func okFrame(id string, ok bool, reason string) []byte { return frame("OK", id, ok, reason) }
+
+func noticeFrame(text string) []byte { return frame("NOTICE", text) }
+
+func closedFrame(sub, reason string) []byte { return frame("CLOSED", sub, reason) }
+
+func eoseFrame(sub string) []byte { return frame("EOSE", sub) }
+
+// eventPrefix is the beginning of a frame that carries an event to a subscription.
+func eventPrefix(sub string) []byte {
+	whole := frame("EVENT", sub)
+	return append(whole[:len(whole)-1], ',')
+}
+
+func eventFrame(prefix, event []byte) []byte {
+	return slices.Concat(prefix, event, []byte("]"))
+}
+
+func encodeEvent(ev *nostr.Event) []byte {
+	// Only writing to a failing stream could fail, and there is none.
+	b, _ := ev.MarshalJSON()
+	return b
+}
+
+// reason gives an error of a policy or of the escrow the form that NIP-01 asks for: it keeps
+// the prefix when there is one of the standard, and puts otherwise in front if not.
+func reason(text, otherwise string) string {
+	prefix, _, ok := strings.Cut(text, ":")
+	switch prefix {
+	case "duplicate", "pow", "blocked", "rate-limited", "invalid", "restricted", "mute", "error", "auth-required":
+		if ok {
+			return text
+		}
+	}
+	if text == "" {
+		text = "no reason given"
+	}
+	return otherwise + ": " + text
+}
+
+// request is a message of a client, split but not understood.
+type request struct {
+	label string
+	parts []json.RawMessage // after the label
+}
+
+var errNotRequest = errors.New("a message must be a JSON array that starts with EVENT, REQ or CLOSE")
+
+func parseRequest(message []byte) (request, error) {
+	var parts []json.RawMessage
+	if err := json.Unmarshal(message, &parts); err != nil || len(parts) < 2 {
+		return request{}, errNotRequest
+	}
+	var label string
+	if err := json.Unmarshal(parts[0], &label); err != nil {
+		return request{}, errNotRequest
+	}
+	return request{label, parts[1:]}, nil
+}

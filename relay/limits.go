@@ -1,0 +1,108 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip11"
+
+	"mostro/policies"
+)
+
+// Limits bounds what one client can ask for. The same values are enforced and advertised
+// (NIP-11).
+type Limits struct {
+	Connections   int // open at once, over all clients
+	MessageBytes  int // one WebSocket message from a client
+	Subscriptions int // open at once on one connection
+	Filters       int // in one REQ
+	FilterValues  int // in one list of a filter
+	FilterTags    int // tag names in one filter
+	SubIDLength   int // characters of a subscription id, at least 1
+	Results       int // stored events for a filter without a limit of its own
+	BookResults   int // the same, for filters that ask only for orders or messages
+	MaxResults    int // the most that a filter's limit can ask for
+	ResultBytes   int // stored events for one filter, by size; the oldest are left out
+	QueueBytes    int // frames waiting for a client to read; one that lets more pile up is cut off
+	EventTags     int
+	TagBytes      int // all tag elements of an event together
+	ContentBytes  int
+	Past, Future  time.Duration // how far created_at may be from now, whole seconds
+}
+
+const (
+	day = 24 * time.Hour
+
+	handshakeTime = 10 * time.Second
+	writeTime     = 10 * time.Second // one frame to a client
+	pingEvery     = 30 * time.Second
+	silenceTime   = 75 * time.Second // nothing heard, not even a pong: the client is gone
+	sweepEvery    = time.Minute      // removal of expired events; they are hidden at once
+)
+
+// DefaultLimits leaves room for what clients in the field do: 20 subscriptions and more, all
+// trade keys in one filter, the whole order book or all mail without a limit, gift wraps dated
+// back by days. Content is bounded by eventstore's codec, which counts it in 16 bits.
+func DefaultLimits() Limits {
+	return Limits{
+		Connections:   5000,
+		MessageBytes:  128 << 10,
+		Subscriptions: 50,
+		Filters:       20,
+		FilterValues:  500,
+		FilterTags:    10,
+		SubIDLength:   64,
+		Results:       500,
+		BookResults:   5000,
+		MaxResults:    5000,
+		ResultBytes:   16 << 20,
+		QueueBytes:    4 << 20,
+		EventTags:     2000,
+		TagBytes:      65_535,
+		ContentBytes:  65_535,
+		Past:          10 * 365 * day,
+		Future:        15 * time.Minute,
+	}
+}
+
+func (l Limits) shape() policies.ShapeLimits {
+	return policies.ShapeLimits{Tags: l.EventTags, TagBytes: l.TagBytes, ContentBytes: l.ContentBytes}
+}
+
+func (l Limits) advertised() *nip11.RelayLimitationDocument {
+	return &nip11.RelayLimitationDocument{
+		MaxMessageLength:    l.MessageBytes,
+		MaxSubscriptions:    l.Subscriptions,
+		MaxLimit:            l.MaxResults,
+		DefaultLimit:        l.Results,
+		MaxSubidLength:      l.SubIDLength,
+		MaxEventTags:        l.EventTags,
+		MaxContentLength:    l.ContentBytes,
+		CreatedAtLowerLimit: int64(l.Past / time.Second),
+		CreatedAtUpperLimit: int64(l.Future / time.Second),
+	}
+}
+
+// results is how many stored events f gets.
+func (l Limits) results(f nostr.Filter) int {
+	switch {
+	case f.LimitZero:
+		return 0
+	case f.Limit > 0:
+		return min(f.Limit, l.MaxResults)
+	}
+	for _, kind := range f.Kinds {
+		switch kind {
+		case kindOrder, nostr.KindGiftWrap, nostr.KindDirectMessage:
+		default:
+			return l.Results
+		}
+	}
+	if len(f.Kinds) == 0 {
+		return l.Results
+	}
+	return l.BookResults
+}
+
+// kindOrder is the peer-to-peer order event of NIP-69.
+const kindOrder = 38383

@@ -1,0 +1,250 @@
+// Package relay is a Nostr relay: it takes events from clients over WebSocket, keeps them, and
+// serves them to subscriptions, stored and live. Messages to the escrow that lives in the same
+// process pass through it without being kept.
+//
+// Rules that it keeps:
+//
+//   - No frame ends the process. Every message of a client is shape-checked before anything
+//     looks into it, and handled under recover.
+//   - Frames of one client are handled in order. One reader per connection, no goroutine per
+//     frame; a client that sends faster than it is served waits.
+//   - Nobody waits for a slow reader. Frames to a client go into a queue bounded in bytes;
+//     stored events fill it as fast as the client reads, and a client that lets live events
+//     pile up is cut off.
+//   - OK true means synced to disk, or taken over by the escrow. OK false carries a reason with
+//     a prefix of NIP-01.
+//   - Between stored and live nothing is lost and nothing is sent twice: a subscription is live
+//     before its stored query, and the query leaves out what was committed since.
+//   - What is served verifies: the fields of an event come back as they were signed.
+//   - Limits are enforced and advertised from one value.
+//   - Forwarding headers (X-Forwarded-For and its kin) are not believed: anybody can send them.
+//
+// khatru holds the policies (its RejectEvent hooks), the relay's description (NIP-11) and the
+// HTTP routes. The connections are not its: khatru verifies before any hook runs, which one
+// over-long key crashes when go-nostr is built with libsecp256k1, and it walks its listeners
+// while others change them. Behind stands eventstore's Badger backend, with an index of this
+// package's own in front.
+//
+// Private kinds (4, 14, 1059) are given out only for filters that name a recipient or an author
+// other than the node. Nobody is asked to authenticate; NIP-42 is not offered.
+//
+// The package knows nothing of orders, money or the escrow's messages beyond their kinds.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/fiatjaf/khatru"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/policies"
+)
+
+// Policy decides whether an event from a client is refused, and why, in the form of NIP-01. It
+// runs before the signature is verified.
+type Policy func(ctx context.Context, ev *nostr.Event) (reject bool, msg string)
+
+// Config says what a relay is.
+type Config struct {
+	Dir string // folder of the event store; "" keeps events in memory
+
+	Name, Description, Contact, Icon string // for the relay's description (NIP-11)
+
+	Pubkey     string // the node's public key in hex; "" for a relay without a node
+	ServiceURL string // wss:// address under which clients reach this relay
+	Version    string
+
+	Limits   Limits   // the zero value stands for DefaultLimits
+	Policies []Policy // asked in order, after the relay's own
+
+	// Receive takes a message to the node: kind 14 or 1059 whose only p tag is Pubkey, with a
+	// valid signature. nil means that the message is safe and the client gets OK true; the
+	// text of an error goes to the client with OK false and starts with a prefix of NIP-01.
+	// It can be called for many clients at once, and again for the same event. Its context
+	// does not end when the client goes away.
+	Receive func(ctx context.Context, ev *nostr.Event) error
+
+	Logger *slog.Logger
+}
+
+// Relay serves clients until Close.
+type Relay struct {
+	cfg    Config
+	log    *slog.Logger
+	node   key
+	khatru *khatru.Relay
+	store  *store
+
+	live map[*subscription]struct{} // guarded by the store: changed and read between commits
+
+	mu       sync.Mutex // guards the following
+	sessions map[*session]struct{}
+	closing  bool
+	done     sync.WaitGroup // sessions and the sweeper
+	stop     context.CancelFunc
+}
+
+// Open opens the event store and makes a relay ready to serve.
+func Open(cfg Config) (*Relay, error) { return open(cfg, time.Now) }
+
+func open(cfg Config, now func() time.Time) (*Relay, error) {
+	if cfg.Limits == (Limits{}) {
+		cfg.Limits = DefaultLimits()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Relay{
+		cfg: cfg, log: cfg.Logger, khatru: khatru.NewRelay(),
+		live:     make(map[*subscription]struct{}),
+		sessions: make(map[*session]struct{}),
+	}
+	own := []Policy{
+		policies.Shape(cfg.Limits.shape()),
+		policies.NotForRelays(),
+		policies.NotExpired(now),
+		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.Future, now),
+	}
+	if cfg.Receive != nil && cfg.Pubkey == "" {
+		return nil, errors.New("a relay with an escrow needs the node's public key")
+	}
+	if cfg.Pubkey != "" {
+		node, err := parseKey(cfg.Pubkey)
+		if err != nil {
+			return nil, fmt.Errorf("read the node's public key: %w", err)
+		}
+		r.node = node
+		own = append(own, policies.OwnKey(cfg.Pubkey))
+	}
+	for _, policy := range append(own, cfg.Policies...) {
+		r.khatru.RejectEvent = append(r.khatru.RejectEvent, policy)
+	}
+	r.describe()
+	r.routes()
+
+	var err error
+	if r.store, err = openStore(cfg.Dir, r.log, now, r.fanOut); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.done.Go(func() { r.sweep(ctx) })
+	return r, nil
+}
+
+// Publish stores events of the node and sends them to subscriptions. It is on disk when Publish
+// returns nil. It can be repeated: an event that is stored already, or that a newer version,
+// a deletion or its expiration has overtaken, is success. An error leaves later events
+// unpublished.
+func (r *Relay) Publish(ctx context.Context, evs ...nostr.Event) error {
+	shape := policies.Shape(r.cfg.Limits.shape())
+	for i := range evs {
+		ev := &evs[i]
+		if reject, msg := shape(ctx, ev); reject {
+			return fmt.Errorf("publish event %q: %s", ev.ID, msg)
+		}
+		if !ev.CheckID() {
+			return fmt.Errorf("publish event %s: the id does not fit the event", ev.ID)
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("publish event %s: %w", ev.ID, err)
+		}
+		if _, err := r.keep(ctx, ev); err != nil {
+			return fmt.Errorf("publish event %s: %w", ev.ID, err)
+		}
+	}
+	return nil
+}
+
+// keep stores ev, or only sends it on when it is ephemeral.
+func (r *Relay) keep(ctx context.Context, ev *nostr.Event) (outcome, error) {
+	if nostr.IsEphemeralKind(ev.Kind) {
+		r.store.sync(func() { r.fanOut(ev) })
+		return stored, nil
+	}
+	return r.store.add(ctx, ev)
+}
+
+// Has reports whether the event with this id is stored.
+func (r *Relay) Has(_ context.Context, id string) (bool, error) {
+	k, err := parseKey(id)
+	if err != nil {
+		return false, fmt.Errorf("look up event: %w", err)
+	}
+	return r.store.has(k), nil
+}
+
+// Query answers f from the store, newest first, with the limits that clients have but private
+// events included. Expired events are left out.
+func (r *Relay) Query(ctx context.Context, f nostr.Filter) ([]nostr.Event, error) {
+	compiled, err := compile(f, r.cfg.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("query events: %w", err)
+	}
+	var found []nostr.Event
+	now := r.store.now().Unix()
+	err = r.store.answer(ctx, &compiled,
+		func(rec *record) bool { return !rec.expired(now) },
+		func(ev *nostr.Event) bool {
+			found = append(found, *ev)
+			return ctx.Err() == nil
+		})
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		return nil, fmt.Errorf("query events: %w", err)
+	}
+	return found, nil
+}
+
+// Handle registers a route beside the relay's own. Patterns are those of http.ServeMux; it
+// panics when one is taken. Routes are registered before serving.
+func (r *Relay) Handle(pattern string, handler http.Handler) {
+	r.khatru.Router().Handle(pattern, handler)
+}
+
+// Close says goodbye to all clients, lets what they sent be finished, and closes the store.
+// When ctx ends first, clients are cut off where they are. New connections are refused from the
+// start of Close.
+func (r *Relay) Close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closing = true
+	for s := range r.sessions {
+		s.goodbye()
+	}
+	r.mu.Unlock()
+	r.stop()
+
+	drained := make(chan struct{})
+	go func() {
+		r.done.Wait()
+		close(drained)
+	}()
+	var err error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		err = fmt.Errorf("close relay: wait for clients: %w", ctx.Err())
+	}
+	r.store.close()
+	return err
+}
+
+// sweep removes expired events from disk until ctx ends.
+func (r *Relay) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			for ctx.Err() == nil && r.store.sweep(ctx) {
+			}
+		}
+	}
+}
