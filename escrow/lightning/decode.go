@@ -92,6 +92,9 @@ func decode(bolt11 string) (invoice order.Invoice, err error) {
 		}
 		invoice.Amount = order.Msat(amount)
 	}
+	if invoice.Hash.IsZero() {
+		return order.Invoice{}, errors.New("the payment hash is all zeros")
+	}
 	if decoded.Expiry() < 0 {
 		return order.Invoice{}, errors.New("expiry is out of range")
 	}
