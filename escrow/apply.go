@@ -1,0 +1,312 @@
+package escrow
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// preimage derives the secret of an order's escrow attempt. It is never stored: whoever has
+// the escrow secret and the memo of a hold invoice can make it again.
+func (e *Engine) preimage(id string, attempt uint32) order.Preimage {
+	info := fmt.Sprintf("mostro escrow preimage v1 %s/%d", id, attempt)
+	b, err := hkdf.Key(sha256.New, e.cfg.EscrowSecret[:], nil, info, 32)
+	if err != nil {
+		panic(err) // only for absurd lengths
+	}
+	return order.NewPreimage([32]byte(b))
+}
+
+// apply submits an event of the node or the clock. Stale ones change nothing.
+func (e *Engine) apply(ctx context.Context, ev order.Event) error {
+	return e.submit(ctx, ev.Order, func(txn *badger.Txn, w *writes) error {
+		return e.stepOrder(txn, w, ev, nil)
+	})
+}
+
+// stepOrder loads, steps, and collects what to write. A refusal is written too: as the
+// answer to who asked.
+func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *request) error {
+	var prev order.Order
+	if ev.Order != "" {
+		held, err := has(txn, rowKey(tableHeld, ev.Order))
+		if err != nil || held {
+			return first(err, errHeld)
+		}
+		ok, err := get(txn, rowKey(tableOrder, ev.Order), &prev)
+		if err != nil {
+			return &defect{err}
+		}
+		if !ok {
+			if ev.Message == nil {
+				return nil
+			}
+			return e.tell(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound), laneOf(ev), 0)
+		}
+	}
+	facts, err := e.facts(txn, &prev, ev, given)
+	if err != nil {
+		return err
+	}
+	out, err := e.machine.Step(prev, ev, facts)
+	if err != nil {
+		return &defect{err}
+	}
+	for _, alarm := range out.Alarms {
+		e.log.Error("alarm: " + alarm)
+	}
+	next := &out.Order
+	if out.Row < 0 || out.Refusal != "" {
+		if out.Refusal == "" {
+			e.log.Debug("stale event", "event", ev.On, "order", ev.Order, "status", prev.Status)
+		}
+	} else if err := e.keep(txn, w, &prev, next, ev, facts, out); err != nil {
+		return err
+	}
+	for i, t := range out.Tells {
+		if err := e.tell(txn, w, ev, t, laneOf(ev, next.ID), i); err != nil {
+			return err
+		}
+	}
+	for _, c := range out.Calls {
+		if err := e.queue(w, lane(next.ID, laneCalls), row{Call: &c}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep writes the order and everything that is a function of it.
+func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev order.Event, facts order.Facts, out order.Out) error {
+	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
+		return err
+	}
+	past := history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}
+	if err := w.set(logKey(next.ID, next.Rev), past); err != nil {
+		return err
+	}
+	if ended := order.Ended(next.Status); ended && !order.Ended(prev.Status) {
+		w.delete(rowKey(tableLive, next.ID))
+	} else if !ended && prev.Status == "" {
+		w.mark(rowKey(tableLive, next.ID), nil)
+	}
+	for _, h := range claims(prev) {
+		if !slices.Contains(claims(next), h) {
+			w.delete(rowKey(tableHash, h.String()))
+		}
+	}
+	for _, h := range claims(next) {
+		w.mark(rowKey(tableHash, h.String()), []byte(next.ID))
+	}
+	for _, d := range debts(prev) {
+		if !slices.Contains(debts(next), d) {
+			w.delete(d.key(prev.ID))
+		}
+	}
+	for _, d := range debts(next) {
+		w.mark(d.key(next.ID), nil)
+	}
+	if out.UseIndex > 0 {
+		u := user{CreatedAt: ev.At}
+		if _, err := get(txn, rowKey(tableUser, ev.Identity), &u); err != nil {
+			return &defect{err}
+		}
+		u.LastIndex = out.UseIndex
+		if err := w.set(rowKey(tableUser, ev.Identity), u); err != nil {
+			return err
+		}
+	}
+	if book := order.Book(next); book != nil && !reflect.DeepEqual(book, order.Book(prev)) {
+		book.Expiration = book.ExpiresAt
+		if book.Status != mostro.StatusPending {
+			book.Expiration = ev.At + int64(e.cfg.Settings.OrderDays)*86400
+		}
+		if err := e.publish(txn, w, lane(next.ID, laneTells), mostro.OrderEvent(*book, e.instance()), next.ID); err != nil {
+			return err
+		}
+	}
+	if d := next.Dispute; d != nil && !reflect.DeepEqual(d, prev.Dispute) {
+		state := mostro.DisputeState{ID: d.ID, Status: string(d.Status), Initiator: d.Initiator, CreatedAt: d.CreatedAt,
+			Expiration: ev.At + int64(e.cfg.Settings.DisputeDays)*86400}
+		if err := e.publish(txn, w, lane(next.ID, laneTells), mostro.DisputeEvent(state, e.instance()), d.ID); err != nil {
+			return err
+		}
+	}
+	was, is := *prev, *next
+	w.then(func() { e.live.moved(&was, &is) })
+	return nil
+}
+
+// claims are the payment hashes that no other order may use: those of the buyer's invoices,
+// until the order has ended without a payment.
+func claims(o *order.Order) []order.Hash {
+	if order.Ended(o.Status) && o.Payout.State == order.PayoutNone {
+		return nil
+	}
+	return o.Payout.Hashes()
+}
+
+// debt is a duty of an identity that keeps it from taking another order.
+type debt struct {
+	identity string
+	side     byte
+}
+
+func (d debt) key(id string) []byte { return rowKey(tableOwes, d.identity, string(d.side), id) }
+
+func debts(o *order.Order) []debt {
+	switch o.Status {
+	case mostro.StatusWaitingBuyerInvoice:
+		return []debt{{o.Buyer.Identity, 'b'}}
+	case mostro.StatusWaitingPayment:
+		return []debt{{o.Seller.Identity, 's'}}
+	}
+	return nil
+}
+
+// request is what was found out about a message before it reached the writer.
+type request struct {
+	invoice    *order.Invoice
+	invoiceBad string
+	noRoute    bool
+}
+
+// facts loads what Step must know of other rows and of the world.
+func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *request) (f order.Facts, err error) {
+	f = order.Facts{Terms: e.cfg.Settings.Terms, Rules: e.cfg.Settings.Rules}
+	if ev.Message == nil {
+		return f, nil
+	}
+	f.Node = e.nodeFacts()
+	fiat := o.FiatCode
+	if o.ID == "" {
+		fiat = ev.Message.Payload.Order.FiatCode
+	} else {
+		f.NextHash = e.preimage(o.ID, o.Escrow.Attempt+1).Hash()
+	}
+	if p, ok := e.cfg.Prices(fiat); ok {
+		f.Price = &p
+	}
+	if given != nil {
+		f.Invoice, f.InvoiceBad, f.Node.NoRoute = given.invoice, given.invoiceBad, given.noRoute
+	}
+	if f.Invoice != nil {
+		if f.HashOwner, err = text(txn, rowKey(tableHash, f.Invoice.Hash.String())); err != nil {
+			return f, err
+		}
+	}
+	if ev.Identity != ev.Sender {
+		var u user
+		if _, err := get(txn, rowKey(tableUser, ev.Identity), &u); err != nil {
+			return f, &defect{err}
+		}
+		f.LastIndex = u.LastIndex
+	}
+	for side, owes := range map[byte]*bool{'b': &f.WaitingAsBuyer, 's': &f.WaitingAsSeller} {
+		prefix := append(rowKey(tableOwes, ev.Identity, string(side)), 0)
+		err := scan(txn, prefix, false, func(key, _ []byte) error {
+			if string(key[len(prefix):]) != ev.Order {
+				*owes = true
+			}
+			return nil
+		})
+		if err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// tell queues a message to a person, on the transport that his key last used.
+func (e *Engine) tell(txn *badger.Txn, w *writes, ev order.Event, t order.Tell, lane string, n int) error {
+	transport := mostro.NIP44
+	kept, err := text(txn, rowKey(tableKey, t.To))
+	if err != nil {
+		return err
+	}
+	if kept != "" {
+		transport = mostro.Transport(kept[0])
+	}
+	if t.To == ev.Sender && ev.Transport != 0 {
+		transport = mostro.Transport(ev.Transport)
+	}
+	t.Message.Version = transport.Version()
+	plain, err := t.Message.Encode()
+	if err != nil {
+		return &defect{fmt.Errorf("encode %s: %w", t.Message.Action, err)}
+	}
+	return e.queue(w, lane, row{Tell: &mostro.Outgoing{
+		Transport: transport, To: t.To, Plaintext: plain, CreatedAt: ev.At,
+		Expiration: ev.At + int64(e.cfg.Settings.MessageDays)*86400,
+		Seed:       sha256.Sum256(binary.BigEndian.AppendUint32(ev.Seed[:], uint32(n))),
+	}})
+}
+
+// publish queues a public event. Its created_at rises strictly for each address, over
+// restarts too, because readers keep the lowest id of two events of the same second.
+func (e *Engine) publish(txn *badger.Txn, w *writes, lane string, event nostr.Event, d string) error {
+	key := rowKey(tableStamp, fmt.Sprint(event.Kind), d)
+	var last int64
+	if _, err := get(txn, key, &last); err != nil {
+		return &defect{err}
+	}
+	now := e.now()
+	if last > now+60 {
+		e.log.Error("alarm: the clock was wrong once: an event was stamped in the future, and other relays refuse its successors until then",
+			"kind", event.Kind, "d", d, "seconds_ahead", last-now)
+	}
+	stamp := max(now, last+1)
+	if err := w.set(key, stamp); err != nil {
+		return err
+	}
+	event.CreatedAt = nostr.Timestamp(stamp)
+	return e.queue(w, lane, row{Event: &event})
+}
+
+// instance describes this node in public events; the network comes from LND once it is known.
+func (e *Engine) instance() mostro.Instance {
+	in := e.cfg.Instance
+	if info := e.node.info(); info.Network != "" {
+		in.Network = info.Network
+	}
+	return in
+}
+
+// text reads a row that is not JSON; "" when it is not there.
+func text(txn *badger.Txn, key []byte) (s string, err error) {
+	item, err := txn.Get(key)
+	if err == badger.ErrKeyNotFound {
+		return "", nil
+	}
+	if err == nil {
+		err = item.Value(func(v []byte) error { s = string(v); return nil })
+	}
+	if err != nil {
+		return "", fmt.Errorf("read row %q: %w", key, err)
+	}
+	return s, nil
+}
+
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newEvent is news of the node or the clock.
+func (e *Engine) newEvent(name order.EventName, id string) order.Event {
+	return order.Event{On: name, Order: id, At: e.now(), Seed: newSeed()}
+}

@@ -1,0 +1,230 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+// errLater means: not now, and not a fault.
+var errLater = errors.New("waits")
+
+// callWorker makes the calls to the Lightning node that the outbox holds, for ever: what is
+// owed to the node's answer is never given up.
+func (e *Engine) callWorker(ctx context.Context) {
+	for {
+		lanes := e.work.take(true, 1)
+		if lanes == nil {
+			return
+		}
+		e.callLane(ctx, lanes[0])
+	}
+}
+
+// callLane makes the first call of a lane.
+func (e *Engine) callLane(ctx context.Context, l *laneRows) {
+	r := e.work.rows(l)[0]
+	answers, err := e.call(ctx, r)
+	if err == nil {
+		err = e.finishCall(ctx, r, answers)
+	}
+	if err == nil {
+		e.work.finish(l, 1)
+		return
+	}
+	if ctx.Err() == nil && !errors.Is(err, errLater) {
+		e.log.Warn("call to the Lightning node, will try again", "call", r.Call.Do, "hash", r.Call.Hash, "tries", r.Tries, "error", err)
+	}
+	e.work.retry(l, backoff(r.Tries))
+}
+
+// finishCall takes a call off the outbox and applies its answers, in one transaction.
+func (e *Engine) finishCall(ctx context.Context, r *row, answers []order.Event) error {
+	id := r.lane[:len(r.lane)-len(laneCalls)-1]
+	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+		for _, ev := range answers {
+			ev.Order = id
+			if err := e.stepOrder(txn, w, ev, nil); err != nil {
+				return err
+			}
+		}
+		w.delete(r.key())
+		return nil
+	})
+}
+
+// call makes one call and says what is known afterwards. An error means that nothing is
+// known, and that the same call is to be made again.
+func (e *Engine) call(ctx context.Context, r *row) ([]order.Event, error) {
+	wanted, err := e.claim(ctx, r)
+	if err != nil || !wanted {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	c := *r.Call
+	switch c.Do {
+	case order.OpenHold:
+		return e.openHold(ctx, c)
+	case order.SettleHold:
+		return e.settleHold(ctx, c, r.lane[:len(r.lane)-len(laneCalls)-1])
+	case order.CancelHold:
+		return e.cancelHold(ctx, c)
+	case order.Pay:
+		return e.pay(ctx, c)
+	}
+	return nil, fmt.Errorf("unknown call %q", c.Do)
+}
+
+// claim counts the try on disk before it is made, and finds out whether the order still
+// wants the call: it may have moved on since it was queued.
+func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
+	id := r.lane[:len(r.lane)-len(laneCalls)-1]
+	err = e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+		var o order.Order
+		if _, err := get(txn, rowKey(tableOrder, id), &o); err != nil {
+			return &defect{err}
+		}
+		if wanted = order.Wanted(&o, *r.Call); !wanted {
+			return nil
+		}
+		counted := *r
+		counted.Tries++
+		w.then(func() { r.Tries = counted.Tries })
+		return w.set(r.key(), counted)
+	})
+	return wanted, err
+}
+
+func (e *Engine) holdEvent(name order.EventName, h lightning.HoldInvoice) order.Event {
+	ev := e.newEvent(name, "")
+	ev.Hold = &order.HoldNotice{Hash: h.Hash, Invoice: h.Invoice, Paid: h.AmountPaid, ExpiryHeight: h.ExpiryHeight}
+	return ev
+}
+
+func (e *Engine) openHold(ctx context.Context, c order.Call) ([]order.Event, error) {
+	inv, err := e.cfg.Node.OpenHold(ctx, lightning.HoldRequest{
+		Hash: c.Hash, Amount: c.Amount, Memo: c.Memo, CLTVDelta: c.CLTVDelta, Expiry: time.Duration(c.Expiry) * time.Second,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open hold invoice: %w", err)
+	}
+	if inv.Amount != c.Amount {
+		return nil, fmt.Errorf("alarm: the node has a hold invoice %s over %d msat instead of %d", c.Hash, inv.Amount, c.Amount)
+	}
+	return []order.Event{e.holdEvent(order.HoldOpened, inv)}, nil
+}
+
+func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) ([]order.Event, error) {
+	// A node that is behind the chain may not see that the HTLC is about to time out.
+	if !e.node.ready() {
+		return nil, fmt.Errorf("settle: the node is not ready: %w", errLater)
+	}
+	err := e.cfg.Node.Settle(ctx, e.preimage(id, c.Attempt))
+	switch {
+	case errors.Is(err, lightning.ErrAlreadyCanceled):
+		return []order.Event{e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: c.Hash})}, nil
+	case err != nil:
+		return nil, fmt.Errorf("settle hold invoice: %w", err)
+	}
+	// The node's own record, not the absence of an error, moves the order.
+	inv, err := e.cfg.Node.Lookup(ctx, c.Hash)
+	if err != nil {
+		return nil, fmt.Errorf("look up settled hold invoice: %w", err)
+	}
+	if inv.State != lightning.Settled {
+		return nil, fmt.Errorf("hold invoice is %s after it was settled", inv.State)
+	}
+	return []order.Event{e.holdEvent(order.HoldSettled, inv)}, nil
+}
+
+func (e *Engine) cancelHold(ctx context.Context, c order.Call) ([]order.Event, error) {
+	err := e.cfg.Node.Cancel(ctx, c.Hash)
+	switch {
+	case errors.Is(err, lightning.ErrNotFound), errors.Is(err, lightning.ErrAlreadyCanceled):
+		return nil, nil // never opened, or gone already
+	case errors.Is(err, lightning.ErrAlreadySettled):
+		return []order.Event{e.holdEvent(order.HoldSettled, lightning.HoldInvoice{Hash: c.Hash})}, nil
+	case err != nil:
+		return nil, fmt.Errorf("cancel hold invoice: %w", err)
+	}
+	return nil, nil
+}
+
+func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment) order.Event {
+	ev := e.newEvent(name, "")
+	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Routing: p.RoutingFee, Reason: p.Reason}
+	return ev
+}
+
+// pay sends a payment, after making sure that none of the order is under way: the hashes
+// tried before must still be known as failed, and this one must not have been sent already.
+func (e *Engine) pay(ctx context.Context, c order.Call) ([]order.Event, error) {
+	for _, h := range c.Earlier {
+		p, err := e.track(ctx, h)
+		switch {
+		case errors.Is(err, lightning.ErrNotFound): // reported failed, and deleted since
+		case err != nil:
+			return nil, fmt.Errorf("track earlier payment %s: %w", h, err)
+		case p.State == lightning.Succeeded:
+			return []order.Event{e.paymentEvent(order.PaySucceeded, p)}, nil
+		case p.State == lightning.InFlight:
+			return nil, fmt.Errorf("alarm: payment %s was reported failed and is in flight: %w", h, errLater)
+		}
+	}
+	p, err := e.track(ctx, c.Hash)
+	switch {
+	case errors.Is(err, lightning.ErrNotFound), err == nil && p.State == lightning.Failed:
+		p, err = e.cfg.Node.Send(ctx, lightning.PayRequest{
+			Invoice: c.Invoice, Amount: c.Amount, FeeLimit: c.FeeLimit, CLTVLimit: e.cfg.Settings.PayoutCLTV,
+			MaxParts: e.cfg.Settings.PayoutParts, Timeout: e.cfg.Settings.PayoutTimeout,
+		})
+	}
+	p.Hash = c.Hash
+	switch {
+	case errors.Is(err, lightning.ErrRefused):
+		p.Reason = err.Error()
+		return []order.Event{e.paymentEvent(order.PayRefused, p)}, nil
+	case errors.Is(err, lightning.ErrInFlight), errors.Is(err, lightning.ErrAlreadyPaid):
+		return []order.Event{e.paymentEvent(order.PayAcked, p)}, nil
+	case err != nil:
+		return nil, fmt.Errorf("send payment: %w", err)
+	}
+	acked := e.paymentEvent(order.PayAcked, p)
+	if p.State == lightning.InFlight {
+		return []order.Event{acked}, nil
+	}
+	return []order.Event{acked, e.paymentEvent(finalEvent[p.State], p)}, nil
+}
+
+// finalEvent is the event of a final state of a payment.
+var finalEvent = map[lightning.PaymentState]order.EventName{
+	lightning.Succeeded: order.PaySucceeded,
+	lightning.Failed:    order.PayFailed,
+}
+
+// track asks for the present state of a payment.
+func (e *Engine) track(ctx context.Context, h order.Hash) (p lightning.Payment, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	got := false
+	err = e.cfg.Node.Track(ctx, h, func(now lightning.Payment) {
+		if !got {
+			p, got = now, true
+			cancel()
+		}
+	})
+	if got {
+		return p, nil
+	}
+	if err == nil {
+		err = errors.New("the node said nothing")
+	}
+	return p, err
+}

@@ -1,0 +1,209 @@
+// Package escrow runs the trades: it takes messages in, applies them to orders, and sees to
+// it that what follows from them happens.
+//
+//	message, news of the node, clock --> one writer: Step, one synced transaction
+//	       order + history + outbox rows + marks --> workers: tell, publish, call the node
+//	                                                     answers come back as events
+//
+// Rules:
+//   - A promise is on disk before the world hears of it. Receive returns nil only after the
+//     transaction with everything that follows from the message is synced.
+//   - One goroutine writes. It drains its queue into one transaction, so many answers share
+//     one wait for the disk. Nothing slow happens inside: messages are stored as plaintext and
+//     sealed by the workers, each a pure function of its row, so a retry is the same event.
+//   - Everything may happen twice: messages carry their event id as a mark, rows of the table
+//     fit only the state they speak of, calls to the node have a natural key.
+//   - Starting is recovering: Open rebuilds the set of work from the rows, Run asks the node
+//     about every hash that is not final, and due deadlines fire. There are no repair jobs.
+//   - A commit that fails has an unknown outcome: Run returns, the process ends and starts.
+//
+// It knows nothing of relays and WebSockets: events come in through Receive and go out
+// through the Publish function that it is given. What changes a status is in package order.
+package escrow
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// Limits of the engine.
+const (
+	maxBatch        = 256  // operations in one transaction
+	queueLength     = 1024 // operations that wait for the writer
+	maxOpening      = 512  // messages that wait to be decrypted
+	seenFor         = 7 * 24 * time.Hour
+	maxAge          = 3 * 24 * time.Hour // of a message, so that what waited while we were down counts
+	maxAgeOfOffers  = 10 * time.Minute   // of new-order and takes: nobody wants an old price
+	maxAhead        = 10 * time.Minute
+	callTimeout     = 10 * time.Second
+	publishTimeout  = 30 * time.Second
+	lightningWorker = 16
+)
+
+// Config is what an Engine is made of.
+type Config struct {
+	Dir          string // money store; "" = in memory
+	Key          mostro.Secret
+	EscrowSecret [32]byte // preimages are derived from it; kept apart from Dir
+	Node         lightning.Node
+	// Prices returns the price of a bitcoin in a currency, and false when there is none or
+	// it is stale. It must not block.
+	Prices func(fiat string) (order.Price, bool)
+	// Publish stores events durably and serves them. It is called again with the same
+	// events until it returns nil.
+	Publish  func(ctx context.Context, events ...nostr.Event) error
+	Settings Settings
+	Instance mostro.Instance
+	Clock    func() time.Time // nil = time.Now
+	Logger   *slog.Logger     // nil = slog.Default()
+}
+
+// Settings of the engine, in plain values.
+type Settings struct {
+	Terms order.Terms
+	Rules order.Rules
+
+	HoldCap       int    // live hold invoices, all channels together; 0 = what the channels carry
+	PayoutCLTV    uint32 // blocks that an HTLC of a payout may be locked
+	PayoutParts   uint32
+	PayoutTimeout time.Duration
+	MessageDays   int // that replies are kept for an absent client (NIP-40)
+	OrderDays     int // that an order stays public after its end
+	DisputeDays   int
+	InfoInterval  time.Duration
+	Metadata      Metadata
+	Info          mostro.NodeInfo // what the node says of itself in kind 38385; the LND tags are filled in
+}
+
+// Metadata is the node's kind 0.
+type Metadata struct{ Name, About, Picture, Website, NIP05 string }
+
+// Engine is the running escrow of one node.
+type Engine struct {
+	cfg     Config
+	db      *badger.DB
+	machine *order.Machine
+	opener  *mostro.Opener
+	sealer  *mostro.Sealer
+	log     *slog.Logger
+
+	ops    chan *op
+	opened chan struct{} // slots for decryption
+	work   *workSet
+	live   *liveSet
+	node   nodeView
+	news   chan struct{} // the node has changed, announce it
+	seq    uint64        // of outbox rows; the writer's own
+
+	// inline makes submit write by itself instead of handing over to the writer: for stories
+	// and simulations, which run an engine step by step in one goroutine, without Run.
+	inline bool
+
+	stop    chan struct{}
+	gone    chan struct{} // the writer has ended
+	once    sync.Once
+	running sync.WaitGroup
+}
+
+// ErrStopped answers what arrives while the engine stops.
+var ErrStopped = errors.New("error: the node is stopping, send it again")
+
+// Open opens the money store and rebuilds the set of work. Nothing happens before Run.
+func Open(cfg Config) (*Engine, error) {
+	db, err := openStore(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	e := newEngine(cfg, db)
+	if err := e.load(); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func newEngine(cfg Config, db *badger.DB) *Engine {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Engine{
+		cfg: cfg, db: db, machine: order.NewMachine(), log: cfg.Logger,
+		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
+		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), news: make(chan struct{}, 1),
+		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
+	}
+}
+
+// Run applies, tells, calls and watches until ctx ends or the money store fails; then it
+// returns why. An engine runs once.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	start := func(f func(context.Context)) {
+		e.running.Add(1)
+		go func() {
+			defer e.running.Done()
+			f(ctx)
+		}()
+	}
+	writerDone := make(chan error, 1)
+	go func() { writerDone <- e.write() }()
+	start(e.watchNode)
+	start(e.watchHashes)
+	start(e.watchClock)
+	start(e.announce)
+	for range e.sealers() {
+		start(e.tellWorker)
+	}
+	for range lightningWorker {
+		start(e.callWorker)
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-writerDone:
+		writerDone <- err
+	}
+	// Workers first, so that what they still apply is written; then the writer.
+	cancel()
+	e.work.close()
+	e.running.Wait()
+	e.halt()
+	return errors.Join(err, <-writerDone)
+}
+
+// halt stops the writer after what is queued.
+func (e *Engine) halt() { e.once.Do(func() { close(e.stop) }) }
+
+// Close closes the money store. Call it after Run has returned.
+func (e *Engine) Close() error {
+	e.halt()
+	if err := e.db.Close(); err != nil {
+		return fmt.Errorf("close money store: %w", err)
+	}
+	return nil
+}
+
+// now is the time in unix seconds.
+func (e *Engine) now() int64 { return e.cfg.Clock().Unix() }
+
+// newSeed is 32 random bytes for one event.
+func newSeed() (seed [32]byte) {
+	rand.Read(seed[:]) // never fails: crypto/rand ends the process instead
+	return seed
+}

@@ -1,0 +1,166 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// Receive takes a message to this node; the caller has checked the event's id and
+// signature. nil means durably accepted: the answer follows as a message to the trade key.
+// The text of an error begins with a NIP-01 prefix and can be the reason of an OK false.
+func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
+	if known, err := e.seen(ev.ID); err != nil || known {
+		return err
+	}
+	select {
+	case e.opened <- struct{}{}:
+		defer func() { <-e.opened }()
+	default:
+		return errors.New("rate-limited: too many messages are being read, send it again in a moment")
+	}
+	got, err := e.opener.Open(ev)
+	var bad *mostro.DecodeError
+	switch {
+	case errors.As(err, &bad) && bad.Answerable():
+		got.Message = bad.Partial
+		return e.refuse(ctx, ev, got, bad.Reason)
+	case err != nil:
+		return fmt.Errorf("invalid: %w", err)
+	}
+	if err := e.checkAge(got); err != nil {
+		return err
+	}
+	if !order.Handles(got.Message.Action) {
+		return e.refuse(ctx, ev, got, mostro.InvalidAction)
+	}
+	if reason, ok := got.Message.CheckShape(); !ok {
+		return e.refuse(ctx, ev, got, reason)
+	}
+	event := e.eventOf(ev, got)
+	given := e.look(ctx, got.Message)
+	return e.submit(ctx, event.Order, func(txn *badger.Txn, w *writes) error {
+		done, err := e.markSeen(txn, w, ev.ID, got)
+		if done || err != nil {
+			return err
+		}
+		return e.stepOrder(txn, w, event, given)
+	})
+}
+
+// refuse answers a message that cannot be acted on.
+func (e *Engine) refuse(ctx context.Context, ev *nostr.Event, got mostro.Received, reason mostro.Reason) error {
+	event := e.eventOf(ev, got)
+	return e.submit(ctx, "", func(txn *badger.Txn, w *writes) error {
+		done, err := e.markSeen(txn, w, ev.ID, got)
+		if done || err != nil {
+			return err
+		}
+		return e.tell(txn, w, event, order.Refusal(got.Sender, got.Message, reason), laneOf(event), 0)
+	})
+}
+
+func (e *Engine) eventOf(ev *nostr.Event, got mostro.Received) order.Event {
+	id := got.Message.ID
+	if got.Message.Action == mostro.NewOrder {
+		id = "" // the node names its orders
+	}
+	return order.Event{
+		ID: ev.ID, On: order.EventName(got.Message.Action), Order: id, At: e.now(), Seed: newSeed(),
+		Sender: got.Sender, Identity: got.Identity, Transport: int(got.Transport), Message: &got.Message,
+	}
+}
+
+// seen tells whether a message was handled before. What is not proven leaves no mark.
+func (e *Engine) seen(id string) (known bool, err error) {
+	err = e.db.View(func(txn *badger.Txn) error {
+		known, err = has(txn, rowKey(tableSeen, id))
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("error: look up message: %w", err)
+	}
+	return known, nil
+}
+
+// markSeen makes the second hearing of a message do nothing, and notes on which transport
+// its key is to be answered.
+func (e *Engine) markSeen(txn *badger.Txn, w *writes, id string, got mostro.Received) (done bool, err error) {
+	key := rowKey(tableSeen, id)
+	if done, err = has(txn, key); done || err != nil {
+		return done, err
+	}
+	w.markFor(key, seenFor)
+	w.mark(rowKey(tableKey, got.Sender), []byte{byte(got.Transport)})
+	return false, nil
+}
+
+func (e *Engine) checkAge(got mostro.Received) error {
+	now, at := e.cfg.Clock(), time.Unix(got.CreatedAt, 0)
+	limit := maxAge
+	switch got.Message.Action {
+	case mostro.NewOrder, mostro.TakeBuy, mostro.TakeSell:
+		limit = maxAgeOfOffers
+	}
+	if age := now.Sub(at); age > limit {
+		return fmt.Errorf("invalid: the message is %s old, at most %s is taken for %s; check the clock", age.Round(time.Second), limit, got.Message.Action)
+	}
+	if at.Sub(now) > maxAhead {
+		return fmt.Errorf("invalid: the message is dated %s in the future; check the clock", at.Sub(now).Round(time.Second))
+	}
+	return nil
+}
+
+// look finds out what takes time, before the writer: what the invoice says, and whether
+// there is a way to its payee.
+func (e *Engine) look(ctx context.Context, m mostro.Message) *request {
+	var text string
+	switch p := m.Payload; {
+	case p == nil:
+	case p.PaymentRequest != nil:
+		text = p.PaymentRequest.Invoice
+	case p.Order != nil:
+		text = p.Order.BuyerInvoice
+	}
+	if text == "" {
+		return nil
+	}
+	inv, err := lightning.Decode(text)
+	if err != nil {
+		return &request{invoiceBad: err.Error()}
+	}
+	r := &request{invoice: &inv}
+	if amount := e.payoutOf(m.ID, inv); amount > 0 && e.node.ready() && inv.Payee != e.node.info().Pubkey {
+		ctx, cancel := context.WithTimeout(ctx, routeTimeout)
+		defer cancel()
+		r.noRoute = errors.Is(e.cfg.Node.CanRoute(ctx, inv, amount), lightning.ErrRefused)
+	}
+	return r
+}
+
+// routeTimeout bounds the question for a route; no answer in time is no objection.
+const routeTimeout = 3 * time.Second
+
+// payoutOf is what an invoice would be paid, 0 when that is not known yet.
+func (e *Engine) payoutOf(id string, inv order.Invoice) order.Msat {
+	if inv.Amount > 0 {
+		return inv.Amount
+	}
+	o, ok, err := e.Order(id)
+	if err != nil || !ok || o.Amount == 0 {
+		return 0
+	}
+	return o.BuyerGets().Msat()
+}
+
+// Known tells whether a key is a party of a trade that has not ended. It is exact at every
+// moment; the PoW policy asks it.
+func (e *Engine) Known(pubkey string) bool { return e.live.knows(pubkey) }

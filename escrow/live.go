@@ -1,0 +1,166 @@
+package escrow
+
+import (
+	"slices"
+	"sync"
+
+	"mostro/escrow/order"
+)
+
+// liveSet is what the engine keeps in memory of orders that have not ended: enough to know
+// whom to watch and when to look, and no more.
+type liveSet struct {
+	mu        sync.Mutex
+	orders    map[string]liveOrder
+	keys      map[string]int // trade keys of live orders, counted
+	promised  order.Msat     // payouts that taken orders will need, routing included
+	holds     int            // hold invoices that occupy a channel, or may
+	watches   []watch        // to begin or to end, not yet fetched
+	changed   chan struct{}  // deadlines have changed
+	rewatched chan struct{}  // there are watches to fetch
+}
+
+// watch is a hash that the node has to be asked about, or no longer.
+type watch struct {
+	hash    order.Hash
+	order   string
+	payment bool
+	end     bool
+}
+
+type liveOrder struct {
+	at      int64  // when the clock is due
+	height  uint32 // at which block it is due
+	hold    order.Hash
+	payment order.Hash
+	// asked: the node has said how the hold invoice stands since this process began. Before
+	// that the clock does not blame anybody: the seller may have paid while we were away.
+	asked bool
+}
+
+func newLiveSet() *liveSet {
+	return &liveSet{orders: map[string]liveOrder{}, keys: map[string]int{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
+}
+
+// moved takes note of a step. An order that begins comes from the zero order; one that has
+// ended leaves the set.
+func (l *liveSet) moved(was, is *order.Order) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(was, -1)
+	l.count(is, +1)
+	old, lo := l.orders[is.ID], liveOrder{}
+	if order.Ended(is.Status) {
+		delete(l.orders, is.ID)
+	} else {
+		lo.at, lo.height = order.NextWake(is)
+		switch is.Escrow.State {
+		case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted:
+			lo.hold, lo.asked = is.Escrow.Hash, old.asked && old.hold == is.Escrow.Hash
+		}
+		switch is.Payout.State {
+		case order.PayoutFlying, order.PayoutUnknown:
+			lo.payment = is.Payout.Hash
+		}
+		l.orders[is.ID] = lo
+	}
+	l.rewatch(is.ID, old.hold, lo.hold, false)
+	l.rewatch(is.ID, old.payment, lo.payment, true)
+	if len(l.watches) > 0 {
+		signal(l.rewatched)
+	}
+}
+
+// wake makes the clock look again.
+func (l *liveSet) wake() { signal(l.changed) }
+
+// signal leaves word in a channel of length one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (l *liveSet) rewatch(id string, was, is order.Hash, payment bool) {
+	if was == is {
+		return
+	}
+	if !was.IsZero() {
+		l.watches = append(l.watches, watch{was, id, payment, true})
+	}
+	if !is.IsZero() {
+		l.watches = append(l.watches, watch{is, id, payment, false})
+	}
+}
+
+// fetch returns the watches to begin or to end since the last call.
+func (l *liveSet) fetch() []watch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.watches
+	l.watches = nil
+	return w
+}
+
+// heard notes that the node has spoken about an order's hold invoice.
+func (l *liveSet) heard(id string, hash order.Hash) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o, ok := l.orders[id]; ok && o.hold == hash {
+		o.asked = true
+		l.orders[id] = o
+	}
+}
+
+// count adds an order's shares to the sums, or takes them off.
+func (l *liveSet) count(o *order.Order, n int) {
+	if o.ID == "" || order.Ended(o.Status) {
+		return
+	}
+	for _, k := range []string{o.Buyer.Trade, o.Seller.Trade} {
+		if k == "" {
+			continue
+		}
+		if l.keys[k] += n; l.keys[k] <= 0 {
+			delete(l.keys, k)
+		}
+	}
+	if o.TakenAt != 0 {
+		l.promised += order.Msat(n) * (o.BuyerGets().Msat() + order.RoutingBudget(o.Terms, o.Amount, o.Fee))
+	}
+	switch o.Escrow.State {
+	case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted, order.EscrowSettling:
+		l.holds += n
+	}
+}
+
+func (l *liveSet) knows(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keys[key] > 0
+}
+
+// load is what live orders claim of the node.
+func (l *liveSet) load() (promised order.Msat, holds int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.promised, l.holds
+}
+
+// due lists the orders that the clock has something to say about. ready tells whether the
+// node can be asked: while it cannot, deadlines of orders with a hold invoice wait.
+func (l *liveSet) due(now int64, height uint32, ready bool) (ids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, o := range l.orders {
+		if !o.hold.IsZero() && !(ready && o.asked) {
+			continue
+		}
+		if o.at > 0 && o.at <= now || o.height > 0 && o.height <= height {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,111 @@
+package order
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"mostro/escrow/mostro"
+)
+
+// roleNames in the order in which they are printed.
+var roleNames = []struct {
+	role Role
+	name string
+}{{Node, "node"}, {Clock, "clock"}, {Maker, "maker"}, {Taker, "taker"}, {Buyer, "buyer"}, {Seller, "seller"}, {Anyone, "anyone"}}
+
+func (r Role) String() string {
+	var names []string
+	for _, each := range roleNames {
+		if r&each.role != 0 {
+			names = append(names, each.name)
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
+// Diagram prints the table as Markdown: the way of a trade as a picture, every row in words,
+// and the refusals. states.md is its output.
+func Diagram() string {
+	var b strings.Builder
+	b.WriteString("# The states of an order\n\nMade from the table in `table.go` by `go test ./escrow/order -run Diagram -update`; do not edit.\n\n")
+	b.WriteString("```mermaid\nstateDiagram-v2\n")
+	arrows := map[string][]string{}
+	var order []string
+	for _, row := range Table() {
+		if row.Refuse != "" || row.To == same {
+			continue
+		}
+		for _, from := range row.From {
+			arrow := fmt.Sprintf("%s --> %s", node(from), node(row.To))
+			if arrows[arrow] == nil {
+				order = append(order, arrow)
+			}
+			if label := string(row.On); !slices.Contains(arrows[arrow], label) {
+				arrows[arrow] = append(arrows[arrow], label)
+			}
+		}
+	}
+	for _, arrow := range order {
+		fmt.Fprintf(&b, "    %s: %s\n", arrow, strings.Join(arrows[arrow], ", "))
+	}
+	for _, s := range ended {
+		fmt.Fprintf(&b, "    %s --> [*]\n", node(s))
+	}
+	b.WriteString("```\n\n## What happens\n\n| in | on | by | if | goes to | does |\n|---|---|---|---|---|---|\n")
+	for _, row := range Table() {
+		if row.Refuse != "" {
+			continue
+		}
+		var does []string
+		for _, e := range row.Do {
+			does = append(does, e.Name)
+		}
+		to := string(row.To)
+		if row.To == same {
+			to = "(stays)"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", statuses(row.From), row.On, row.By, row.If.Name, to, strings.Join(does, "; "))
+	}
+	b.WriteString("\n## What is refused\n\nThe first row that fits answers; a request that no row fits gets the reason in the last table.\n\n| in | on | by | if | answer |\n|---|---|---|---|---|\n")
+	for _, row := range Table() {
+		if row.Refuse != "" {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | `%s` |\n", statuses(row.From), row.On, row.By, row.If.Name, row.Refuse)
+		}
+	}
+	b.WriteString("\n| otherwise, on | answer |\n|---|---|\n")
+	var names []string
+	for name := range refusals {
+		names = append(names, string(name))
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(&b, "| %s | `%s` |\n", name, refusals[EventName(name)])
+	}
+	b.WriteString("\n## When the clock looks\n\n| in | event | |\n|---|---|---|\n")
+	for _, w := range Wakes() {
+		by := "at a time"
+		if w.Height != nil {
+			by = "at a block"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", statuses(w.In), w.On, by)
+	}
+	return b.String()
+}
+
+func node(s mostro.Status) string {
+	if s == none {
+		return "[*]"
+	}
+	return strings.ReplaceAll(string(s), "-", "_")
+}
+
+func statuses(list []mostro.Status) string {
+	names := make([]string, len(list))
+	for i, s := range list {
+		if names[i] = string(s); s == none {
+			names[i] = "(no order)"
+		}
+	}
+	return strings.Join(names, ", ")
+}

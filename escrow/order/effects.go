@@ -1,0 +1,244 @@
+package order
+
+import (
+	"fmt"
+
+	"mostro/escrow/mostro"
+)
+
+// Effect is one thing that a row does: to the order, to people, to the node.
+type Effect struct {
+	Name  string // as the diagram prints it
+	Apply func(*step)
+}
+
+// do lists the effects of a row.
+func do(effects ...Effect) []Effect { return effects }
+
+// holdSlack is how many seconds a hold invoice outlives the time that the seller has, so
+// that it is the clock that ends the wait and not the node.
+const holdSlack = 60
+
+func (s *step) call(c Call) { s.out.Calls = append(s.out.Calls, c) }
+func (s *step) alarm(format string, args ...any) {
+	s.out.Alarms = append(s.out.Alarms, fmt.Sprintf(format, args...))
+}
+
+var (
+	makeOrder = Effect{"make the order", func(s *step) {
+		a, o := asked(s), s.o
+		expires := s.e.At + s.f.Rules.PendingTime
+		if a.ExpiresAt != nil && *a.ExpiresAt != 0 {
+			expires = min(*a.ExpiresAt, s.e.At+s.f.Rules.MaxPending)
+		}
+		*o = Order{
+			ID: newID(s.e, "order"), Rev: o.Rev, Kind: a.Kind, Status: o.Status,
+			FiatCode: a.FiatCode, FiatAmount: a.FiatAmount, PaymentMethod: a.PaymentMethod, Premium: a.Premium,
+			Amount: Sat(a.Amount), Market: a.Amount == 0, Fee: FeeSide(Sat(a.Amount), s.f.Terms.FeePPM), Terms: s.f.Terms,
+			CreatedAt: s.e.At, ExpiresAt: expires,
+		}
+		*o.Maker() = s.author()
+		if a.Kind == mostro.Buy && s.f.Invoice != nil {
+			o.Payout = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash}
+		}
+	}}
+	takeOrder = Effect{"take it at the present price", func(s *step) {
+		o := s.o
+		o.Amount = quoted(s)
+		o.Fee = FeeSide(o.Amount, o.Terms.FeePPM)
+		*o.Taker() = s.author()
+		o.TakenAt, o.DutySince = s.e.At, s.e.At
+	}}
+	// backToBook forgets the taker and everything that was agreed with him.
+	backToBook = Effect{"back into the book", func(s *step) {
+		o := s.o
+		*o.Taker() = Party{}
+		o.TakenAt, o.DutySince, o.CancelBy, o.Awaits = 0, 0, "", nil
+		if o.Kind == mostro.Sell {
+			o.Payout = Payout{}
+		}
+		if o.Market {
+			o.Amount, o.Fee = 0, 0
+		}
+	}}
+	keepInvoice = Effect{"keep the buyer's invoice", func(s *step) {
+		s.o.Payout = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash}
+	}}
+	replaceInvoice = Effect{"replace the buyer's invoice", func(s *step) {
+		p := &s.o.Payout
+		if !p.Hash.IsZero() && p.Hash != s.f.Invoice.Hash {
+			p.Earlier = append(p.Earlier, p.Hash)
+		}
+		*p = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash, Earlier: p.Earlier}
+	}}
+	awaitNode = Effect{"answer when the node has", func(s *step) {
+		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
+	}}
+	restartDuty = Effect{"the clock starts anew", func(s *step) { s.o.DutySince = s.e.At }}
+
+	openEscrow = Effect{"open a hold invoice", func(s *step) {
+		o := s.o
+		o.DutySince = s.e.At
+		o.Escrow = Escrow{Attempt: o.Escrow.Attempt + 1, Hash: s.f.NextHash, State: EscrowOpening}
+		s.call(Call{
+			Do: OpenHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt, Amount: o.SellerPays().Msat(),
+			CLTVDelta: o.Terms.CLTVDelta, Expiry: o.Terms.WaitingSeconds + holdSlack,
+			// The memo carries what a preimage is derived from, so that a held escrow can be
+			// settled even from a lost or older store.
+			Memo: fmt.Sprintf("Mostro escrow %s/%d: paying locks %d sat for %d %s. They come back only if the trade is canceled.",
+				o.ID, o.Escrow.Attempt, o.SellerPays(), o.FiatAmount, o.FiatCode),
+		})
+	}}
+	escrowOpened = Effect{"keep the hold invoice", func(s *step) {
+		s.o.Escrow.Invoice, s.o.Escrow.State = s.e.Hold.Invoice, EscrowOpen
+	}}
+	escrowAccepted = Effect{"the sats are held", func(s *step) {
+		o := s.o
+		o.Escrow.State, o.Escrow.AcceptedAt, o.Awaits = EscrowAccepted, s.e.At, nil
+		o.Escrow.Paid, o.Escrow.ExpiryHeight = s.e.Hold.Paid, s.e.Hold.ExpiryHeight
+	}}
+	cancelEscrow = Effect{"cancel the hold invoice", func(s *step) {
+		o := s.o
+		o.Awaits = nil
+		switch o.Escrow.State {
+		case EscrowOpening, EscrowOpen, EscrowAccepted:
+			o.Escrow.State = EscrowCanceled
+			s.call(Call{Do: CancelHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt})
+		}
+	}}
+	escrowGone = Effect{"the hold invoice is gone", func(s *step) {
+		s.o.Escrow.State, s.o.Awaits = EscrowCanceled, nil
+	}}
+
+	// intendSettle is the point of no return: from here nothing cancels.
+	intendSettle = Effect{"settle the hold invoice", func(s *step) {
+		o := s.o
+		o.SettlingFrom, o.DutySince = s.prev.Status, s.e.At
+		o.Escrow.State = EscrowSettling
+		o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
+		o.Ledger = append(o.Ledger, Entry{Kind: OwedBuyer, State: Conditional, Amount: o.BuyerGets().Msat(), At: s.e.At})
+		if over := o.Escrow.Paid - o.SellerPays().Msat(); over > 0 {
+			o.Ledger = append(o.Ledger, Entry{Kind: OwedSeller, State: Conditional, Amount: over, At: s.e.At})
+		}
+		s.call(Call{Do: SettleHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt})
+	}}
+	bookSettled = Effect{"owe the buyer his sats", func(s *step) {
+		o := s.o
+		in, fee := o.Escrow.Paid, o.Escrow.Paid
+		for _, kind := range []EntryKind{OwedBuyer, OwedSeller} {
+			if due := o.Ledger.entry(kind); due != nil {
+				due.State, due.At = Owed, s.e.At
+				fee -= due.Amount
+			}
+		}
+		o.Ledger = append(o.Ledger,
+			Entry{Kind: SettledIn, State: Booked, Amount: in, Hash: o.Escrow.Hash, At: s.e.At},
+			Entry{Kind: NodeFee, State: Booked, Amount: fee, At: s.e.At})
+		o.Escrow.State, o.SettlingFrom = EscrowSettled, ""
+		if over := o.Ledger.entry(OwedSeller); over != nil {
+			s.alarm("order %s: the seller paid %d msat too much; they are owed to him", o.ID, over.Amount)
+		}
+	}}
+	voidLiability = Effect{"owe nothing", func(s *step) {
+		for _, kind := range []EntryKind{OwedBuyer, OwedSeller} {
+			if due := s.o.Ledger.entry(kind); due != nil {
+				due.State, due.At = Void, s.e.At
+			}
+		}
+		s.o.SettlingFrom = ""
+	}}
+
+	pay = Effect{"pay the buyer", func(s *step) {
+		o := s.o
+		o.Payout.State, o.Payout.Since, o.Payout.NextTry = PayoutSending, s.e.At, 0
+		s.call(Call{
+			Do: Pay, Hash: o.Payout.Hash, Invoice: o.Payout.Invoice, Amount: o.BuyerGets().Msat(),
+			FeeLimit: RoutingBudget(o.Terms, o.Amount, o.Fee), Earlier: o.Payout.Earlier,
+		})
+	}}
+	payoutFlying = Effect{"the payment is on its way", func(s *step) {
+		s.o.Payout.State, s.o.Payout.Since = PayoutFlying, s.e.At
+	}}
+	payoutFailed = Effect{"try again later", func(s *step) {
+		p := &s.o.Payout
+		p.Attempts++
+		p.State, p.Since, p.NextTry = PayoutFailed, s.e.At, s.e.At+s.o.Terms.PaymentRetrySeconds
+	}}
+	payoutUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
+		s.o.Payout.State, s.o.Payout.Since = PayoutUnknown, s.e.At
+		s.alarm("order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.o.ID, s.o.Payout.Hash)
+	}}
+	// askInvoice asks the buyer for another invoice, and again, at growing intervals, for
+	// ever: a settled order is never forfeited.
+	askInvoice = Effect{"ask the buyer for another invoice", func(s *step) {
+		p := &s.o.Payout
+		wait := int64(askFirst) << min(p.Asked, askDoublings)
+		p.State, p.Since, p.NextTry = PayoutAsking, s.e.At, s.e.At+wait
+		p.Asked++
+		tellBuyerAddInvoice.Apply(s)
+	}}
+	bookPaid = Effect{"the buyer is paid", func(s *step) {
+		o := s.o
+		if o.Payout.Hash != s.e.Payment.Hash && o.Payout.State.Busy() {
+			s.alarm("order %s: payment %s succeeded while %s is under way", o.ID, s.e.Payment.Hash, o.Payout.Hash)
+		}
+		due := o.Ledger.entry(OwedBuyer)
+		due.State, due.Hash, due.Routing, due.At = Paid, s.e.Payment.Hash, s.e.Payment.Routing, s.e.At
+		o.Payout.State, o.Payout.Since = PayoutPaid, s.e.At
+	}}
+
+	climb = Effect{"next rung", func(s *step) { s.o.Rung++ }}
+
+	openDisputeForBuyer = Effect{"open a dispute for the buyer", func(s *step) {
+		s.o.Dispute = &Dispute{
+			ID: newID(s.e, "dispute"), Status: DisputeInitiated, Initiator: "buyer",
+			Previous: s.prev.Status, CreatedAt: s.e.At,
+		}
+	}}
+	closeDisputeSettled  = Effect{"close the dispute as settled", func(s *step) { closeDispute(s, DisputeSettled) }}
+	closeDisputeRefunded = Effect{"close the dispute as refunded", func(s *step) { closeDispute(s, DisputeSellerRefunded) }}
+
+	alarmEscrowLost = Effect{"alarm", func(s *step) {
+		s.alarm("order %s: the node canceled the escrow %s in status %s by itself", s.o.ID, s.prev.Escrow.Hash, s.prev.Status)
+	}}
+	alarmSettleLate = Effect{"alarm", func(s *step) {
+		s.o.Alarmed = s.e.At
+		s.alarm("order %s: the escrow %s is released and not settled yet; it must be before block %d", s.o.ID, s.o.Escrow.Hash, s.o.Escrow.ExpiryHeight)
+	}}
+	alarmPayoutLate = Effect{"alarm", func(s *step) {
+		s.o.Alarmed = s.e.At
+		s.alarm("order %s: the payout %s is %s for longer than usual", s.o.ID, s.o.Payout.Hash, s.o.Payout.State)
+	}}
+	alarmDeadline = Effect{"alarm", func(s *step) {
+		s.alarm("order %s: the escrow is canceled at block %d unless the trade ends before", s.o.ID, ladderBase(s.o))
+	}}
+	alarmForeignSettle = Effect{"alarm", func(s *step) {
+		s.alarm("order %s: the node says that escrow %s is settled, but nobody here settled it in status %s", s.o.ID, s.e.Hold.Hash, s.prev.Status)
+	}}
+	alarmSecondPayout = Effect{"alarm", func(s *step) {
+		s.alarm("order %s: a second payment %s succeeded", s.o.ID, s.e.Payment.Hash)
+	}}
+)
+
+// The waits between two reminders for an invoice: 5 minutes, doubled up to 2.7 days.
+const (
+	askFirst     = 300
+	askDoublings = 9
+)
+
+// author is the sender of the message as a party of the trade.
+func (s *step) author() Party {
+	p := Party{Trade: s.e.Sender, Identity: s.e.Identity}
+	if p.FullPrivacy() {
+		return p
+	}
+	p.Index = *s.e.Message.TradeIndex
+	s.out.UseIndex = p.Index
+	return p
+}
+
+func closeDispute(s *step, as DisputeStatus) {
+	if s.o.Dispute != nil {
+		s.o.Dispute.Status = as
+	}
+}

@@ -1,0 +1,114 @@
+package order
+
+import "mostro/escrow/mostro"
+
+// EventName says what happened. Messages from people keep their action's name.
+type EventName string
+
+// News from the Lightning node.
+const (
+	HoldOpened   EventName = "hold-opened"   // the invoice exists and can be paid
+	HoldAccepted EventName = "hold-accepted" // paid, held
+	HoldSettled  EventName = "hold-settled"
+	HoldCanceled EventName = "hold-canceled"
+	PayAcked     EventName = "pay-acked"     // the node has taken the payment over
+	PaySucceeded EventName = "pay-succeeded" // final
+	PayFailed    EventName = "pay-failed"    // final for this try
+	PayRefused   EventName = "pay-refused"   // the node will never pay this invoice; nothing was sent
+	PayUnknown   EventName = "pay-unknown"   // acknowledged once, now not known to the node
+)
+
+// What the clock says.
+const (
+	Expire         EventName = "expire"          // a pending order's time is over
+	WaitingTimeout EventName = "waiting-timeout" // somebody did not pay or give an invoice in time
+	RetryPayout    EventName = "retry-payout"
+	AskAgain       EventName = "ask-again" // for an invoice
+	Overdue        EventName = "overdue"   // the operator should look
+	LadderWarn     EventName = "ladder-warn"
+	LadderLastCall EventName = "ladder-last-call"
+	LadderDeadline EventName = "ladder-deadline"
+)
+
+// Event is one thing that happened to one order.
+type Event struct {
+	// ID names the event for ever: a second event of the same id does nothing.
+	ID    string    `json:"id"`
+	On    EventName `json:"on"`
+	Order string    `json:"order,omitempty"` // "" for new-order
+	At    int64     `json:"at"`              // unix seconds
+	// Seed is 32 random bytes, from which new ids are made.
+	Seed [32]byte `json:"seed"`
+
+	// Of a person's message.
+	Sender   string          `json:"sender,omitempty"`   // trade key
+	Identity string          `json:"identity,omitempty"` // identity key, = Sender in full privacy
+	Message  *mostro.Message `json:"message,omitempty"`
+	// Transport is the protocol version by which it came and is answered: 1 or 2.
+	Transport int `json:"transport,omitempty"`
+
+	// Of the node.
+	Hold    *HoldNotice    `json:"hold,omitempty"`
+	Payment *PaymentNotice `json:"payment,omitempty"`
+}
+
+// HoldNotice is what the node says of a hold invoice.
+type HoldNotice struct {
+	Hash         Hash   `json:"hash"`
+	Invoice      string `json:"invoice,omitempty"`
+	Paid         Msat   `json:"paid,omitempty"`
+	ExpiryHeight uint32 `json:"expiry_height,omitempty"`
+}
+
+// PaymentNotice is what the node says of a payment.
+type PaymentNotice struct {
+	Hash    Hash   `json:"hash"`
+	Routing Msat   `json:"routing,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// Facts are what Step must know beside the order and the event. The engine loads them; they
+// are kept with the event, so that a history can be replayed.
+type Facts struct {
+	Terms Terms `json:"terms"` // for an order that is born now
+	Rules Rules `json:"rules"`
+
+	Price      *Price   `json:"price,omitempty"` // fresh price in the order's currency, nil when there is none
+	Invoice    *Invoice `json:"invoice,omitempty"`
+	InvoiceBad string   `json:"invoice_bad,omitempty"` // why the invoice of the message could not be read
+	// HashOwner is the order that has recorded the hash of Invoice before, "" when none has.
+	HashOwner string `json:"hash_owner,omitempty"`
+
+	LastIndex int64 `json:"last_index,omitempty"` // of the sender's identity
+	// WaitingAsBuyer and WaitingAsSeller: the sender's identity has another order in which it
+	// owes an invoice, or a payment.
+	WaitingAsBuyer  bool `json:"waiting_as_buyer,omitempty"`
+	WaitingAsSeller bool `json:"waiting_as_seller,omitempty"`
+
+	Node NodeFacts `json:"node"`
+
+	// NextHash is the payment hash of the order's next escrow attempt.
+	NextHash Hash `json:"next_hash"`
+}
+
+// Rules are the limits that new requests must keep to.
+type Rules struct {
+	MinAmount     Sat      `json:"min_amount"`
+	MaxAmount     Sat      `json:"max_amount"`
+	FiatCodes     []string `json:"fiat_codes,omitempty"` // empty = all
+	PendingTime   int64    `json:"pending_time"`         // seconds, when the maker names no expiry
+	MaxPending    int64    `json:"max_pending"`          // seconds
+	InvoiceWindow int64    `json:"invoice_window"`       // seconds that a buyer's invoice must still live
+	MaxFinalCLTV  uint32   `json:"max_final_cltv"`       // blocks
+}
+
+// NodeFacts is what the Lightning node can do now.
+type NodeFacts struct {
+	Ready    bool   `json:"ready"` // reachable and synced
+	Pubkey   string `json:"pubkey,omitempty"`
+	Network  string `json:"network,omitempty"`
+	Outbound Msat   `json:"outbound,omitempty"` // what it can still promise to pay out
+	Holds    int    `json:"holds,omitempty"`    // hold invoices it can still carry
+	// NoRoute: the graph knows the payee of Invoice and has no route to it.
+	NoRoute bool `json:"no_route,omitempty"`
+}

@@ -1,0 +1,61 @@
+package order
+
+import (
+	"math/big"
+	"math/bits"
+)
+
+// ppm is the number of parts per million in a whole.
+const ppm = 1_000_000
+
+// FeeSide is what each side of a trade pays the node: half of feePPM of the amount, rounded
+// to whole sats, halves away from zero (protocol: round(fee * amount / 2)).
+func FeeSide(amount Sat, feePPM int64) Sat {
+	return Sat(mulDiv(uint64(amount), uint64(feePPM), 2*ppm, ppm))
+}
+
+// RoutingBudget is the most that all attempts of a payout may cost in routing fees together.
+// Small amounts get at least 10 sat (1 % up to 1,000 sat), larger ones routingPPM of the
+// amount; never more than what the order brings the node plus the subsidy, so that no order
+// pays out more than it took in.
+func RoutingBudget(t Terms, amount, fee Sat) Msat {
+	budget := Msat(10_000)
+	if amount > 1000 {
+		budget = Msat(mulDiv(uint64(amount)*1000, uint64(t.RoutingFeePPM), ppm, 0))
+	}
+	return min(budget, (2*fee + t.RoutingSubsidy).Msat())
+}
+
+// mulDiv is (a*b + round) / c without overflow in between.
+func mulDiv(a, b, c, round uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	lo, carry := bits.Add64(lo, round, 0)
+	q, _ := bits.Div64(hi+carry, lo, c)
+	return q
+}
+
+// Price is what one bitcoin costs in a fiat currency.
+type Price struct {
+	PerBTC int64 `json:"per_btc"` // millionths of the currency's unit
+	At     int64 `json:"at"`      // unix seconds when it was read
+}
+
+// Quote converts a fiat amount to sats at a price: fiat / price, less premium percent
+// (positive premium = fewer sats), rounded down. The result is 0 or less for a premium of
+// 100 or more; callers check the limits.
+func Quote(fiat int64, p Price, premium int64) Sat {
+	if p.PerBTC <= 0 || fiat <= 0 {
+		return 0
+	}
+	num := big.NewInt(fiat)
+	num.Mul(num, big.NewInt(100-premium))
+	num.Mul(num, big.NewInt(1e12)) // 1e8 sat a bitcoin, 1e6 millionths, over 100 percent
+	num.Quo(num, big.NewInt(p.PerBTC))
+	if !num.IsInt64() {
+		return Sat(maxSupply) + 1
+	}
+	return Sat(num.Int64())
+}
+
+// maxSupply is every sat that will ever exist; nothing is worth more.
+const maxSupply = 21_000_000 * 100_000_000

@@ -1,0 +1,230 @@
+package order
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"mostro/escrow/mostro"
+)
+
+// Guard is the condition of a row; the zero Guard always holds.
+type Guard struct {
+	Name  string // as the diagram prints it
+	Holds func(*step) bool
+}
+
+// all holds when each of the guards does.
+func all(guards ...Guard) Guard {
+	names := make([]string, len(guards))
+	for i, g := range guards {
+		names[i] = g.Name
+	}
+	return Guard{strings.Join(names, ", "), func(s *step) bool {
+		for _, g := range guards {
+			if !g.Holds(s) {
+				return false
+			}
+		}
+		return true
+	}}
+}
+
+// Limits of what a person may write. Runes, so that no alphabet is at a disadvantage.
+const (
+	maxMethodRunes = 300
+	maxFiatAmount  = 1_000_000_000_000
+)
+
+// asked is the order in the message; CheckShape has made sure that new-order has one.
+func asked(s *step) *mostro.SmallOrder { return s.e.Message.Payload.Order }
+
+// offered is the invoice text in the message, "" when there is none.
+func offered(s *step) string {
+	p := s.e.Message.Payload
+	switch {
+	case p == nil:
+		return ""
+	case p.PaymentRequest != nil:
+		return p.PaymentRequest.Invoice
+	case p.Order != nil:
+		return p.Order.BuyerInvoice
+	}
+	return ""
+}
+
+// quoted is the amount that the order would have now.
+func quoted(s *step) Sat {
+	fiat, amount, premium := s.o.FiatAmount, s.o.Amount, s.o.Premium
+	if s.prev.Status == none {
+		a := asked(s)
+		fiat, amount, premium = a.FiatAmount, Sat(a.Amount), a.Premium
+	}
+	if amount != 0 || s.f.Price == nil {
+		return amount
+	}
+	return Quote(fiat, *s.f.Price, premium)
+}
+
+// invoiceProblem says what is wrong with the invoice of the message as a payout of amount;
+// 0 takes only an invoice that leaves the amount open.
+func invoiceProblem(s *step, amount Sat) string {
+	inv := s.f.Invoice
+	switch {
+	case s.f.InvoiceBad != "":
+		return s.f.InvoiceBad
+	case inv == nil:
+		return "there is none"
+	case s.f.Node.Network != "" && inv.Network != s.f.Node.Network:
+		return "it is for another network"
+	case inv.Payee == s.f.Node.Pubkey:
+		return "it pays this node itself"
+	case inv.Amount != 0 && inv.Amount != amount.Msat():
+		return "its amount is another"
+	case inv.ExpiresAt.Unix() < s.e.At+s.f.Rules.InvoiceWindow:
+		return "it expires too soon"
+	case inv.FinalCLTV > s.f.Rules.MaxFinalCLTV:
+		return "it would lock the payment for too many blocks"
+	case !inv.PaymentSecret:
+		return "it has no payment secret"
+	case s.f.HashOwner != "" && s.f.HashOwner != s.o.ID:
+		return "another order uses it"
+	case slices.Contains(s.o.Payout.Earlier, inv.Hash):
+		return "it was tried before"
+	case s.f.Node.NoRoute:
+		return "there is no route to it"
+	}
+	return ""
+}
+
+var (
+	isSellOrder = Guard{"sell order", func(s *step) bool { return s.o.Kind == mostro.Sell }}
+	isBuyOrder  = Guard{"buy order", func(s *step) bool { return s.o.Kind == mostro.Buy }}
+	notBuyer    = Guard{"not the buyer", func(s *step) bool { return s.o.Buyer.Trade != s.e.Sender }}
+	notSeller   = Guard{"not the seller", func(s *step) bool { return s.o.Seller.Trade != s.e.Sender }}
+
+	badKind = Guard{"kind is neither buy nor sell", func(s *step) bool {
+		k := asked(s).Kind
+		return k != mostro.Buy && k != mostro.Sell
+	}}
+	badMakerInvoice = Guard{"invoice does not fit", func(s *step) bool {
+		if offered(s) == "" {
+			return false
+		}
+		amount := Sat(asked(s).Amount)
+		return asked(s).Kind == mostro.Sell || amount < 0 || amount > maxSupply ||
+			invoiceProblem(s, amount-FeeSide(amount, s.f.Terms.FeePPM)) != ""
+	}}
+	foreignCurrency = Guard{"currency is not traded here", func(s *step) bool {
+		code := asked(s).FiatCode
+		return !isFiatCode(code) || len(s.f.Rules.FiatCodes) > 0 && !slices.Contains(s.f.Rules.FiatCodes, code)
+	}}
+	rangeGiven = Guard{"a range of amounts", func(s *step) bool {
+		return asked(s).MinAmount != nil || asked(s).MaxAmount != nil
+	}}
+	badFiatAmount = Guard{"fiat amount is not positive", func(s *step) bool {
+		return asked(s).FiatAmount <= 0 || asked(s).FiatAmount > maxFiatAmount
+	}}
+	badAmount = Guard{"sats are negative or more than exist", func(s *step) bool {
+		return asked(s).Amount < 0 || asked(s).Amount > maxSupply
+	}}
+	premiumOnFixed = Guard{"premium on a fixed amount", func(s *step) bool {
+		return asked(s).Premium != 0 && asked(s).Amount != 0
+	}}
+	badText = Guard{"payment method is empty or too long", func(s *step) bool {
+		m := asked(s).PaymentMethod
+		return strings.TrimSpace(m) == "" || utf8.RuneCountInString(m) > maxMethodRunes
+	}}
+	expiryPassed = Guard{"expiry is past", func(s *step) bool {
+		at := asked(s).ExpiresAt
+		return at != nil && *at != 0 && *at <= s.e.At
+	}}
+	noPrice = Guard{"no fresh price", func(s *step) bool {
+		amount := s.o.Amount
+		if s.prev.Status == none {
+			amount = Sat(asked(s).Amount)
+		}
+		return amount == 0 && s.f.Price == nil
+	}}
+	outOfLimits = Guard{"sats outside the limits", func(s *step) bool {
+		q := quoted(s)
+		return q < s.f.Rules.MinAmount || q > s.f.Rules.MaxAmount
+	}}
+	// The reputation of an identity stands on one number per trade that only ever rises; in
+	// full privacy there is nothing to count.
+	badTradeIndex = Guard{"trade index does not rise", func(s *step) bool {
+		if s.e.Identity == s.e.Sender {
+			return false
+		}
+		index := s.e.Message.TradeIndex
+		return index == nil || *index <= s.f.LastIndex
+	}}
+
+	owesElsewhere = Guard{"owes in another trade", func(s *step) bool {
+		if s.e.On == on(mostro.TakeBuy) {
+			return s.f.WaitingAsSeller
+		}
+		return s.f.WaitingAsBuyer
+	}}
+	pendingIsOver = Guard{"time is over", func(s *step) bool { return s.o.ExpiresAt <= s.e.At }}
+	invoiceGiven  = Guard{"invoice came along", func(s *step) bool { return offered(s) != "" }}
+
+	badTakerInvoice = Guard{"invoice does not fit", func(s *step) bool {
+		q := quoted(s)
+		return offered(s) != "" && invoiceProblem(s, q-FeeSide(q, s.o.Terms.FeePPM)) != ""
+	}}
+	badInvoice = Guard{"invoice does not fit", func(s *step) bool {
+		return invoiceProblem(s, s.o.BuyerGets()) != ""
+	}}
+	nodeDown   = Guard{"node is not ready", func(s *step) bool { return !s.f.Node.Ready }}
+	nodeCannot = Guard{"node is not ready, or could not pay out or hold more", func(s *step) bool {
+		n, q := s.f.Node, quoted(s)
+		fee := FeeSide(q, s.o.Terms.FeePPM)
+		return !n.Ready || n.Holds <= 0 || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee)
+	}}
+
+	hasInvoice      = Guard{"buyer's invoice is there", func(s *step) bool { return s.o.Payout.Invoice != "" }}
+	escrowHeld      = Guard{"sats are held", func(s *step) bool { return s.o.Escrow.State == EscrowAccepted }}
+	neverOpened     = Guard{"node never made the invoice", func(s *step) bool { return s.o.Escrow.State == EscrowOpening }}
+	presentEscrow   = Guard{"present escrow", func(s *step) bool { return s.e.Hold.Hash == s.o.Escrow.Hash }}
+	overpaidTooMuch = Guard{"overpaid by more than 1 %", func(s *step) bool {
+		return s.e.Hold.Paid > s.o.SellerPays().Msat()/100*101
+	}}
+	foreignSettle = Guard{"not known as settled", func(s *step) bool {
+		return !(s.o.Escrow.State == EscrowSettled && s.e.Hold.Hash == s.o.Escrow.Hash)
+	}}
+
+	presentPayout = Guard{"present payout", func(s *step) bool { return s.e.Payment.Hash == s.o.Payout.Hash }}
+	anyPayout     = Guard{"a payout of this order", func(s *step) bool {
+		return slices.Contains(s.o.Payout.Hashes(), s.e.Payment.Hash)
+	}}
+	secondPayout = Guard{"another than the one booked", func(s *step) bool {
+		paid := s.o.Ledger.entry(OwedBuyer)
+		return paid == nil || paid.Hash != s.e.Payment.Hash
+	}}
+	payoutSending = Guard{"not acknowledged yet", func(s *step) bool { return s.o.Payout.State == PayoutSending }}
+	payoutOut     = Guard{"payout is out", func(s *step) bool { return s.o.Payout.State.Busy() }}
+	payoutBusy    = Guard{"a payout may still succeed", func(s *step) bool { return s.o.Payout.State.Busy() }}
+	lastAttempt   = Guard{"last attempt", func(s *step) bool {
+		return s.o.Payout.Attempts+1 >= s.o.Terms.PaymentAttempts
+	}}
+
+	nobodyAskedCancel = Guard{"first to ask", func(s *step) bool { return s.o.CancelBy == "" }}
+	peerAskedCancel   = Guard{"peer has asked", func(s *step) bool {
+		return s.o.CancelBy != "" && s.o.CancelBy != s.e.Sender
+	}}
+)
+
+// isFiatCode accepts codes as the order book of the field has them: ISO 4217 and a few
+// look-alikes, three or four capital letters.
+func isFiatCode(code string) bool {
+	if len(code) < 3 || len(code) > 4 {
+		return false
+	}
+	for _, c := range code {
+		if c < 'A' || c > 'Z' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,109 @@
+package order
+
+import "fmt"
+
+// EntryKind is what a ledger entry counts.
+type EntryKind string
+
+const (
+	// SettledIn is what the settled hold invoice brought.
+	SettledIn EntryKind = "settled-in"
+	// OwedBuyer is the payout.
+	OwedBuyer EntryKind = "owed-buyer"
+	// OwedSeller is what the seller paid beyond the hold invoice's amount.
+	OwedSeller EntryKind = "owed-seller"
+	// NodeFee is the part of SettledIn that is nobody's but the node's; routing is paid from it.
+	NodeFee EntryKind = "node-fee"
+)
+
+// EntryState is the state of a liability.
+type EntryState string
+
+const (
+	Conditional EntryState = "conditional" // the settle is intended, not confirmed
+	Owed        EntryState = "owed"
+	Paid        EntryState = "paid"
+	Void        EntryState = "void"
+	Booked      EntryState = "booked" // an entry that is not a liability
+)
+
+// Entry is one line of an order's ledger, in millisats.
+type Entry struct {
+	Kind    EntryKind  `json:"kind"`
+	State   EntryState `json:"state"`
+	Amount  Msat       `json:"amount"`
+	Routing Msat       `json:"routing,omitempty"` // routing fee of the payment that paid it
+	Hash    Hash       `json:"hash"`              // of the payment that paid it
+	At      int64      `json:"at"`
+}
+
+// Ledger holds the entries of one order.
+type Ledger []Entry
+
+// sum adds up the entries of a kind that are in one of the states.
+func (l Ledger) sum(kind EntryKind, states ...EntryState) (total Msat) {
+	for _, e := range l {
+		for _, s := range states {
+			if e.Kind == kind && e.State == s {
+				total += e.Amount
+			}
+		}
+	}
+	return total
+}
+
+// Owes is what the order owes to anyone, certain and conditional.
+func (l Ledger) Owes() (owed, conditional Msat) {
+	return l.sum(OwedBuyer, Owed) + l.sum(OwedSeller, Owed),
+		l.sum(OwedBuyer, Conditional) + l.sum(OwedSeller, Conditional)
+}
+
+// Routing is the routing fee that payments of this order cost.
+func (l Ledger) Routing() (total Msat) {
+	for _, e := range l {
+		total += e.Routing
+	}
+	return total
+}
+
+// PaidOut is what payments of this order brought to people.
+func (l Ledger) PaidOut() Msat { return l.sum(OwedBuyer, Paid) + l.sum(OwedSeller, Paid) }
+
+// SettledIn is what the escrow of this order brought.
+func (l Ledger) SettledIn() Msat { return l.sum(SettledIn, Booked) }
+
+// NodeFee is what the node keeps, before routing.
+func (l Ledger) NodeFee() Msat { return l.sum(NodeFee, Booked) }
+
+// entry finds the liability of a kind; there is at most one of each.
+func (l Ledger) entry(kind EntryKind) *Entry {
+	for i := range l {
+		if l[i].Kind == kind {
+			return &l[i]
+		}
+	}
+	return nil
+}
+
+// checkMoney is the last word on every step: what must hold of an order whatever happened.
+func checkMoney(o *Order) error {
+	in, fee := o.Ledger.SettledIn(), o.Ledger.NodeFee()
+	owed, conditional := o.Ledger.Owes()
+	out, routing := o.Ledger.PaidOut(), o.Ledger.Routing()
+	if in != out+owed+fee {
+		return fmt.Errorf("ledger of %s does not add up: %d in, %d out, %d owed, %d fee", o.ID, in, out, owed, fee)
+	}
+	if out+routing > in+o.Terms.RoutingSubsidy.Msat() {
+		return fmt.Errorf("order %s paid %d and %d routing of %d settled in", o.ID, out, routing, in)
+	}
+	if conditional > 0 && o.Escrow.State != EscrowSettling {
+		return fmt.Errorf("order %s has a conditional liability with its escrow %q", o.ID, o.Escrow.State)
+	}
+	if o.Payout.State != PayoutNone && o.Escrow.State != EscrowSettled {
+		return fmt.Errorf("order %s has a payout %q with its escrow %q", o.ID, o.Payout.State, o.Escrow.State)
+	}
+	if (in > 0) != (o.Escrow.State == EscrowSettled) {
+		return fmt.Errorf("order %s settled %d in with its escrow %q", o.ID, in, o.Escrow.State)
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package order
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"mostro/escrow/mostro"
+)
+
+// Tell is a message to one person. The engine adds the protocol version, which follows from
+// the transport of the receiver's key.
+type Tell struct {
+	To      string // trade key
+	Message mostro.Message
+}
+
+// CallName is what the Lightning node is asked to do.
+type CallName string
+
+const (
+	OpenHold   CallName = "open-hold"
+	SettleHold CallName = "settle-hold"
+	CancelHold CallName = "cancel-hold"
+	Pay        CallName = "pay"
+)
+
+// Call is one request to the Lightning node. Asking twice is harmless: its key is the hash.
+type Call struct {
+	Do      CallName `json:"do"`
+	Hash    Hash     `json:"hash"`
+	Attempt uint32   `json:"attempt,omitempty"` // of the escrow; the preimage is derived from it
+	Amount  Msat     `json:"amount,omitempty"`
+
+	Memo      string `json:"memo,omitempty"`
+	CLTVDelta uint32 `json:"cltv_delta,omitempty"` // blocks
+	Expiry    int64  `json:"expiry,omitempty"`     // seconds
+
+	Invoice  string `json:"invoice,omitempty"`
+	FeeLimit Msat   `json:"fee_limit,omitempty"`
+	// Earlier hashes must all be known to have failed before this one is paid.
+	Earlier []Hash `json:"earlier,omitempty"`
+}
+
+// Out is what a step leads to. When Refusal is set nothing changed; when Row is -1 without a
+// refusal, the event was stale and nothing changed either.
+type Out struct {
+	Order   Order
+	Row     int // index into Table, -1 when none fitted
+	Refusal mostro.Reason
+	Tells   []Tell
+	Calls   []Call
+	Alarms  []string // for the operator
+	// UseIndex is the trade index that the sender's identity has now used, 0 for none.
+	UseIndex int64
+}
+
+// Machine is the table, ready to be stepped.
+type Machine struct {
+	rows []Row
+	by   map[key][]int
+}
+
+type key struct {
+	from mostro.Status
+	on   EventName
+}
+
+// NewMachine indexes the table.
+func NewMachine() *Machine {
+	m := &Machine{rows: Table(), by: map[key][]int{}}
+	for i, row := range m.rows {
+		for _, from := range row.From {
+			k := key{from, row.On}
+			m.by[k] = append(m.by[k], i)
+		}
+	}
+	return m
+}
+
+// step is one event under way.
+type step struct {
+	prev Order
+	o    *Order // the next order
+	e    Event
+	f    Facts
+	out  *Out
+	// answered: the request id was echoed already.
+	answered bool
+}
+
+// Step applies an event to an order (the zero Order for new-order). It returns an error only
+// when an invariant of the money would break; then nothing of the step may be kept.
+func (m *Machine) Step(prev Order, e Event, f Facts) (Out, error) {
+	out := Out{Order: prev, Row: -1}
+	out.Order.Payout.Earlier = append([]Hash(nil), prev.Payout.Earlier...)
+	out.Order.Ledger = append(Ledger(nil), prev.Ledger...)
+	if prev.Dispute != nil {
+		d := *prev.Dispute
+		out.Order.Dispute = &d
+	}
+	s := &step{prev: prev, o: &out.Order, e: e, f: f, out: &out}
+	roles := rolesOf(&prev, e)
+	for _, i := range m.by[key{prev.Status, e.On}] {
+		row := &m.rows[i]
+		if row.By&roles == 0 || row.If.Holds != nil && !row.If.Holds(s) {
+			continue
+		}
+		if row.Refuse != "" {
+			return refuse(prev, i, e, row.Refuse), nil
+		}
+		out.Row = i
+		if row.To != same {
+			s.o.Status = row.To
+		}
+		s.o.Rev++
+		for _, effect := range row.Do {
+			effect.Apply(s)
+		}
+		if err := checkMoney(s.o); err != nil {
+			return Out{}, fmt.Errorf("step %s on %s in %q: %w", e.On, prev.ID, prev.Status, err)
+		}
+		return out, nil
+	}
+	if e.Message == nil {
+		return Out{Order: prev, Row: -1}, nil
+	}
+	reason, ok := refusals[e.On]
+	if !ok {
+		reason = mostro.InvalidAction
+	}
+	return refuse(prev, -1, e, reason), nil
+}
+
+// rolesOf tells what the author of an event is to an order.
+func rolesOf(o *Order, e Event) Role {
+	switch {
+	case e.Hold != nil || e.Payment != nil:
+		return Node
+	case e.Message == nil:
+		return Clock
+	}
+	roles := Anyone
+	for _, is := range []struct {
+		key  string
+		role Role
+	}{{o.Buyer.Trade, Buyer}, {o.Seller.Trade, Seller}, {o.Maker().Trade, Maker}, {o.Taker().Trade, Taker}} {
+		if is.key != "" && is.key == e.Sender {
+			roles |= is.role
+		}
+	}
+	return roles
+}
+
+func refuse(prev Order, row int, e Event, reason mostro.Reason) Out {
+	return Out{Order: prev, Row: row, Refusal: reason, Tells: []Tell{Refusal(e.Sender, *e.Message, reason)}}
+}
+
+// Refusal is the cant-do answer to a message.
+func Refusal(to string, m mostro.Message, reason mostro.Reason) Tell {
+	told := mostro.ClientReason(reason, false)
+	return Tell{To: to, Message: mostro.Message{
+		Wrapper: mostro.WrapCantDo, RequestID: m.RequestID, ID: m.ID,
+		Action: mostro.CantDo, Payload: &mostro.Payload{CantDo: &told},
+	}}
+}
+
+// Wanted tells whether a call that was asked for earlier is still to be made. A pay call
+// whose order has moved on must not be sent any more; a cancel is always right.
+func Wanted(o *Order, c Call) bool {
+	switch c.Do {
+	case OpenHold:
+		return o.Escrow.Hash == c.Hash && o.Escrow.State == EscrowOpening
+	case SettleHold:
+		return o.Escrow.Hash == c.Hash && o.Escrow.State == EscrowSettling
+	case Pay:
+		return o.Payout.Hash == c.Hash && o.Payout.State == PayoutSending
+	}
+	return true
+}
+
+// newID makes a version 4 UUID from the event's seed; label keeps several apart.
+func newID(e Event, label string) string {
+	sum := sha256.Sum256(append([]byte(label), e.Seed[:]...))
+	b := sum[:16]
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}

@@ -1,0 +1,222 @@
+package order
+
+import "mostro/escrow/mostro"
+
+// Role is what somebody is to an order. A person can be several at once.
+type Role uint16
+
+const (
+	Node Role = 1 << iota // the Lightning node
+	Clock
+	Maker
+	Taker
+	Buyer
+	Seller
+	Anyone // every person
+)
+
+// On the left of each row: which statuses it speaks of.
+const none mostro.Status = "" // before the order exists
+
+var (
+	fromNone    = []mostro.Status{none}
+	pending     = []mostro.Status{mostro.StatusPending}
+	wantInvoice = []mostro.Status{mostro.StatusWaitingBuyerInvoice}
+	wantPayment = []mostro.Status{mostro.StatusWaitingPayment}
+	waiting     = []mostro.Status{mostro.StatusWaitingBuyerInvoice, mostro.StatusWaitingPayment}
+	active      = []mostro.Status{mostro.StatusActive}
+	fiatSent    = []mostro.Status{mostro.StatusFiatSent}
+	disputed    = []mostro.Status{mostro.StatusDispute}
+	releasable  = []mostro.Status{mostro.StatusFiatSent, mostro.StatusDispute}
+	held        = []mostro.Status{mostro.StatusActive, mostro.StatusFiatSent, mostro.StatusDispute}
+	settling    = []mostro.Status{mostro.StatusSettling}
+	settled     = []mostro.Status{mostro.StatusSettledHoldInvoice}
+	ended       = []mostro.Status{mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusExpired, mostro.StatusCanceledByAdmin}
+	canceled    = []mostro.Status{mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusCanceledByAdmin}
+	existing    = join(pending, waiting, held, settling, settled, ended)
+)
+
+// same, as To, leaves the status as it is.
+const same mostro.Status = "="
+
+// Row is one sentence: in From, on On, by By, if If, go to To and do Do. A row with a
+// Refuse changes nothing and answers with the reason.
+type Row struct {
+	From   []mostro.Status
+	On     EventName
+	By     Role
+	If     Guard
+	To     mostro.Status
+	Do     []Effect
+	Refuse mostro.Reason
+}
+
+func on(a mostro.Action) EventName { return EventName(a) }
+
+// Table is the protocol. Order matters: the first row that fits wins. Refusals stand in the
+// order in which the existing daemon checks them, because clients show the first one.
+//
+// It is a function so that nobody can change it while it is in use.
+func Table() []Row {
+	var (
+		newOrder  = on(mostro.NewOrder)
+		takeBuy   = on(mostro.TakeBuy)
+		takeSell  = on(mostro.TakeSell)
+		addInv    = on(mostro.AddInvoice)
+		sentFiat  = on(mostro.FiatSent)
+		release   = on(mostro.Release)
+		cancel    = on(mostro.Cancel)
+		toPending = mostro.StatusPending
+	)
+	return []Row{
+		// A maker makes an order.
+		{From: fromNone, On: newOrder, By: Anyone, If: badMakerInvoice, Refuse: mostro.InvalidInvoice},
+		{From: fromNone, On: newOrder, By: Anyone, If: foreignCurrency, Refuse: mostro.InvalidFiatCurrency},
+		{From: fromNone, On: newOrder, By: Anyone, If: rangeGiven, Refuse: mostro.InvalidAmount},
+		{From: fromNone, On: newOrder, By: Anyone, If: badFiatAmount, Refuse: mostro.InvalidAmount},
+		{From: fromNone, On: newOrder, By: Anyone, If: badAmount, Refuse: mostro.InvalidAmount},
+		{From: fromNone, On: newOrder, By: Anyone, If: premiumOnFixed, Refuse: mostro.InvalidParameters},
+		{From: fromNone, On: newOrder, By: Anyone, If: badText, Refuse: mostro.InvalidParameters},
+		{From: fromNone, On: newOrder, By: Anyone, If: expiryPassed, Refuse: mostro.InvalidParameters},
+		{From: fromNone, On: newOrder, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
+		{From: fromNone, On: newOrder, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
+		{From: fromNone, On: newOrder, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
+		{From: fromNone, On: newOrder, By: Anyone, If: badKind, Refuse: mostro.InvalidOrderKind},
+		{From: fromNone, On: newOrder, By: Anyone, To: mostro.StatusPending, Do: do(makeOrder, tellMakerNewOrder)},
+
+		// A taker takes it. The seller who takes is asked to pay; the buyer who takes is asked
+		// for an invoice unless one came along.
+		{From: existing, On: takeBuy, By: Anyone, If: owesElsewhere, Refuse: mostro.PendingOrderExists},
+		{From: existing, On: takeSell, By: Anyone, If: owesElsewhere, Refuse: mostro.PendingOrderExists},
+		{From: existing, On: takeBuy, By: Anyone, If: isSellOrder, Refuse: mostro.InvalidOrderKind},
+		{From: existing, On: takeSell, By: Anyone, If: isBuyOrder, Refuse: mostro.InvalidOrderKind},
+		{From: join(waiting, held, settling, settled, ended), On: takeBuy, By: Anyone, Refuse: mostro.InvalidOrderStatus},
+		{From: join(waiting, held, settling, settled, ended), On: takeSell, By: Anyone, Refuse: mostro.InvalidOrderStatus},
+		{From: pending, On: takeBuy, By: Anyone, If: pendingIsOver, Refuse: mostro.InvalidOrderStatus},
+		{From: pending, On: takeSell, By: Anyone, If: pendingIsOver, Refuse: mostro.InvalidOrderStatus},
+		{From: pending, On: takeBuy, By: Maker, Refuse: mostro.InvalidPubkey},
+		{From: pending, On: takeSell, By: Maker, Refuse: mostro.InvalidPubkey},
+		{From: pending, On: takeBuy, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
+		{From: pending, On: takeSell, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
+		{From: pending, On: takeBuy, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
+		{From: pending, On: takeSell, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
+		{From: pending, On: takeSell, By: Anyone, If: badTakerInvoice, Refuse: mostro.InvalidInvoice},
+		{From: pending, On: takeBuy, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
+		{From: pending, On: takeSell, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
+		{From: pending, On: takeBuy, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
+		{From: pending, On: takeSell, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
+		{From: pending, On: takeBuy, By: Anyone, To: mostro.StatusWaitingPayment, Do: do(takeOrder, awaitNode, openEscrow)},
+		{From: pending, On: takeSell, By: Anyone, If: invoiceGiven, To: mostro.StatusWaitingPayment, Do: do(takeOrder, keepInvoice, awaitNode, openEscrow)},
+		{From: pending, On: takeSell, By: Anyone, To: mostro.StatusWaitingBuyerInvoice, Do: do(takeOrder, tellBuyerAddInvoice, tellSellerWaitingInvoice)},
+
+		// The buyer gives an invoice: before the seller pays (sell order), after (buy order), or
+		// instead of one that could not be paid.
+		{From: existing, On: addInv, By: Anyone, If: notBuyer, Refuse: mostro.InvalidPeer},
+		{From: settled, On: addInv, By: Buyer, If: payoutBusy, Refuse: mostro.NotAllowedByStatus},
+		{From: join(wantInvoice, settled), On: addInv, By: Buyer, If: badInvoice, Refuse: mostro.InvalidInvoice},
+		{From: wantInvoice, On: addInv, By: Buyer, If: escrowHeld, To: mostro.StatusActive, Do: do(keepInvoice, tellActive)},
+		{From: wantInvoice, On: addInv, By: Buyer, If: nodeDown, Refuse: mostro.NotAllowedByStatus},
+		{From: wantInvoice, On: addInv, By: Buyer, To: mostro.StatusWaitingPayment, Do: do(keepInvoice, awaitNode, openEscrow)},
+		{From: settled, On: addInv, By: Buyer, To: same, Do: do(replaceInvoice, tellInvoiceUpdated, pay)},
+
+		// The escrow.
+		{From: wantPayment, On: HoldOpened, By: Node, If: presentEscrow, To: same, Do: do(escrowOpened, tellPayInvoice, tellWaitingSellerToPay)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch, isSellOrder), To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch), To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, hasInvoice), To: mostro.StatusActive, Do: do(escrowAccepted, tellActive)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: presentEscrow, To: mostro.StatusWaitingBuyerInvoice, Do: do(escrowAccepted, restartDuty, tellBuyerAddInvoice, tellSellerWaitingInvoice)},
+
+		// Somebody did not do his part in time, or the node gave the hold invoice up: the maker's
+		// fault ends the order, the taker's puts it back into the book.
+		{From: wantPayment, On: WaitingTimeout, By: Clock, If: neverOpened, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantPayment, On: WaitingTimeout, By: Clock, If: isSellOrder, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
+		{From: wantPayment, On: WaitingTimeout, By: Clock, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantInvoice, On: WaitingTimeout, By: Clock, If: isBuyOrder, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
+		{From: wantInvoice, On: WaitingTimeout, By: Clock, To: toPending, Do: do(tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantPayment, On: HoldCanceled, By: Node, If: all(presentEscrow, isSellOrder), To: mostro.StatusCanceled, Do: do(escrowGone, tellBothCanceled)},
+		{From: wantPayment, On: HoldCanceled, By: Node, If: presentEscrow, To: toPending, Do: do(escrowGone, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantInvoice, On: HoldCanceled, By: Node, If: all(presentEscrow, escrowHeld), To: mostro.StatusCanceled, Do: do(escrowGone, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
+		{From: held, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
+
+		// Fiat changes hands.
+		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(tellFiatSent)},
+		{From: active, On: sentFiat, By: Anyone, Refuse: mostro.InvalidPubkey},
+
+		// The seller releases. Nothing is promised to the buyer before the node confirms.
+		{From: existing, On: release, By: Anyone, If: notSeller, Refuse: mostro.InvalidPeer},
+		{From: releasable, On: release, By: Seller, To: mostro.StatusSettling, Do: do(intendSettle)},
+		{From: settling, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellReleased, pay)},
+		{From: settling, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, voidLiability, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
+		{From: settling, On: Overdue, By: Clock, To: same, Do: do(alarmSettleLate)},
+
+		// The payout.
+		{From: settled, On: PayAcked, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFlying)},
+		{From: settled, On: PaySucceeded, By: Node, If: anyPayout, To: mostro.StatusSuccess, Do: do(bookPaid, tellPurchaseCompleted)},
+		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut, lastAttempt), To: same, Do: do(payoutFailed, askInvoice)},
+		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut), To: same, Do: do(payoutFailed, tellPaymentFailed)},
+		{From: settled, On: PayRefused, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFailed, askInvoice)},
+		{From: settled, On: PayUnknown, By: Node, If: all(presentPayout, payoutOut), To: same, Do: do(payoutUnknown)},
+		{From: settled, On: RetryPayout, By: Clock, To: same, Do: do(pay)},
+		{From: settled, On: AskAgain, By: Clock, To: same, Do: do(askInvoice)},
+		{From: settled, On: Overdue, By: Clock, To: same, Do: do(alarmPayoutLate)},
+
+		// Somebody cancels.
+		{From: canceled, On: cancel, By: Anyone, Refuse: mostro.OrderAlreadyCanceled},
+		{From: pending, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(tellMakerCanceled)},
+		{From: pending, On: cancel, By: Anyone, Refuse: mostro.IsNotYourOrder},
+		{From: waiting, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
+		{From: waiting, On: cancel, By: Taker, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: waiting, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
+		{From: held, On: cancel, By: Buyer | Seller, If: nobodyAskedCancel, To: same, Do: do(askCooperativeCancel)},
+		{From: held, On: cancel, By: Buyer | Seller, If: peerAskedCancel, To: mostro.StatusCooperativelyCanceled, Do: do(cancelEscrow, closeDisputeRefunded, tellCooperativelyCanceled)},
+		{From: held, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
+
+		// The deadline ladder: the node would give the sats back by itself soon.
+		{From: fiatSent, On: LadderWarn, By: Clock, To: mostro.StatusDispute, Do: do(climb, openDisputeForBuyer, tellDeadlineDispute)},
+		{From: join(active, disputed), On: LadderWarn, By: Clock, To: same, Do: do(climb, tellDeadlineWarning)},
+		{From: held, On: LadderLastCall, By: Clock, To: same, Do: do(climb, tellDeadlineLastCall, alarmDeadline)},
+		{From: held, On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled)},
+
+		// A pending order's time is over.
+		{From: pending, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},
+
+		// What cannot happen, and must not pass unseen if it does.
+		{From: join(pending, waiting, held, settled, ended), On: HoldSettled, By: Node, If: foreignSettle, To: same, Do: do(alarmForeignSettle)},
+		{From: ended, On: PaySucceeded, By: Node, If: secondPayout, To: same, Do: do(alarmSecondPayout)},
+	}
+}
+
+// refusals answer what no row fits, by action.
+var refusals = map[EventName]mostro.Reason{
+	on(mostro.TakeBuy):    mostro.InvalidOrderStatus,
+	on(mostro.TakeSell):   mostro.InvalidOrderStatus,
+	on(mostro.AddInvoice): mostro.NotAllowedByStatus,
+	on(mostro.FiatSent):   mostro.InvalidOrderStatus,
+	on(mostro.Release):    mostro.NotAllowedByStatus,
+	on(mostro.Cancel):     mostro.NotAllowedByStatus,
+}
+
+// Handles tells whether the machine knows what to do with an action, in any status.
+func Handles(a mostro.Action) bool {
+	_, ok := refusals[on(a)]
+	return ok || a == mostro.NewOrder
+}
+
+// Ended tells that nothing will change an order any more.
+func Ended(s mostro.Status) bool { return contains(ended, s) }
+
+func join(lists ...[]mostro.Status) (all []mostro.Status) {
+	for _, list := range lists {
+		all = append(all, list...)
+	}
+	return all
+}
+
+func contains(list []mostro.Status, s mostro.Status) bool {
+	for _, each := range list {
+		if each == s {
+			return true
+		}
+	}
+	return false
+}

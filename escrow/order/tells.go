@@ -1,0 +1,171 @@
+package order
+
+import (
+	"fmt"
+
+	"mostro/escrow/mostro"
+)
+
+// tell puts a message to a party into the outbox. The request id is echoed once, to the person
+// whose request this step answers: the sender of the message, or who was waiting for the node.
+// Clients take the first message with their id for the answer.
+func (s *step) tell(to Party, action mostro.Action, payload *mostro.Payload) {
+	if to.Trade == "" {
+		return
+	}
+	m := mostro.Message{Wrapper: mostro.WrapOrder, ID: s.o.ID, Action: action, Payload: payload}
+	switch {
+	case s.answered:
+	case s.e.Message != nil && s.e.Sender == to.Trade:
+		m.RequestID, s.answered = s.e.Message.RequestID, true
+	case s.prev.Awaits != nil && s.prev.Awaits.By == to.Trade:
+		m.RequestID, s.answered = s.prev.Awaits.RequestID, true
+	}
+	switch action {
+	case mostro.NewOrder, mostro.PayInvoice, mostro.WaitingSellerToPay:
+		if to.Index != 0 {
+			index := to.Index
+			m.TradeIndex = &index
+		}
+	}
+	s.out.Tells = append(s.out.Tells, Tell{To: to.Trade, Message: m})
+}
+
+// say sends a text for which the protocol has no action.
+func (s *step) say(to Party, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if to.Trade == "" {
+		return
+	}
+	s.out.Tells = append(s.out.Tells, Tell{To: to.Trade, Message: mostro.Message{
+		Wrapper: mostro.WrapDM, ID: s.o.ID, Action: mostro.SendDM, Payload: &mostro.Payload{TextMessage: &text},
+	}})
+}
+
+// both says the same to both parties.
+func (s *step) both(format string, args ...any) {
+	s.say(s.o.Buyer, format, args...)
+	s.say(s.o.Seller, format, args...)
+}
+
+// Small is the order as a client sees it; amount is what its receiver pays or gets. It never
+// carries an invoice, nor anybody's key: rows that show keys add them.
+func Small(o *Order, amount Sat) mostro.SmallOrder {
+	status := o.Status
+	if status == mostro.StatusSettling {
+		status = o.SettlingFrom
+	}
+	created, expires := o.CreatedAt, o.ExpiresAt
+	return mostro.SmallOrder{
+		ID: o.ID, Kind: o.Kind, Status: mostro.ClientStatus(status), Amount: int64(amount),
+		FiatCode: o.FiatCode, FiatAmount: o.FiatAmount, PaymentMethod: o.PaymentMethod, Premium: o.Premium,
+		CreatedAt: &created, ExpiresAt: &expires,
+	}
+}
+
+func orderPayload(so mostro.SmallOrder) *mostro.Payload { return &mostro.Payload{Order: &so} }
+
+func peerPayload(key string) *mostro.Payload {
+	return &mostro.Payload{Peer: &mostro.Peer{Pubkey: key}}
+}
+
+var (
+	tellMakerNewOrder = Effect{"maker: new-order", func(s *step) {
+		s.tell(*s.o.Maker(), mostro.NewOrder, orderPayload(Small(s.o, s.o.Amount)))
+	}}
+	tellMakerCanceled = Effect{"maker: canceled", func(s *step) { s.tell(*s.o.Maker(), mostro.Canceled, nil) }}
+	tellTakerCanceled = Effect{"taker: canceled", func(s *step) { s.tell(*s.o.Taker(), mostro.Canceled, nil) }}
+	tellBothCanceled  = Effect{"both: canceled", func(s *step) {
+		s.tell(*s.o.Maker(), mostro.Canceled, nil)
+		s.tell(*s.o.Taker(), mostro.Canceled, nil)
+	}}
+
+	tellBuyerAddInvoice = Effect{"buyer: add-invoice", func(s *step) {
+		so := Small(s.o, s.o.BuyerGets())
+		so.ExpiresAt = nil
+		s.tell(s.o.Buyer, mostro.AddInvoice, orderPayload(so))
+	}}
+	tellSellerWaitingInvoice = Effect{"seller: waiting-buyer-invoice", func(s *step) {
+		s.tell(s.o.Seller, mostro.WaitingBuyerInvoice, nil)
+	}}
+	tellPayInvoice = Effect{"seller: pay-invoice", func(s *step) {
+		so := Small(s.o, s.o.SellerPays())
+		s.tell(s.o.Seller, mostro.PayInvoice, &mostro.Payload{
+			PaymentRequest: &mostro.PaymentRequest{Order: &so, Invoice: s.o.Escrow.Invoice},
+		})
+	}}
+	tellWaitingSellerToPay = Effect{"buyer: waiting-seller-to-pay", func(s *step) {
+		s.tell(s.o.Buyer, mostro.WaitingSellerToPay, nil)
+		s.o.Awaits = nil
+	}}
+	// From here on the two know each other's trade keys, to chat.
+	tellActive = Effect{"seller: buyer-took-order, buyer: hold-invoice-payment-accepted", func(s *step) {
+		show := func(amount Sat) *mostro.Payload {
+			so := Small(s.o, amount)
+			so.BuyerTradePubkey, so.SellerTradePubkey = s.o.Buyer.Trade, s.o.Seller.Trade
+			return orderPayload(so)
+		}
+		s.tell(s.o.Seller, mostro.BuyerTookOrder, show(s.o.SellerPays()))
+		s.tell(s.o.Buyer, mostro.HoldInvoicePaymentAccepted, show(s.o.BuyerGets()))
+	}}
+	tellFiatSent = Effect{"both: fiat-sent-ok", func(s *step) {
+		s.tell(s.o.Buyer, mostro.FiatSentOk, peerPayload(s.o.Seller.Trade))
+		s.tell(s.o.Seller, mostro.FiatSentOk, peerPayload(s.o.Buyer.Trade))
+	}}
+	tellReleased = Effect{"seller: hold-invoice-payment-settled and rate, buyer: released", func(s *step) {
+		s.tell(s.o.Seller, mostro.HoldInvoicePaymentSettled, nil)
+		s.tell(s.o.Buyer, mostro.Released, nil)
+		s.tell(s.o.Seller, mostro.Rate, nil)
+		s.o.Awaits = nil
+	}}
+	tellInvoiceUpdated = Effect{"buyer: invoice-updated", func(s *step) {
+		s.tell(s.o.Buyer, mostro.InvoiceUpdated, nil)
+	}}
+	// One notice for each invoice; the tries between the first and the last are silent.
+	tellPaymentFailed = Effect{"buyer: payment-failed", func(s *step) {
+		if s.o.Payout.Attempts == 1 {
+			s.tell(s.o.Buyer, mostro.PaymentFailed, &mostro.Payload{PaymentFailed: &mostro.PaymentFailedInfo{
+				Attempts:        s.o.Terms.PaymentAttempts - 1,
+				RetriesInterval: s.o.Terms.PaymentRetrySeconds,
+			}})
+		}
+	}}
+	tellPurchaseCompleted = Effect{"buyer: purchase-completed and rate", func(s *step) {
+		s.tell(s.o.Buyer, mostro.PurchaseCompleted, nil)
+		s.tell(s.o.Buyer, mostro.Rate, nil)
+	}}
+
+	askCooperativeCancel = Effect{"ask the peer to cancel", func(s *step) {
+		s.o.CancelBy = s.e.Sender
+		you, peer := s.o.Buyer, s.o.Seller
+		if s.e.Sender == peer.Trade {
+			you, peer = peer, you
+		}
+		s.tell(you, mostro.CooperativeCancelInitiatedByYou, nil)
+		s.tell(peer, mostro.CooperativeCancelInitiatedByPeer, nil)
+	}}
+	tellCooperativelyCanceled = Effect{"both: cooperative-cancel-accepted", func(s *step) {
+		s.tell(s.o.Buyer, mostro.CooperativeCancelAccepted, nil)
+		s.tell(s.o.Seller, mostro.CooperativeCancelAccepted, nil)
+	}}
+
+	tellEscrowLost = Effect{"both: hold-invoice-payment-canceled", func(s *step) {
+		s.tell(s.o.Buyer, mostro.HoldInvoicePaymentCanceled, nil)
+		s.tell(s.o.Seller, mostro.HoldInvoicePaymentCanceled, nil)
+	}}
+	tellDeadlineWarning = Effect{"both: deadline warning", func(s *step) {
+		s.both("The escrow of order %s goes back to the seller at block %d, about 12 hours from now. Finish the trade before.", s.o.ID, ladderBase(s.o))
+	}}
+	tellDeadlineDispute = Effect{"both: dispute", func(s *step) {
+		payload := &mostro.Payload{Dispute: &mostro.DisputeRef{ID: s.o.Dispute.ID}}
+		s.tell(s.o.Buyer, mostro.DisputeInitiatedByYou, payload)
+		s.tell(s.o.Seller, mostro.DisputeInitiatedByPeer, payload)
+		s.both("The escrow of order %s would go back to the seller at block %d, about 12 hours from now, although the fiat was reported as sent. A dispute was opened for the buyer.", s.o.ID, ladderBase(s.o))
+	}}
+	tellDeadlineLastCall = Effect{"both: last call", func(s *step) {
+		s.both("Last call: the escrow of order %s goes back to the seller at block %d, about 4 hours from now.", s.o.ID, ladderBase(s.o))
+	}}
+	tellDeadlineCanceled = Effect{"both: deadline", func(s *step) {
+		s.both("The escrow of order %s has reached its last safe block and was returned to the seller.", s.o.ID)
+	}}
+)

@@ -1,0 +1,179 @@
+package order
+
+import "mostro/escrow/mostro"
+
+// Party is one side of a trade.
+type Party struct {
+	Trade    string `json:"trade,omitempty"`    // trade key, hex
+	Identity string `json:"identity,omitempty"` // identity key, hex; equal to Trade in full privacy
+	Index    int64  `json:"index,omitempty"`    // trade index, 0 in full privacy
+}
+
+// FullPrivacy tells that the party has no identity beside its trade key.
+func (p Party) FullPrivacy() bool { return p.Identity == p.Trade }
+
+// Terms are the settings that an order is born with and keeps.
+type Terms struct {
+	FeePPM              int64  `json:"fee_ppm"`         // of the amount, both sides together
+	RoutingFeePPM       int64  `json:"routing_fee_ppm"` // cap of the payout's routing fee
+	RoutingSubsidy      Sat    `json:"routing_subsidy"` // what the node adds when its own fee does not cover routing
+	WaitingSeconds      int64  `json:"waiting_seconds"` // for the invoice, and again for the payment
+	PaymentAttempts     int64  `json:"payment_attempts"`
+	PaymentRetrySeconds int64  `json:"payment_retry_seconds"`
+	CLTVDelta           uint32 `json:"cltv_delta"`        // blocks, of hold invoices
+	HoldExpiryDelta     uint32 `json:"hold_expiry_delta"` // blocks before expiry at which lnd cancels by itself
+}
+
+// Order is one trade, the authority on where it stands.
+type Order struct {
+	ID     string           `json:"id"` // UUID, lower-case
+	Rev    uint64           `json:"rev"`
+	Kind   mostro.OrderKind `json:"kind"`
+	Status mostro.Status    `json:"status"`
+	// SettlingFrom is the status that clients go on seeing while Status is settling.
+	SettlingFrom mostro.Status `json:"settling_from,omitempty"`
+
+	FiatCode      string `json:"fiat_code"`
+	FiatAmount    int64  `json:"fiat_amount"`
+	PaymentMethod string `json:"payment_method"`
+	Premium       int64  `json:"premium"`
+	Amount        Sat    `json:"amount"` // 0 while a market order is not taken
+	Market        bool   `json:"market"` // priced at the take
+	Fee           Sat    `json:"fee"`    // of each side
+	Terms         Terms  `json:"terms"`
+
+	CreatedAt int64 `json:"created_at"` // unix seconds, like all times here
+	ExpiresAt int64 `json:"expires_at"` // of the pending order
+	// DutySince is when the present wait for an invoice or a payment began.
+	DutySince int64 `json:"duty_since,omitempty"`
+	TakenAt   int64 `json:"taken_at,omitempty"`
+
+	Buyer  Party `json:"buyer"`
+	Seller Party `json:"seller"`
+
+	Escrow Escrow `json:"escrow"`
+	Payout Payout `json:"payout"`
+	Ledger Ledger `json:"ledger"`
+
+	// CancelBy is the trade key that asked for a cooperative cancel.
+	CancelBy string   `json:"cancel_by,omitempty"`
+	Dispute  *Dispute `json:"dispute,omitempty"`
+
+	// Awaits is a request whose answer waits for the node.
+	Awaits *Awaited `json:"awaits,omitempty"`
+
+	// Rung counts the steps of the deadline ladder that were climbed.
+	Rung int `json:"rung,omitempty"`
+	// Alarmed is when the operator was last told that this order is overdue.
+	Alarmed int64 `json:"alarmed,omitempty"`
+}
+
+// Maker is the side that made the order.
+func (o *Order) Maker() *Party {
+	if o.Kind == mostro.Sell {
+		return &o.Seller
+	}
+	return &o.Buyer
+}
+
+// Taker is the other side; empty while nobody has taken the order.
+func (o *Order) Taker() *Party {
+	if o.Kind == mostro.Sell {
+		return &o.Buyer
+	}
+	return &o.Seller
+}
+
+// SellerPays is what the hold invoice asks for.
+func (o *Order) SellerPays() Sat { return o.Amount + o.Fee }
+
+// BuyerGets is what the payout brings to the buyer.
+func (o *Order) BuyerGets() Sat { return o.Amount - o.Fee }
+
+// Awaited is who asked, and with which request id.
+type Awaited struct {
+	By        string  `json:"by"` // trade key
+	RequestID *uint64 `json:"request_id,omitempty"`
+}
+
+// EscrowState is where the present hold invoice stands, as far as this order knows.
+type EscrowState string
+
+const (
+	EscrowNone     EscrowState = ""
+	EscrowOpening  EscrowState = "opening"  // asked for; the node has not answered yet
+	EscrowOpen     EscrowState = "open"     // the seller has the invoice
+	EscrowAccepted EscrowState = "accepted" // the seller's sats are held
+	EscrowSettling EscrowState = "settling" // the settle intent is stored
+	EscrowSettled  EscrowState = "settled"
+	EscrowCanceled EscrowState = "canceled" // intended by us or told by the node
+)
+
+// Escrow is the hold invoice of an order. Each take that needs one is a new attempt with
+// a new hash: a node refuses a hash for ever once it has seen it.
+type Escrow struct {
+	Attempt      uint32      `json:"attempt"`
+	Hash         Hash        `json:"hash"`
+	Invoice      string      `json:"invoice,omitempty"` // BOLT11
+	State        EscrowState `json:"state,omitempty"`
+	Paid         Msat        `json:"paid,omitempty"`
+	ExpiryHeight uint32      `json:"expiry_height,omitempty"` // of the HTLC that expires first
+	AcceptedAt   int64       `json:"accepted_at,omitempty"`
+}
+
+// PayoutState is where the payout to the buyer stands.
+type PayoutState string
+
+const (
+	PayoutNone    PayoutState = ""
+	PayoutSending PayoutState = "sending" // asked for; the node has not acknowledged it yet
+	PayoutFlying  PayoutState = "flying"  // acknowledged by the node
+	PayoutFailed  PayoutState = "failed"  // the node said so; will be tried again
+	PayoutAsking  PayoutState = "asking"  // the buyer is asked for another invoice
+	PayoutUnknown PayoutState = "unknown" // the node no longer knows a payment it had acknowledged
+	PayoutPaid    PayoutState = "paid"
+)
+
+// Busy tells that no other hash may be paid now.
+func (s PayoutState) Busy() bool {
+	return s == PayoutSending || s == PayoutFlying || s == PayoutUnknown || s == PayoutPaid
+}
+
+// Payout is the payment to the buyer.
+type Payout struct {
+	Invoice  string      `json:"invoice,omitempty"` // BOLT11, "" until the buyer has given one
+	Hash     Hash        `json:"hash"`
+	State    PayoutState `json:"state,omitempty"`
+	Attempts int64       `json:"attempts,omitempty"` // with this invoice
+	Earlier  []Hash      `json:"earlier,omitempty"`  // hashes tried before, each reported failed
+	Asked    int64       `json:"asked,omitempty"`    // times that another invoice was asked for
+	NextTry  int64       `json:"next_try,omitempty"`
+	Since    int64       `json:"since,omitempty"` // of State
+}
+
+// Hashes are all payment hashes ever recorded for the payout.
+func (p Payout) Hashes() []Hash {
+	if p.Hash.IsZero() {
+		return p.Earlier
+	}
+	return append(append([]Hash(nil), p.Earlier...), p.Hash)
+}
+
+// DisputeStatus is the status of kind 38386.
+type DisputeStatus string
+
+const (
+	DisputeInitiated      DisputeStatus = "initiated"
+	DisputeInProgress     DisputeStatus = "in-progress"
+	DisputeSettled        DisputeStatus = "settled"
+	DisputeSellerRefunded DisputeStatus = "seller-refunded"
+)
+
+// Dispute is the dispute of an order; there is at most one.
+type Dispute struct {
+	ID        string        `json:"id"` // UUID
+	Status    DisputeStatus `json:"status"`
+	Initiator string        `json:"initiator"` // "buyer" or "seller"
+	Previous  mostro.Status `json:"previous"`
+	CreatedAt int64         `json:"created_at"`
+}

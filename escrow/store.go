@@ -1,0 +1,199 @@
+package escrow
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"mostro/escrow/order"
+)
+
+// The tables of the money store, by the first byte of the key.
+//
+//	o ID               the order, the authority
+//	l ID rev           its history: event and facts of each step
+//	v ID               marks an order that has not ended
+//	x lane seq         the outbox
+//	s event-id         messages that were handled; kept seven days
+//	u identity         users
+//	k trade-key        transport of the key's last proven message
+//	w identity side ID somebody owes an invoice ('b') or a payment ('s')
+//	p hash             the order that has recorded the payment hash of an invoice
+//	a kind d           created_at of the last addressable event
+//	q ID               orders that are held back after a defect, and why
+const (
+	tableOrder   = 'o'
+	tableLog     = 'l'
+	tableLive    = 'v'
+	tableOutbox  = 'x'
+	tableSeen    = 's'
+	tableUser    = 'u'
+	tableKey     = 'k'
+	tableOwes    = 'w'
+	tableHash    = 'p'
+	tableStamp   = 'a'
+	tableHeld    = 'q'
+	tableVersion = '!' // the version of this layout
+)
+
+// storeVersion is the layout that this program reads and writes.
+const storeVersion = 1
+
+// rowKey joins the parts with a separator that occurs in none of them.
+func rowKey(table byte, parts ...string) []byte {
+	k := []byte{table}
+	for _, p := range parts {
+		k = append(k, 0)
+		k = append(k, p...)
+	}
+	return k
+}
+
+func logKey(id string, rev uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(rowKey(tableLog, id), 0), rev)
+}
+
+func outboxKey(lane string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(rowKey(tableOutbox, lane), 0), seq)
+}
+
+// openStore opens the money store with synced writes. One process has it at a time.
+func openStore(dir string) (*badger.DB, error) {
+	opts := badger.DefaultOptions(dir).
+		WithInMemory(dir == "").
+		WithSyncWrites(true).
+		WithDetectConflicts(false). // one writer
+		WithNumVersionsToKeep(1).
+		WithCompression(options.None).
+		WithMemTableSize(16 << 20).
+		WithBlockCacheSize(8 << 20).
+		WithValueLogFileSize(64 << 20).
+		WithValueThreshold(1 << 20). // no value log garbage: rows are small
+		WithLogger(nil)
+	db, err := badger.Open(opts)
+	if err != nil {
+		return nil, fmt.Errorf("open money store %s: %w (is another mostro using it?)", dir, err)
+	}
+	if err := checkVersion(db); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func checkVersion(db *badger.DB) error {
+	return db.Update(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte{tableVersion})
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return txn.Set([]byte{tableVersion}, []byte{storeVersion})
+		}
+		if err != nil {
+			return fmt.Errorf("read version of money store: %w", err)
+		}
+		return item.Value(func(v []byte) error {
+			if len(v) != 1 || v[0] != storeVersion {
+				return fmt.Errorf("money store has layout %v, this program knows %d: use the version of mostro that wrote it", v, storeVersion)
+			}
+			return nil
+		})
+	})
+}
+
+// user is what is kept of an identity.
+type user struct {
+	LastIndex int64 `json:"last_index"`
+	CreatedAt int64 `json:"created_at"`
+}
+
+// history is one row of an order's past: enough to step it again.
+type history struct {
+	Event order.Event `json:"event"`
+	Facts order.Facts `json:"facts"`
+	From  string      `json:"from"`
+	To    string      `json:"to"`
+	Row   int         `json:"row"`
+}
+
+// get reads a row into v and tells whether it is there.
+func get(txn *badger.Txn, key []byte, v any) (bool, error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read row %q: %w", key, err)
+	}
+	err = item.Value(func(b []byte) error { return json.Unmarshal(b, v) })
+	if err != nil {
+		return false, fmt.Errorf("decode row %q: %w", key, err)
+	}
+	return true, nil
+}
+
+// has tells whether a row is there.
+func has(txn *badger.Txn, key []byte) (bool, error) {
+	_, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// scan calls f for each row of a prefix.
+func scan(txn *badger.Txn, prefix []byte, values bool, f func(key, value []byte) error) error {
+	opts := badger.DefaultIteratorOptions
+	opts.Prefix, opts.PrefetchValues = prefix, values
+	it := txn.NewIterator(opts)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		item := it.Item()
+		var value []byte
+		if values {
+			var err error
+			if value, err = item.ValueCopy(nil); err != nil {
+				return fmt.Errorf("read row %q: %w", item.Key(), err)
+			}
+		}
+		if err := f(item.KeyCopy(nil), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Order returns an order, and false when there is none.
+func (e *Engine) Order(id string) (o order.Order, ok bool, err error) {
+	err = e.db.View(func(txn *badger.Txn) error {
+		ok, err = get(txn, rowKey(tableOrder, id), &o)
+		return err
+	})
+	return o, ok, err
+}
+
+// writes collects what one operation changes, to be set when it is complete.
+type writes struct {
+	entries []*badger.Entry
+	deletes [][]byte
+	after   []func() // once committed, in order
+}
+
+func (w *writes) set(key []byte, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode row %q: %w", key, err)
+	}
+	w.entries = append(w.entries, badger.NewEntry(key, b))
+	return nil
+}
+
+func (w *writes) mark(key, value []byte) { w.entries = append(w.entries, badger.NewEntry(key, value)) }
+func (w *writes) markFor(key []byte, ttl time.Duration) {
+	w.entries = append(w.entries, badger.NewEntry(key, nil).WithTTL(ttl))
+}
+func (w *writes) delete(key []byte) { w.deletes = append(w.deletes, key) }
+func (w *writes) then(f func())     { w.after = append(w.after, f) }

@@ -1,0 +1,313 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+// How often the node is asked, whatever its streams say: a stream that has died without a
+// word must not hold up a trade.
+const (
+	nodeEvery       = 5 * time.Second
+	streamLife      = 30 * time.Second // then the stream is opened anew, and says the state again
+	holdsPerChannel = 483              // lnd
+	// unknownAfter is how long the node may not know a payment that it had acknowledged
+	// before it counts as lost: its index may lag.
+	unknownAfter = 5 * time.Minute
+)
+
+// nodeView is what is known of the Lightning node now.
+type nodeView struct {
+	mu      sync.Mutex
+	latest  lightning.Info
+	balance lightning.Balance
+	up      bool
+	height  uint32
+}
+
+func (v *nodeView) info() lightning.Info {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.latest
+}
+
+// ready tells that the node answers and is synced to the chain.
+func (v *nodeView) ready() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.up && v.latest.Synced
+}
+
+func (v *nodeView) tip() uint32 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.height
+}
+
+// saw takes note of a block and tells whether it is new.
+func (v *nodeView) saw(height uint32) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if height <= v.height {
+		return false
+	}
+	v.height = height
+	return true
+}
+
+// nodeFacts is what a take needs to know of the node.
+func (e *Engine) nodeFacts() order.NodeFacts {
+	promised, holds := e.live.load()
+	e.node.mu.Lock()
+	defer e.node.mu.Unlock()
+	free := e.node.balance.ActiveChannels*holdsPerChannel - holds
+	if limit := e.cfg.Settings.HoldCap; limit > 0 {
+		free = min(free, limit-holds)
+	}
+	return order.NodeFacts{
+		Ready: e.node.up && e.node.latest.Synced, Pubkey: e.node.latest.Pubkey, Network: e.node.latest.Network,
+		Outbound: e.node.balance.Local - promised, Holds: free,
+	}
+}
+
+// watchNode keeps the view of the node, and of the chain, up to date.
+func (e *Engine) watchNode(ctx context.Context) {
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	streams.Add(1)
+	go func() {
+		defer streams.Done()
+		e.again(ctx, func(ctx context.Context) error {
+			return e.cfg.Node.WatchBlocks(ctx, func(height uint32) {
+				if e.node.saw(height) {
+					e.live.wake()
+				}
+			})
+		})
+	}()
+	for {
+		e.askNode(ctx)
+		if !sleep(ctx, nodeEvery) {
+			return
+		}
+	}
+}
+
+// askNode asks the node how it is, and says so when that has changed.
+func (e *Engine) askNode(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := e.cfg.Node.Info(ctx)
+	var balance lightning.Balance
+	if err == nil {
+		balance, err = e.cfg.Node.Balance(ctx)
+	}
+	e.node.mu.Lock()
+	was, old := e.node.up, e.node.latest
+	e.node.up = err == nil
+	if err == nil {
+		e.node.latest, e.node.balance = info, balance
+		e.node.height = max(e.node.height, info.Height)
+	}
+	e.node.mu.Unlock()
+	switch {
+	case err != nil && was:
+		e.log.Error("the Lightning node does not answer; trades wait for it", "error", err)
+	case err == nil && !was:
+		e.log.Info("the Lightning node answers", "alias", info.Alias, "pubkey", info.Pubkey, "network", info.Network, "height", info.Height, "synced", info.Synced)
+	}
+	if err == nil && (!was || old.Synced != info.Synced || old.Pubkey != info.Pubkey) {
+		e.live.wake()
+		signal(e.news)
+	}
+}
+
+// again runs a stream until ctx ends, with a pause after each end.
+func (e *Engine) again(ctx context.Context, stream func(context.Context) error) {
+	for tries := 0; ; tries++ {
+		began := time.Now()
+		_ = stream(ctx) // why it died is seen by askNode, once for all streams
+		if time.Since(began) > streamLife {
+			tries = 0
+		}
+		if !sleep(ctx, backoff(min(tries, 4))) {
+			return
+		}
+	}
+}
+
+// sleep waits and tells whether to go on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// watchHashes keeps one watch for each hold invoice and each payment that is not final. At
+// the start that is the question about every live hash; each answer is an event.
+func (e *Engine) watchHashes(ctx context.Context) {
+	ends := map[order.Hash]context.CancelFunc{}
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		for _, w := range e.live.fetch() {
+			if end := ends[w.hash]; end != nil {
+				end()
+				delete(ends, w.hash)
+			}
+			if w.end {
+				continue
+			}
+			ctx, end := context.WithCancel(ctx)
+			ends[w.hash] = end
+			running.Add(1)
+			go func() {
+				defer running.Done()
+				if w.payment {
+					e.watchPayment(ctx, w)
+				} else {
+					e.watchHold(ctx, w)
+				}
+			}()
+		}
+		select {
+		case <-e.live.rewatched:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watchHold turns the states of a hold invoice into events until it is final.
+func (e *Engine) watchHold(ctx context.Context, w watch) {
+	var last lightning.HoldState
+	e.again(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, streamLife)
+		defer cancel()
+		err := e.cfg.Node.WatchHold(ctx, w.hash, func(h lightning.HoldInvoice) {
+			if h.State == last {
+				return
+			}
+			if err := e.sawHold(ctx, w, h); err != nil {
+				e.log.Warn("apply news of a hold invoice, will hear it again", "order", w.order, "state", h.State, "error", err)
+				cancel()
+				return
+			}
+			last = h.State
+		})
+		if errors.Is(err, lightning.ErrNotFound) {
+			// Not opened yet: the call is in the outbox.
+			e.live.heard(w.order, w.hash)
+		}
+		return err
+	})
+}
+
+// holdEvents are the states of a hold invoice that are news; open is none.
+var holdEvents = map[lightning.HoldState]order.EventName{
+	lightning.Accepted: order.HoldAccepted,
+	lightning.Settled:  order.HoldSettled,
+	lightning.Canceled: order.HoldCanceled,
+}
+
+// sawHold applies what the node says of a hold invoice.
+func (e *Engine) sawHold(ctx context.Context, w watch, h lightning.HoldInvoice) error {
+	if name := holdEvents[h.State]; name != "" {
+		ev := e.holdEvent(name, h)
+		ev.Order = w.order
+		if err := e.apply(ctx, ev); err != nil {
+			return err
+		}
+	}
+	e.live.heard(w.order, w.hash)
+	return nil
+}
+
+// watchPayment turns the final state of a payment into an event. The node's "not found"
+// about a payment that it had acknowledged is never taken for a failure.
+func (e *Engine) watchPayment(ctx context.Context, w watch) {
+	var missing time.Time
+	e.again(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, streamLife)
+		defer cancel()
+		err := e.cfg.Node.Track(ctx, w.hash, func(p lightning.Payment) {
+			missing = time.Time{}
+			if err := e.sawPayment(ctx, w, p); err != nil {
+				e.log.Warn("apply news of a payment, will hear it again", "order", w.order, "state", p.State, "error", err)
+				cancel()
+			}
+		})
+		if !errors.Is(err, lightning.ErrNotFound) {
+			return err
+		}
+		return errors.Join(err, e.missedPayment(ctx, w, &missing))
+	})
+}
+
+// missedPayment notes that the node does not know a payment; after a while it counts as lost.
+func (e *Engine) missedPayment(ctx context.Context, w watch, since *time.Time) error {
+	if since.IsZero() {
+		*since = e.cfg.Clock()
+	}
+	if e.cfg.Clock().Sub(*since) < unknownAfter {
+		return nil
+	}
+	ev := e.paymentEvent(order.PayUnknown, lightning.Payment{Hash: w.hash})
+	ev.Order = w.order
+	return e.apply(ctx, ev)
+}
+
+// sawPayment applies what the node says of a payment.
+func (e *Engine) sawPayment(ctx context.Context, w watch, p lightning.Payment) error {
+	name := finalEvent[p.State]
+	if name == "" {
+		return nil
+	}
+	p.Hash = w.hash
+	ev := e.paymentEvent(name, p)
+	ev.Order = w.order
+	return e.apply(ctx, ev)
+}
+
+// watchClock lets the clock have its word: at each deadline and each block.
+func (e *Engine) watchClock(ctx context.Context) {
+	for {
+		for _, id := range e.live.due(e.now(), e.node.tip(), e.node.ready()) {
+			if err := e.tick(ctx, id); err != nil && ctx.Err() == nil {
+				e.log.Warn("apply a deadline, will try again", "order", id, "error", err)
+			}
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-e.live.changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tick applies what is due for an order. The deadline is read from the order itself, so a
+// late or doubled tick finds nothing to do.
+func (e *Engine) tick(ctx context.Context, id string) error {
+	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+		var o order.Order
+		if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok {
+			return err
+		}
+		due := order.DueWake(&o, e.now(), e.node.tip())
+		if due == "" {
+			return nil
+		}
+		return e.stepOrder(txn, w, e.newEvent(due, id), nil)
+	})
+}
