@@ -46,7 +46,7 @@ const (
 
 // Node is an LND node.
 type Node struct {
-	conn     *grpc.ClientConn
+	close    func() error
 	main     lnrpc.LightningClient
 	invoices invoicesrpc.InvoicesClient
 	router   routerrpc.RouterClient
@@ -62,12 +62,12 @@ func Dial(config Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newNode(conn), nil
+	return newNode(conn, conn.Close), nil
 }
 
-func newNode(conn *grpc.ClientConn) *Node {
+func newNode(conn grpc.ClientConnInterface, close func() error) *Node {
 	return &Node{
-		conn:     conn,
+		close:    close,
 		main:     lnrpc.NewLightningClient(conn),
 		invoices: invoicesrpc.NewInvoicesClient(conn),
 		router:   routerrpc.NewRouterClient(conn),
@@ -76,7 +76,7 @@ func newNode(conn *grpc.ClientConn) *Node {
 }
 
 // Close ends the connection and with it all streams. Payments go on.
-func (n *Node) Close() error { return n.conn.Close() }
+func (n *Node) Close() error { return n.close() }
 
 // Info returns who the node is and how far it has seen the chain.
 func (n *Node) Info(ctx context.Context) (lightning.Info, error) {
