@@ -1,7 +1,7 @@
 package lightning
 
 import (
-	"time"
+	"crypto/sha256"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/ecdsa"
@@ -13,20 +13,6 @@ import (
 	"mostro/escrow/order"
 )
 
-// bolt11Fields is what a simulated node writes into an invoice.
-type bolt11Fields struct {
-	network string
-	hash    order.Hash
-	secret  [32]byte
-	amount  order.Msat // 0 = none
-	memo    string
-	created time.Time
-	expiry  time.Duration
-	cltv    uint32
-	hints   bool
-	key     *btcec.PrivateKey
-}
-
 // paramsOf returns nil for an unknown network.
 func paramsOf(name string) *chaincfg.Params {
 	for _, network := range bolt11Networks() {
@@ -37,33 +23,34 @@ func paramsOf(name string) *chaincfg.Params {
 	return nil
 }
 
-// encodeBolt11 writes an invoice with the features that lnd sets on a hold invoice.
-func encodeBolt11(fields bolt11Fields) (string, error) {
+// encodeBolt11 writes an invoice, but for its text and payee, with the features that lnd
+// sets on a hold invoice. Its payment secret follows from its hash.
+func encodeBolt11(invoice order.Invoice, memo string, key *btcec.PrivateKey) (string, error) {
 	features := lnwire.NewFeatureVector(lnwire.NewRawFeatureVector(
 		lnwire.TLVOnionPayloadRequired, lnwire.PaymentAddrRequired, lnwire.MPPOptional,
 	), lnwire.Features)
 	options := []func(*zpay32.Invoice){
-		zpay32.Description(fields.memo),
-		zpay32.CLTVExpiry(uint64(fields.cltv)),
-		zpay32.Expiry(fields.expiry),
-		zpay32.PaymentAddr(fields.secret),
+		zpay32.Description(memo),
+		zpay32.CLTVExpiry(uint64(invoice.FinalCLTV)),
+		zpay32.Expiry(invoice.ExpiresAt.Sub(invoice.CreatedAt)),
+		zpay32.PaymentAddr(sha256.Sum256(append([]byte("payment secret"), invoice.Hash[:]...))),
 		zpay32.Features(features),
 	}
-	if fields.amount > 0 {
-		options = append(options, zpay32.Amount(lnwire.MilliSatoshi(fields.amount)))
+	if invoice.Amount > 0 {
+		options = append(options, zpay32.Amount(lnwire.MilliSatoshi(invoice.Amount)))
 	}
-	if fields.hints {
+	if invoice.HasHints {
 		options = append(options, zpay32.RouteHint([]zpay32.HopHint{{
-			NodeID:          fields.key.PubKey(),
+			NodeID:          key.PubKey(),
 			ChannelID:       1,
 			CLTVExpiryDelta: 40,
 		}}))
 	}
-	invoice, err := zpay32.NewInvoice(paramsOf(fields.network), fields.hash, fields.created, options...)
+	written, err := zpay32.NewInvoice(paramsOf(invoice.Network), invoice.Hash, invoice.CreatedAt, options...)
 	if err != nil {
 		return "", err
 	}
-	return invoice.Encode(zpay32.MessageSigner{SignCompact: func(message []byte) ([]byte, error) {
-		return ecdsa.SignCompact(fields.key, chainhash.HashB(message), true), nil
+	return written.Encode(zpay32.MessageSigner{SignCompact: func(message []byte) ([]byte, error) {
+		return ecdsa.SignCompact(key, chainhash.HashB(message), true), nil
 	}})
 }

@@ -11,18 +11,13 @@ import (
 // simInvoice is an invoice at its node. An ordinary one has its preimage and settles by
 // itself; a hold invoice waits for Settle.
 type simInvoice struct {
-	node      *SimNode
-	hash      order.Hash
-	preimage  [32]byte // of a hold invoice: known once it is settled
-	hold      bool
-	text      string
-	secret    [32]byte
-	state     HoldState
-	amount    order.Msat // 0 = the payer decides
-	cltv      uint32
-	expiresAt time.Time
-	htlcs     []*simHTLC // that are held or were settled
-	streams   []*simWatch[HoldInvoice]
+	order.Invoice // as Decode reads its text
+	node          *SimNode
+	preimage      [32]byte // of a hold invoice: known once it is settled
+	hold          bool
+	state         HoldState
+	htlcs         []*simHTLC // that are held or were settled
+	streams       []*simWatch[HoldInvoice]
 }
 
 // simHTLC is one part of a payment on its way through the payee.
@@ -62,7 +57,7 @@ func (s *SimNode) AddInvoice(req SimInvoiceRequest) (bolt11 string) {
 			panic(err)
 		}
 		invoice.preimage = req.Preimage
-		bolt11 = invoice.text
+		bolt11 = invoice.Text
 	})
 	return bolt11
 }
@@ -77,7 +72,7 @@ func (s *SimNode) AddHoldInvoice(amount order.Msat) (bolt11 string, preimage ord
 			panic(err)
 		}
 		invoice.hold = true
-		bolt11 = invoice.text
+		bolt11 = invoice.Text
 	})
 	return bolt11, preimage
 }
@@ -118,44 +113,41 @@ func (s *SimNode) newInvoice(hash order.Hash, req SimInvoiceRequest) (*simInvoic
 	}
 	created := s.network.now().Truncate(time.Second)
 	invoice := &simInvoice{
-		node:      s,
-		hash:      hash,
-		secret:    sha256.Sum256(append([]byte("payment secret"), hash[:]...)),
-		state:     Open,
-		amount:    req.Amount,
-		cltv:      req.CLTVDelta,
-		expiresAt: created.Add(req.Expiry.Truncate(time.Second)),
+		Invoice: order.Invoice{
+			Hash:          hash,
+			Amount:        req.Amount,
+			Payee:         s.pubkey,
+			CreatedAt:     created,
+			ExpiresAt:     created.Add(req.Expiry.Truncate(time.Second)),
+			FinalCLTV:     req.CLTVDelta,
+			HasHints:      req.Hints,
+			PaymentSecret: true,
+			Network:       s.network.config.Network,
+		},
+		node:  s,
+		state: Open,
 	}
-	text, err := encodeBolt11(bolt11Fields{
-		network: s.network.config.Network,
-		hash:    hash,
-		secret:  invoice.secret,
-		amount:  req.Amount,
-		memo:    req.Memo,
-		created: created,
-		expiry:  invoice.expiresAt.Sub(created),
-		cltv:    invoice.cltv,
-		hints:   req.Hints,
-		key:     s.key,
-	})
+	text, err := encodeBolt11(invoice.Invoice, req.Memo, s.key)
 	if err != nil {
 		return nil, err
 	}
-	invoice.text = text
+	invoice.Text = text
 	s.invoices[hash] = invoice
-	s.network.byTime.add(invoice.expiresAt.UnixNano(), invoice)
+	s.network.written[text] = invoice
+	s.network.byTime.add(invoice.ExpiresAt.UnixNano(), invoice)
+	invoice.changed()
 	return invoice, nil
 }
 
 // view is the invoice as its node reports it.
 func (i *simInvoice) view() HoldInvoice {
 	view := HoldInvoice{
-		Hash:      i.hash,
-		Invoice:   i.text,
+		Hash:      i.Hash,
+		Invoice:   i.Text,
 		State:     i.state,
-		Amount:    i.amount,
-		CLTVDelta: i.cltv,
-		ExpiresAt: i.expiresAt,
+		Amount:    i.Amount,
+		CLTVDelta: i.FinalCLTV,
+		ExpiresAt: i.ExpiresAt,
 	}
 	for _, htlc := range i.htlcs {
 		view.AmountPaid += htlc.amount
@@ -170,7 +162,7 @@ func (i *simInvoice) view() HoldInvoice {
 // that a prober learns nothing. Parts wait until they are as much as the payment is said to
 // be, and only then is the invoice paid.
 func (i *simInvoice) receive(htlc *simHTLC) (refusal string) {
-	if i.state != Open || htlc.total < i.amount || htlc.total == 0 {
+	if i.state != Open || htlc.total < i.Amount || htlc.total == 0 {
 		return reasonIncorrectDetails
 	}
 	sum := htlc.amount
@@ -251,7 +243,7 @@ func (i *simInvoice) expireByTime(now time.Time) {
 	if i.state != Open {
 		return
 	}
-	if !now.Before(i.expiresAt) {
+	if !now.Before(i.ExpiresAt) {
 		i.cancel()
 		return
 	}
@@ -268,7 +260,7 @@ func (i *simInvoice) expireByTime(now time.Time) {
 // changed tells watchers and listeners.
 func (i *simInvoice) changed() {
 	view := i.view()
-	i.node.notify(SimChange{Node: i.node.name, Hash: i.hash, Hold: &view}, func() {
+	i.node.notify(SimChange{Node: i.node.name, Hash: i.Hash, Hold: &view}, func() {
 		for _, stream := range i.streams {
 			stream.push(view)
 		}

@@ -125,7 +125,6 @@ func (s *SimNode) newHold(req HoldRequest) (*simInvoice, error) {
 		return nil, err
 	}
 	invoice.hold = true
-	invoice.changed()
 	return invoice, nil
 }
 
@@ -186,7 +185,7 @@ func (s *SimNode) Cancel(ctx context.Context, hash order.Hash) error {
 }
 
 func (s *SimNode) Send(ctx context.Context, req PayRequest) (payment Payment, err error) {
-	invoice, decodeErr := Decode(req.Invoice)
+	invoice, decodeErr := s.network.read(req.Invoice)
 	err = s.call(ctx, SimSend, invoice.Hash, func() (string, error) {
 		if err := s.checkInvoice(invoice, decodeErr); err != nil {
 			return "", err

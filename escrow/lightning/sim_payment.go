@@ -58,7 +58,7 @@ func (s *SimNode) SetRoute(route SimRoute) { s.network.update(func() { s.route =
 // Pay pays an invoice as a wallet does, with no fault of the node's in between. The answer
 // is what became of it: Accepted at the payee is InFlight here. Errors are those of Send.
 func (s *SimNode) Pay(pay SimPay) (payment Payment, err error) {
-	invoice, decodeErr := Decode(pay.Invoice)
+	invoice, decodeErr := s.network.read(pay.Invoice)
 	s.network.update(func() {
 		if err = s.checkInvoice(invoice, decodeErr); err != nil {
 			return
@@ -85,7 +85,7 @@ func (s *SimNode) PayHold(bolt11 string) (Payment, error) { return s.Pay(SimPay{
 // PayShard sends one HTLC as a part of a payment of total, on its own. The parts that make
 // up the total may come from several calls and several nodes.
 func (s *SimNode) PayShard(bolt11 string, amount, total order.Msat) (payment Payment, err error) {
-	invoice, decodeErr := Decode(bolt11)
+	invoice, decodeErr := s.network.read(bolt11)
 	s.network.update(func() {
 		if err = s.checkInvoice(invoice, decodeErr); err != nil {
 			return
