@@ -197,7 +197,7 @@ func (s *Settings) keys() []key {
 		{"relay.max_subscriptions", &intValue{&r.MaxSubscriptions, 20, 10_000}, "50", "subscriptions",
 			"Open at once on one connection. Clients in the field use up to 20."},
 		{"relay.max_message_bytes", &intValue{&r.MaxMessageBytes, 16 << 10, 16 << 20}, "131072", "bytes", "Largest message of a client."},
-		{"relay.events_per_second", &intValue{&r.EventsPerSecond, 1, 1_000_000}, "50", "events", "That one address may send, on average."},
+		{"relay.events_per_second", &intValue{&r.EventsPerSecond, 1, 1_000_000}, "50", "events", "That one address may send, on average. Behind a proxy all clients share its address: raise it there."},
 		{"relay.events_burst", &intValue{&r.EventsBurst, 1, 1_000_000}, "500", "events", "That one address may send at once."},
 	}
 }

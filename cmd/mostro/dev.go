@@ -1,0 +1,338 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/lightning/regtest"
+	"mostro/escrow/mostro"
+)
+
+const (
+	devPort         = 7000
+	blockInterval   = 2 * time.Minute
+	devStopTime     = 30 * time.Second // for the network to stop
+	restartInterval = 2 * time.Second  // between two tries to start a node again
+
+	devFile      = "dev.json"
+	devLogFile   = "mostro.log"
+	adminKeyFile = "admin.nsec"
+	networkDir   = "network"
+
+	escrowNode = "mostro" // the Lightning node that the escrow uses
+)
+
+// devOptions are the flags of mostro dev.
+type devOptions struct {
+	dir           string
+	port          int
+	lnd, btcd     string
+	keepGoing     bool
+	blockInterval time.Duration
+	settings      []string
+}
+
+func devCommand() *cobra.Command {
+	var o devOptions
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole network on this machine: bitcoin, three Lightning nodes, relay and escrow",
+		Long: `Run a whole network on this machine, to try things and to develop clients: btcd on simnet,
+the lnd nodes mostro, alice and bob with funded channels, a price server with fixed prices, and
+this relay with its escrow. Everything listens on 127.0.0.1 and nothing of it is worth anything.
+
+The first start compiles lnd and btcd, which takes minutes, unless they are on PATH or named by
+--lnd and --btcd. When all is ready, addresses and keys are in dev.json in the data directory.
+The data directory keeps the network: the next start takes seconds and has the same keys,
+channels and orders. Ctrl-C stops everything.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.dir == "" {
+				cache, err := regtest.DefaultCacheDir()
+				if err != nil {
+					return hint(err, "name a directory with --data-dir")
+				}
+				o.dir = filepath.Join(cache, "dev")
+			}
+			dir, err := filepath.Abs(o.dir)
+			if err != nil {
+				return fmt.Errorf("find data directory: %w", err)
+			}
+			o.dir = dir
+			return runDev(cmd.Context(), o, cmd.OutOrStdout())
+		},
+	}
+	dataDirFlag(cmd, &o.dir, "mostro/dev in the user's cache")
+	settingsFlag(cmd, &o.settings)
+	flags := cmd.Flags()
+	flags.IntVar(&o.port, "port", devPort, "port of relay and escrow, 0 for a free one")
+	flags.StringVar(&o.lnd, "lnd", "", "path of an lnd binary, built with tags invoicesrpc and chainrpc")
+	flags.StringVar(&o.btcd, "btcd", "", "path of a btcd binary")
+	flags.BoolVar(&o.keepGoing, "keep-going", false, "start a node that dies again instead of ending")
+	flags.DurationVar(&o.blockInterval, "block-interval", blockInterval, "time between blocks, 0 for none")
+	return cmd
+}
+
+// devPresets are settings that are friendly to trying things. The flags come after them.
+func devPresets(priceURL string) []string {
+	return []string{
+		"mostro.name=Mostro dev",
+		"mostro.fiat_currencies_accepted=[]",
+		"lightning.payment_retries_interval=5",
+		"price.update_interval_seconds=60",
+		"price.providers.yadio.url=" + priceURL,
+	}
+}
+
+// devInfo is dev.json: what clients and tests need to know of the network.
+type devInfo struct {
+	RelayURL     string                  `json:"relay_url"`
+	HTTPURL      string                  `json:"http_url"`
+	MostroPubkey string                  `json:"mostro_pubkey"`
+	AdminNsec    string                  `json:"admin_nsec"`
+	Network      string                  `json:"network"`
+	Nodes        map[string]devLightning `json:"nodes"`
+	Bitcoin      devBitcoin              `json:"bitcoin"`
+}
+
+type devLightning struct {
+	GRPC     string `json:"grpc"`
+	TLSCert  string `json:"tls_cert"`
+	Macaroon string `json:"macaroon"`
+}
+
+type devBitcoin struct {
+	RPC  string `json:"rpc"`
+	User string `json:"user"`
+	Pass string `json:"pass"`
+	Cert string `json:"cert"`
+}
+
+// runDev brings the network up, keeps it up until ctx ends or a part of it dies, and takes
+// it down. It returns nil when ctx ended it.
+func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
+	if err := openDataDir(o.dir); err != nil {
+		return err
+	}
+	// A dev.json of an earlier run would tell a waiting client that all is ready.
+	infoPath := filepath.Join(o.dir, devFile)
+	if err := os.Remove(infoPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove old %s: %w", devFile, err)
+	}
+	defer os.Remove(infoPath)
+	// The port is taken first: a port in use is told now, not after minutes of compiling.
+	listener, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // the second close, after the node's, does nothing
+	prices, err := startPriceServer()
+	if err != nil {
+		return err
+	}
+	defer prices.Close()
+
+	network, err := startNetwork(ctx, o, out)
+	if err != nil {
+		return endedBy(ctx, err)
+	}
+	defer func() {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), devStopTime)
+		defer cancel()
+		fmt.Fprintln(out, "stopping")
+		network.Stop(stopCtx)
+	}()
+
+	n, info, logFile, err := openDevNode(ctx, o, network, listener, prices.URL)
+	if err != nil {
+		return endedBy(ctx, err)
+	}
+	defer logFile.Close()
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan error, 1)
+	go func() {
+		err := n.run(ctx)
+		cancel(err)
+		ended <- err
+	}()
+	err = superviseDev(ctx, o, network, n, out, func() error {
+		encoded, err := json.MarshalIndent(info, "", "  ")
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", devFile, err)
+		}
+		if err := writeWhole(infoPath, append(encoded, '\n')); err != nil {
+			return err
+		}
+		printWelcome(out, o.dir, info)
+		return nil
+	})
+	cancel(nil)
+	return errors.Join(err, <-ended)
+}
+
+// endedBy returns nil when an error only says that somebody stopped us.
+func endedBy(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func startNetwork(ctx context.Context, o devOptions, out io.Writer) (*regtest.Network, error) {
+	progress := func(line string) { fmt.Fprintln(out, line) }
+	binaries, err := regtest.Binaries(ctx, regtest.Options{LND: o.lnd, BTCD: o.btcd, Progress: progress})
+	if err != nil {
+		return nil, err
+	}
+	return regtest.Start(ctx, regtest.Config{
+		Dir:           filepath.Join(o.dir, networkDir),
+		Binaries:      binaries,
+		BlockInterval: o.blockInterval,
+		Progress:      progress,
+	})
+}
+
+// openDevNode opens the node with the settings of the dev network. Its log goes to a file,
+// which the caller closes, so that the terminal stays readable.
+func openDevNode(ctx context.Context, o devOptions, network *regtest.Network, listener net.Listener, priceURL string) (*node, devInfo, *os.File, error) {
+	fail := func(err error) (*node, devInfo, *os.File, error) { return nil, devInfo{}, nil, err }
+	key, err := devKey(filepath.Join(o.dir, envFile), nsecVariable+"=")
+	if err != nil {
+		return fail(err)
+	}
+	admin, err := devKey(filepath.Join(o.dir, adminKeyFile), "")
+	if err != nil {
+		return fail(err)
+	}
+	presets := append(devPresets(priceURL), `admin.pubkeys=["`+admin.Public()+`"]`)
+	settings, err := loadSettings("", nil, append(presets, o.settings...))
+	if err != nil {
+		return fail(err)
+	}
+	escrowLND := network.Node(escrowNode)
+	info := devInfo{
+		HTTPURL:      "http://" + listener.Addr().String(),
+		MostroPubkey: key.Public(),
+		AdminNsec:    admin.Nsec(),
+		Network:      "simnet",
+		Nodes:        map[string]devLightning{},
+		Bitcoin:      devBitcoin(network.Bitcoin()),
+	}
+	for _, name := range []string{escrowNode, "alice", "bob"} {
+		ln := network.Node(name)
+		info.Nodes[name] = devLightning{ln.GRPC, ln.TLSCert, ln.Macaroon}
+	}
+	logFile, err := os.OpenFile(filepath.Join(o.dir, devLogFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
+	if err != nil {
+		return fail(fmt.Errorf("open log: %w", err))
+	}
+	n, err := openNode(ctx, nodeConfig{
+		dir: o.dir, settings: &settings.Settings, key: key, listener: listener,
+		lightning: lnd.Config{Host: escrowLND.GRPC, CertFile: escrowLND.TLSCert, MacaroonFile: escrowLND.Macaroon},
+		logger:    slog.New(slog.NewTextHandler(logFile, nil)),
+	})
+	if err != nil {
+		return fail(errors.Join(err, logFile.Close()))
+	}
+	info.RelayURL = "ws://" + listener.Addr().String()
+	return n, info, logFile, nil
+}
+
+// devKey reads a key of the dev network from a file, after prefix, and makes it the first time.
+func devKey(path, prefix string) (mostro.Secret, error) {
+	data, err := readSecretFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := newKey()
+		if err != nil {
+			return mostro.Secret{}, err
+		}
+		return key, writeWhole(path, []byte(prefix+key.Nsec()+"\n"))
+	}
+	if err != nil {
+		return mostro.Secret{}, err
+	}
+	return mostro.ParseSecret(strings.TrimPrefix(strings.TrimSpace(string(data)), prefix))
+}
+
+// superviseDev waits until the node answers, calls ready, and then watches the network until
+// ctx ends. With keepGoing it starts dead nodes again, else their death is its error.
+func superviseDev(ctx context.Context, o devOptions, network *regtest.Network, n *node, out io.Writer, ready func() error) error {
+	if err := n.waitReady(ctx); err != nil {
+		return endedBy(ctx, err)
+	}
+	if err := ready(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case exit := <-network.Exited():
+			if !o.keepGoing {
+				return hint(fmt.Errorf("%s died: %w", exit.Name, exit.Err),
+					"mostro dev --keep-going would start it again")
+			}
+			fmt.Fprintf(out, "%s died, starting it again: %v\n", exit.Name, exit.Err)
+			if !startAgain(ctx, network, exit.Name, out) {
+				return nil
+			}
+			fmt.Fprintf(out, "%s is back\n", exit.Name)
+		}
+	}
+}
+
+// startAgain starts a node until it stays up; false when ctx ended first.
+func startAgain(ctx context.Context, network *regtest.Network, name string, out io.Writer) bool {
+	for {
+		err := network.StartNode(ctx, name)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() == nil {
+			fmt.Fprintf(out, "%s does not start, trying again: %v\n", name, err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(restartInterval):
+		}
+	}
+}
+
+func printWelcome(out io.Writer, dir string, info devInfo) {
+	fmt.Fprintf(out, `
+Ready. A Mostro node and its Lightning network run on this machine.
+
+  relay          %s
+  node's pubkey  %s
+  all details    %s
+  log            %s
+
+What you can do now:
+  - point a Mostro client at the relay and the pubkey, and trade: alice and bob are the wallets
+  - read the order book:       a Nostr REQ {"kinds":[38383],"authors":["%s"]}
+  - speak to bob's wallet:     lncli --network simnet --rpcserver %s \
+                                 --tlscertpath %s \
+                                 --macaroonpath %s getinfo
+  - change a setting:          mostro dev --settings mostro.fee=0.01
+
+Ctrl-C stops everything; the next start takes seconds.
+`, info.RelayURL, info.MostroPubkey, filepath.Join(dir, devFile), filepath.Join(dir, devLogFile), info.MostroPubkey,
+		info.Nodes["bob"].GRPC, info.Nodes["bob"].TLSCert, info.Nodes["bob"].Macaroon)
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// healthTimeout bounds the question to a node that hangs.
+const healthTimeout = 5 * time.Second
+
+func healthCommand() *cobra.Command {
+	var dir, url string
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask a running node whether it serves; exit 0 if it does",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if url == "" {
+				dir, err := resolveDataDir(dir)
+				if err != nil {
+					return err
+				}
+				settings, err := readSettings(dir, nil)
+				if err != nil {
+					return err
+				}
+				url = "http://" + dialable(settings.Relay.Listen)
+			}
+			if err := askHealth(cmd.Context(), url); err != nil {
+				return hint(err, "start it: mostro serve")
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "ok")
+			return err
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	cmd.Flags().StringVar(&url, "url", "", "http address of the node (default: from the settings)")
+	return cmd
+}
+
+func askHealth(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz", nil)
+	if err != nil {
+		return fmt.Errorf("ask for health: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask for health: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask for health: %s answers with status %s", url, res.Status)
+	}
+	return nil
+}
+
+// dialable turns a listen address into one to dial: a wildcard is this machine.
+func dialable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"mostro/escrow/mostro"
+)
+
+// Names in the data directory.
+const (
+	settingsFile     = "settings.toml"
+	envFile          = ".env"
+	escrowSecretFile = "escrow.secret"
+	relayDir         = "relay"  // event store
+	escrowDir        = "escrow" // money store
+
+	nsecVariable = "MOSTRO_NSEC_PRIVKEY"
+)
+
+const (
+	privateDir  = 0o700
+	privateFile = 0o600
+	maxKeyFile  = 1 << 16 // bytes
+)
+
+// openDataDir makes the data directory if there is none, and refuses one that others can
+// write to or list: it holds keys and the ledger.
+func openDataDir(dir string) error {
+	if err := os.MkdirAll(dir, privateDir); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("open data directory: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("open data directory: %s is not a directory", dir)
+	}
+	if openToOthers(info) {
+		return hint(fmt.Errorf("data directory %s is open to other users (mode %04o)", dir, info.Mode().Perm()),
+			"chmod 700 "+dir)
+	}
+	return nil
+}
+
+// openToOthers tells whether group or world have any right. Windows has no such bits.
+func openToOthers(info fs.FileInfo) bool {
+	return runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0
+}
+
+// readSecretFile reads a small file that holds a secret. It refuses links and files that
+// other users can read, so that a wrong mode is noticed before the secret is used.
+func readSecretFile(path string) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, hint(fmt.Errorf("key file %s is not a plain file", path), "put the file itself there, not a link to it")
+	}
+	if openToOthers(info) {
+		return nil, hint(fmt.Errorf("key file %s can be read by other users (mode %04o)", path, info.Mode().Perm()),
+			"chmod 600 "+path)
+	}
+	if info.Size() > maxKeyFile {
+		return nil, fmt.Errorf("key file %s has %d bytes; no key file is that large", path, info.Size())
+	}
+	return os.ReadFile(path)
+}
+
+// writeWhole writes a private file so that nobody ever sees half of it: into a temporary
+// file beside it, synced, then renamed into place, and the directory synced.
+func writeWhole(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // a directory cannot be synced there
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync directory %s: %w", dir, err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync directory %s: %w", dir, err)
+	}
+	return nil
+}
+
+// nodeKey finds the node's key: the environment wins over .env, and that over settings.toml.
+// The variable is taken out of the environment, which child processes and crash reports see.
+func nodeKey(dir string, settings *loaded) (mostro.Secret, error) {
+	text, where := os.Getenv(nsecVariable), "the environment variable "+nsecVariable
+	os.Unsetenv(nsecVariable)
+	if text == "" {
+		where = filepath.Join(dir, envFile)
+		var err error
+		if text, err = readEnvFile(where); err != nil {
+			return mostro.Secret{}, err
+		}
+	}
+	if text == "" && settings.Nostr.Nsec != "" {
+		where = settings.origin["nostr.nsec_privkey"]
+		// The file was read already, but only now is it known to hold a key.
+		if _, err := readSecretFile(filepath.Join(dir, settingsFile)); err != nil {
+			return mostro.Secret{}, err
+		}
+		text = string(settings.Nostr.Nsec)
+	}
+	if text == "" {
+		return mostro.Secret{}, hint(errors.New("the node has no key"),
+			"make one: mostro key --data-dir "+dir,
+			"or set "+nsecVariable+" to the nsec of an existing node")
+	}
+	key, err := mostro.ParseSecret(strings.TrimSpace(text))
+	if err != nil { // err could quote the key
+		return mostro.Secret{}, hint(fmt.Errorf("the key in %s is no nsec", where), "it starts with nsec1 and has 63 characters")
+	}
+	return key, nil
+}
+
+// readEnvFile returns the key in a .env file, and "" when there is no file or no key in it.
+func readEnvFile(path string) (string, error) {
+	data, err := readSecretFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		if ok && strings.TrimSpace(name) == nsecVariable {
+			return strings.Trim(strings.TrimSpace(value), `"'`), nil
+		}
+	}
+	return "", nil
+}
+
+// escrowSecret reads the secret that preimages are derived from, and makes it at the first
+// start. It is made only while there is no money store: a store whose secret is gone must
+// not get another one, with which no held invoice could be settled.
+func escrowSecret(dir string) (secret [32]byte, err error) {
+	path := filepath.Join(dir, escrowSecretFile)
+	data, err := readSecretFile(path)
+	switch {
+	case err == nil:
+		decoded, err := hex.DecodeString(string(bytes.TrimSpace(data)))
+		if err != nil || len(decoded) != len(secret) {
+			return secret, hint(fmt.Errorf("%s is damaged: want 64 hex digits", path), "restore it from your backup")
+		}
+		return [32]byte(decoded), nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return secret, fmt.Errorf("read escrow secret: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, escrowDir)); !errors.Is(err, fs.ErrNotExist) {
+		return secret, hint(fmt.Errorf("%s is missing, but there are trades in %s", path, filepath.Join(dir, escrowDir)),
+			"restore it from your backup: without it no held invoice can be settled")
+	}
+	rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
+	return secret, writeWhole(path, []byte(hex.EncodeToString(secret[:])+"\n"))
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow"
+	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+	"mostro/escrow/price"
+	"mostro/policies"
+	"mostro/relay"
+)
+
+const (
+	drainTime     = 10 * time.Second      // for clients and stores to finish at the end
+	headerTime    = 10 * time.Second      // for a client to send its HTTP headers
+	idleTime      = 2 * time.Minute       // of an HTTP connection that is no WebSocket
+	maxHeader     = 16 << 10              // bytes
+	readyPoll     = 50 * time.Millisecond // how often waitReady looks
+	payoutTime    = time.Minute           // from a payout's first attempt to the start of its last
+	payoutCLTV    = 1008                  // blocks that an HTLC of a payout may be locked
+	payoutParts   = 16
+	hoursToSecond = 3600
+	daysToSecond  = 86400
+)
+
+// nodeConfig is what a node is made of.
+type nodeConfig struct {
+	dir       string
+	settings  *Settings
+	key       mostro.Secret
+	lightning lnd.Config
+	listener  net.Listener // the node closes it
+	logger    *slog.Logger
+}
+
+// node is a relay and an escrow that know each other through two functions.
+type node struct {
+	cfg    nodeConfig
+	url    string // of the relay, as clients dial it
+	relay  *relay.Relay
+	engine *escrow.Engine
+	prices *price.Feed
+	server *http.Server
+	ln     *lnd.Node
+}
+
+// openNode opens the stores and connects the parts. Nothing is served before run.
+func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
+	slog.SetDefault(cfg.logger) // eventstore writes to the standard logger, which follows this one
+	secret, err := escrowSecret(cfg.dir)
+	if err != nil {
+		return nil, err
+	}
+	s := cfg.settings
+	n := &node{cfg: cfg, url: s.Relay.URL}
+	if n.url == "" {
+		n.url = "ws://" + dialable(cfg.listener.Addr().String())
+	}
+	if n.ln, err = lnd.Dial(cfg.lightning); err != nil {
+		return nil, err
+	}
+	n.prices = price.New(price.Config{
+		URL:       s.Price.YadioURL,
+		Interval:  seconds(s.Price.UpdateSeconds),
+		Staleness: seconds(s.Price.StalenessSeconds),
+		Timeout:   seconds(s.Price.TimeoutSeconds),
+		Logger:    cfg.logger,
+	})
+	// The relay is open before the engine, which publishes into it, and takes no message
+	// before run.
+	if n.relay, err = relay.Open(n.relayConfig()); err != nil {
+		return nil, errors.Join(err, n.ln.Close())
+	}
+	n.engine, err = escrow.Open(escrow.Config{
+		Dir:          filepath.Join(cfg.dir, escrowDir),
+		Key:          cfg.key,
+		EscrowSecret: secret,
+		Node:         n.ln,
+		Prices:       n.prices.Price,
+		Publish:      n.relay.Publish,
+		Settings:     s.engine(),
+		Instance:     mostro.Instance{Pubkey: cfg.key.Public(), Name: s.Mostro.Name, RelayURLs: []string{n.url}},
+		Logger:       cfg.logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())
+	}
+	n.server = &http.Server{
+		Handler:           n.relay.Handler(),
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(cfg.logger.Handler(), slog.LevelDebug),
+	}
+	return n, nil
+}
+
+func (n *node) relayConfig() relay.Config {
+	s, pubkey := n.cfg.settings, n.cfg.key.Public()
+	limits := relay.DefaultLimits()
+	limits.Connections = int(s.Relay.MaxConnections)
+	limits.Subscriptions = int(s.Relay.MaxSubscriptions)
+	limits.MessageBytes = int(s.Relay.MaxMessageBytes)
+	name := s.Mostro.Name
+	if name == "" {
+		name = "Mostro Relay"
+	}
+	return relay.Config{
+		Dir:         filepath.Join(n.cfg.dir, relayDir),
+		Name:        name,
+		Description: s.Relay.Description,
+		Contact:     s.Relay.Contact,
+		Pubkey:      pubkey,
+		ServiceURL:  n.url,
+		Version:     version,
+		Limits:      limits,
+		Policies: []relay.Policy{
+			policies.RateByIP(float64(s.Relay.EventsPerSecond), int(s.Relay.EventsBurst), policies.DefaultRateAddresses),
+			policies.PowToEscrow(pubkey, n.known, int(s.Mostro.Pow), int(s.Mostro.PowFirstContact)),
+		},
+		Receive: func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
+		Logger:  n.cfg.logger,
+	}
+}
+
+// known tells whether a key needs no proof of work of a first contact: keys of live trades,
+// and administrators.
+func (n *node) known(pubkey string) bool {
+	return n.engine.Known(pubkey) || slices.Contains(n.cfg.settings.Admin.Pubkeys, pubkey)
+}
+
+// engine translates settings to what the engine takes.
+func (s *Settings) engine() escrow.Settings {
+	l, m := &s.Lightning, &s.Mostro
+	return escrow.Settings{
+		Terms: order.Terms{
+			FeePPM:              m.FeePPM,
+			RoutingFeePPM:       m.MaxRoutingFeePPM,
+			RoutingSubsidy:      order.Sat(l.RoutingSubsidy),
+			WaitingSeconds:      m.ExpirationSeconds,
+			PaymentAttempts:     l.Attempts,
+			PaymentRetrySeconds: l.RetryInterval,
+			CLTVDelta:           uint32(l.CLTVDelta),
+			HoldExpiryDelta:     uint32(l.HoldExpiry),
+		},
+		Rules: order.Rules{
+			MinAmount:     order.Sat(m.MinPaymentAmount),
+			MaxAmount:     order.Sat(m.MaxOrderAmount),
+			FiatCodes:     m.Fiat,
+			PendingTime:   m.ExpirationHours * hoursToSecond,
+			MaxPending:    m.MaxExpirationDays * daysToSecond,
+			InvoiceWindow: l.InvoiceWindow,
+			MaxFinalCLTV:  uint32(l.MaxFinalCLTV),
+		},
+		HoldCap:       int(l.MaxHolds),
+		PayoutCLTV:    payoutCLTV,
+		PayoutParts:   payoutParts,
+		PayoutTimeout: payoutTime,
+		MessageDays:   int(s.Expiration.DMDays),
+		OrderDays:     int(s.Expiration.OrderDays),
+		DisputeDays:   int(s.Expiration.DisputeDays),
+		InfoInterval:  seconds(m.InfoInterval),
+		Metadata:      escrow.Metadata{Name: m.Name, About: m.About, Picture: m.Picture, Website: m.Website},
+		Info:          s.info(),
+	}
+}
+
+// info is what the node tells clients of its terms (kind 38385). Sellers have as long to pay
+// a hold invoice as any wait of a trade lasts.
+func (s *Settings) info() mostro.NodeInfo {
+	l, m := &s.Lightning, &s.Mostro
+	return mostro.NodeInfo{
+		MostroVersion:               version,
+		MostroCommitHash:            commit(),
+		MaxOrderAmount:              m.MaxOrderAmount,
+		MinOrderAmount:              m.MinPaymentAmount,
+		ExpirationHours:             m.ExpirationHours,
+		ExpirationSeconds:           m.ExpirationSeconds,
+		FiatCurrencies:              m.Fiat,
+		MaxOrdersPerResponse:        m.MaxOrders,
+		Fee:                         formatPPM(m.FeePPM),
+		Pow:                         int(m.Pow),
+		PowFirstContact:             int(m.PowFirstContact),
+		HoldInvoiceExpirationWindow: m.ExpirationSeconds,
+		HoldInvoiceCLTVDelta:        l.CLTVDelta,
+		InvoiceExpirationWindow:     l.InvoiceWindow,
+	}
+}
+
+// run serves until ctx ends or a part fails, then ends all parts in order: first no new
+// messages, then the engine, whose last events still reach the relay, then the stores. It
+// returns nil when ctx ended it.
+func (n *node) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEngine()
+	var parts sync.WaitGroup
+	part := func(what string, f func() error) {
+		parts.Add(1)
+		go func() {
+			defer parts.Done()
+			if err := f(); err != nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		}()
+	}
+	part("run escrow", func() error { return n.engine.Run(engineCtx) })
+	part("serve", func() error {
+		if err := n.server.Serve(n.cfg.listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	if n.cfg.settings.Price.Yadio {
+		part("poll prices", func() error { n.prices.Run(ctx); return nil })
+	}
+	<-ctx.Done()
+
+	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer stop()
+	err := n.server.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = n.server.Close() // a client that keeps its request open is cut
+	}
+	stopEngine()
+	parts.Wait()
+	err = errors.Join(err, n.relay.Close(drain), n.engine.Close(), n.ln.Close())
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// waitReady returns when the node has told its terms to the world (kind 38385), which it does
+// once it has spoken to its Lightning node.
+func (n *node) waitReady(ctx context.Context) error {
+	filter := nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{n.cfg.key.Public()}, Limit: 1}
+	for {
+		events, err := n.relay.Query(ctx, filter)
+		if err != nil || len(events) > 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(readyPoll):
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"mostro/escrow/lightning/lnd"
+)
+
+func serveCommand() *cobra.Command {
+	var dir string
+	var overrides []string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node: relay and escrow, beside your own LND",
+		Long: `Run a node: relay and escrow in this process, beside an LND that may run anywhere.
+
+The first start makes the data directory and writes settings.toml into it, with every key
+explained. The node's key is looked for in the environment variable MOSTRO_NSEC_PRIVKEY, then
+in the file .env of the data directory, then in settings.toml.
+
+Back up escrow.secret once, apart from the data: with it and LND's own backup every held
+invoice can be settled.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := resolveDataDir(dir)
+			if err != nil {
+				return err
+			}
+			if err := openDataDir(dir); err != nil {
+				return err
+			}
+			if first, err := writeFirstSettings(dir); err != nil {
+				return err
+			} else if first {
+				fmt.Fprint(cmd.OutOrStdout(), firstStart(dir))
+				return nil
+			}
+			return serve(cmd.Context(), dir, overrides, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	settingsFlag(cmd, &overrides)
+	return cmd
+}
+
+// writeFirstSettings writes the template when there is no settings file.
+func writeFirstSettings(dir string) (first bool, err error) {
+	path := filepath.Join(dir, settingsFile)
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, writeWhole(path, []byte(settingsTemplate()))
+}
+
+func firstStart(dir string) string {
+	return fmt.Sprintf(`Welcome. This is the first start in %[1]s.
+
+1. Fill in the section [lightning] of %[2]s:
+   lnd_grpc_host, lnd_cert_file and lnd_macaroon_file. The README says how to bake the macaroon.
+2. Give the node a key: mostro key --data-dir %[1]s
+   (or set %[3]s to the nsec of an existing node)
+3. Start again: mostro serve --data-dir %[1]s
+`, dir, filepath.Join(dir, settingsFile), nsecVariable)
+}
+
+func serve(ctx context.Context, dir string, overrides []string, logger *slog.Logger) error {
+	settings, err := readSettings(dir, overrides)
+	if err != nil {
+		return err
+	}
+	if err := settings.requireLightning(dir); err != nil {
+		return err
+	}
+	key, err := nodeKey(dir, settings)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(settings.Relay.Listen)
+	if err != nil {
+		return err
+	}
+	n, err := openNode(ctx, nodeConfig{
+		dir: dir, settings: &settings.Settings, key: key, listener: listener,
+		lightning: lnd.Config{
+			Host:         settings.Lightning.Host,
+			CertFile:     settings.Lightning.CertFile,
+			MacaroonFile: settings.Lightning.MacaroonFile,
+		},
+		logger: logger,
+	})
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	logger.Info("serving", "relay", n.url, "pubkey", key.Public(), "version", version)
+	return n.run(ctx)
+}
+
+func listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, hint(fmt.Errorf("listen on %s: %w", address, err),
+			"if the port is taken, choose another one; port 0 is any free one")
+	}
+	return listener, nil
+}
