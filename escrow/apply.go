@@ -108,13 +108,8 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	for _, h := range claims(next) {
 		w.mark(rowKey(tableHash, h.String()), []byte(next.ID))
 	}
-	for _, d := range debts(prev) {
-		if !slices.Contains(debts(next), d) {
-			w.delete(d.key(prev.ID))
-		}
-	}
-	for _, d := range debts(next) {
-		w.mark(d.key(next.ID), nil)
+	if err := keepDebts(txn, w, prev, next); err != nil {
+		return err
 	}
 	if out.UseIndex > 0 {
 		u := user{CreatedAt: ev.At}
@@ -156,20 +151,48 @@ func claims(o *order.Order) []order.Hash {
 	return o.Payout.Hashes()
 }
 
-// debt is a duty of an identity that keeps it from taking another order.
-type debt struct {
-	identity string
-	side     byte
-}
+// owes is what an identity has to do in trades under way, by order: 'b' an invoice to give,
+// 's' a payment to make. Whoever owes cannot take another order.
+type owes map[string]byte
 
-func (d debt) key(id string) []byte { return rowKey(tableOwes, d.identity, string(d.side), id) }
-
-func debts(o *order.Order) []debt {
+// debtor is who owes something in an order, and as which side.
+func debtor(o *order.Order) (identity string, side byte) {
 	switch o.Status {
 	case mostro.StatusWaitingBuyerInvoice:
-		return []debt{{o.Buyer.Identity, 'b'}}
+		return o.Buyer.Identity, 'b'
 	case mostro.StatusWaitingPayment:
-		return []debt{{o.Seller.Identity, 's'}}
+		return o.Seller.Identity, 's'
+	}
+	return "", 0
+}
+
+func keepDebts(txn *badger.Txn, w *writes, prev, next *order.Order) error {
+	was, side := debtor(prev)
+	is, newSide := debtor(next)
+	if was == is && side == newSide {
+		return nil
+	}
+	rows := map[string]owes{}
+	for _, identity := range []string{was, is} {
+		if identity == "" || rows[identity] != nil {
+			continue
+		}
+		row := owes{}
+		if _, err := get(txn, rowKey(tableOwes, identity), &row); err != nil {
+			return &defect{err}
+		}
+		rows[identity] = row
+	}
+	delete(rows[was], prev.ID)
+	if is != "" {
+		rows[is][next.ID] = newSide
+	}
+	for identity, row := range rows {
+		if len(row) == 0 {
+			w.delete(rowKey(tableOwes, identity))
+		} else if err := w.set(rowKey(tableOwes, identity), row); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -212,17 +235,13 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 		}
 		f.LastIndex = u.LastIndex
 	}
-	for side, owes := range map[byte]*bool{'b': &f.WaitingAsBuyer, 's': &f.WaitingAsSeller} {
-		prefix := append(rowKey(tableOwes, ev.Identity, string(side)), 0)
-		err := scan(txn, prefix, false, func(key, _ []byte) error {
-			if string(key[len(prefix):]) != ev.Order {
-				*owes = true
-			}
-			return nil
-		})
-		if err != nil {
-			return f, err
-		}
+	debts := owes{}
+	if _, err := get(txn, rowKey(tableOwes, ev.Identity), &debts); err != nil {
+		return f, &defect{err}
+	}
+	for id, side := range debts {
+		f.WaitingAsBuyer = f.WaitingAsBuyer || side == 'b' && id != ev.Order
+		f.WaitingAsSeller = f.WaitingAsSeller || side == 's' && id != ev.Order
 	}
 	return f, nil
 }

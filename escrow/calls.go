@@ -113,7 +113,7 @@ func (e *Engine) openHold(ctx context.Context, c order.Call) ([]order.Event, err
 		Hash: c.Hash, Amount: c.Amount, Memo: c.Memo, CLTVDelta: c.CLTVDelta, Expiry: time.Duration(c.Expiry) * time.Second,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open hold invoice: %w", err)
+		return nil, err
 	}
 	if inv.Amount != c.Amount {
 		return nil, fmt.Errorf("alarm: the node has a hold invoice %s over %d msat instead of %d", c.Hash, inv.Amount, c.Amount)
@@ -131,12 +131,12 @@ func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) ([]ord
 	case errors.Is(err, lightning.ErrAlreadyCanceled):
 		return []order.Event{e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: c.Hash})}, nil
 	case err != nil:
-		return nil, fmt.Errorf("settle hold invoice: %w", err)
+		return nil, err
 	}
 	// The node's own record, not the absence of an error, moves the order.
 	inv, err := e.cfg.Node.Lookup(ctx, c.Hash)
 	if err != nil {
-		return nil, fmt.Errorf("look up settled hold invoice: %w", err)
+		return nil, err
 	}
 	if inv.State != lightning.Settled {
 		return nil, fmt.Errorf("hold invoice is %s after it was settled", inv.State)
@@ -152,7 +152,7 @@ func (e *Engine) cancelHold(ctx context.Context, c order.Call) ([]order.Event, e
 	case errors.Is(err, lightning.ErrAlreadySettled):
 		return []order.Event{e.holdEvent(order.HoldSettled, lightning.HoldInvoice{Hash: c.Hash})}, nil
 	case err != nil:
-		return nil, fmt.Errorf("cancel hold invoice: %w", err)
+		return nil, err
 	}
 	return nil, nil
 }
@@ -171,7 +171,7 @@ func (e *Engine) pay(ctx context.Context, c order.Call) ([]order.Event, error) {
 		switch {
 		case errors.Is(err, lightning.ErrNotFound): // reported failed, and deleted since
 		case err != nil:
-			return nil, fmt.Errorf("track earlier payment %s: %w", h, err)
+			return nil, err
 		case p.State == lightning.Succeeded:
 			return []order.Event{e.paymentEvent(order.PaySucceeded, p)}, nil
 		case p.State == lightning.InFlight:
@@ -194,7 +194,7 @@ func (e *Engine) pay(ctx context.Context, c order.Call) ([]order.Event, error) {
 	case errors.Is(err, lightning.ErrInFlight), errors.Is(err, lightning.ErrAlreadyPaid):
 		return []order.Event{e.paymentEvent(order.PayAcked, p)}, nil
 	case err != nil:
-		return nil, fmt.Errorf("send payment: %w", err)
+		return nil, err
 	}
 	acked := e.paymentEvent(order.PayAcked, p)
 	if p.State == lightning.InFlight {

@@ -71,6 +71,17 @@ func (l *liveSet) moved(was, is *order.Order) {
 	}
 }
 
+// drop forgets an order that is held back: nobody watches it, and the clock is silent.
+func (l *liveSet) drop(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.orders[id]
+	delete(l.orders, id)
+	l.rewatch(id, old.hold, order.Hash{}, false)
+	l.rewatch(id, old.payment, order.Hash{}, true)
+	signal(l.rewatched)
+}
+
 // wake makes the clock look again.
 func (l *liveSet) wake() { signal(l.changed) }
 

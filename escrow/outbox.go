@@ -273,6 +273,9 @@ func (e *Engine) load() error {
 		}
 		return scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {
 			id := string(key[2:])
+			if held, err := has(txn, rowKey(tableHeld, id)); err != nil || held {
+				return err
+			}
 			var o order.Order
 			if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok {
 				e.log.Error("alarm: a live order cannot be read; it is held back", "order", id, "error", err)

@@ -22,7 +22,7 @@ import (
 //	s event-id         messages that were handled; kept seven days
 //	u identity         users
 //	k trade-key        transport of the key's last proven message
-//	w identity side ID somebody owes an invoice ('b') or a payment ('s')
+//	w identity         what somebody owes in trades under way: invoices and payments
 //	p hash             the order that has recorded the payment hash of an invoice
 //	a kind d           created_at of the last addressable event
 //	q ID               orders that are held back after a defect, and why

@@ -143,6 +143,7 @@ func (e *Engine) plan(txn *badger.Txn, o *op, w *writes) (err error) {
 			w.mark(rowKey(tableHeld, o.blame), []byte(err.Error()))
 			if set(txn, w) == nil {
 				err = errHeld
+				e.live.drop(o.blame)
 			}
 		}
 	}()
