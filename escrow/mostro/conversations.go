@@ -66,7 +66,7 @@ func conversation(own Secret, public string) ([32]byte, error) {
 	if own.IsZero() || !isPubkey(public) {
 		return [32]byte{}, fmt.Errorf("make conversation key with %q: not a pair of keys", public)
 	}
-	key, err := nip44.GenerateConversationKey(public, own.key.hex)
+	key, err := nip44.GenerateConversationKey(public, own.key().hex)
 	if err != nil {
 		return key, fmt.Errorf("make conversation key: %w", err)
 	}

@@ -14,10 +14,12 @@ import (
 )
 
 // Secret is a private key. However it is printed or marshaled, it shows "[secret]"; only
-// Nsec gives it away. The key is behind a pointer so that it does not show in the print of
-// a struct that holds a Secret in an unexported field either; compare with Equal. The zero
-// Secret is no key.
-type Secret struct{ key *secretKey }
+// Nsec gives it away. The zero Secret is no key. Compare with Equal.
+type Secret struct {
+	// A function, since fmt cannot look into one: in the print of a struct with a Secret in
+	// an unexported field the methods below are not called, and a pointer is followed.
+	key func() *secretKey
+}
 
 type secretKey struct {
 	private *btcec.PrivateKey
@@ -51,11 +53,12 @@ func NewSecret(b [32]byte) (Secret, error) {
 		return Secret{}, errors.New("make secret key: out of range")
 	}
 	private, public := btcec.PrivKeyFromBytes(b[:])
-	return Secret{&secretKey{
+	key := &secretKey{
 		private: private,
 		hex:     hex.EncodeToString(b[:]),
 		public:  hex.EncodeToString(schnorr.SerializePubKey(public)),
-	}}, nil
+	}
+	return Secret{func() *secretKey { return key }}, nil
 }
 
 // Public returns the x-only public key as 64 lower-case hex digits, "" of the zero Secret.
@@ -63,7 +66,7 @@ func (s Secret) Public() string {
 	if s.IsZero() {
 		return ""
 	}
-	return s.key.public
+	return s.key().public
 }
 
 // Nsec returns the private key in the form of NIP-19, "" of the zero Secret.
@@ -71,7 +74,7 @@ func (s Secret) Nsec() string {
 	if s.IsZero() {
 		return ""
 	}
-	nsec, err := nip19.EncodePrivateKey(s.key.hex)
+	nsec, err := nip19.EncodePrivateKey(s.key().hex)
 	if err != nil {
 		panic("a secret key holds 64 hex digits") // the only thing that EncodePrivateKey refuses
 	}
@@ -100,7 +103,7 @@ func (s Secret) sign(hash [32]byte) (string, error) {
 	if s.IsZero() {
 		return "", errors.New("sign: no key")
 	}
-	sig, err := schnorr.Sign(s.key.private, hash[:], schnorr.CustomNonce([32]byte{}), schnorr.FastSign())
+	sig, err := schnorr.Sign(s.key().private, hash[:], schnorr.CustomNonce([32]byte{}), schnorr.FastSign())
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}

@@ -33,7 +33,7 @@ type Sealer struct {
 func NewSealer(node Secret) *Sealer {
 	s := &Sealer{node: node, keys: newConversations(node)}
 	if !node.IsZero() {
-		s.derive = sha256.Sum256([]byte("mostro relay sealing:" + node.key.hex))
+		s.derive = sha256.Sum256([]byte("mostro relay sealing:" + node.key().hex))
 	}
 	return s
 }
