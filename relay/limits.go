@@ -37,7 +37,9 @@ const (
 	writeTime     = 10 * time.Second // one frame to a client
 	pingEvery     = 30 * time.Second
 	silenceTime   = 75 * time.Second // nothing heard, not even a pong: the client is gone
-	sweepEvery    = time.Minute      // removal of expired events; they are hidden at once
+	lingerTime    = time.Second      // for the rest of a message that is too long
+	lingerBytes   = 4 << 20
+	sweepEvery    = time.Minute // removal of expired events; they are hidden at once
 )
 
 // DefaultLimits leaves room for what clients in the field do: 20 subscriptions and more, all

@@ -111,7 +111,7 @@ func (s *session) filters(id string, parts []json.RawMessage) ([]filter, error) 
 	filters := make([]filter, len(parts))
 	for i, part := range parts {
 		var plain nostr.Filter
-		if err := plain.UnmarshalJSON(part); err != nil {
+		if err := plain.UnmarshalJSON(part); err != nil || part[0] != '{' {
 			return nil, fmt.Errorf("invalid: filter %d cannot be read", i+1)
 		}
 		var err error

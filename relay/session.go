@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -122,6 +124,12 @@ func (s *session) goodbye() {
 func (s *session) read() {
 	for s.heard() == nil {
 		kind, message, err := s.conn.ReadMessage()
+		if errors.Is(err, websocket.ErrReadLimit) {
+			// The client has been told (close code 1009). Closing while it still sends would
+			// take that back, so what it sends is read away for a while.
+			_ = s.conn.SetReadDeadline(time.Now().Add(lingerTime))
+			_, _ = io.CopyN(io.Discard, s.conn.NetConn(), lingerBytes)
+		}
 		if err != nil {
 			return
 		}

@@ -1,0 +1,705 @@
+package relay
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/google/go-cmp/cmp"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Tests in this file are named after what ended, fooled or filled relays on these libraries:
+// each sends the frames that did it.
+
+// forged makes an event whose id fits its content but that nobody signed.
+func forged(ev nostr.Event) nostr.Event {
+	ev.ID = ev.GetID()
+	if ev.Sig == "" {
+		ev.Sig = strings.Repeat("0", 128)
+	}
+	return ev
+}
+
+// alive fails the test when the relay does not answer any more.
+func alive(t *testing.T, url string) {
+	t.Helper()
+	w := dial(t, url)
+	if ok, reason := w.publish(signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1})); !ok {
+		t.Errorf("after the probe a good event is refused: %s", reason)
+	}
+}
+
+func TestC1EmptyDTag(t *testing.T) {
+	_, url := start(t, Config{})
+	alice := nostr.GeneratePrivateKey()
+	for _, kind := range []int{0, 3, 10_002, 20_001, 30_000} {
+		ev := signed(t, alice, nostr.Event{Kind: kind, Tags: nostr.Tags{{"d"}}})
+		if ok, reason := dial(t, url).publish(ev); ok || !strings.HasPrefix(reason, "invalid: ") {
+			t.Errorf("kind %d with an empty d tag: %v %q", kind, ok, reason)
+		}
+	}
+	alive(t, url)
+}
+
+func TestC1Shape(t *testing.T) {
+	_, url := start(t, Config{})
+	alice := nostr.GeneratePrivateKey()
+	pubkey := publicKey(t, alice)
+	now := nostr.Now()
+	sign := func(ev nostr.Event) nostr.Event { return signed(t, alice, ev) }
+	for name, ev := range map[string]nostr.Event{
+		// This one ends a process in which khatru runs on go-nostr's libsecp256k1.
+		"pubkey of 33 bytes":    forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: strings.Repeat("a", 66)}),
+		"signature of 65 bytes": forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: pubkey, Sig: strings.Repeat("a", 130)}),
+		"upper-case pubkey":     forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: strings.ToUpper(pubkey)}),
+		"kind -1":               sign(nostr.Event{Kind: -1}),
+		"kind 40000":            sign(nostr.Event{Kind: 40_000}),
+		"kind 66595":            sign(nostr.Event{Kind: 65_536 + 1059}),
+		"last second of 32 bit": sign(nostr.Event{Kind: 0, CreatedAt: math.MaxUint32}),
+		"time of 33 bits":       sign(nostr.Event{Kind: 1, CreatedAt: math.MaxUint32 + 1}),
+		"negative time":         sign(nostr.Event{Kind: 1, CreatedAt: -5}),
+		"content of 70 kB":      sign(nostr.Event{Kind: 1, Content: strings.Repeat("x", 70_000)}),
+		"tag without elements":  sign(nostr.Event{Kind: 1, Tags: nostr.Tags{{}}}),
+		"2,001 tags":            sign(nostr.Event{Kind: 1, Tags: repeated(nostr.Tag{"t", "x"}, 2001)}),
+		"expired":               sign(nostr.Event{Kind: 1, Tags: nostr.Tags{{"expiration", "1600000000"}}}),
+		"seal":                  sign(nostr.Event{Kind: 13}),
+		"zap request":           sign(nostr.Event{Kind: 9734}),
+		"login":                 sign(nostr.Event{Kind: 22242}),
+		"blob login":            sign(nostr.Event{Kind: 24242}),
+		"http login":            sign(nostr.Event{Kind: 27235}),
+		"wrong signature":       forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: pubkey}),
+		"wrong id":              func() nostr.Event { ev := sign(nostr.Event{Kind: 1}); ev.Content = "other"; return ev }(),
+	} {
+		if ok, reason := dial(t, url).publish(ev); ok || !strings.HasPrefix(reason, "invalid: ") {
+			t.Errorf("%s: %v %q", name, ok, reason)
+		}
+	}
+	longest := sign(nostr.Event{Kind: 1, Content: strings.Repeat("x", 65_535)})
+	w := dial(t, url)
+	if ok, reason := w.publish(longest); !ok {
+		t.Errorf("the longest content: %s", reason)
+	}
+	if found := w.query(`{}`); len(found) != 1 || found[0].ID != longest.ID {
+		t.Errorf("stored %d events, want only the one that is in order", len(found))
+	}
+	alive(t, url)
+}
+
+func repeated(tag nostr.Tag, n int) nostr.Tags {
+	tags := make(nostr.Tags, n)
+	for i := range tags {
+		tags[i] = tag
+	}
+	return tags
+}
+
+func TestC1Frames(t *testing.T) {
+	_, url := start(t, Config{})
+	w := dial(t, url)
+	for _, c := range []struct{ frame, want string }{
+		{`,"FOO"`, "NOTICE invalid: "},
+		{`[,"FOO"`, "NOTICE invalid: "},
+		{``, "NOTICE invalid: "},
+		{`null`, "NOTICE invalid: "},
+		{`["EVENT"]`, "NOTICE invalid: "},
+		{`["EVENT",null]`, "OK  false invalid: "},
+		{`["EVENT",[]]`, "NOTICE invalid: "},
+		{`["EVENT",{"kind":1e20}]`, "NOTICE invalid: "},
+		{`["EVENT",{"kind":1059.0}]`, "NOTICE invalid: "},
+		{`["EVENT",{"tags":[[1]]}]`, "NOTICE invalid: "},
+		{strings.Repeat("[", 100_000), "NOTICE invalid: "},
+		{`["NEG-OPEN","a",{},"6100FFFFFFFFFFFFFFFF7F"]`, "NOTICE unsupported: "},
+		{`["AUTH",{}]`, "NOTICE unsupported: "},
+		{`["COUNT","a",{}]`, "CLOSED a unsupported: "},
+		{`["REQ",5,{}]`, "NOTICE invalid: "},
+		{`["REQ","",{}]`, "NOTICE invalid: "},
+		{`["REQ",null,{}]`, "NOTICE invalid: "},
+		{`["REQ","` + strings.Repeat("s", 65) + `",{}]`, "NOTICE invalid: "},
+		{`["REQ","a"]`, "CLOSED a invalid: "},
+		{`["REQ","a",null]`, "CLOSED a invalid: "},
+		{`["REQ","a",{"kinds":[1.5]}]`, "CLOSED a invalid: "},
+		{`["REQ","a",{"ids":["abc"]}]`, "CLOSED a invalid: "},
+		{`["REQ","a",{"authors":["` + strings.Repeat("AA", 32) + `"]}]`, "CLOSED a invalid: "},
+		{`["REQ","a",{"limit":-1}]`, "CLOSED a invalid: "},
+		{`["REQ","a",{"search":"x"}]`, "CLOSED a unsupported: "},
+		{`["REQ","a",{"##e":["x"]}]`, "CLOSED a unsupported: "},
+		{`["REQ","a",` + strings.Repeat(`{},`, 20) + `{}]`, "CLOSED a invalid: "},
+		{`["REQ","a",{"kinds":[` + strings.Repeat(`1,`, 500) + `1]}]`, "CLOSED a invalid: "},
+		{`["REQ","a",{"kinds":[` + strings.Repeat(`1,`, 499) + `1]}]`, "EOSE a"},
+		{`["REQ","` + strings.Repeat("s", 64) + `",{"limit":0}]`, "EOSE " + strings.Repeat("s", 64)},
+		{`["CLOSE","never opened"]`, ""},
+		{`["REQ","b\"\\\u0001",{"limit":0}]`, `EOSE b\"\\\u0001`},
+	} {
+		w.write(c.frame)
+		if c.want == "" {
+			continue
+		}
+		if got := w.text(); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%.80s was answered with %q, want %q", c.frame, got, c.want)
+		}
+	}
+	alive(t, url)
+}
+
+// TestC1EscapedSubscriptionID: events for a subscription id that needs escapes used to go out
+// as empty frames.
+func TestC1EscapedSubscriptionID(t *testing.T) {
+	_, url := start(t, Config{})
+	w := dial(t, url)
+	w.publish(signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1}))
+	w.write(`["REQ","a\"b\\\n",{}]`)
+	parts := w.next()
+	w.event(parts)
+	if got := string(parts[1]); got != `"a\"b\\\n"` {
+		t.Errorf("subscription id %s", got)
+	}
+}
+
+func TestC1MessageSize(t *testing.T) {
+	_, url := start(t, Config{})
+	w := dial(t, url)
+	w.write(`["REQ","` + strings.Repeat("x", 300_000) + `",{}]`)
+	if err := w.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
+		t.Errorf("a message of 300 kB was answered with %v, want close code 1009", err)
+	}
+}
+
+func TestC1SameSubscriptionID(t *testing.T) {
+	r, url := start(t, Config{})
+	w := dial(t, url)
+	for i := range 500 {
+		w.write(fmt.Sprintf(`["REQ","same",{"kinds":[%d]},{"kinds":[7]}]`, i%2+1))
+		if got := w.text(); got != "EOSE same" {
+			t.Fatal(got)
+		}
+	}
+	live := 0
+	r.store.sync(func() { live = len(r.live) })
+	if live != 1 {
+		t.Errorf("%d subscriptions are live, want 1", live)
+	}
+	alice := nostr.GeneratePrivateKey()
+	for _, kind := range []int{1, 2} { // the last REQ asked for 2
+		if ok, reason := dial(t, url).publish(signed(t, alice, nostr.Event{Kind: kind})); !ok {
+			t.Fatal(reason)
+		}
+	}
+	if got := w.event(w.next()); got.Kind != 2 {
+		t.Errorf("got kind %d of a replaced subscription", got.Kind)
+	}
+	// A refused REQ ends the subscription that it was to replace, whole.
+	w.write(`["REQ","same",{"kinds":[2]},{"limit":-1}]`)
+	if got := w.text(); !strings.HasPrefix(got, "CLOSED same ") {
+		t.Fatal(got)
+	}
+	r.store.sync(func() { live = len(r.live) })
+	if live != 0 {
+		t.Errorf("%d subscriptions are live after a refused REQ, want 0", live)
+	}
+}
+
+func TestC1SubscriptionCap(t *testing.T) {
+	_, url := start(t, Config{})
+	w := dial(t, url)
+	for i := range DefaultLimits().Subscriptions {
+		w.write(fmt.Sprintf(`["REQ","%d",{"limit":0}]`, i))
+		if got := w.text(); got != fmt.Sprint("EOSE ", i) {
+			t.Fatal(got)
+		}
+	}
+	w.write(`["REQ","more",{"limit":0}]`)
+	if got := w.text(); !strings.HasPrefix(got, "CLOSED more rate-limited: ") {
+		t.Error(got)
+	}
+	w.write(`["REQ","0",{"limit":0}]`)
+	if got := w.text(); got != "EOSE 0" {
+		t.Error(got)
+	}
+	w.write(`["CLOSE","1"]`)
+	w.write(`["REQ","more",{"limit":0}]`)
+	if got := w.text(); got != "EOSE more" {
+		t.Error(got)
+	}
+}
+
+// TestC1PrivateReads: the ways around a gate on the kinds of a filter, and the filters that
+// clients use.
+func TestC1PrivateReads(t *testing.T) {
+	r, url := start(t, Config{})
+	nodePubkey := publicKey(t, nodeKey)
+	alice, bob, carol := nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey()
+	a, b, c := publicKey(t, alice), publicKey(t, bob), publicKey(t, carol)
+	wrap := signed(t, alice, nostr.Event{Kind: 1059, Tags: nostr.Tags{{"p", b}, {"p", c}, {"t", "x"}}})
+	chat := signed(t, bob, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", c}}})
+	old := signed(t, bob, nostr.Event{Kind: 4, Tags: nostr.Tags{{"p", a}}})
+	reply := signed(t, nodeKey, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", a}}})
+	names := map[string]string{wrap.ID: "wrap", chat.ID: "chat", old.ID: "old", reply.ID: "reply"}
+
+	cases := []struct{ filter, want string }{
+		{`{}`, ""},
+		{`{"kinds":[1059]}`, ""},
+		{`{"kinds":[4,14,1059]}`, ""},
+		{`{"kinds":[66595]}`, ""},
+		{`{"ids":["` + wrap.ID + `","` + chat.ID + `","` + reply.ID + `"]}`, ""},
+		{`{"ids":["` + wrap.ID + `"],"kinds":[1059]}`, ""},
+		{`{"#t":["x"]}`, ""},
+		{`{"kinds":[14],"authors":["` + nodePubkey + `"]}`, ""},
+		{`{"authors":["` + nodePubkey + `","` + c + `"]}`, ""},
+		{`{"since":1}`, ""},
+		{`{"kinds":[1059],"#p":["` + b + `"]}`, "wrap"},
+		{`{"#p":["` + c + `"]}`, "chat wrap"},
+		{`{"kinds":[14],"authors":["` + b + `"]}`, "chat"},
+		{`{"authors":["` + b + `"]}`, "chat old"},
+		{`{"authors":["` + nodePubkey + `","` + b + `"]}`, "chat old"},
+		{`{"kinds":[14],"authors":["` + nodePubkey + `"],"#p":["` + a + `"]}`, "reply"},
+		{`{"ids":["` + wrap.ID + `"],"#p":["` + b + `"]}`, "wrap"},
+		{`{"kinds":[1059],"#p":["` + a + `"]}`, ""},
+	}
+	live := make([]wire, len(cases))
+	for i, c := range cases {
+		live[i] = dial(t, url)
+		none := strings.Replace(strings.Replace(c.filter, "{", `{"limit":0,`, 1), ",}", "}", 1)
+		live[i].write(`["REQ","live",` + none + `]`)
+		if got := live[i].text(); got != "EOSE live" {
+			t.Fatalf("%s: %s", c.filter, got)
+		}
+	}
+	w := dial(t, url)
+	for _, ev := range []nostr.Event{wrap, chat, old} {
+		if ok, reason := w.publish(ev); !ok {
+			t.Fatal(reason)
+		}
+	}
+	if err := r.Publish(t.Context(), reply); err != nil {
+		t.Fatal(err)
+	}
+	// A mark that every client gets, after what it may see.
+	mark := signed(t, alice, nostr.Event{Kind: 1})
+	for i, c := range cases {
+		var stored, seen []string
+		for _, ev := range w.query(c.filter) {
+			stored = append(stored, names[ev.ID])
+		}
+		if diff := cmp.Diff(c.want, sorted(stored)); diff != "" {
+			t.Errorf("%s, stored:\n%s", c.filter, diff)
+		}
+		live[i].write(`["REQ","mark",{"ids":["` + mark.ID + `"]}]`)
+		for {
+			parts := live[i].next()
+			if string(parts[0]) == `"EOSE"` {
+				break
+			}
+			ev := live[i].event(parts)
+			seen = append(seen, names[ev.ID])
+		}
+		if diff := cmp.Diff(c.want, sorted(seen)); diff != "" {
+			t.Errorf("%s, live:\n%s", c.filter, diff)
+		}
+	}
+}
+
+func TestC1StrangersDeletion(t *testing.T) {
+	_, url := start(t, Config{})
+	w := dial(t, url)
+	alice, mallory := nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey()
+	note := signed(t, alice, nostr.Event{Kind: 1, Content: "still here"})
+	order := signed(t, alice, nostr.Event{Kind: 30_023, Tags: nostr.Tags{{"d", "x"}}})
+	published := signed(t, alice, nostr.Event{Kind: 1, Content: "was here before"})
+	address := "30023:" + order.PubKey + ":x"
+	for _, ev := range []nostr.Event{
+		published,
+		signed(t, mallory, nostr.Event{Kind: 5, Tags: nostr.Tags{{"e", note.ID}, {"e", published.ID}, {"a", address}}}),
+		note, order,
+	} {
+		if ok, reason := w.publish(ev); !ok {
+			t.Errorf("kind %d: %s", ev.Kind, reason)
+		}
+	}
+	if found := w.query(`{"authors":["` + note.PubKey + `"]}`); len(found) != 3 {
+		t.Errorf("%d events of the victim are left, want 3", len(found))
+	}
+}
+
+func TestC1DeletedStaysDeleted(t *testing.T) {
+	dir := t.TempDir()
+	alice, bob := nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey()
+	now := nostr.Now()
+	note := signed(t, alice, nostr.Event{Kind: 1, Content: "delete me"})
+	unseen := signed(t, alice, nostr.Event{Kind: 1, Content: "deleted before it came"})
+	profile := signed(t, alice, nostr.Event{Kind: 0, CreatedAt: now - 10})
+	first := signed(t, alice, nostr.Event{Kind: 30_023, CreatedAt: now - 20, Tags: nostr.Tags{{"d", ""}}})
+	second := signed(t, alice, nostr.Event{Kind: 30_023, CreatedAt: now - 10, Tags: nostr.Tags{{"d", ""}}})
+	third := signed(t, alice, nostr.Event{Kind: 30_023, CreatedAt: now, Tags: nostr.Tags{{"d", ""}}})
+	wrap := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1059, Tags: nostr.Tags{{"p", publicKey(t, bob)}}})
+	deletion := signed(t, alice, nostr.Event{Kind: 5, CreatedAt: now - 5, Tags: nostr.Tags{
+		{"e", note.ID}, {"e", unseen.ID}, {"a", "0:" + note.PubKey + ":"}, {"a", "30023:" + note.PubKey + ":"},
+	}})
+	ofDeletion := signed(t, alice, nostr.Event{Kind: 5, Tags: nostr.Tags{{"e", deletion.ID}}})
+	ofWrap := signed(t, bob, nostr.Event{Kind: 5, Tags: nostr.Tags{{"e", wrap.ID}}})
+
+	r, err := Open(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(ev nostr.Event, want string) {
+		t.Helper()
+		if _, reason := r.ingest(t.Context(), &ev); !strings.HasPrefix(reason, want) || (want == "") != (reason == "") {
+			t.Errorf("kind %d: answer %q, want %q", ev.Kind, reason, want)
+		}
+	}
+	for _, ev := range []nostr.Event{note, profile, second, wrap, deletion, ofDeletion, ofWrap} {
+		publish(ev, "")
+	}
+	check := func() {
+		t.Helper()
+		for _, ev := range []nostr.Event{note, unseen, profile, first, second, wrap} {
+			publish(ev, "blocked: ")
+		}
+		publish(deletion, "duplicate: ")
+		found, err := r.Query(t.Context(), nostr.Filter{Kinds: []int{0, 1, 1059, 30_023}})
+		if err != nil || len(found) != 0 {
+			t.Errorf("%d deleted events are left, %v", len(found), err)
+		}
+	}
+	check()
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = Open(Config{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(t.Context())
+	check()
+	publish(third, "") // later than the deletion
+}
+
+func TestC1SlowReader(t *testing.T) {
+	r, url := start(t, Config{Limits: func() Limits {
+		l := DefaultLimits()
+		l.QueueBytes = 256 << 10
+		return l
+	}()})
+	slow := dial(t, url)
+	slow.write(`["REQ","all",{}]`)
+	slow.next()
+	alice := nostr.GeneratePrivateKey()
+	w := dial(t, url)
+	// Far more than the queue and the sockets' buffers hold together.
+	for i := 0; ; i++ {
+		if ok, reason := w.publish(signed(t, alice, nostr.Event{Kind: 1, Content: fmt.Sprint(i, strings.Repeat("x", 60_000))})); !ok {
+			t.Fatal(reason)
+		}
+		r.mu.Lock()
+		left := len(r.sessions)
+		r.mu.Unlock()
+		if left == 1 {
+			return // the slow one was cut off, and the publisher never waited
+		}
+		if i == 5000 {
+			t.Fatal("a client that does not read is still served")
+		}
+	}
+}
+
+// TestC1SlowReaderOfStored: one that reads its stored events slowly is waited for.
+func TestC1SlowReaderOfStored(t *testing.T) {
+	r, url := start(t, Config{Limits: func() Limits {
+		l := DefaultLimits()
+		l.QueueBytes = 128 << 10
+		return l
+	}()})
+	for i := range 300 {
+		ev := signed(t, nodeKey, nostr.Event{Kind: 1, Content: fmt.Sprint(i, strings.Repeat("x", 60_000))})
+		if err := r.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := dial(t, url)
+	w.write(`["REQ","all",{}]`)
+	w.next()
+	time.Sleep(200 * time.Millisecond) // lets the buffers fill
+	if got := len(w.stored()) + 1; got >= 250 && got <= 300 {
+		return // 16 MiB are 273 of these
+	} else {
+		t.Errorf("got %d events", got)
+	}
+}
+
+func TestC1Order(t *testing.T) {
+	_, url := start(t, Config{})
+	alice := nostr.GeneratePrivateKey()
+	w := dial(t, url)
+	const n = 500
+	events := make([]nostr.Event, n)
+	for i := range events {
+		events[i] = signed(t, alice, nostr.Event{Kind: 1, Content: fmt.Sprint(i)})
+	}
+	go func() {
+		for _, ev := range events {
+			if w.WriteMessage(websocket.TextMessage, []byte(`["EVENT",`+ev.String()+`]`)) != nil {
+				return
+			}
+		}
+	}()
+	for i := range events {
+		if parts := w.next(); string(parts[1]) != `"`+events[i].ID+`"` {
+			t.Fatalf("answer %d is for another event", i)
+		}
+	}
+}
+
+func TestC1ConcurrentRevisions(t *testing.T) {
+	r, url := start(t, Config{})
+	alice := nostr.GeneratePrivateKey()
+	now := nostr.Now()
+	reader := dial(t, url)
+	reader.write(`["REQ","live",{"kinds":[30023]}]`)
+	reader.next()
+	const n = 64
+	var publishers sync.WaitGroup
+	for i := range n {
+		w := dial(t, url)
+		ev := signed(t, alice, nostr.Event{Kind: 30_023, CreatedAt: now - nostr.Timestamp(i), Tags: nostr.Tags{{"d", "x"}}})
+		publishers.Go(func() {
+			if ok, reason := w.publish(ev); !ok && !strings.HasPrefix(reason, "duplicate: ") {
+				t.Error(reason)
+			}
+		})
+	}
+	publishers.Wait()
+	found, err := r.Query(t.Context(), nostr.Filter{Kinds: []int{30_023}})
+	if err != nil || len(found) != 1 || found[0].CreatedAt != now {
+		t.Errorf("stored %v, %v, want only the newest", found, err)
+	}
+	// Live events never go back in time, and end with the newest.
+	for last := nostr.Timestamp(0); last != now; {
+		ev := reader.event(reader.next())
+		if ev.CreatedAt <= last {
+			t.Fatalf("version %d was sent after %d", ev.CreatedAt, last)
+		}
+		last = ev.CreatedAt
+	}
+}
+
+func TestC1ForwardedHeaders(t *testing.T) {
+	var seen []string
+	_, url := start(t, Config{Policies: []Policy{remember(&seen)}})
+	header := http.Header{"X-Forwarded-For": {"203.0.113.7"}, "X-Real-Ip": {"203.0.113.7"}, "X-Forwarded-Host": {"other.example"}}
+	conn, _, err := websocket.DefaultDialer.Dial(url, header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	wire{t, conn}.publish(signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1}))
+	if diff := cmp.Diff([]string{"127.0.0.1"}, seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func Test2b1AddressNeighbors(t *testing.T) {
+	_, url := start(t, Config{})
+	alice := nostr.GeneratePrivateKey()
+	w := dial(t, url)
+	now := nostr.Now()
+	for i, d := range []string{"article-10", "article-1", "", "article-1", "", "article"} {
+		ev := signed(t, alice, nostr.Event{Kind: 30_023, CreatedAt: now + nostr.Timestamp(i), Tags: nostr.Tags{{"d", d}}})
+		if ok, reason := w.publish(ev); !ok {
+			t.Fatal(reason)
+		}
+	}
+	var got []string
+	for _, ev := range w.query(`{"kinds":[30023]}`) {
+		got = append(got, fmt.Sprintf("%q %d", ev.Tags.GetD(), ev.CreatedAt-now))
+	}
+	want := []string{`"article" 5`, `"" 4`, `"article-1" 3`, `"article-10" 0`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func Test2b2TagPrefixes(t *testing.T) {
+	_, url := start(t, Config{})
+	alice := nostr.GeneratePrivateKey()
+	w := dial(t, url)
+	long := strings.Repeat("u", 300)
+	for _, tags := range []nostr.Tags{
+		{{"t", "usd"}}, {{"t", "usdt-zz"}}, {{"t", "usd"}, {"t", "usdt"}, {"t", "usd"}}, {{"t", long}}, {{"t", long + "x"}},
+		{{"T", "usd"}}, {{"a", "1:" + strings.Repeat("ab", 32) + ":x"}}, {{"q", "1:" + strings.Repeat("ab", 32) + ":x"}}, {{"t", ""}},
+	} {
+		if ok, reason := w.publish(signed(t, alice, nostr.Event{Kind: 1, Tags: tags})); !ok {
+			t.Fatal(reason)
+		}
+	}
+	for filter, want := range map[string]int{
+		`{"#t":["usd"]}`:                                      2,
+		`{"#t":["usd","usdt"]}`:                               2, // 2b4: once each
+		`{"#t":["usdt-zz","usd"]}`:                            3,
+		`{"#t":["` + long + `"]}`:                             1,
+		`{"#t":[""]}`:                                         1,
+		`{"#t":["us"]}`:                                       0,
+		`{"#T":["usd"]}`:                                      1,
+		`{"#t":["usd"],"#T":["usd"]}`:                         0,
+		`{"#t":["usd"],"since":1,"until":2}`:                  0,
+		`{"#t":[]}`:                                           0,
+		`{"#a":["1:` + strings.Repeat("ab", 32) + `:x"]}`:     1,
+		`{"#t":["usd"]},{"kinds":[1],"#t":["usd","usdt-zz"]}`: 3,
+		`{"#t":["usd","usdt-zz"],"limit":1}`:                  1,
+	} {
+		if got := len(w.query(filter)); got != want {
+			t.Errorf("%s: %d events, want %d", filter, got, want)
+		}
+	}
+}
+
+func Test2b3IDsWithMore(t *testing.T) {
+	_, url := start(t, Config{})
+	w := dial(t, url)
+	ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1, Tags: nostr.Tags{{"t", "x"}}})
+	if ok, reason := w.publish(ev); !ok {
+		t.Fatal(reason)
+	}
+	for more, want := range map[string]int{
+		``: 1, `,"kinds":[1]`: 1, `,"kinds":[2]`: 0, `,"since":99999999999`: 0, `,"until":5`: 0, `,"#t":["y"]`: 0,
+		`,"authors":["` + strings.Repeat("ab", 32) + `"]`: 0, `,"#t":["x"]`: 1,
+	} {
+		if got := len(w.query(`{"ids":["` + ev.ID + `"]` + more + `}`)); got != want {
+			t.Errorf("ids%s: %d events, want %d", more, got, want)
+		}
+	}
+}
+
+func Test2b7StaleAndDuplicate(t *testing.T) {
+	_, url := start(t, Config{})
+	alice := nostr.GeneratePrivateKey()
+	now := nostr.Now()
+	old := signed(t, alice, nostr.Event{Kind: 0, CreatedAt: now - 5})
+	current := signed(t, alice, nostr.Event{Kind: 0, CreatedAt: now})
+	mark := signed(t, alice, nostr.Event{Kind: 1})
+	reader := dial(t, url)
+	reader.write(`["REQ","live",{}]`)
+	reader.next()
+	w := dial(t, url)
+	for _, c := range []struct {
+		ev     nostr.Event
+		ok     bool
+		prefix string
+	}{
+		{current, true, ""}, {current, true, "duplicate: "}, {old, false, "duplicate: "}, {mark, true, ""},
+	} {
+		if ok, reason := w.publish(c.ev); ok != c.ok || !strings.HasPrefix(reason, c.prefix) {
+			t.Errorf("kind %d at %d: %v %q", c.ev.Kind, c.ev.CreatedAt-now, ok, reason)
+		}
+	}
+	for _, want := range []string{current.ID, mark.ID} {
+		if got := reader.event(reader.next()); got.ID != want {
+			t.Errorf("live: kind %d at %d", got.Kind, got.CreatedAt-now)
+		}
+	}
+}
+
+// Test2b9StoredAndLive: while events pour in, a subscription gets each of them once.
+func Test2b9StoredAndLive(t *testing.T) {
+	r, url := start(t, Config{})
+	const n = 300
+	events := make([]nostr.Event, n)
+	for i := range events {
+		events[i] = signed(t, nodeKey, nostr.Event{Kind: 1, Content: fmt.Sprint(i)})
+	}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for _, ev := range events {
+			if err := r.Publish(t.Context(), ev); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 8 {
+		w := dial(t, url)
+		work.Go(func() {
+			w.write(`["REQ","all",{"kinds":[1]},{"authors":["` + events[0].PubKey + `"]}]`)
+			seen := make(map[string]bool)
+			for len(seen) < n {
+				parts := w.next()
+				if string(parts[0]) == `"EOSE"` {
+					continue
+				}
+				ev := w.event(parts)
+				if seen[ev.ID] {
+					t.Errorf("event %s was sent twice", ev.Content)
+					return
+				}
+				seen[ev.ID] = true
+			}
+		})
+	}
+	work.Wait()
+}
+
+func Test2b10ConcurrentDuplicates(t *testing.T) {
+	r, url := start(t, Config{})
+	reader := dial(t, url)
+	reader.write(`["REQ","live",{}]`)
+	reader.next()
+	alice := nostr.GeneratePrivateKey()
+	ev := signed(t, alice, nostr.Event{Kind: 1})
+	var publishers sync.WaitGroup
+	for range 8 {
+		w := dial(t, url)
+		publishers.Go(func() {
+			if ok, reason := w.publish(ev); !ok {
+				t.Error(reason)
+			}
+		})
+	}
+	publishers.Wait()
+	if found, err := r.Query(t.Context(), nostr.Filter{}); err != nil || len(found) != 1 {
+		t.Errorf("stored %d copies, %v", len(found), err)
+	}
+	mark := signed(t, alice, nostr.Event{Kind: 2})
+	dial(t, url).publish(mark)
+	reader.event(reader.next())
+	if got := reader.event(reader.next()); got.ID != mark.ID {
+		t.Error("a duplicate was sent to a subscription")
+	}
+}
+
+func Test2b11Expiration(t *testing.T) {
+	clock := &clock{now: time.Now()}
+	r, url := startAt(t, Config{}, clock.time)
+	w := dial(t, url)
+	alice := nostr.GeneratePrivateKey()
+	ev := signed(t, alice, nostr.Event{Kind: 1, Tags: nostr.Tags{{"expiration", fmt.Sprint(clock.now.Unix() + 60)}}})
+	stays := signed(t, alice, nostr.Event{Kind: 1})
+	for _, ev := range []nostr.Event{ev, stays} {
+		if ok, reason := w.publish(ev); !ok {
+			t.Fatal(reason)
+		}
+	}
+	if got := len(w.query(`{}`)); got != 2 {
+		t.Errorf("%d events before the time, want 2", got)
+	}
+	clock.add(time.Minute)
+	if got := len(w.query(`{}`)); got != 1 {
+		t.Errorf("%d events after the time, want 1", got)
+	}
+	if r.store.countBodies() != 2 {
+		t.Error("the sweep came before its turn")
+	}
+	r.store.sweep(t.Context())
+	if got := r.store.countBodies(); got != 1 {
+		t.Errorf("%d bodies after the sweep, want 1", got)
+	}
+	if ok, reason := w.publish(ev); ok || !strings.HasPrefix(reason, "invalid: ") {
+		t.Errorf("an expired event came back: %v %q", ok, reason)
+	}
+}
