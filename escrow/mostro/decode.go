@@ -44,7 +44,7 @@ func DecodeMessage(raw []byte) (Message, error) {
 	if !wrapper.Known() {
 		return refuse(partial, InvalidParameters, fmt.Errorf("unknown wrapper %q", wrapper))
 	}
-	if partial.Action != "" && !partial.Action.Known() {
+	if inner.member("action").form == text && !partial.Action.Known() {
 		return refuse(partial, InvalidAction, fmt.Errorf("unknown action %q", partial.Action))
 	}
 	var d decoder

@@ -149,6 +149,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"miscased wrapper", edit("order", "Order"), all, InvalidParameters},
 		{"unknown action", edit("cancel", "add-cashu-escrow"), act("add-cashu-escrow"), InvalidAction},
 		{"unknown action and payload", strings.Replace(payload(`{"x":1}`), "cancel", "x", 1), act("x"), InvalidAction},
+		{"empty action", edit("cancel", ""), act(""), InvalidAction},
 		{"miscased action", edit("cancel", "Cancel"), act("Cancel"), InvalidAction},
 		{"no action", edit(`"action":"cancel",`, ""), act(""), InvalidParameters},
 		{"action null", edit(`"cancel"`, "null"), act(""), InvalidParameters},
