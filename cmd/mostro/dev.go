@@ -145,6 +145,10 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 		return err
 	}
 	defer prices.Close()
+	identity, err := loadDevIdentity(o, prices.URL)
+	if err != nil {
+		return err
+	}
 
 	network, err := startNetwork(ctx, o, out)
 	if err != nil {
@@ -156,12 +160,25 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 		fmt.Fprintln(out, "stopping")
 		network.Stop(stopCtx)
 	}()
-
-	n, info, logFile, err := openDevNode(ctx, o, network, listener, prices.URL)
+	// The log goes to a file, so that the terminal stays readable.
+	logFile, err := os.OpenFile(filepath.Join(o.dir, devLogFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer logFile.Close()
+	info := describeDev(identity, network, listener)
+	n, err := openNode(ctx, nodeConfig{
+		dir: o.dir, settings: &identity.settings.Settings, key: identity.node, listener: listener,
+		lightning: lnd.Config{
+			Host:         info.Nodes[escrowNode].GRPC,
+			CertFile:     info.Nodes[escrowNode].TLSCert,
+			MacaroonFile: info.Nodes[escrowNode].Macaroon,
+		},
+		logger: slog.New(slog.NewTextHandler(logFile, nil)),
+	})
 	if err != nil {
 		return endedBy(ctx, err)
 	}
-	defer logFile.Close()
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -208,50 +225,47 @@ func startNetwork(ctx context.Context, o devOptions, out io.Writer) (*regtest.Ne
 	})
 }
 
-// openDevNode opens the node with the settings of the dev network. Its log goes to a file,
-// which the caller closes, so that the terminal stays readable.
-func openDevNode(ctx context.Context, o devOptions, network *regtest.Network, listener net.Listener, priceURL string) (*node, devInfo, *os.File, error) {
-	fail := func(err error) (*node, devInfo, *os.File, error) { return nil, devInfo{}, nil, err }
-	key, err := devKey(filepath.Join(o.dir, envFile), nsecVariable+"=")
-	if err != nil {
-		return fail(err)
+// devIdentity is who the dev node is and what it is set to.
+type devIdentity struct {
+	node, admin mostro.Secret
+	settings    *loaded
+}
+
+// loadDevIdentity reads the keys of the dev network, or makes them, and its settings.
+func loadDevIdentity(o devOptions, priceURL string) (d devIdentity, err error) {
+	if d.node, err = devKey(filepath.Join(o.dir, envFile), nsecVariable+"="); err != nil {
+		return d, err
 	}
-	admin, err := devKey(filepath.Join(o.dir, adminKeyFile), "")
-	if err != nil {
-		return fail(err)
+	if d.admin, err = devKey(filepath.Join(o.dir, adminKeyFile), ""); err != nil {
+		return d, err
 	}
-	presets := append(devPresets(priceURL), `admin.pubkeys=["`+admin.Public()+`"]`)
-	settings, err := loadSettings("", nil, append(presets, o.settings...))
-	if err != nil {
-		return fail(err)
+	presets := append(devPresets(priceURL), `admin.pubkeys=["`+d.admin.Public()+`"]`)
+	if d.settings, err = loadSettings("", nil, append(presets, o.settings...)); err != nil {
+		return d, err
 	}
-	escrowLND := network.Node(escrowNode)
+	for _, path := range []string{"relay.listen", "lightning.lnd_grpc_host", "lightning.lnd_cert_file", "lightning.lnd_macaroon_file"} {
+		if d.settings.origin[path] != "" {
+			return d, d.settings.problemOf(path, "is chosen by mostro dev", "leave it out; --port chooses the port")
+		}
+	}
+	return d, nil
+}
+
+func describeDev(identity devIdentity, network *regtest.Network, listener net.Listener) devInfo {
 	info := devInfo{
+		RelayURL:     "ws://" + listener.Addr().String(),
 		HTTPURL:      "http://" + listener.Addr().String(),
-		MostroPubkey: key.Public(),
-		AdminNsec:    admin.Nsec(),
+		MostroPubkey: identity.node.Public(),
+		AdminNsec:    identity.admin.Nsec(),
 		Network:      "simnet",
 		Nodes:        map[string]devLightning{},
 		Bitcoin:      devBitcoin(network.Bitcoin()),
 	}
 	for _, name := range []string{escrowNode, "alice", "bob"} {
-		ln := network.Node(name)
-		info.Nodes[name] = devLightning{ln.GRPC, ln.TLSCert, ln.Macaroon}
+		node := network.Node(name)
+		info.Nodes[name] = devLightning{node.GRPC, node.TLSCert, node.Macaroon}
 	}
-	logFile, err := os.OpenFile(filepath.Join(o.dir, devLogFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, privateFile)
-	if err != nil {
-		return fail(fmt.Errorf("open log: %w", err))
-	}
-	n, err := openNode(ctx, nodeConfig{
-		dir: o.dir, settings: &settings.Settings, key: key, listener: listener,
-		lightning: lnd.Config{Host: escrowLND.GRPC, CertFile: escrowLND.TLSCert, MacaroonFile: escrowLND.Macaroon},
-		logger:    slog.New(slog.NewTextHandler(logFile, nil)),
-	})
-	if err != nil {
-		return fail(errors.Join(err, logFile.Close()))
-	}
-	info.RelayURL = "ws://" + listener.Addr().String()
-	return n, info, logFile, nil
+	return info
 }
 
 // devKey reads a key of the dev network from a file, after prefix, and makes it the first time.
@@ -270,19 +284,23 @@ func devKey(path, prefix string) (mostro.Secret, error) {
 	return mostro.ParseSecret(strings.TrimPrefix(strings.TrimSpace(string(data)), prefix))
 }
 
-// superviseDev waits until the node answers, calls ready, and then watches the network until
-// ctx ends. With keepGoing it starts dead nodes again, else their death is its error.
+// superviseDev watches the network until ctx ends, and calls ready once, when the node has told
+// the world that it is there. With keepGoing it starts dead nodes again, else their death is its
+// error.
 func superviseDev(ctx context.Context, o devOptions, network *regtest.Network, n *node, out io.Writer, ready func() error) error {
-	if err := n.waitReady(ctx); err != nil {
-		return endedBy(ctx, err)
-	}
-	if err := ready(); err != nil {
-		return err
-	}
+	told := make(chan error, 1)
+	go func() { told <- n.waitReady(ctx) }()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-told:
+			if err != nil {
+				return endedBy(ctx, err)
+			}
+			if err := ready(); err != nil {
+				return err
+			}
 		case exit := <-network.Exited():
 			if !o.keepGoing {
 				return hint(fmt.Errorf("%s died: %w", exit.Name, exit.Err),

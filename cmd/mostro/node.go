@@ -245,14 +245,19 @@ func (n *node) run(ctx context.Context) error {
 	return err
 }
 
-// waitReady returns when the node has told its terms to the world (kind 38385), which it does
-// once it has spoken to its Lightning node.
+// waitReady returns when the node has told its terms to the world (kind 38385) with what its
+// Lightning node says of itself in them.
 func (n *node) waitReady(ctx context.Context) error {
 	filter := nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{n.cfg.key.Public()}, Limit: 1}
 	for {
 		events, err := n.relay.Query(ctx, filter)
-		if err != nil || len(events) > 0 {
+		if err != nil {
 			return err
+		}
+		for _, ev := range events {
+			if tag := ev.Tags.Find("lnd_node_pubkey"); tag != nil && tag[1] != "" {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -65,7 +65,7 @@ func firstStart(dir string) string {
 	return fmt.Sprintf(`Welcome. This is the first start in %[1]s.
 
 1. Fill in the section [lightning] of %[2]s:
-   lnd_grpc_host, lnd_cert_file and lnd_macaroon_file. The README says how to bake the macaroon.
+   lnd_grpc_host, lnd_cert_file and lnd_macaroon_file. `+"`mostro macaroon`"+` prints how to bake the macaroon.
 2. Give the node a key: mostro key --data-dir %[1]s
    (or set %[3]s to the nsec of an existing node)
 3. Start again: mostro serve --data-dir %[1]s
@@ -82,6 +82,9 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 	}
 	key, err := nodeKey(dir, settings)
 	if err != nil {
+		return err
+	}
+	if err := checkMacaroon(settings.Lightning.MacaroonFile, logger); err != nil {
 		return err
 	}
 	listener, err := listen(settings.Relay.Listen)

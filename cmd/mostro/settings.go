@@ -46,7 +46,6 @@ type MostroSettings struct {
 	ExpirationHours   int64
 	MaxExpirationDays int64
 	ExpirationSeconds int64
-	RelaysInterval    int64 // seconds
 	InfoInterval      int64 // seconds
 	Pow               int64 // bits
 	PowFirstContact   int64 // bits
@@ -123,7 +122,7 @@ func (s *Settings) keys() []key {
 		{"lightning.lnd_cert_file", &textValue{to: &l.CertFile, max: maxPath}, `""`, "",
 			"LND's tls.cert. A relative path starts at the data directory. Required."},
 		{"lightning.lnd_macaroon_file", &textValue{to: &l.MacaroonFile, max: maxPath}, `""`, "",
-			"A macaroon with the rights that the README lists, no more. Required."},
+			"A macaroon of LND; `mostro macaroon` prints how to bake one that can do what is needed and no more. Required."},
 		{"lightning.invoice_expiration_window", &intValue{&l.InvoiceWindow, 60, 7 * 86400}, "3600", "seconds",
 			"Life that a buyer's invoice must still have when it is given."},
 		{"lightning.hold_invoice_cltv_delta", &intValue{&l.CLTVDelta, 54, 2016}, "288", "blocks",
@@ -160,10 +159,8 @@ func (s *Settings) keys() []key {
 			"Longest life that a maker can ask for."},
 		{"mostro.expiration_seconds", &intValue{&m.ExpirationSeconds, 1, 86400}, "900", "seconds",
 			"How long a trade waits for the seller's payment, and for the buyer's invoice."},
-		{"mostro.publish_relays_interval", &intValue{&m.RelaysInterval, 1, 86400}, "60", "seconds",
-			"Between two publications of the relay list (kind 10002)."},
 		{"mostro.publish_mostro_info_interval", &intValue{&m.InfoInterval, 1, 86400}, "300", "seconds",
-			"Between two publications of the node's terms (kind 38385)."},
+			"Between two publications of the node's profile, relay list and terms (kinds 0, 10002, 38385)."},
 		{"mostro.pow", &intValue{&m.Pow, 0, 40}, "0", "bits", "Proof of work (NIP-13) of every message to the node."},
 		{"mostro.pow_first_contact", &intValue{&m.PowFirstContact, samePow, 40}, "-1", "bits",
 			"Proof of work of messages from keys without a trade. -1: the same as mostro.pow. Most clients mine only mostro.pow."},
@@ -234,6 +231,7 @@ func unsupported() map[string]string {
 
 		"mostro.user_rates_sent_interval_seconds":       "ratings are " + later,
 		"mostro.active_pubkeys_refresh_interval":        "the set of known keys is always fresh; delete it",
+		"mostro.publish_relays_interval":                "the relay list goes out with the node's terms, each mostro.publish_mostro_info_interval; delete it",
 		"mostro.transport":                              "both transports are always on; delete it",
 		"mostro.bitcoin_price_api_url":                  "it is price.providers.yadio.url now; move it there",
 		"mostro.dev_fee_percentage":                     "the development fee is " + later,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -48,6 +49,10 @@ func settingsCommand() *cobra.Command {
 				return err
 			}
 			if _, err := nodeKey(dir, settings); err != nil {
+				return err
+			}
+			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if err := checkMacaroon(settings.Lightning.MacaroonFile, logger); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the settings are good")

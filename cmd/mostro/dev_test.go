@@ -1,0 +1,178 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDev brings a network up, takes it down in every way there is, and brings it up again.
+func TestDev(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real nodes: left out by -short")
+	}
+	dir := filepath.Join(t.TempDir(), "dev")
+	start := func(args ...string) (*process, devInfo) {
+		t.Helper()
+		began := time.Now()
+		p := startProcess(t, append([]string{"dev", "--data-dir", dir, "--port", "0"}, args...)...)
+		p.waitLine("Ready.")
+		t.Logf("ready after %.1f s", time.Since(began).Seconds())
+		return p, readDevInfo(t, dir)
+	}
+
+	p, first := start("--settings", "mostro.fee=0.01")
+	res, err := http.Get(first.HTTPURL + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("health: %s", res.Status)
+	}
+	if p.signal(syscall.SIGTERM); p.end() != exitOK {
+		t.Errorf("mostro dev ends with %d after SIGTERM", p.cmd.ProcessState.ExitCode())
+	}
+	if _, err := os.Stat(filepath.Join(dir, devFile)); !os.IsNotExist(err) {
+		t.Errorf("%s says that all is ready after the end: %v", devFile, err)
+	}
+	noProcesses(t, dir)
+
+	// The second start has the same keys and nodes; kill -9 takes the children along.
+	p, second := start()
+	if diff := cmp.Diff([]string{first.MostroPubkey, first.AdminNsec, first.Nodes["bob"].Macaroon},
+		[]string{second.MostroPubkey, second.AdminNsec, second.Nodes["bob"].Macaroon}); diff != "" {
+		t.Errorf("the second start differs: %s", diff)
+	}
+	p.signal(syscall.SIGKILL)
+	p.end()
+	noProcesses(t, dir)
+
+	// A start after that just works; a node that dies ends it with status 1.
+	p, _ = start()
+	killNode(t, dir, "alice")
+	p.waitLine("alice died")
+	if code := p.end(); code != exitError {
+		t.Errorf("mostro dev ends with %d after a node died", code)
+	}
+	noProcesses(t, dir)
+
+	// With --keep-going the node comes back.
+	p, _ = start("--keep-going")
+	for _, name := range []string{"bob", "mostro"} {
+		killNode(t, dir, name)
+		p.waitLine(name + " is back")
+	}
+	if p.signal(syscall.SIGINT); p.end() != exitOK {
+		t.Errorf("mostro dev ends with %d after SIGINT", p.cmd.ProcessState.ExitCode())
+	}
+	noProcesses(t, dir)
+}
+
+// TestDevRefuses names what is wrong before anything is started.
+func TestDevRefuses(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dev")
+	taken, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := strings.Cut(taken.Addr().String(), ":")
+	p := startProcess(t, "dev", "--data-dir", dir, "--port", port)
+	p.waitLine("listen on 127.0.0.1:" + port)
+	if code := p.end(); code != exitError {
+		t.Errorf("mostro dev ends with %d when its port is taken", code)
+	}
+	for setting, complaint := range map[string]string{
+		"mostro.fee=7":                  "mostro.fee is 7",
+		"relay.listen=127.0.0.1:7000":   "relay.listen is chosen by mostro dev",
+		"lightning.lnd_cert_file=a.pem": "lightning.lnd_cert_file is chosen by mostro dev",
+	} {
+		p = startProcess(t, "dev", "--data-dir", dir, "--port", "0", "--settings", setting)
+		p.waitLine(complaint)
+		if code := p.end(); code != exitError {
+			t.Errorf("mostro dev --settings %s ends with %d", setting, code)
+		}
+	}
+}
+
+func readDevInfo(t *testing.T, dir string) (info devInfo) {
+	t.Helper()
+	path := filepath.Join(dir, devFile)
+	file, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file.Mode().Perm() != privateFile {
+		t.Errorf("%s has mode %v", devFile, file.Mode())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &info); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(info.RelayURL, "ws://127.0.0.1:") || !strings.HasPrefix(info.AdminNsec, "nsec1") ||
+		len(info.MostroPubkey) != 64 || info.Network != "simnet" || len(info.Nodes) != 3 || info.Bitcoin.User == "" {
+		t.Errorf("%s: %s", devFile, data)
+	}
+	for _, path := range []string{info.Bitcoin.Cert, info.Nodes["mostro"].TLSCert, info.Nodes["alice"].Macaroon} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	return info
+}
+
+// processesWith lists the processes that have text in their command line, which /proc tells.
+func processesWith(t *testing.T, text string) (pids []int) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /proc")
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		// A process that has just ended has no command line left.
+		line, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
+		if err == nil && strings.Contains(string(line), text) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// noProcesses waits until nothing runs that was started for dir.
+func noProcesses(t *testing.T, dir string) {
+	t.Helper()
+	for len(processesWith(t, dir)) > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func killNode(t *testing.T, dir, name string) {
+	t.Helper()
+	pids := processesWith(t, "--lnddir="+filepath.Join(dir, networkDir, name)+"\x00")
+	if len(pids) != 1 {
+		t.Fatalf("%d processes are the node %s", len(pids), name)
+	}
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mostro/escrow/lightning/lnd"
+)
+
+// macaroonRootKey is a root key of its own, so that the operator can revoke the macaroon
+// without touching others (lncli deletemacaroonid).
+const macaroonRootKey = 42
+
+func macaroonCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "macaroon",
+		Short: "Print the lncli command that bakes the macaroon for this node",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), bakeCommand())
+			return err
+		},
+	}
+}
+
+func bakeCommand() string {
+	return fmt.Sprintf("lncli bakemacaroon --root_key_id %d --save_to mostro.macaroon \\\n  uri:%s",
+		macaroonRootKey, strings.Join(lnd.MacaroonURIs(), " \\\n  uri:"))
+}
+
+// checkMacaroon refuses a macaroon that lacks a right, which would be noticed only in the
+// middle of a trade, and warns of one that can do more than the escrow needs.
+func checkMacaroon(path string, logger *slog.Logger) error {
+	extra, missing, err := lnd.CheckMacaroon(path)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return hint(fmt.Errorf("the macaroon %s lacks the right to call %s", path, strings.Join(missing, ", ")),
+			"bake another one with the command that `mostro macaroon` prints")
+	}
+	if len(extra) > 0 {
+		logger.Warn("the macaroon can do more than the escrow needs; `mostro macaroon` prints how to bake a smaller one",
+			"macaroon", path, "extra", strings.Join(extra, " "))
+	}
+	return nil
+}
