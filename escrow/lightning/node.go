@@ -1,8 +1,8 @@
 // Package lightning is what the escrow needs of a Lightning node, in a handful of calls.
 //
 // Node is the interface; package lnd talks to a real one, Sim is the simulated one that
-// tests use. Sim is unfriendly on demand, and stays honest because ContractTest runs the
-// same cases on both. This package knows hashes, amounts and block heights; it knows
+// tests use. Sim is unfriendly on demand, and stays honest because package contract runs
+// the same cases on both. This package knows hashes, amounts and block heights; it knows
 // nothing of orders, users or Nostr.
 package lightning
 
@@ -23,7 +23,8 @@ var (
 	ErrAlreadySettled  = errors.New("hold invoice already settled")
 	ErrStillOpen       = errors.New("hold invoice not paid yet")
 	// ErrRefused means that the node will never carry this request out as it stands (bad
-	// or expired invoice, self-payment, amount mismatch); no HTLC was sent.
+	// or expired invoice, self-payment, amount mismatch); no HTLC was sent for it. An invoice
+	// that was paid earlier and has expired since is refused too: only Track tells.
 	ErrRefused = errors.New("refused by the node")
 	// ErrInFlight and ErrAlreadyPaid answer a Send for a hash the node already pays or paid.
 	ErrInFlight    = errors.New("payment is in flight")

@@ -37,8 +37,9 @@ const (
 // its own, in which every node is rich.
 type SimConfig struct {
 	Network string // as in order.Invoice; "" = "simnet"
-	// Now is the clock, nil = a clock that only Advance moves. Whoever moves a clock of
-	// their own calls Tick afterwards: nothing in the network runs by itself.
+	// Now is the clock, nil = a clock that only Advance moves. It is called with the network
+	// locked and must not call it. Whoever moves a clock of their own calls Tick afterwards:
+	// nothing in the network runs by itself.
 	Now      func() time.Time
 	Height   uint32     // of the first block known, 0 = 1000
 	Funds    order.Msat // what each new node owns; it can receive as much again; 0 = 100 BTC

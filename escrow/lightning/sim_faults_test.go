@@ -228,6 +228,11 @@ func TestForgottenPayment(t *testing.T) {
 		t.Errorf("the second payment: %+v, want failed", got)
 	}
 	before := n.buyer.Funds()
+	n.net.OnChange(func(change lightning.SimChange) {
+		if change.Payment != nil {
+			t.Errorf("the node tells %+v of a payment that it has forgotten", change.Payment)
+		}
+	})
 	if err := n.buyer.Settle(t.Context(), preimage); err != nil {
 		t.Fatal(err)
 	}

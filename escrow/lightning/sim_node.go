@@ -222,8 +222,6 @@ func checkRequest(req PayRequest, invoice order.Invoice) error {
 	}
 	least := invoice.FinalCLTV + simBlockPadding
 	switch {
-	case req.Amount <= 0:
-		return errors.New("amount must be specified")
 	case invoice.Amount != 0 && req.Amount != invoice.Amount:
 		return fmt.Errorf("amount %d msat is not the invoice's %d", req.Amount, invoice.Amount)
 	case req.FeeLimit < 0:

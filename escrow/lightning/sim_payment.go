@@ -83,7 +83,7 @@ func (s *SimNode) Pay(pay SimPay) (payment Payment, err error) {
 func (s *SimNode) PayHold(bolt11 string) (Payment, error) { return s.Pay(SimPay{Invoice: bolt11}) }
 
 // PayShard sends one HTLC as a part of a payment of total, on its own. The parts that make
-// up the total may come from several calls and several nodes.
+// up the total may come from several calls and several nodes; each is at least 1 msat.
 func (s *SimNode) PayShard(bolt11 string, amount, total order.Msat) (payment Payment, err error) {
 	invoice, decodeErr := s.network.read(bolt11)
 	s.network.update(func() {
@@ -96,8 +96,8 @@ func (s *SimNode) PayShard(bolt11 string, amount, total order.Msat) (payment Pay
 				return
 			}
 		}
-		if reason := sent.sendPart(amount, 0, total); reason != "" {
-			sent.giveUp(reason)
+		if failure := sent.sendPart(amount, 0, total); failure != "" {
+			sent.giveUp(failure)
 		}
 		payment = sent.truth()
 	})
@@ -115,7 +115,7 @@ func (s *SimNode) PaymentState(hash order.Hash) (payment Payment, ok bool) {
 }
 
 // ForgetPayment deletes the node's record of a payment, whatever its state, as an operator
-// does who deletes payments or swaps the node. Its HTLCs go their way.
+// does who deletes payments or swaps the node. Its HTLCs go their way, in silence.
 func (s *SimNode) ForgetPayment(hash order.Hash) {
 	s.network.update(func() { delete(s.payments, hash) })
 }
@@ -140,6 +140,9 @@ func (s *SimNode) checkInvoice(invoice order.Invoice, decodeErr error) error {
 
 // newPayment writes down a payment that is about to be tried.
 func (s *SimNode) newPayment(invoice order.Invoice, amount, feeLimit order.Msat) (*simPayment, error) {
+	if amount <= 0 {
+		return nil, fmt.Errorf("%w: amount must be specified", ErrRefused)
+	}
 	if invoice.Payee == s.pubkey {
 		return nil, fmt.Errorf("%w: self-payments not allowed", ErrRefused)
 	}
@@ -192,6 +195,8 @@ func (p *simPayment) attempt(parts int) {
 // own channels first.
 func (p *simPayment) unreachable(payee *SimNode, amount order.Msat) (failure string) {
 	switch {
+	case amount <= 0:
+		return reasonIncorrectDetails
 	case amount > p.node.local || p.node.htlcsOut >= p.node.slots:
 		return reasonNoBalance
 	case payee == nil || payee.stopped || payee.route.None:
@@ -293,10 +298,11 @@ func (p *simPayment) view() Payment {
 	return view
 }
 
-// changed tells watchers and listeners what they do not know yet.
+// changed tells watchers and listeners what they do not know yet. A node that has
+// forgotten the payment has nothing to tell.
 func (p *simPayment) changed() {
 	view := p.view()
-	if view.State == p.told {
+	if view.State == p.told || p.node.payments[p.invoice.Hash] != p {
 		return
 	}
 	p.told = view.State
