@@ -168,9 +168,9 @@ func (s *workSet) close() {
 	s.cond.Broadcast()
 }
 
-// backoff doubles from one second to a minute, with jitter.
+// backoff doubles from a quarter of a second to a minute, with jitter.
 func backoff(tries int) time.Duration {
-	d := time.Second << min(tries, 6)
+	d := 250 * time.Millisecond << min(tries, 8)
 	d = min(d, time.Minute)
 	return d/2 + rand.N(d/2)
 }
