@@ -31,7 +31,7 @@ const (
 	exitError = 1
 )
 
-//go:generate go test -run TestTemplateIsFresh . -update
+//go:generate go test -run Fresh . -update
 
 func main() { os.Exit(run()) }
 
