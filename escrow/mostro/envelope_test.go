@@ -218,6 +218,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"rumor of kind 14 (NIP-17)", seal(rumor(func(ev *nostr.Event) { ev.Kind = 14 }), same), ErrNotProven},
 		{"rumor without author", seal(rumor(func(ev *nostr.Event) { ev.PubKey = "" }), same), ErrNotProven},
 		{"rumor with a duplicate author", seal(strings.Replace(rumor(same), "{", `{"pubkey":"`+other.Public()+`",`, 1), same), ErrNotProven},
+		{"rumor by a key in capitals", seal(rumor(func(ev *nostr.Event) { ev.PubKey = strings.ToUpper(ev.PubKey) }), same), ErrNotProven},
 		{"rumor by a short key", seal(rumor(func(ev *nostr.Event) { ev.PubKey = "00" }), same), ErrNotProven},
 
 		{"v2 not an array", v2(msg), nil},

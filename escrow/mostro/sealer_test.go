@@ -265,6 +265,8 @@ func TestOpenReplyRefuses(t *testing.T) {
 		}{
 			"another node":               {foreign, ErrNotProven},
 			"the node's key only inside": {*claimed, ErrNotProven},
+			"the node's seal only":       {*request(t, transport, Party{other, node}, trade), ErrNotProven},
+			"the node's signature only":  {*request(t, transport, Party{node, other}, trade), ErrNotProven},
 			"for somebody else":          {must(NewSealer(node).Seal(testOutgoing(t, transport, other))), ErrCannotDecrypt},
 			"changed":                    {func() nostr.Event { ev := good; ev.CreatedAt++; return ev }(), nil},
 			"unsigned":                   {func() nostr.Event { ev := good; ev.Sig = ""; return ev }(), nil},
@@ -277,6 +279,17 @@ func TestOpenReplyRefuses(t *testing.T) {
 			}
 		}
 	}
+}
+
+// request is a signed message of a party to any key.
+func request(t *testing.T, transport Transport, from Party, to Secret) *nostr.Event {
+	t.Helper()
+	msg := Message{Wrapper: WrapOrder, Version: 1, ID: testID, Action: Canceled}
+	ev, err := SealRequest(msg, transport, from, to.Public(), testTime, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &ev
 }
 
 func must[T any](v T, err error) T {
