@@ -117,7 +117,7 @@ func (r Received) read(content string) (Received, error) {
 	message, decodeErr := DecodeMessage(r.Raw)
 	signed := [][]byte{r.Raw}
 	if decodeErr == nil {
-		// The existing daemon verifies the canonical form, so some clients sign that.
+		// The existing daemon verifies the canonical form, so a client may have signed that.
 		if canonical, err := message.Encode(); err == nil && string(canonical) != string(r.Raw) {
 			signed = append(signed, canonical)
 		}
@@ -205,7 +205,7 @@ func unwrap(wrap *nostr.Event, keys *conversations) (seal, rumor nostr.Event, er
 
 // verifyEvent checks the id and the signature of an event of any origin.
 func verifyEvent(ev *nostr.Event) error {
-	// go-nostr's libsecp256k1 build writes beyond its buffers when these are longer.
+	// go-nostr's libsecp256k1 build panics when these are longer.
 	if !isPubkey(ev.PubKey) || !isHex(ev.Sig, 128) {
 		return errors.New("author or signature is not lower-case hex of the right length")
 	}
