@@ -1,0 +1,74 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"mostro/escrow/mostro"
+)
+
+var (
+	// ErrClosed: the client was closed.
+	ErrClosed = errors.New("the client is closed")
+	// ErrNoAnswer: the relay has taken the request, so it stands, but the node's answer did
+	// not come in time. It comes as a message of the trade.
+	ErrNoAnswer = errors.New("the request is accepted, the node has not answered it yet")
+	// ErrNoInfo: the relay has no terms (kind 38385) of the node.
+	ErrNoInfo = errors.New("the relay knows nothing of this node")
+	// ErrNotInBook: the relay has no such order of the node.
+	ErrNotInBook = errors.New("the node has no such order")
+	// ErrOver: the trade has ended without what was waited for.
+	ErrOver = errors.New("the trade has ended")
+)
+
+// CantDoError is the node's refusal of a request.
+type CantDoError struct {
+	Action mostro.Action
+	Reason mostro.Reason
+}
+
+func (e *CantDoError) Error() string {
+	return fmt.Sprintf("the node refuses %s: %s", e.Action, e.Reason)
+}
+
+// RefusedError is the relay's refusal of a message, with its words. The node has not seen it.
+type RefusedError struct{ Words string }
+
+func (e *RefusedError) Error() string { return "the relay refuses the message: " + e.Words }
+
+// Hint says what a person can do about an error of this package, "" when that is all in the
+// error.
+func Hint(err error) string {
+	var cantDo *CantDoError
+	switch {
+	case errors.Is(err, ErrNoAnswer):
+		return "nothing is lost: wait for it; the node answers when its Lightning node does"
+	case errors.Is(err, ErrNoInfo):
+		return "compare the node's public key and the relay's address; the node may also be starting still"
+	case errors.Is(err, ErrNotInBook):
+		return "read the book again: the order may have been canceled, or it is on another node"
+	case errors.As(err, &cantDo):
+		return cantDoHint(cantDo.Reason)
+	}
+	return ""
+}
+
+func cantDoHint(reason mostro.Reason) string {
+	switch reason {
+	case mostro.InvalidTradeIndex:
+		return "these words have been used elsewhere: go on with a higher trade index"
+	case mostro.OutOfRangeSatsAmount:
+		return "the node's terms name the least and the most sats of an order"
+	case mostro.InvalidFiatCurrency:
+		return "the node's terms list the currencies that it takes"
+	case mostro.InvalidInvoice:
+		return "make a fresh invoice for exactly what the buyer gets, on the node's network, that lives long enough"
+	case mostro.InvalidOrderStatus, mostro.NotAllowedByStatus:
+		return "the order has moved on, or the node's Lightning node is away; look at the order and try again"
+	case mostro.PendingOrderExists:
+		return "finish or cancel the other trade first"
+	case mostro.IsNotYourOrder, mostro.InvalidPeer, mostro.InvalidPubkey:
+		return "this is for the other side of the trade, or the trade has another key"
+	}
+	return ""
+}

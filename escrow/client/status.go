@@ -1,0 +1,84 @@
+package client
+
+import "mostro/escrow/mostro"
+
+// note keeps what a message says about the order.
+func (t *Trade) note(m mostro.Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m.ID != "" && m.Action != mostro.CantDo {
+		t.id = m.ID
+	}
+	if status, ok := StatusOf(m); ok {
+		t.status = status
+	}
+}
+
+// isEnd tells whether nothing but explanations follows a message.
+func isEnd(a mostro.Action) bool {
+	switch a {
+	case mostro.Canceled, mostro.CooperativeCancelAccepted, mostro.AdminCanceled:
+		return true
+	}
+	return false
+}
+
+// StatusOf is the status of the order that a message of the node tells of; false when it
+// tells of none.
+func StatusOf(m mostro.Message) (mostro.Status, bool) {
+	if p := m.Payload; p != nil {
+		switch {
+		case p.Order != nil && p.Order.Status != "":
+			return p.Order.Status, true
+		case p.PaymentRequest != nil && p.PaymentRequest.Order != nil && p.PaymentRequest.Order.Status != "":
+			return p.PaymentRequest.Order.Status, true
+		}
+	}
+	switch m.Action {
+	case mostro.WaitingBuyerInvoice:
+		return mostro.StatusWaitingBuyerInvoice, true
+	case mostro.WaitingSellerToPay:
+		return mostro.StatusWaitingPayment, true
+	case mostro.FiatSentOk:
+		return mostro.StatusFiatSent, true
+	case mostro.Released, mostro.HoldInvoicePaymentSettled:
+		return mostro.StatusSettledHoldInvoice, true
+	case mostro.PurchaseCompleted:
+		return mostro.StatusSuccess, true
+	case mostro.Canceled:
+		return mostro.StatusCanceled, true
+	case mostro.CooperativeCancelAccepted:
+		return mostro.StatusCooperativelyCanceled, true
+	case mostro.DisputeInitiatedByYou, mostro.DisputeInitiatedByPeer:
+		return mostro.StatusDispute, true
+	}
+	return "", false
+}
+
+// OrderID is the order's id, "" before the node has named a new order.
+func (t *Trade) OrderID() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.id
+}
+
+// Index is the index of the trade key.
+func (t *Trade) Index() uint32 { return t.index }
+
+// Pubkey is the public key of the trade, as the peer and the node see it.
+func (t *Trade) Pubkey() string { return t.party.Trade.Public() }
+
+// Status is where the order stands as far as the node has told this side; "" before it has.
+func (t *Trade) Status() mostro.Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.status
+}
+
+// Close stops listening for the trade. The order is not touched.
+func (t *Trade) Close() {
+	t.client.mu.Lock()
+	defer t.client.mu.Unlock()
+	// The subscription goes on as it is until the next one replaces it.
+	delete(t.client.trades, t.Pubkey())
+}
