@@ -68,6 +68,9 @@ channels and orders. Ctrl-C stops everything.`,
 				}
 				o.dir = filepath.Join(cache, "dev")
 			}
+			if o.blockInterval < 0 {
+				return fmt.Errorf("--block-interval is %s, want 0 or more", o.blockInterval)
+			}
 			dir, err := filepath.Abs(o.dir)
 			if err != nil {
 				return fmt.Errorf("find data directory: %w", err)

@@ -32,22 +32,28 @@ const (
 	maxKeyFile  = 1 << 16 // bytes
 )
 
-// openDataDir makes the data directory if there is none, and refuses one that others can
-// write to or list: it holds keys and the ledger.
+// openDataDir makes the data directory if there is none, for its owner alone, and closes an
+// empty one to others. It refuses one that others can write to: they could put a key or a store
+// of their own there.
 func openDataDir(dir string) error {
 	if err := os.MkdirAll(dir, privateDir); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("open data directory: %w", err)
+	}
+	if len(entries) == 0 {
+		if err := os.Chmod(dir, privateDir); err != nil {
+			return fmt.Errorf("open data directory: %w", err)
+		}
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("open data directory: %w", err)
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("open data directory: %s is not a directory", dir)
-	}
-	if openToOthers(info) {
-		return hint(fmt.Errorf("data directory %s is open to other users (mode %04o)", dir, info.Mode().Perm()),
-			"chmod 700 "+dir)
+	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o022 != 0 {
+		return hint(fmt.Errorf("other users can write to the data directory %s (mode %04o)", dir, mode), "chmod 700 "+dir)
 	}
 	return nil
 }

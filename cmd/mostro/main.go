@@ -38,6 +38,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends a process that is slow to stop
 	cmd := rootCommand()
 	if err := cmd.ExecuteContext(ctx); err != nil {
 		printError(cmd.ErrOrStderr(), err)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -67,5 +69,42 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	if !strings.Contains(string(ci), "\ngo test -timeout 30m ./...\n") {
 		t.Error(".ci/run does not run the README's test command")
+	}
+}
+
+// TestDockerfileCommands parses the command lines of the image as mostro would.
+func TestDockerfileCommands(t *testing.T) {
+	dockerfile, err := os.ReadFile("../../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile(`(?m)^\s*CMD (\[.*\])$`).FindAllSubmatch(dockerfile, -1)
+	if len(lines) != 2 {
+		t.Fatalf("%d command lines in the Dockerfile, want the health check and the node", len(lines))
+	}
+	for _, line := range lines {
+		var args []string
+		if err := json.Unmarshal(line[1], &args); err != nil {
+			t.Fatal(err)
+		}
+		if args[0] == "mostro" { // a health check has no ENTRYPOINT before it
+			args = args[1:]
+		}
+		cmd, rest, err := rootCommand().Find(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.ParseFlags(rest); err != nil || cmd.Name() != args[0] {
+			t.Errorf("%s: %s, %v", line[1], cmd.Name(), err)
+		}
+		if flag := cmd.Flag("settings"); flag != nil {
+			overrides, err := cmd.Flags().GetStringArray("settings")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := loadSettings("", nil, overrides); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

@@ -92,7 +92,7 @@ func (f *Feed) Run(ctx context.Context) {
 	retry, failing := firstRetry, false
 	for {
 		wait := f.cfg.Interval
-		err := f.Poll(ctx)
+		err := f.poll(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -119,9 +119,9 @@ func (f *Feed) Run(ctx context.Context) {
 	}
 }
 
-// Poll asks the source once and merges its answer: a currency that is missing from it
+// poll asks the source once and merges its answer: a currency that is missing from it
 // keeps its last price with its old time.
-func (f *Feed) Poll(ctx context.Context) error {
+func (f *Feed) poll(ctx context.Context) error {
 	body, err := f.get(ctx, f.cfg.URL+"/exrates/BTC")
 	if err != nil {
 		return err

@@ -132,21 +132,21 @@ func TestFeedKeepsLastGoodPriceUntilStale(t *testing.T) {
 		}
 	}
 	first := now.Unix()
-	if err := f.Poll(context.Background()); err != nil {
+	if err := f.poll(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	check("USD", order.Price{PerBTC: 60_000e6, At: first})
 	check("XYZ", order.Price{})
 
 	now = now.Add(5 * time.Minute)
-	if err := f.Poll(context.Background()); err != nil {
+	if err := f.poll(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	check("USD", order.Price{PerBTC: 61_000e6, At: first + 300})
 	check("EUR", order.Price{PerBTC: 50_000e6, At: first})
 
 	now = now.Add(5*time.Minute + time.Second)
-	if err := f.Poll(context.Background()); err == nil {
+	if err := f.poll(context.Background()); err == nil {
 		t.Error("no error for a status 500")
 	}
 	check("USD", order.Price{PerBTC: 61_000e6, At: first + 300})
@@ -156,8 +156,8 @@ func TestFeedKeepsLastGoodPriceUntilStale(t *testing.T) {
 func TestFeedBoundsTheAnswer(t *testing.T) {
 	s, _ := server(t, `{"BTC":{"USD":1,"pad":"`+strings.Repeat("x", maxBody)+`"}}`)
 	f := New(Config{URL: s.URL, Timeout: time.Minute})
-	if err := f.Poll(context.Background()); err == nil || !strings.Contains(err.Error(), "larger than") {
-		t.Errorf("Poll = %v, want a complaint about the size", err)
+	if err := f.poll(context.Background()); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("poll = %v, want a complaint about the size", err)
 	}
 }
 
@@ -166,8 +166,8 @@ func TestFeedFollowsNoRedirect(t *testing.T) {
 	s := httptest.NewServer(http.RedirectHandler(good.URL+"/exrates/BTC", http.StatusFound))
 	defer s.Close()
 	f := New(Config{URL: s.URL, Timeout: time.Minute})
-	if err := f.Poll(context.Background()); err == nil || *polls != 0 {
-		t.Errorf("Poll = %v after %d requests to the target, want an error and none", err, *polls)
+	if err := f.poll(context.Background()); err == nil || *polls != 0 {
+		t.Errorf("poll = %v after %d requests to the target, want an error and none", err, *polls)
 	}
 }
 
