@@ -229,6 +229,11 @@ func (r *Relay) Close(ctx context.Context) error {
 	case <-drained:
 	case <-ctx.Done():
 		err = fmt.Errorf("close relay: wait for clients: %w", ctx.Err())
+		r.mu.Lock()
+		for s := range r.sessions {
+			s.cut()
+		}
+		r.mu.Unlock()
 	}
 	r.store.close()
 	return err

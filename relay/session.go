@@ -230,7 +230,11 @@ func (s *session) push(frame []byte, limit int) bool {
 // cut ends the session without a word.
 func (s *session) cut() {
 	s.end()
-	_ = s.conn.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil {
+		_ = s.conn.Close()
+	}
 }
 
 func signal(c chan struct{}) {

@@ -47,9 +47,9 @@ const (
 var errClosed = errors.New("the relay is shutting down")
 
 const (
-	maxRead   = 64   // events read in one transaction; each opens an iterator
-	loadPage  = 2000 // events per step of the first scan
-	sweepSize = 256  // expired events removed in one go
+	maxRead   = 64  // events read in one transaction; each opens an iterator
+	loadPage  = 500 // events per step of the first scan
+	sweepSize = 256 // expired events removed in one go
 
 	// Badger's own defaults are for big machines: a quarter of a gigabyte of cache and five
 	// memtables of 64 MiB.

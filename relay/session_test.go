@@ -1,0 +1,145 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/fasthttp/websocket"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestCloseFinishesWork: a message that is being handled when the relay closes is finished and
+// answered, and the client is told goodbye.
+func TestCloseFinishesWork(t *testing.T) {
+	began, finish := make(chan struct{}), make(chan struct{})
+	r, url := start(t, Config{Receive: func(ctx context.Context, _ *nostr.Event) error {
+		close(began)
+		<-finish
+		return ctx.Err()
+	}})
+	w := dial(t, url)
+	idle := dial(t, url)
+	ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", publicKey(t, nodeKey)}}})
+	w.write(`["EVENT",` + ev.String() + `]`)
+	<-began
+	closed := make(chan error)
+	go func() { closed <- r.Close(t.Context()) }()
+	if _, _, err := idle.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+		t.Errorf("an idle client was left with %v", err)
+	}
+	select {
+	case err := <-closed:
+		t.Errorf("Close did not wait: %v", err)
+	default:
+	}
+	close(finish)
+	if got := w.text(); got != "OK "+ev.ID+" true " {
+		t.Errorf("answer %q", got)
+	}
+	if _, _, err := w.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+		t.Errorf("the client was left with %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseGivesUp: Close ends with its context even when a message never gets done.
+func TestCloseGivesUp(t *testing.T) {
+	began, finish := make(chan struct{}), make(chan struct{})
+	r, url := start(t, Config{Receive: func(context.Context, *nostr.Event) error {
+		close(began)
+		<-finish
+		return nil
+	}})
+	w := dial(t, url)
+	ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", publicKey(t, nodeKey)}}})
+	w.write(`["EVENT",` + ev.String() + `]`)
+	<-began
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Close: %v", err)
+	}
+	close(finish)
+}
+
+// TestReceiveOutlivesTheClient: a client that leaves does not take its message back.
+func TestReceiveOutlivesTheClient(t *testing.T) {
+	began, result := make(chan context.Context), make(chan error)
+	r, url := start(t, Config{Receive: func(ctx context.Context, _ *nostr.Event) error {
+		began <- ctx
+		result <- ctx.Err()
+		return nil
+	}})
+	w := dial(t, url)
+	ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", publicKey(t, nodeKey)}}})
+	w.write(`["EVENT",` + ev.String() + `]`)
+	<-began
+	r.mu.Lock()
+	for s := range r.sessions {
+		s.cut()
+	}
+	r.mu.Unlock()
+	if err := <-result; err != nil {
+		t.Errorf("the context of the message ended with the connection: %v", err)
+	}
+}
+
+func TestConnectionCap(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Connections = 2
+	_, url := start(t, Config{Limits: limits})
+	first := dial(t, url)
+	dial(t, url)
+	if _, response, err := websocket.DefaultDialer.Dial(url, nil); err == nil || response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a third connection: %v", err)
+	}
+	first.Close()
+	for { // the place is free when the relay has noticed
+		conn, _, err := websocket.DefaultDialer.Dial(url, nil)
+		if err == nil {
+			conn.Close()
+			return
+		}
+	}
+}
+
+// TestDisconnectEndsSubscriptions: nothing is kept of a client that is gone.
+func TestDisconnectEndsSubscriptions(t *testing.T) {
+	r, url := start(t, Config{})
+	w := dial(t, url)
+	w.write(`["REQ","a",{}]`)
+	w.next()
+	w.Close()
+	for {
+		live, sessions := 0, 0
+		r.store.sync(func() { live = len(r.live) })
+		r.mu.Lock()
+		sessions = len(r.sessions)
+		r.mu.Unlock()
+		if live == 0 && sessions == 0 {
+			return
+		}
+	}
+}
+
+// TestEphemeralEvents are sent on and not kept.
+func TestEphemeralEvents(t *testing.T) {
+	r, url := start(t, Config{})
+	reader := dial(t, url)
+	reader.write(`["REQ","live",{"kinds":[20001]}]`)
+	reader.next()
+	ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 20_001})
+	if ok, reason := dial(t, url).publish(ev); !ok || reason != "" {
+		t.Error(reason)
+	}
+	if got := reader.event(reader.next()); got.ID != ev.ID {
+		t.Errorf("got event %s", got.ID)
+	}
+	if kept, err := r.Has(t.Context(), ev.ID); err != nil || kept {
+		t.Errorf("the event was kept: %v %v", kept, err)
+	}
+}
