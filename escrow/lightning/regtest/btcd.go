@@ -38,9 +38,6 @@ func minerAddress() (*btcutil.AddressPubKeyHash, error) {
 
 func (n *Network) btcdDir() string { return filepath.Join(n.config.Dir, btcdName) }
 
-// btcdMarker is the argument by which our own btcd is known.
-func (n *Network) btcdMarker() string { return "--datadir=" + filepath.Join(n.btcdDir(), "data") }
-
 // Bitcoin returns the access to btcd's RPC.
 func (n *Network) Bitcoin() Bitcoin {
 	return Bitcoin{
@@ -51,6 +48,20 @@ func (n *Network) Bitcoin() Bitcoin {
 	}
 }
 
+func (n *Network) btcdArgs(miner *btcutil.AddressPubKeyHash) []string {
+	dir, bitcoin := n.btcdDir(), n.Bitcoin()
+	return []string{
+		"--simnet", n.markerOf(btcdName), "--logdir=" + filepath.Join(dir, "logs"),
+		"--rpclisten=" + bitcoin.RPC, "--listen=" + n.ports.address(1),
+		"--rpcuser=" + bitcoin.User, "--rpcpass=" + bitcoin.Pass,
+		"--rpccert=" + bitcoin.Cert, "--rpckey=" + filepath.Join(dir, "rpc.key"),
+		"--rpcmaxclients=50", "--rpcmaxwebsockets=50",
+		"--miningaddr=" + miner.EncodeAddress(), "--txindex",
+		"--nodnsseed", "--nobanning", "--nostalldetect", "--trickleinterval=50ms",
+		"--blockprioritysize=0", "--norelaypriority", "--debuglevel=warn",
+	}
+}
+
 // startBtcd starts the Bitcoin node and waits for its RPC.
 func (n *Network) startBtcd(ctx context.Context) error {
 	n.config.Progress("starting btcd")
@@ -58,22 +69,14 @@ func (n *Network) startBtcd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, bitcoin := n.btcdDir(), n.Bitcoin()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	bitcoin := n.Bitcoin()
+	if err := os.MkdirAll(n.btcdDir(), 0o700); err != nil {
 		return err
 	}
-	err = n.run(btcdName, n.config.Binaries.BTCD, []string{
-		"--simnet", n.btcdMarker(), "--logdir=" + filepath.Join(dir, "logs"),
-		"--rpclisten=" + bitcoin.RPC, "--listen=" + n.ports.address(1),
-		"--rpcuser=" + bitcoin.User, "--rpcpass=" + bitcoin.Pass,
-		"--rpccert=" + bitcoin.Cert, "--rpckey=" + filepath.Join(dir, "rpc.key"),
-		"--rpcmaxclients=50", "--rpcmaxwebsockets=50",
-		"--miningaddr=" + address.EncodeAddress(), "--txindex",
-		"--nodnsseed", "--nobanning", "--nostalldetect", "--trickleinterval=50ms",
-		"--blockprioritysize=0", "--norelaypriority", "--debuglevel=warn",
-	})
-	if err != nil {
-		return err
+	if !n.runs(btcdName) {
+		if err := n.run(btcdName, n.config.Binaries.BTCD, n.btcdArgs(address)); err != nil {
+			return err
+		}
 	}
 	// The client below would wait half a second after a refused connection.
 	err = until(ctx, "btcd's RPC", func() (bool, error) {
@@ -83,23 +86,38 @@ func (n *Network) startBtcd(ctx context.Context) error {
 		}
 		return true, conn.Close()
 	})
-	if err != nil || n.miner != nil {
-		return err
-	}
-	cert, err := os.ReadFile(bitcoin.Cert)
 	if err != nil {
 		return err
 	}
-	n.miner, err = rpcclient.New(&rpcclient.ConnConfig{
+	if n.miner == nil {
+		if n.miner, err = dialMiner(bitcoin); err != nil {
+			return err
+		}
+	}
+	return n.chain.restore(n.miner)
+}
+
+// dialMiner makes a client of btcd. It opens a connection for each call.
+func dialMiner(bitcoin Bitcoin) (*rpcclient.Client, error) {
+	cert, err := os.ReadFile(bitcoin.Cert)
+	if err != nil {
+		return nil, err
+	}
+	return rpcclient.New(&rpcclient.ConnConfig{
 		Host: bitcoin.RPC, User: bitcoin.User, Pass: bitcoin.Pass, Certificates: cert, HTTPPostMode: true,
 	}, nil)
-	return err
 }
 
 // generate mines blocks and returns the height of the last.
 func (n *Network) generate(blocks uint32) (height uint32, err error) {
+	if !n.runs(btcdName) { // its client would try for half a minute
+		return 0, fmt.Errorf("mine %d blocks: %s: %w", blocks, btcdName, errDown)
+	}
 	if _, err := n.miner.Generate(blocks); err != nil {
 		return 0, fmt.Errorf("mine %d blocks: %w", blocks, err)
+	}
+	if err := n.chain.save(n.miner); err != nil {
+		return 0, err
 	}
 	return n.Height()
 }

@@ -2,8 +2,12 @@ package regtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
+
+// errDown answers a call that needs a process which does not run.
+var errDown = errors.New("the process does not run")
 
 // StopNode ends a node, or "btcd", as an operator would, by force when ctx ends first.
 func (n *Network) StopNode(ctx context.Context, name string) { n.stopChild(ctx, name) }
@@ -15,12 +19,10 @@ func (n *Network) KillNode(name string) {
 	}
 }
 
-// StartNode starts a node, or "btcd", that has ended. It returns when the node serves
-// calls, its channels with other running nodes are active, and payments route over them.
+// StartNode starts a node, or "btcd", unless it runs. It returns when the node serves calls,
+// its channels with other running nodes are active, and payments route over them. After an
+// error it may be called again.
 func (n *Network) StartNode(ctx context.Context, name string) error {
-	if c := n.child(name); c != nil && c.running() {
-		return fmt.Errorf("start %s: it runs already", name)
-	}
 	ctx, release := n.guard(ctx)
 	defer release()
 	if name == btcdName {
@@ -40,34 +42,51 @@ func (n *Network) StartNode(ctx context.Context, name string) error {
 }
 
 // Freeze stops a process where it stands, as a hanging machine would: connections stay open
-// and nothing answers.
-func (n *Network) Freeze(name string) error {
-	return n.setFrozen(name, true)
+// and nothing answers. It returns when that is so.
+func (n *Network) Freeze(ctx context.Context, name string) error {
+	c, err := n.setFrozen(name, true)
+	if err == nil {
+		err = freeze(c.cmd.Process)
+	}
+	if err != nil {
+		return fmt.Errorf("freeze %s: %w", name, err)
+	}
+	return until(ctx, name+" to stand still", func() (bool, error) { return isFrozen(c.cmd.Process.Pid), nil })
 }
 
 // Thaw lets a frozen process go on.
 func (n *Network) Thaw(name string) error {
-	return n.setFrozen(name, false)
+	c, err := n.setFrozen(name, false)
+	if err == nil {
+		err = thaw(c.cmd.Process)
+	}
+	if err != nil {
+		return fmt.Errorf("thaw %s: %w", name, err)
+	}
+	return nil
 }
 
-func (n *Network) setFrozen(name string, frozen bool) error {
-	c := n.child(name)
-	if c == nil || !c.running() {
-		return fmt.Errorf("freeze or thaw %s: %w", name, errDown)
-	}
+func (n *Network) setFrozen(name string, frozen bool) (*child, error) {
 	n.mu.Lock()
-	n.frozen[name] = frozen
-	n.mu.Unlock()
-	if frozen {
-		return freeze(c.cmd.Process)
+	defer n.mu.Unlock()
+	c := n.children[name]
+	if c == nil || !c.running() {
+		return nil, errDown
 	}
-	return thaw(c.cmd.Process)
+	n.frozen[name] = frozen
+	return c, nil
 }
 
 func (n *Network) child(name string) *child {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.children[name]
+}
+
+// runs tells whether there is a process of that name now.
+func (n *Network) runs(name string) bool {
+	c := n.child(name)
+	return c != nil && c.running()
 }
 
 func (n *Network) stopChild(ctx context.Context, name string) {
@@ -78,8 +97,7 @@ func (n *Network) stopChild(ctx context.Context, name string) {
 
 // responsive tells whether a node runs, is not frozen, and can be called.
 func (n *Network) responsive(name string) bool {
-	c := n.child(name)
-	if c == nil || !c.running() {
+	if !n.runs(name) {
 		return false
 	}
 	n.mu.Lock()

@@ -3,7 +3,6 @@ package regtest
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,9 +36,6 @@ type node struct {
 }
 
 func (n *Network) lndDir(name string) string { return filepath.Join(n.config.Dir, name) }
-
-// lndMarker is the argument by which our own lnd is known.
-func (n *Network) lndMarker(name string) string { return "--lnddir=" + n.lndDir(name) }
 
 func (n *Network) nodePort(name string, i int) string {
 	for index, other := range n.config.Nodes {
@@ -84,7 +80,7 @@ func (n *Network) node(name string) *node {
 func (n *Network) lndArgs(name string) []string {
 	bitcoin := n.Bitcoin()
 	return []string{
-		n.lndMarker(name), "--alias=" + name, "--noseedbackup", "--nobootstrap",
+		n.markerOf(name), "--alias=" + name, "--noseedbackup", "--nobootstrap",
 		"--rpclisten=" + n.grpcAddress(name), "--norest", "--no-rest-tls", "--tlsdisableautofill",
 		"--listen=" + n.peerAddress(name), "--externalip=" + n.peerAddress(name),
 		"--bitcoin.simnet", "--bitcoin.node=btcd", "--btcd.rpchost=" + bitcoin.RPC,
@@ -104,8 +100,10 @@ func (n *Network) startLnd(ctx context.Context, name string) error {
 	if err := os.MkdirAll(n.lndDir(name), 0o700); err != nil {
 		return err
 	}
-	if err := n.run(name, n.config.Binaries.LND, n.lndArgs(name)); err != nil {
-		return err
+	if !n.runs(name) {
+		if err := n.run(name, n.config.Binaries.LND, n.lndArgs(name)); err != nil {
+			return err
+		}
 	}
 	conn, err := n.connect(ctx, name)
 	if err != nil {
@@ -333,6 +331,3 @@ func (n *Network) waitRoutes(ctx context.Context, pairs []pair) error {
 	}
 	return nil
 }
-
-// errDown answers a call that needs a process which does not run.
-var errDown = errors.New("the process does not run")

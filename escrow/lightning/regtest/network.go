@@ -72,7 +72,7 @@ type Config struct {
 	BlockInterval time.Duration
 	// CacheDir is where ports are reserved; default is DefaultCacheDir.
 	CacheDir string
-	// Progress is told in a line what is done now; may be nil.
+	// Progress is told in a line what is done now, from any goroutine; may be nil.
 	Progress func(string)
 
 	snapshot bool // use the ports that are set apart for making snapshots
@@ -100,6 +100,7 @@ type Network struct {
 	ports   portBlock
 	spawner *spawner
 	miner   *rpcclient.Client
+	chain   *chainLog
 	exited  chan Exit
 	mining  sync.WaitGroup
 	stopped chan struct{} // closed by Stop
@@ -180,6 +181,7 @@ func prepare(ctx context.Context, config Config) (*Network, error) {
 		nodes:    make(map[string]*node),
 		guards:   make(map[int]context.CancelCauseFunc),
 	}
+	n.chain = newChainLog(filepath.Join(n.btcdDir(), "chain"))
 	if err := n.takeDirectory(ctx); err != nil {
 		n.release()
 		return nil, err
@@ -213,11 +215,8 @@ func (n *Network) takeDirectory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := endLeftover(ctx, n.config.Dir, btcdName, n.btcdMarker()); err != nil {
-		return err
-	}
-	for _, name := range n.config.Nodes {
-		if err := endLeftover(ctx, n.config.Dir, name, n.lndMarker(name)); err != nil {
+	for _, name := range append([]string{btcdName}, n.config.Nodes...) {
+		if err := endLeftover(ctx, n.config.Dir, name, n.markerOf(name)); err != nil {
 			return err
 		}
 	}
@@ -245,6 +244,14 @@ func (n *Network) takeDirectory(ctx context.Context) error {
 	}
 	n.state.PortBlock = n.ports.number
 	return n.state.save(n.config.Dir)
+}
+
+// markerOf is the argument by which our own process of that name is known.
+func (n *Network) markerOf(name string) string {
+	if name == btcdName {
+		return "--datadir=" + filepath.Join(n.btcdDir(), "data")
+	}
+	return "--lnddir=" + n.lndDir(name)
 }
 
 // clear removes the nodes of a network that was never finished.
@@ -313,6 +320,9 @@ func (n *Network) Exited() <-chan Exit { return n.exited }
 func (n *Network) Stop(ctx context.Context) {
 	n.stop.Do(func() {
 		close(n.stopped)
+		if n.miner != nil {
+			n.miner.Shutdown() // a block that is being asked for is not waited for
+		}
 		n.mining.Wait()
 		n.forEachNode(func(name string) error {
 			n.stopChild(ctx, name)
@@ -327,9 +337,6 @@ func (n *Network) Stop(ctx context.Context) {
 func (n *Network) release() {
 	for _, node := range n.nodes {
 		node.conn.Close()
-	}
-	if n.miner != nil {
-		n.miner.Shutdown()
 	}
 	n.spawner.close()
 	if n.ports.lock != nil {

@@ -18,3 +18,9 @@ func hasArgument(pid int, argument string) bool {
 	line, err := exec.Command("ps", "-ww", "-o", "args=", "-p", strconv.Itoa(pid)).Output()
 	return err == nil && strings.Contains(" "+strings.TrimSpace(string(line))+" ", " "+argument+" ")
 }
+
+// isFrozen tells whether a process has stopped.
+func isFrozen(pid int) bool {
+	state, err := exec.Command("ps", "-o", "state=", "-p", strconv.Itoa(pid)).Output()
+	return err == nil && strings.HasPrefix(strings.TrimSpace(string(state)), "T")
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 )
@@ -23,5 +24,16 @@ func hasArgument(pid int, argument string) bool {
 	}
 	return slices.ContainsFunc(bytes.Split(line, []byte{0}), func(word []byte) bool {
 		return string(word) == argument
+	})
+}
+
+// isFrozen tells whether every thread of a process has stopped.
+func isFrozen(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(path string) bool {
+		// "pid (name) state ...", and the name may contain anything.
+		stat, err := os.ReadFile(path)
+		_, rest, ok := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(") "))
+		return err != nil || !ok || !bytes.HasPrefix(rest, []byte("T"))
 	})
 }

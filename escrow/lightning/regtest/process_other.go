@@ -17,6 +17,8 @@ func childAttributes() *syscall.SysProcAttr { return nil }
 
 func hasArgument(int, string) bool { return false }
 
+func isFrozen(int) bool { return false }
+
 func terminate(process *os.Process) { process.Kill() }
 
 func freeze(*os.Process) error { return errUnsupported }

@@ -15,7 +15,7 @@ import (
 
 const (
 	// snapshotFormat is counted up when snapshots are made in another way.
-	snapshotFormat = 1
+	snapshotFormat = 2
 	// maxSnapshotAge: lnd forgets channels of others that were silent for 14 days.
 	maxSnapshotAge = 10 * 24 * time.Hour
 )
