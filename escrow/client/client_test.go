@@ -105,7 +105,6 @@ func TestTrade(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
 			w := newWorld(t, worldConfig{pow: test.pow})
 			seller, buyer := w.person("alice", w.door()), w.person("bob", w.door())
 			var sold, bought *client.Trade
@@ -154,7 +153,6 @@ func TestTrade(t *testing.T) {
 }
 
 func TestBook(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{})
 	alice, bob := w.person("alice", w.door()), w.person("bob", w.door())
 	changes := make(chan mostro.BookOrder, 10)
@@ -202,7 +200,6 @@ func TestBook(t *testing.T) {
 }
 
 func TestCooperativeCancel(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{})
 	alice, bob := w.person("alice", w.door()), w.person("bob", w.door())
 	sold, shown := alice.offer(sell(), client.Mode{Transport: mostro.GiftWrap})
@@ -232,7 +229,6 @@ func TestCooperativeCancel(t *testing.T) {
 }
 
 func TestNodeRefuses(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{})
 	alice := w.person("alice", w.door())
 	dear := sell()
@@ -255,7 +251,6 @@ func TestNodeRefuses(t *testing.T) {
 }
 
 func TestRelayRefuses(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{relayPow: 20})
 	alice := w.person("alice", w.door())
 	trade, _, err := alice.NewOrder(w.ctx, sell(), client.Mode{})
@@ -266,7 +261,6 @@ func TestRelayRefuses(t *testing.T) {
 }
 
 func TestReconnect(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{})
 	aliceDoor, bobDoor := w.door(), w.door()
 	alice, bob := w.person("alice", aliceDoor), w.person("bob", bobDoor)
@@ -299,7 +293,6 @@ func TestReconnect(t *testing.T) {
 }
 
 func TestResume(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{})
 	door := w.door()
 	alice, bob := w.person("alice", w.door()), w.person("bob", door)
@@ -337,7 +330,6 @@ func TestResume(t *testing.T) {
 // TestNoAnswerYet: a release is taken while the Lightning node is away, and carried out when
 // it is back.
 func TestNoAnswerYet(t *testing.T) {
-	t.Parallel()
 	taken := make(chan struct{}, 100)
 	w := newWorld(t, worldConfig{received: func() { taken <- struct{}{} }})
 	alice, bob := w.person("alice", w.door()), w.person("bob", w.door())
@@ -370,7 +362,6 @@ func TestNoAnswerYet(t *testing.T) {
 
 // TestStrangers: anybody may write to a trade key, and nobody but the node is heard.
 func TestStrangers(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{})
 	alice := w.person("alice", w.door())
 	sold, _ := alice.offer(sell(), client.Mode{})
@@ -401,7 +392,6 @@ func TestStrangers(t *testing.T) {
 }
 
 func TestInfo(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{pow: 3})
 	alice := w.person("alice", w.door())
 	info, err := alice.Info(w.ctx)
@@ -421,7 +411,6 @@ func TestInfo(t *testing.T) {
 }
 
 func TestDialErrors(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, worldConfig{})
 	door := w.door()
 	words, err := mostro.NewMnemonic()

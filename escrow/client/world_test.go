@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"crypto/sha256"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"sync"
@@ -42,6 +43,8 @@ type worldConfig struct {
 	received func() // called when the engine has taken a message; may be nil
 }
 
+// newWorld starts a node. Tests with one are not parallel: eventstore counts the deletions of
+// all its stores in one variable without a lock.
 func newWorld(t testing.TB, cfg worldConfig) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -75,6 +78,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		},
 		Publish:  func(ctx context.Context, events ...nostr.Event) error { return w.relay.Publish(ctx, events...) },
 		Settings: testSettings(cfg.pow),
+		Logger:   slog.New(slog.DiscardHandler),
 	}
 	if cfg.dir != "" {
 		relayCfg.Dir, engineCfg.Dir = cfg.dir+"/relay", cfg.dir+"/escrow"
