@@ -2,6 +2,7 @@ package lnd_test
 
 import (
 	"context"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"testing"
@@ -218,4 +219,13 @@ func (n realNetwork) RestrictedNode(t testing.TB, p contract.Party) lightning.No
 	return dial(t, n.Network, nameOf(p), []string{
 		"/lnrpc.Lightning/GetInfo", "/invoicesrpc.Invoices/LookupInvoiceV2",
 	})
+}
+
+func fromHex(t testing.TB, text string) []byte {
+	t.Helper()
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }

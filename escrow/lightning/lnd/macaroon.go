@@ -34,7 +34,8 @@ func permissions() []permission {
 
 // MacaroonURIs are the calls that the escrow's macaroon should permit, and no others:
 // lncli bakemacaroon takes each as "uri:" and this. They still can spend all channel funds,
-// by SendPaymentV2; lnd knows no limit for that.
+// by SendPaymentV2; lnd knows no limit for that. ChannelBalance, DecodePayReq, ListInvoices
+// and ListPayments only read: they serve who compares the escrow's books with the node's.
 func MacaroonURIs() []string {
 	var uris []string
 	for _, permission := range permissions() {
