@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,6 @@ const (
 	devStopTime     = 30 * time.Second // for the network to stop
 	restartInterval = 2 * time.Second  // between two tries to start a node again
 
-	devFile      = "dev.json"
 	devLogFile   = "mostro.log"
 	adminKeyFile = "admin.nsec"
 	networkDir   = "network"
@@ -101,42 +99,16 @@ func devPresets(priceURL string) []string {
 	}
 }
 
-// devInfo is dev.json: what clients and tests need to know of the network.
-type devInfo struct {
-	RelayURL     string                  `json:"relay_url"`
-	HTTPURL      string                  `json:"http_url"`
-	MostroPubkey string                  `json:"mostro_pubkey"`
-	AdminNsec    string                  `json:"admin_nsec"`
-	Network      string                  `json:"network"`
-	Nodes        map[string]devLightning `json:"nodes"`
-	Bitcoin      devBitcoin              `json:"bitcoin"`
-}
-
-type devLightning struct {
-	GRPC     string `json:"grpc"`
-	TLSCert  string `json:"tls_cert"`
-	Macaroon string `json:"macaroon"`
-}
-
-type devBitcoin struct {
-	RPC  string `json:"rpc"`
-	User string `json:"user"`
-	Pass string `json:"pass"`
-	Cert string `json:"cert"`
-}
-
 // runDev brings the network up, keeps it up until ctx ends or a part of it dies, and takes
 // it down. It returns nil when ctx ended it.
-func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
+func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	if err := openDataDir(o.dir); err != nil {
 		return err
 	}
-	// A dev.json of an earlier run would tell a waiting client that all is ready.
 	infoPath := filepath.Join(o.dir, devFile)
-	if err := os.Remove(infoPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove old %s: %w", devFile, err)
+	if err := removeOldInfo(ctx, infoPath); err != nil {
+		return err
 	}
-	defer os.Remove(infoPath)
 	// The port is taken first: a port in use is told now, not after minutes of compiling.
 	listener, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
 	if err != nil {
@@ -183,26 +155,28 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 		return endedBy(ctx, err)
 	}
 
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ended := make(chan error, 1)
-	go func() {
-		err := n.run(ctx)
-		cancel(err)
-		ended <- err
-	}()
-	err = superviseDev(ctx, o, network, n, out, func() error {
-		encoded, err := json.MarshalIndent(info, "", "  ")
-		if err != nil {
-			return fmt.Errorf("encode %s: %w", devFile, err)
-		}
-		if err := writeWhole(infoPath, append(encoded, '\n')); err != nil {
+	err = runDevNode(ctx, o, network, n, out, func() error {
+		if err := info.write(infoPath); err != nil {
 			return err
 		}
-		printWelcome(out, o.dir, info)
+		info.welcome(out, o.dir)
 		return nil
 	})
-	cancel(nil)
+	return errors.Join(err, removeInfo(infoPath))
+}
+
+// runDevNode runs the node until ctx ends, a node of the network dies, or the node itself fails.
+// It calls ready once, when the node can be used.
+func runDevNode(ctx context.Context, o devOptions, network *regtest.Network, n *node, out io.Writer, ready func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- n.run(ctx)
+		cancel()
+	}()
+	err := superviseDev(ctx, o, network, n, out, ready)
+	cancel()
 	return errors.Join(err, <-ended)
 }
 
@@ -252,23 +226,6 @@ func loadDevIdentity(o devOptions, priceURL string) (d devIdentity, err error) {
 		}
 	}
 	return d, nil
-}
-
-func describeDev(identity devIdentity, network *regtest.Network, listener net.Listener) devInfo {
-	info := devInfo{
-		RelayURL:     "ws://" + listener.Addr().String(),
-		HTTPURL:      "http://" + listener.Addr().String(),
-		MostroPubkey: identity.node.Public(),
-		AdminNsec:    identity.admin.Nsec(),
-		Network:      "simnet",
-		Nodes:        map[string]devLightning{},
-		Bitcoin:      devBitcoin(network.Bitcoin()),
-	}
-	for _, name := range []string{escrowNode, "alice", "bob"} {
-		node := network.Node(name)
-		info.Nodes[name] = devLightning{node.GRPC, node.TLSCert, node.Macaroon}
-	}
-	return info
 }
 
 // devKey reads a key of the dev network from a file, after prefix, and makes it the first time.
@@ -334,26 +291,4 @@ func startAgain(ctx context.Context, network *regtest.Network, name string, out 
 		case <-time.After(restartInterval):
 		}
 	}
-}
-
-func printWelcome(out io.Writer, dir string, info devInfo) {
-	fmt.Fprintf(out, `
-Ready. A Mostro node and its Lightning network run on this machine.
-
-  relay          %s
-  node's pubkey  %s
-  all details    %s
-  log            %s
-
-What you can do now:
-  - point a Mostro client at the relay and the pubkey, and trade: alice and bob are the wallets
-  - read the order book:       a Nostr REQ {"kinds":[38383],"authors":["%s"]}
-  - speak to bob's wallet:     lncli --network simnet --rpcserver %s \
-                                 --tlscertpath %s \
-                                 --macaroonpath %s getinfo
-  - change a setting:          mostro dev --settings mostro.fee=0.01
-
-Ctrl-C stops everything; the next start takes seconds.
-`, info.RelayURL, info.MostroPubkey, filepath.Join(dir, devFile), filepath.Join(dir, devLogFile), info.MostroPubkey,
-		info.Nodes["bob"].GRPC, info.Nodes["bob"].TLSCert, info.Nodes["bob"].Macaroon)
 }

@@ -53,6 +53,12 @@ func TestDev(t *testing.T) {
 		[]string{second.MostroPubkey, second.AdminNsec, second.Nodes["bob"].Macaroon}); diff != "" {
 		t.Errorf("the second start differs: %s", diff)
 	}
+	other := startProcess(t, "dev", "--data-dir", dir, "--port", "0")
+	other.waitLine("another mostro dev runs in " + dir)
+	if code := other.end(); code != exitError {
+		t.Errorf("a second mostro dev in the same directory ends with %d", code)
+	}
+	readDevInfo(t, dir) // the first is not disturbed
 	p.signal(syscall.SIGKILL)
 	p.end()
 	noProcesses(t, dir)
