@@ -51,7 +51,7 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 			if ev.Message == nil {
 				return nil
 			}
-			return e.tell(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound), laneOf(ev), 0)
+			return e.tell(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound, false), laneOf(ev), 0)
 		}
 	}
 	facts, err := e.facts(txn, &prev, ev, given)
@@ -73,6 +73,16 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 	} else if err := e.keep(txn, w, &prev, next, ev, facts, out); err != nil {
 		return err
 	}
+	if out.Child != nil {
+		if err := e.bear(txn, w, next, out.Child, ev, facts); err != nil {
+			return err
+		}
+	}
+	if out.Rated != nil {
+		if err := e.rate(txn, w, ev, *out.Rated); err != nil {
+			return err
+		}
+	}
 	for i, t := range out.Tells {
 		if err := e.tell(txn, w, ev, t, laneOf(ev, next.ID), i); err != nil {
 			return err
@@ -87,7 +97,7 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 }
 
 // keep writes the order and everything that is a function of it.
-func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev order.Event, facts order.Facts, out order.Out) error {
+func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev order.Event, facts order.Facts, out order.Out) (err error) {
 	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
 		return err
 	}
@@ -108,20 +118,28 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	for _, h := range claims(next) {
 		w.mark(rowKey(tableHash, h.String()), []byte(next.ID))
 	}
-	if err := keepDebts(txn, w, prev, next); err != nil {
+	if err := keepStandings(txn, w, prev, next); err != nil {
+		return err
+	}
+	if err := keepLive(w, prev, next); err != nil {
 		return err
 	}
 	if out.UseIndex > 0 {
-		u := user{CreatedAt: ev.At}
-		if _, err := get(txn, rowKey(tableUser, ev.Identity), &u); err != nil {
+		u := user{Since: ev.At}
+		if _, err := get(txn, rowKey(tableUser, out.UsedBy), &u); err != nil {
 			return &defect{err}
 		}
-		u.LastIndex = out.UseIndex
-		if err := w.set(rowKey(tableUser, ev.Identity), u); err != nil {
+		u.LastIndex = max(u.LastIndex, out.UseIndex)
+		if err := w.set(rowKey(tableUser, out.UsedBy), u); err != nil {
 			return err
 		}
 	}
-	if book := order.Book(next); book != nil && !reflect.DeepEqual(book, order.Book(prev)) {
+	if book := order.Book(next); book != nil && (out.Republish || !reflect.DeepEqual(book, order.Book(prev))) {
+		if book.Status == mostro.StatusPending {
+			if book.Rating, err = e.makerRating(txn, next, ev.At); err != nil {
+				return err
+			}
+		}
 		book.Expiration = book.ExpiresAt
 		if book.Status != mostro.StatusPending {
 			book.Expiration = ev.At + int64(e.cfg.Settings.OrderDays)*86400
@@ -131,6 +149,7 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 		}
 	}
 	if d := next.Dispute; d != nil && !reflect.DeepEqual(d, prev.Dispute) {
+		w.mark(rowKey(tableDispute, d.ID), []byte(next.ID))
 		state := mostro.DisputeState{ID: d.ID, Status: string(d.Status), Initiator: d.Initiator, CreatedAt: d.CreatedAt,
 			Expiration: ev.At + int64(e.cfg.Settings.DisputeDays)*86400}
 		if err := e.publish(txn, w, lane(next.ID, laneTells), mostro.DisputeEvent(state, e.instance()), d.ID); err != nil {
@@ -151,52 +170,6 @@ func claims(o *order.Order) []order.Hash {
 	return o.Payout.Hashes()
 }
 
-// owes is what an identity has to do in trades under way, by order: 'b' an invoice to give,
-// 's' a payment to make. Whoever owes cannot take another order.
-type owes map[string]byte
-
-// debtor is who owes something in an order, and as which side.
-func debtor(o *order.Order) (identity string, side byte) {
-	switch o.Status {
-	case mostro.StatusWaitingBuyerInvoice:
-		return o.Buyer.Identity, 'b'
-	case mostro.StatusWaitingPayment:
-		return o.Seller.Identity, 's'
-	}
-	return "", 0
-}
-
-func keepDebts(txn *badger.Txn, w *writes, prev, next *order.Order) error {
-	was, side := debtor(prev)
-	is, newSide := debtor(next)
-	if was == is && side == newSide {
-		return nil
-	}
-	rows := map[string]owes{}
-	for _, identity := range []string{was, is} {
-		if identity == "" || rows[identity] != nil {
-			continue
-		}
-		row := owes{}
-		if _, err := get(txn, rowKey(tableOwes, identity), &row); err != nil {
-			return &defect{err}
-		}
-		rows[identity] = row
-	}
-	delete(rows[was], prev.ID)
-	if is != "" {
-		rows[is][next.ID] = newSide
-	}
-	for identity, row := range rows {
-		if len(row) == 0 {
-			w.delete(rowKey(tableOwes, identity))
-		} else if err := w.set(rowKey(tableOwes, identity), row); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // request is what was found out about a message before it reached the writer.
 type request struct {
 	invoice    *order.Invoice
@@ -208,7 +181,7 @@ type request struct {
 func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *request) (f order.Facts, err error) {
 	f = order.Facts{Terms: e.cfg.Settings.Terms, Rules: e.cfg.Settings.Rules}
 	if ev.Message == nil {
-		return f, nil
+		return f, e.peopleFacts(txn, o, ev, &f)
 	}
 	f.Node = e.nodeFacts()
 	fiat := o.FiatCode
@@ -228,35 +201,22 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 			return f, err
 		}
 	}
-	if ev.Identity != ev.Sender {
-		var u user
-		if _, err := get(txn, rowKey(tableUser, ev.Identity), &u); err != nil {
-			return f, &defect{err}
-		}
-		f.LastIndex = u.LastIndex
-	}
-	debts := owes{}
-	if _, err := get(txn, rowKey(tableOwes, ev.Identity), &debts); err != nil {
-		return f, &defect{err}
-	}
-	for id, side := range debts {
-		f.WaitingAsBuyer = f.WaitingAsBuyer || side == 'b' && id != ev.Order
-		f.WaitingAsSeller = f.WaitingAsSeller || side == 's' && id != ev.Order
-	}
-	return f, nil
+	return f, e.userFacts(txn, o, ev, &f)
 }
 
 // tell queues a message to a person, on the transport that his key last used.
 func (e *Engine) tell(txn *badger.Txn, w *writes, ev order.Event, t order.Tell, lane string, n int) error {
 	transport := mostro.NIP44
-	kept, err := text(txn, rowKey(tableKey, t.To))
-	if err != nil {
-		return err
+	for _, key := range []string{t.Like, t.To} {
+		kept, err := text(txn, rowKey(tableKey, key))
+		if err != nil {
+			return err
+		}
+		if kept != "" {
+			transport = mostro.Transport(kept[0])
+		}
 	}
-	if kept != "" {
-		transport = mostro.Transport(kept[0])
-	}
-	if t.To == ev.Sender && ev.Transport != 0 {
+	if ev.Transport != 0 && (t.To == ev.Sender || t.To == ev.Identity) {
 		transport = mostro.Transport(ev.Transport)
 	}
 	t.Message.Version = transport.Version()

@@ -77,7 +77,7 @@ func (e *Engine) call(ctx context.Context, r *row) ([]order.Event, error) {
 	case order.CancelHold:
 		return e.cancelHold(ctx, c)
 	case order.Pay:
-		return e.pay(ctx, c)
+		return e.pay(ctx, c, r)
 	}
 	return nil, fmt.Errorf("unknown call %q", c.Do)
 }
@@ -96,7 +96,10 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 		}
 		counted := *r
 		counted.Tries++
-		w.then(func() { r.Tries = counted.Tries })
+		if counted.Since == 0 {
+			counted.Since = e.now()
+		}
+		w.then(func() { r.Tries, r.Since = counted.Tries, counted.Since })
 		return w.set(r.key(), counted)
 	})
 	return wanted, err
@@ -165,7 +168,7 @@ func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment) order.E
 
 // pay sends a payment, after making sure that none of the order is under way: the hashes
 // tried before must still be known as failed, and this one must not have been sent already.
-func (e *Engine) pay(ctx context.Context, c order.Call) ([]order.Event, error) {
+func (e *Engine) pay(ctx context.Context, c order.Call, r *row) ([]order.Event, error) {
 	for _, h := range c.Earlier {
 		p, err := e.track(ctx, h)
 		switch {
@@ -188,6 +191,10 @@ func (e *Engine) pay(ctx context.Context, c order.Call) ([]order.Event, error) {
 	}
 	p.Hash = c.Hash
 	switch {
+	case errors.Is(err, lightning.ErrRefused) && e.now()-r.Since < int64(unknownAfter/time.Second) && r.Tries > 1:
+		// lnd refuses an expired invoice before it looks whether it has paid it. An earlier
+		// try whose answer was lost must have had the time to show up first.
+		return nil, fmt.Errorf("%w, after a try without an answer: %w", err, errLater)
 	case errors.Is(err, lightning.ErrRefused):
 		p.Reason = err.Error()
 		return []order.Event{e.paymentEvent(order.PayRefused, p)}, nil

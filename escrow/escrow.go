@@ -82,6 +82,9 @@ type Settings struct {
 	MessageDays   int // that replies are kept for an absent client (NIP-40)
 	OrderDays     int // that an order stays public after its end
 	DisputeDays   int
+	RatingDays    int
+	MaxOrders     int      // in one answer to the action orders
+	Admins        []string // hex keys that may act in every dispute, beside the node's own
 	InfoInterval  time.Duration
 	Metadata      Metadata
 	Info          mostro.NodeInfo // what the node says of itself in kind 38385; the LND tags are filled in
@@ -167,6 +170,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	start(e.watchHashes)
 	start(e.watchClock)
 	start(e.announce)
+	start(e.publishRatings)
 	for range e.sealers() {
 		start(e.tellWorker)
 	}

@@ -39,13 +39,16 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 	if err := e.checkAge(got); err != nil {
 		return err
 	}
-	if !order.Handles(got.Message.Action) {
+	if !order.Handles(got.Message.Action) && queries[got.Message.Action] == nil {
 		return e.refuse(ctx, ev, got, mostro.InvalidAction)
 	}
 	if reason, ok := got.Message.CheckShape(); !ok {
 		return e.refuse(ctx, ev, got, reason)
 	}
 	event := e.eventOf(ev, got)
+	if query := queries[got.Message.Action]; query != nil {
+		return e.query(ctx, ev.ID, got, event, query)
+	}
 	given := e.look(ctx, got.Message)
 	return e.submit(ctx, event.Order, func(txn *badger.Txn, w *writes) error {
 		done, err := e.markSeen(txn, w, ev.ID, got)
@@ -64,14 +67,17 @@ func (e *Engine) refuse(ctx context.Context, ev *nostr.Event, got mostro.Receive
 		if done || err != nil {
 			return err
 		}
-		return e.tell(txn, w, event, order.Refusal(got.Sender, got.Message, reason), laneOf(event), 0)
+		return e.tell(txn, w, event, order.Refusal(got.Sender, got.Message, reason, e.level(nil, got.Identity) != order.NoSolver), laneOf(event), 0)
 	})
 }
 
 func (e *Engine) eventOf(ev *nostr.Event, got mostro.Received) order.Event {
 	id := got.Message.ID
-	if got.Message.Action == mostro.NewOrder {
+	switch got.Message.Action {
+	case mostro.NewOrder:
 		id = "" // the node names its orders
+	case mostro.AdminTakeDispute:
+		id = e.orderOfDispute(id)
 	}
 	return order.Event{
 		ID: ev.ID, On: order.EventName(got.Message.Action), Order: id, At: e.now(), Seed: newSeed(),

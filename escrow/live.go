@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -157,6 +158,13 @@ func (l *liveSet) load() (promised order.Msat, holds int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.promised, l.holds
+}
+
+// ids lists the live orders.
+func (l *liveSet) ids() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.orders))
 }
 
 // due lists the orders that the clock has something to say about. ready tells whether the

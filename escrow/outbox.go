@@ -24,7 +24,8 @@ type row struct {
 	Event *nostr.Event     `json:"event,omitempty"` // to be signed and published
 	Call  *order.Call      `json:"call,omitempty"`
 
-	Tries int `json:"tries,omitempty"` // of a call, counted before each try
+	Tries int   `json:"tries,omitempty"` // of a call, counted before each try
+	Since int64 `json:"since,omitempty"` // unix seconds of the first try
 
 	lane string
 	seq  uint64

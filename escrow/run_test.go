@@ -180,6 +180,9 @@ func TestRunManyTrades(t *testing.T) {
 			}
 			buyer.say(mostro.AddInvoice, id, &mostro.Payload{PaymentRequest: &mostro.PaymentRequest{Invoice: invoice}})
 			asked := seller.wait(mostro.PayInvoice)
+			for asked.Payload.PaymentRequest == nil { // the taker's reputation
+				asked = seller.wait(mostro.PayInvoice)
+			}
 			if _, err := net.Node("alice").PayHold(asked.Payload.PaymentRequest.Invoice); err != nil {
 				t.Error(err)
 			}

@@ -22,7 +22,11 @@ import (
 //	s event-id         messages that were handled; kept seven days
 //	u identity         users
 //	k trade-key        transport of the key's last proven message
-//	w identity         what somebody owes in trades under way: invoices and payments
+//	w identity         what somebody owes in trades under way, and offers in the book
+//	i identity ID      orders of somebody that have not ended
+//	d dispute          the order of a dispute
+//	r identity         solvers
+//	n trade-key        ratings that are to be published
 //	p hash             the order that has recorded the payment hash of an invoice
 //	a kind d           created_at of the last addressable event
 //	q ID               orders that are held back after a defect, and why
@@ -38,7 +42,12 @@ const (
 	tableHash    = 'p'
 	tableStamp   = 'a'
 	tableHeld    = 'q'
+	tableMine    = 'i'
+	tableDispute = 'd'
+	tableSolver  = 'r'
+	tableRating  = 'n'
 	tableVersion = '!' // the version of this layout
+	tableAlive   = '@' // when this store was last in use, unix seconds
 )
 
 // storeVersion is the layout that this program reads and writes.
@@ -107,7 +116,8 @@ func checkVersion(db *badger.DB) error {
 // user is what is kept of an identity.
 type user struct {
 	LastIndex int64 `json:"last_index"`
-	CreatedAt int64 `json:"created_at"`
+	Since     int64 `json:"since"` // unix seconds of the first trade here
+	order.Reputation
 }
 
 // history is one row of an order's past: enough to step it again.

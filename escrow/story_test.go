@@ -74,18 +74,28 @@ func play(t *testing.T, text string) string {
 
 // commands of the stories; each gets its words and its key=value arguments.
 var commands = map[string]func(*world, *person, args) error{
-	"new":         (*world).newOrder,
-	"take":        (*world).take,
-	"add-invoice": (*world).addInvoice,
-	"fiat-sent":   func(w *world, p *person, a args) error { w.act(p, mostro.FiatSent, a); return nil },
-	"release":     func(w *world, p *person, a args) error { w.act(p, mostro.Release, a); return nil },
-	"cancel":      func(w *world, p *person, a args) error { w.act(p, mostro.Cancel, a); return nil },
-	"send":        func(w *world, p *person, a args) error { w.act(p, mostro.Action(a.words[0]), a); return nil },
-	"pay":         (*world).pay,
-	"repeat":      func(w *world, p *person, _ args) error { _ = w.deliver(p.last); return nil },
-	"is":          (*world).is,
-	"route":       (*world).route,
-	"uses":        (*world).uses,
+	"new":          (*world).newOrder,
+	"take":         (*world).take,
+	"add-invoice":  (*world).addInvoice,
+	"fiat-sent":    func(w *world, p *person, a args) error { w.act(p, mostro.FiatSent, a); return nil },
+	"release":      func(w *world, p *person, a args) error { w.act(p, mostro.Release, a); return nil },
+	"cancel":       func(w *world, p *person, a args) error { w.act(p, mostro.Cancel, a); return nil },
+	"send":         func(w *world, p *person, a args) error { w.act(p, mostro.Action(a.words[0]), a); return nil },
+	"pay":          (*world).pay,
+	"repeat":       func(w *world, p *person, _ args) error { _ = w.deliver(p.last); return nil },
+	"is":           (*world).is,
+	"route":        (*world).route,
+	"uses":         (*world).uses,
+	"dispute":      func(w *world, p *person, a args) error { w.act(p, mostro.Dispute, a); return nil },
+	"rate":         (*world).rate,
+	"orders":       (*world).askOrders,
+	"restore":      (*world).restore,
+	"last-index":   (*world).lastIndex,
+	"trade-key":    (*world).tradeKey,
+	"add-solver":   (*world).addSolver,
+	"settle":       func(w *world, p *person, a args) error { w.admin(p, mostro.AdminSettle, a); return nil },
+	"undo":         func(w *world, p *person, a args) error { w.admin(p, mostro.AdminCancel, a); return nil },
+	"take-dispute": (*world).takeDispute,
 }
 
 type args struct {
@@ -136,9 +146,22 @@ func (w *world) command(words []string) error {
 		w.crash()
 		w.settle()
 		return nil
+	case "away": // this process is down for a while
+		d, err := time.ParseDuration(words[1])
+		if err != nil {
+			return err
+		}
+		w.net.Advance(d)
+		w.crash()
+		w.settle()
+		return nil
 	case "price":
 		w.price = parse(words[1:]).number("usd", 0)
 		return nil
+	case "limit":
+		n, err := strconv.Atoi(words[1])
+		w.e.cfg.Settings.Rules.MaxOpen = n
+		return err
 	case "node":
 		return w.nodeCommand(words[1], parse(words[2:]))
 	case "ledger":
@@ -198,10 +221,21 @@ func (w *world) request(p *person, action mostro.Action, a args) mostro.Message 
 	return m
 }
 
-// act sends a message about an order.
+// act sends a message about an order. "next=yes" names a key for the rest of a range.
 func (w *world) act(p *person, action mostro.Action, a args) {
 	m := w.request(p, action, a)
 	m.ID = w.order(a)
+	if a.named["as"] != "" { // one of his other keys
+		defer func(now mostro.Secret) { p.trade = now }(p.trade)
+		p.trade = p.keys[a.number("as", 1)-1]
+	}
+	if a.named["next"] == "yes" {
+		p.index++
+		key := secretFor(fmt.Sprintf("%s trade %d", p.name, p.index))
+		p.keys = append(p.keys, key)
+		m.Payload = &mostro.Payload{NextTrade: &mostro.NextTrade{Pubkey: key.Public(), Index: p.index}}
+		defer func() { p.trade = key }()
+	}
 	_ = w.send(p, m) // a refusal is in the transcript
 }
 
@@ -298,8 +332,14 @@ func (w *world) take(p *person, a args) error {
 	m := w.request(p, action, a)
 	p.begin(&m, a)
 	m.ID = id
+	var fiat *int64
+	if a.named["usd"] != "" {
+		n := a.number("usd", 0)
+		fiat = &n
+		m.Payload = &mostro.Payload{Amount: fiat}
+	}
 	if a.named["invoice"] != "" {
-		m.Payload = &mostro.Payload{PaymentRequest: &mostro.PaymentRequest{Invoice: w.invoiceFor(p, a)}}
+		m.Payload = &mostro.Payload{PaymentRequest: &mostro.PaymentRequest{Invoice: w.invoiceFor(p, a), Amount: fiat}}
 	}
 	_ = w.send(p, m)
 	return nil
@@ -365,4 +405,98 @@ func (w *world) ledger(letter string) error {
 		fmt.Fprintln(&w.out)
 	}
 	return nil
+}
+
+func (w *world) rate(p *person, a args) error {
+	m := w.request(p, mostro.RateUser, a)
+	stars := int(a.number("stars", 5))
+	m.ID, m.Payload = w.order(a), &mostro.Payload{RatingUser: &stars}
+	if a.named["as"] != "" {
+		defer func(now mostro.Secret) { p.trade = now }(p.trade)
+		p.trade = p.keys[a.number("as", 1)-1]
+	}
+	_ = w.send(p, m)
+	return nil
+}
+
+// ask sends a message that is about no order, from the key of the first trade, as the mobile
+// client does.
+func (w *world) ask(p *person, m mostro.Message) error {
+	if len(p.keys) == 0 {
+		p.nextKey()
+	}
+	now := p.trade
+	p.trade = p.keys[0]
+	_ = w.send(p, m)
+	p.trade = now
+	return nil
+}
+
+func (w *world) askOrders(p *person, a args) error {
+	m := w.request(p, mostro.Orders, a)
+	var ids []string
+	for _, letter := range a.words {
+		ids = append(ids, w.order(args{named: map[string]string{"order": letter}}))
+	}
+	m.Payload = &mostro.Payload{IDs: ids}
+	return w.ask(p, m)
+}
+
+func (w *world) restore(p *person, a args) error {
+	m := w.request(p, mostro.RestoreSession, a)
+	m.Wrapper = mostro.WrapRestore
+	return w.ask(p, m)
+}
+
+func (w *world) lastIndex(p *person, a args) error {
+	m := w.request(p, mostro.LastTradeIndex, a)
+	m.Wrapper = mostro.WrapRestore
+	return w.ask(p, m)
+}
+
+// tradeKey asks to be reached at a new key.
+func (w *world) tradeKey(p *person, a args) error {
+	p.nextKey()
+	w.act(p, mostro.TradePubkey, a)
+	return nil
+}
+
+// addSolver is said by whoever has the node's key, here "operator".
+func (w *world) addSolver(p *person, a args) error {
+	w.solverKeys(p)
+	m := w.request(p, mostro.AdminAddSolver, a)
+	text := w.person(a.words[0]).identity.Public() + a.named["level"]
+	m.ID, m.Payload = a.named["id"], &mostro.Payload{TextMessage: &text}
+	_ = w.send(p, m)
+	return nil
+}
+
+// solverKeys lets a person speak with his identity key alone, as solvers do; the operator
+// has the node's.
+func (w *world) solverKeys(p *person) {
+	if p.name == "operator" {
+		p.identity = w.cfg.Key
+	}
+	p.trade, p.private = p.identity, true
+}
+
+func (w *world) takeDispute(p *person, a args) error {
+	w.solverKeys(p)
+	m := w.request(p, mostro.AdminTakeDispute, a)
+	m.ID = w.dispute
+	if a.named["id"] != "" {
+		m.ID = a.named["id"]
+	}
+	_ = w.send(p, m)
+	return nil
+}
+
+func (w *world) admin(p *person, action mostro.Action, a args) {
+	w.solverKeys(p)
+	m := w.request(p, action, a)
+	m.ID = w.order(a)
+	if a.named["slash"] != "" {
+		m.Payload = &mostro.Payload{BondResolution: &mostro.BondResolution{SlashBuyer: a.named["slash"] == "buyer", SlashSeller: a.named["slash"] == "seller"}}
+	}
+	_ = w.send(p, m)
 }

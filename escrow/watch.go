@@ -279,8 +279,40 @@ func (e *Engine) sawPayment(ctx context.Context, w watch, p lightning.Payment) e
 	return e.apply(ctx, ev)
 }
 
+// heartbeat is how often the engine notes that it lives.
+const heartbeat = 15 * time.Second
+
+// resume gives everybody who had something to do the time back that this process was away.
+func (e *Engine) resume(ctx context.Context) error {
+	var last int64
+	if err := e.db.View(func(txn *badger.Txn) error { _, err := get(txn, []byte{tableAlive}, &last); return err }); err != nil {
+		return err
+	}
+	pause := e.now() - last
+	if last > 0 && pause > int64(2*heartbeat/time.Second) {
+		for _, id := range e.live.ids() {
+			ev := e.newEvent(order.Resumed, id)
+			ev.Pause = pause
+			if err := e.apply(ctx, ev); err != nil {
+				return err
+			}
+		}
+	}
+	return e.beat(ctx)
+}
+
+func (e *Engine) beat(ctx context.Context) error {
+	return e.submit(ctx, "", func(_ *badger.Txn, w *writes) error { return w.set([]byte{tableAlive}, e.now()) })
+}
+
 // watchClock lets the clock have its word: at each deadline and each block.
 func (e *Engine) watchClock(ctx context.Context) {
+	for err := e.resume(ctx); err != nil && ctx.Err() == nil; err = e.resume(ctx) {
+		e.log.Error("note how long the node was away, will try again", "error", err)
+		sleep(ctx, nodeEvery)
+	}
+	beats := time.NewTicker(heartbeat)
+	defer beats.Stop()
 	for {
 		for _, id := range e.live.due(e.now(), e.node.tip(), e.node.ready()) {
 			if err := e.tick(ctx, id); err != nil && ctx.Err() == nil {
@@ -290,6 +322,10 @@ func (e *Engine) watchClock(ctx context.Context) {
 		select {
 		case <-time.After(time.Second):
 		case <-e.live.changed:
+		case <-beats.C:
+			if err := e.beat(ctx); err != nil && ctx.Err() == nil {
+				e.log.Warn("note that the node lives", "error", err)
+			}
 		case <-ctx.Done():
 			return
 		}

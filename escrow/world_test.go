@@ -37,6 +37,7 @@ type world struct {
 	names   map[string]string        // order id -> "order A"
 	out     strings.Builder          // transcript of the present command
 	alarms  []string
+	dispute string // id of the last dispute that anybody was told of
 }
 
 // person is a user with a wallet.
@@ -75,7 +76,7 @@ func testSettings() Settings {
 			MaxPending: 15 * 86400, InvoiceWindow: 3600, MaxFinalCLTV: 144,
 		},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute,
-		MessageDays: 30, OrderDays: 30, DisputeDays: 90, InfoInterval: 5 * time.Minute,
+		MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90, MaxOrders: 10, InfoInterval: 5 * time.Minute,
 	}
 }
 
@@ -132,6 +133,7 @@ func (w *world) crash() {
 		w.t.Fatal(err)
 	}
 	w.e = e
+	w.check(e.resume(context.Background()))
 	e.askNode(context.Background())
 }
 
@@ -222,6 +224,8 @@ func (w *world) check(err error) {
 // advance moves the clock, and with it everything that waits.
 func (w *world) advance(d time.Duration) {
 	w.net.Advance(d)
+	w.check(w.e.flushRatings(context.Background()))
+	w.check(w.e.beat(context.Background()))
 	w.retry()
 }
 
@@ -269,6 +273,9 @@ func (w *world) read(ev nostr.Event) {
 	case mostro.KindOrder:
 		fmt.Fprintf(&w.out, "book: %s is %s, %s sat for %s %s\n", w.name(tag("d")), tag("s"), tag("amt"), tag("fa"), tag("f"))
 		return
+	case mostro.KindRating:
+		fmt.Fprintf(&w.out, "rating: %s has %s reviews, %s\n", w.who(tag("d")), tag("total_reviews"), tag("total_rating"))
+		return
 	case mostro.KindDispute:
 		fmt.Fprintf(&w.out, "dispute: %s by the %s\n", tag("s"), tag("initiator"))
 		return
@@ -277,7 +284,7 @@ func (w *world) read(ev nostr.Event) {
 		return
 	}
 	for _, p := range w.people {
-		for _, key := range p.keys {
+		for _, key := range append(p.keys[:len(p.keys):len(p.keys)], p.identity) {
 			if tag("p") != key.Public() {
 				continue
 			}
@@ -289,12 +296,21 @@ func (w *world) read(ev nostr.Event) {
 			return
 		}
 	}
+	if tag("p") == w.cfg.Key.Public() {
+		m, err := mostro.OpenReply(&ev, w.cfg.Key, w.cfg.Key.Public())
+		w.check(err)
+		w.hand(w.person("operator"), m)
+		return
+	}
 	w.t.Fatalf("a message to nobody: %v", ev.Tags)
 }
 
 // hand gives a message to a person.
 func (w *world) hand(p *person, m mostro.Message) {
 	fmt.Fprintf(&w.out, "%s <- %s", p.name, m.Action)
+	if m.TradeIndex != nil && m.Action == mostro.LastTradeIndex {
+		fmt.Fprintf(&w.out, " %d", *m.TradeIndex)
+	}
 	if m.RequestID != nil {
 		fmt.Fprintf(&w.out, " (to request %d)", *m.RequestID)
 	}
@@ -310,14 +326,42 @@ func (w *world) hand(p *person, m mostro.Message) {
 			inv, err := lightning.Decode(p.invoice)
 			w.check(err)
 			fmt.Fprintf(&w.out, " invoice over %d msat, %s", inv.Amount, small(pl.PaymentRequest.Order))
+		case pl.Peer != nil && pl.Peer.Reputation != nil:
+			r := pl.Peer.Reputation
+			fmt.Fprintf(&w.out, " taker has %d reviews, %.4g, %d days", r.Reviews, r.Rating, r.OperatingDays)
 		case pl.Peer != nil:
 			fmt.Fprintf(&w.out, " peer %s", w.who(pl.Peer.Pubkey))
 		case pl.PaymentFailed != nil:
 			fmt.Fprintf(&w.out, " %d attempts, every %d s", pl.PaymentFailed.Attempts, pl.PaymentFailed.RetriesInterval)
+		case pl.RatingUser != nil:
+			fmt.Fprintf(&w.out, " %d", *pl.RatingUser)
+		case pl.Dispute != nil && pl.Dispute.Info != nil:
+			i := pl.Dispute.Info
+			fmt.Fprintf(&w.out, " %s order, %d sat, was %s, opened by %s, buyer %s, seller %s", i.Kind, i.Amount, i.OrderPreviousStatus,
+				w.who(i.InitiatorPubkey), w.who(i.BuyerPubkey), w.who(i.SellerPubkey))
+			if i.InitiatorInfo != nil {
+				fmt.Fprintf(&w.out, ", %d reviews", i.InitiatorInfo.Reviews)
+			}
+		case pl.Dispute != nil:
+			w.dispute = pl.Dispute.ID
+		case pl.Orders != nil:
+			for _, so := range pl.Orders {
+				fmt.Fprintf(&w.out, "; %s: %s", w.name(so.ID), small(&so))
+			}
+		case pl.RestoreData != nil:
+			for _, o := range pl.RestoreData.Orders {
+				fmt.Fprintf(&w.out, "; %s at trade %d is %s", w.name(o.OrderID), o.TradeIndex, o.Status)
+			}
+			for _, d := range pl.RestoreData.Disputes {
+				fmt.Fprintf(&w.out, "; dispute of %s at trade %d is %s, by the %s", w.name(d.OrderID), d.TradeIndex, d.Status, d.Initiator)
+			}
 		case pl.TextMessage != nil:
 			text := *pl.TextMessage
 			for id, name := range w.names {
 				text = strings.ReplaceAll(text, id, name)
+			}
+			if w.dispute != "" {
+				text = strings.ReplaceAll(text, w.dispute, "DISPUTE")
 			}
 			fmt.Fprintf(&w.out, " %q", text)
 		}
@@ -326,7 +370,11 @@ func (w *world) hand(p *person, m mostro.Message) {
 }
 
 func small(so *mostro.SmallOrder) string {
-	s := fmt.Sprintf("%s %s, %d sat for %d %s", so.Status, so.Kind, so.Amount, so.FiatAmount, so.FiatCode)
+	fiat := fmt.Sprint(so.FiatAmount)
+	if so.MinAmount != nil && so.MaxAmount != nil {
+		fiat = fmt.Sprintf("%d to %d", *so.MinAmount, *so.MaxAmount)
+	}
+	s := fmt.Sprintf("%s %s, %d sat for %s %s", so.Status, so.Kind, so.Amount, fiat, so.FiatCode)
 	if so.BuyerTradePubkey != "" || so.SellerTradePubkey != "" {
 		s += ", with both keys"
 	}
@@ -339,7 +387,7 @@ func small(so *mostro.SmallOrder) string {
 // who names the owner of a key.
 func (w *world) who(pubkey string) string {
 	for _, p := range w.people {
-		for _, key := range p.keys {
+		for _, key := range append(p.keys[:len(p.keys):len(p.keys)], p.identity) {
 			if key.Public() == pubkey {
 				return p.name
 			}
@@ -410,7 +458,10 @@ func (w *world) send(p *person, m mostro.Message) error {
 	if p.trade.IsZero() {
 		p.nextKey()
 	}
-	m.Wrapper, m.Version = mostro.WrapOrder, p.version.Version()
+	if m.Wrapper == "" {
+		m.Wrapper = mostro.WrapOrder
+	}
+	m.Version = p.version.Version()
 	from := mostro.Party{Trade: p.trade, Identity: p.identity}
 	if p.private {
 		from.Identity = p.trade

@@ -80,9 +80,9 @@ func OrderEvent(o BookOrder, in Instance) nostr.Event {
 	return nostr.Event{Kind: KindOrder, Tags: tags}
 }
 
-// fiatTag shows the range of an order only while it can be taken; later it has one amount.
+// fiatTag shows the range of an order until somebody takes it; then it has one amount.
 func fiatTag(o BookOrder) nostr.Tag {
-	if o.Status == StatusPending && o.MinAmount != nil && o.MaxAmount != nil {
+	if o.FiatAmount == 0 && o.MinAmount != nil && o.MaxAmount != nil {
 		return nostr.Tag{"fa", decimal(*o.MinAmount), decimal(*o.MaxAmount)}
 	}
 	return nostr.Tag{"fa", decimal(o.FiatAmount)}
@@ -163,3 +163,32 @@ func (in Instance) tag() nostr.Tag {
 }
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+// UserRating is what others have said of a user, as kind 38384 shows it.
+type UserRating struct {
+	TradeKey     string // of the rated user in the trade that the last rating comes from
+	TotalReviews int64
+	TotalRating  float64 // average
+	LastRating   int64
+	MaxRate      int64
+	MinRate      int64
+	Days         int64
+	Expiration   int64 // unix seconds
+}
+
+// RatingEvent publishes a user's rating (kind 38384), without author and time. It is filed
+// under the user's trade key, which links it to one trade and not to his identity.
+func RatingEvent(r UserRating, in Instance) nostr.Event {
+	return nostr.Event{Kind: KindRating, Tags: nostr.Tags{
+		{"d", r.TradeKey},
+		{"expiration", decimal(r.Expiration)},
+		{"total_reviews", decimal(r.TotalReviews)},
+		{"total_rating", strconv.FormatFloat(r.TotalRating, 'f', -1, 64)},
+		{"last_rating", decimal(r.LastRating)},
+		{"max_rate", decimal(r.MaxRate)},
+		{"min_rate", decimal(r.MinRate)},
+		{"days", decimal(r.Days)},
+		in.tag(),
+		{"z", "rating"},
+	}}
+}

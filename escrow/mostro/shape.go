@@ -30,7 +30,7 @@ func (m Message) CheckShape() (Reason, bool) {
 
 func (a Action) needsID() bool {
 	switch a {
-	case NewOrder, RestoreSession, LastTradeIndex, Orders, RateUser, CantDo:
+	case NewOrder, RestoreSession, LastTradeIndex, Orders, RateUser, AdminAddSolver, CantDo:
 		return false
 	}
 	return true

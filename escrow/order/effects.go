@@ -38,13 +38,16 @@ var (
 			CreatedAt: s.e.At, ExpiresAt: expires,
 		}
 		*o.Maker() = s.author()
+		if a.MaxAmount != nil {
+			o.FiatAmount, o.MinFiat, o.MaxFiat = 0, *a.MinAmount, *a.MaxAmount
+		}
 		if a.Kind == mostro.Buy && s.f.Invoice != nil {
 			o.Payout = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash}
 		}
 	}}
 	takeOrder = Effect{"take it at the present price", func(s *step) {
 		o := s.o
-		o.Amount = quoted(s)
+		o.Amount, o.FiatAmount = quoted(s), chosenFiat(s)
 		o.Fee = FeeSide(o.Amount, o.Terms.FeePPM)
 		*o.Taker() = s.author()
 		o.TakenAt, o.DutySince = s.e.At, s.e.At
@@ -60,6 +63,9 @@ var (
 		if o.Market {
 			o.Amount, o.Fee = 0, 0
 		}
+		if o.Range() {
+			o.FiatAmount = 0
+		}
 	}}
 	keepInvoice = Effect{"keep the buyer's invoice", func(s *step) {
 		s.o.Payout = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash}
@@ -74,7 +80,8 @@ var (
 	awaitNode = Effect{"answer when the node has", func(s *step) {
 		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
 	}}
-	restartDuty = Effect{"the clock starts anew", func(s *step) { s.o.DutySince = s.e.At }}
+	giveTimeBack = Effect{"give the time back", func(s *step) { s.o.DutySince += s.e.Pause }}
+	restartDuty  = Effect{"the clock starts anew", func(s *step) { s.o.DutySince = s.e.At }}
 
 	openEscrow = Effect{"open a hold invoice", func(s *step) {
 		o := s.o
@@ -187,6 +194,97 @@ var (
 		o.Payout.State, o.Payout.Since = PayoutPaid, s.e.At
 	}}
 
+	// keepNext notes the key for the remainder of a range order; it is the maker's to name.
+	keepNext = Effect{"keep the maker's next key", func(s *step) {
+		p := s.e.Message.Payload
+		if p == nil || p.NextTrade == nil || s.o.Maker().Trade != s.e.Sender {
+			return
+		}
+		next := Party{Trade: p.NextTrade.Pubkey, Identity: s.o.Maker().Identity, Index: p.NextTrade.Index}
+		if s.o.Maker().FullPrivacy() {
+			next.Identity, next.Index = next.Trade, 0
+		}
+		s.o.Next = &next
+	}}
+	// makeChild offers the remainder of a range again, as a clean order of its own: nothing
+	// of what happened to this one goes with it.
+	makeChild = Effect{"offer the remainder again", func(s *step) {
+		o := s.o
+		least, most := o.MinFiat, o.MaxFiat-o.FiatAmount
+		if !o.Range() || most < least {
+			return
+		}
+		if o.Next == nil {
+			tellRestGone.Apply(s)
+			return
+		}
+		child := Order{
+			ID: newID(s.e, "child"), Rev: 1, Kind: o.Kind, Status: mostro.StatusPending,
+			FiatCode: o.FiatCode, PaymentMethod: o.PaymentMethod, Premium: o.Premium, Market: true, Terms: o.Terms,
+			CreatedAt: s.e.At, ExpiresAt: s.e.At + o.ExpiresAt - o.CreatedAt, Parent: o.ID,
+		}
+		if most > least {
+			child.MinFiat, child.MaxFiat = least, most
+		} else {
+			child.FiatAmount = least
+		}
+		*child.Maker() = *o.Next
+		if !o.Next.FullPrivacy() {
+			s.out.UseIndex, s.out.UsedBy = o.Next.Index, o.Next.Identity
+		}
+		s.out.Child = &child
+		index := o.Next.Index
+		m := mostro.Message{Wrapper: mostro.WrapOrder, ID: child.ID, Action: mostro.NewOrder, Payload: orderPayload(Small(&child, 0))}
+		if index != 0 {
+			m.TradeIndex = &index
+		}
+		s.out.Tells = append(s.out.Tells, Tell{To: o.Next.Trade, Message: m, Like: o.Maker().Trade})
+	}}
+	renew = Effect{"show it anew", func(s *step) {
+		s.o.RenewedAt = s.e.At
+		s.out.Republish = true
+	}}
+	changeMakerKey = Effect{"change the maker's trade key", func(s *step) { s.o.Maker().Trade = s.e.Sender }}
+
+	// countRating counts the first rating of each side. Ratings between keys of one identity
+	// are answered and do not count.
+	countRating = Effect{"count the rating", func(s *step) {
+		mine, rated := &s.o.BuyerRated, s.o.Seller
+		if s.e.Sender == s.o.Seller.Trade {
+			mine, rated = &s.o.SellerRated, s.o.Buyer
+		}
+		if *mine != 0 {
+			return
+		}
+		*mine = *s.e.Message.Payload.RatingUser
+		if s.o.Buyer.Identity == s.o.Seller.Identity {
+			return
+		}
+		s.out.Rated = &Rated{Trade: rated.Trade, Rating: *mine}
+		if !rated.FullPrivacy() {
+			s.out.Rated.Identity = rated.Identity
+		}
+	}}
+
+	openDispute = Effect{"open a dispute", func(s *step) {
+		initiator := "buyer"
+		if s.e.Sender == s.o.Seller.Trade {
+			initiator = "seller"
+		}
+		s.o.Dispute = &Dispute{
+			ID: newID(s.e, "dispute"), Status: DisputeInitiated, Initiator: initiator,
+			Previous: s.prev.Status, CreatedAt: s.e.At,
+		}
+	}}
+	assignSolver = Effect{"the solver takes it", func(s *step) {
+		d := s.o.Dispute
+		if d.Solver != s.e.Identity {
+			d.TakenAt = s.e.At
+		}
+		d.Status, d.Solver, d.SolverLevel = DisputeInProgress, s.e.Identity, s.f.Level
+	}}
+	decidedBySolver = Effect{"for the buyer", func(s *step) { s.o.SettledBy = s.e.Identity }}
+
 	climb = Effect{"next rung", func(s *step) { s.o.Rung++ }}
 
 	openDisputeForBuyer = Effect{"open a dispute for the buyer", func(s *step) {
@@ -233,7 +331,7 @@ func (s *step) author() Party {
 		return p
 	}
 	p.Index = *s.e.Message.TradeIndex
-	s.out.UseIndex = p.Index
+	s.out.UseIndex, s.out.UsedBy = p.Index, p.Identity
 	return p
 }
 

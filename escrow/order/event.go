@@ -28,6 +28,8 @@ const (
 	LadderWarn     EventName = "ladder-warn"
 	LadderLastCall EventName = "ladder-last-call"
 	LadderDeadline EventName = "ladder-deadline"
+	Resumed        EventName = "resumed" // this process was away for Event.Pause seconds
+	Renew          EventName = "renew"   // clients do not look at old events of the book
 )
 
 // Event is one thing that happened to one order.
@@ -46,6 +48,9 @@ type Event struct {
 	Message  *mostro.Message `json:"message,omitempty"`
 	// Transport is the protocol version by which it came and is answered: 1 or 2.
 	Transport int `json:"transport,omitempty"`
+
+	// Of the clock.
+	Pause int64 `json:"pause,omitempty"`
 
 	// Of the node.
 	Hold    *HoldNotice    `json:"hold,omitempty"`
@@ -80,6 +85,14 @@ type Facts struct {
 	HashOwner string `json:"hash_owner,omitempty"`
 
 	LastIndex int64 `json:"last_index,omitempty"` // of the sender's identity
+	Level     Level `json:"level,omitempty"`      // of the sender's identity
+	// Open counts the orders of the sender's identity that wait in the book.
+	Open int `json:"open,omitempty"`
+	// Buyer and Seller are the reputations of the two identities, nil in full privacy.
+	Buyer  *Reputation `json:"buyer,omitempty"`
+	Seller *Reputation `json:"seller,omitempty"`
+	// Solvers are the keys that hear of a new dispute: admins and solvers.
+	Solvers []string `json:"solvers,omitempty"`
 	// WaitingAsBuyer and WaitingAsSeller: the sender's identity has another order in which it
 	// owes an invoice, or a payment.
 	WaitingAsBuyer  bool `json:"waiting_as_buyer,omitempty"`
@@ -100,6 +113,7 @@ type Rules struct {
 	MaxPending    int64    `json:"max_pending"`          // seconds
 	InvoiceWindow int64    `json:"invoice_window"`       // seconds that a buyer's invoice must still live
 	MaxFinalCLTV  uint32   `json:"max_final_cltv"`       // blocks
+	MaxOpen       int      `json:"max_open"`             // orders in the book for each identity; 0 = no limit
 }
 
 // NodeFacts is what the Lightning node can do now.

@@ -53,17 +53,39 @@ func offered(s *step) string {
 	return ""
 }
 
-// quoted is the amount that the order would have now.
+// chosenFiat is the fiat amount of the trade that a take asks for: the order's, or what the
+// taker chose from its range. Some clients send 0 where they choose nothing.
+func chosenFiat(s *step) int64 {
+	p := s.e.Message.Payload
+	switch {
+	case !s.o.Range():
+		return s.o.FiatAmount
+	case p != nil && p.Amount != nil:
+		return *p.Amount
+	case p != nil && p.PaymentRequest != nil && p.PaymentRequest.Amount != nil:
+		return *p.PaymentRequest.Amount
+	}
+	return 0
+}
+
+// quoted is the amount that the trade would have now.
 func quoted(s *step) Sat {
-	fiat, amount, premium := s.o.FiatAmount, s.o.Amount, s.o.Premium
-	if s.prev.Status == none {
-		a := asked(s)
-		fiat, amount, premium = a.FiatAmount, Sat(a.Amount), a.Premium
+	if s.o.Amount != 0 || s.f.Price == nil {
+		return s.o.Amount
 	}
-	if amount != 0 || s.f.Price == nil {
-		return amount
+	return Quote(chosenFiat(s), *s.f.Price, s.o.Premium)
+}
+
+// offers are the amounts that a new order could come to: one, or the ends of its range.
+func offers(s *step) []Sat {
+	a := asked(s)
+	switch {
+	case a.Amount != 0 || s.f.Price == nil:
+		return []Sat{Sat(a.Amount)}
+	case a.MinAmount != nil && a.MaxAmount != nil:
+		return []Sat{Quote(*a.MinAmount, *s.f.Price, a.Premium), Quote(*a.MaxAmount, *s.f.Price, a.Premium)}
 	}
-	return Quote(fiat, *s.f.Price, premium)
+	return []Sat{Quote(a.FiatAmount, *s.f.Price, a.Premium)}
 }
 
 // invoiceProblem says what is wrong with the invoice of the message as a payout of amount;
@@ -119,11 +141,24 @@ var (
 		code := asked(s).FiatCode
 		return !isFiatCode(code) || len(s.f.Rules.FiatCodes) > 0 && !slices.Contains(s.f.Rules.FiatCodes, code)
 	}}
-	rangeGiven = Guard{"a range of amounts", func(s *step) bool {
-		return asked(s).MinAmount != nil || asked(s).MaxAmount != nil
+	// A range has two ends, whole and positive, and is priced at the take.
+	badRange = Guard{"the range is none", func(s *step) bool {
+		a := asked(s)
+		if a.MinAmount == nil && a.MaxAmount == nil {
+			return false
+		}
+		return a.MinAmount == nil || a.MaxAmount == nil || *a.MinAmount <= 0 || *a.MinAmount >= *a.MaxAmount ||
+			*a.MaxAmount > maxFiatAmount || a.Amount != 0
 	}}
 	badFiatAmount = Guard{"fiat amount is not positive", func(s *step) bool {
-		return asked(s).FiatAmount <= 0 || asked(s).FiatAmount > maxFiatAmount
+		return asked(s).MaxAmount == nil && (asked(s).FiatAmount <= 0 || asked(s).FiatAmount > maxFiatAmount)
+	}}
+	tooManyOpen = Guard{"too many orders in the book", func(s *step) bool {
+		return s.f.Rules.MaxOpen > 0 && s.f.Open >= s.f.Rules.MaxOpen
+	}}
+	outOfRange = Guard{"fiat amount outside the range", func(s *step) bool {
+		fiat := chosenFiat(s)
+		return s.o.Range() && (fiat < s.o.MinFiat || fiat > s.o.MaxFiat)
 	}}
 	badAmount = Guard{"sats are negative or more than exist", func(s *step) bool {
 		return asked(s).Amount < 0 || asked(s).Amount > maxSupply
@@ -147,8 +182,11 @@ var (
 		return amount == 0 && s.f.Price == nil
 	}}
 	outOfLimits = Guard{"sats outside the limits", func(s *step) bool {
-		q := quoted(s)
-		return q < s.f.Rules.MinAmount || q > s.f.Rules.MaxAmount
+		amounts := []Sat{quoted(s)}
+		if s.prev.Status == none {
+			amounts = offers(s)
+		}
+		return slices.Min(amounts) < s.f.Rules.MinAmount || slices.Max(amounts) > s.f.Rules.MaxAmount
 	}}
 	// The reputation of an identity stands on one number per trade that only ever rises; in
 	// full privacy there is nothing to count.
@@ -207,6 +245,27 @@ var (
 	payoutBusy    = Guard{"a payout may still succeed", func(s *step) bool { return s.o.Payout.State.Busy() }}
 	lastAttempt   = Guard{"last attempt", func(s *step) bool {
 		return s.o.Payout.Attempts+1 >= s.o.Terms.PaymentAttempts
+	}}
+
+	notParty  = Guard{"not a party", func(s *step) bool { return s.o.Buyer.Trade != s.e.Sender && s.o.Seller.Trade != s.e.Sender }}
+	bySolver  = Guard{"decided by a solver", func(s *step) bool { return s.o.SettledBy != "" }}
+	notSolver = Guard{"not a solver, or a party", func(s *step) bool { return rolesOf(s.o, s.e, s.f)&Solver == 0 }}
+	// An admin may take any open dispute, a solver one that nobody has; who has it may ask
+	// again, and who may decide takes over from who may only look.
+	mayTake = Guard{"free, his, or taken by one who may only look", func(s *step) bool {
+		d := s.o.Dispute
+		return d.Solver == "" || d.Solver == s.e.Identity || s.f.Level == AdminKey || s.f.Level == ReadWrite && d.SolverLevel == ReadOnly
+	}}
+	takenByAdmin = Guard{"an admin has taken it", func(s *step) bool {
+		d := s.o.Dispute
+		return d != nil && d.SolverLevel == AdminKey && d.Solver != s.e.Identity && s.f.Level != NoSolver
+	}}
+	notAssigned = Guard{"not the assigned solver", func(s *step) bool { return rolesOf(s.o, s.e, s.f)&Assigned == 0 }}
+	mayOnlyRead = Guard{"may only look", func(s *step) bool { return s.f.Level < ReadWrite }}
+	// No order has bonds yet, so nothing can be slashed.
+	slashesWithoutBond = Guard{"slashes a bond that is not there", func(s *step) bool {
+		p := s.e.Message.Payload
+		return p != nil && p.BondResolution != nil && (p.BondResolution.SlashBuyer || p.BondResolution.SlashSeller)
 	}}
 
 	nobodyAskedCancel = Guard{"first to ask", func(s *step) bool { return s.o.CancelBy == "" }}

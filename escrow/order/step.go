@@ -3,6 +3,7 @@ package order
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"mostro/escrow/mostro"
 )
@@ -12,6 +13,8 @@ import (
 type Tell struct {
 	To      string // trade key
 	Message mostro.Message
+	// Like is a key on whose transport a receiver is told who has not written yet.
+	Like string
 }
 
 // CallName is what the Lightning node is asked to do.
@@ -50,8 +53,22 @@ type Out struct {
 	Tells   []Tell
 	Calls   []Call
 	Alarms  []string // for the operator
-	// UseIndex is the trade index that the sender's identity has now used, 0 for none.
+	// UseIndex is the trade index that the identity UsedBy has now used, 0 for none.
 	UseIndex int64
+	UsedBy   string
+	// Child is the remainder of a range order, made in the same transaction.
+	Child *Order
+	// Rated is a rating that counts from now on.
+	Rated *Rated
+	// Republish shows the order in the book anew though nothing has changed.
+	Republish bool
+}
+
+// Rated is one rating of a person.
+type Rated struct {
+	Identity string `json:"identity"` // who was rated; "" = full privacy, nothing to keep
+	Trade    string `json:"trade"`    // his trade key in this order
+	Rating   int    `json:"rating"`   // 1 to 5
 }
 
 // Machine is the table, ready to be stepped.
@@ -98,15 +115,19 @@ func (m *Machine) Step(prev Order, e Event, f Facts) (Out, error) {
 		d := *prev.Dispute
 		out.Order.Dispute = &d
 	}
+	if prev.Next != nil {
+		n := *prev.Next
+		out.Order.Next = &n
+	}
 	s := &step{prev: prev, o: &out.Order, e: e, f: f, out: &out}
-	roles := rolesOf(&prev, e)
+	roles := rolesOf(&prev, e, f)
 	for _, i := range m.by[key{prev.Status, e.On}] {
 		row := &m.rows[i]
 		if row.By&roles == 0 || row.If.Holds != nil && !row.If.Holds(s) {
 			continue
 		}
 		if row.Refuse != "" {
-			return refuse(prev, i, e, row.Refuse), nil
+			return refuse(prev, i, e, row.Refuse, f.Level != NoSolver), nil
 		}
 		out.Row = i
 		if row.To != same {
@@ -128,11 +149,11 @@ func (m *Machine) Step(prev Order, e Event, f Facts) (Out, error) {
 	if !ok {
 		reason = mostro.InvalidAction
 	}
-	return refuse(prev, -1, e, reason), nil
+	return refuse(prev, -1, e, reason, f.Level != NoSolver), nil
 }
 
 // rolesOf tells what the author of an event is to an order.
-func rolesOf(o *Order, e Event) Role {
+func rolesOf(o *Order, e Event, f Facts) Role {
 	switch {
 	case e.Hold != nil || e.Payment != nil:
 		return Node
@@ -141,23 +162,40 @@ func rolesOf(o *Order, e Event) Role {
 	}
 	roles := Anyone
 	for _, is := range []struct {
-		key  string
-		role Role
-	}{{o.Buyer.Trade, Buyer}, {o.Seller.Trade, Seller}, {o.Maker().Trade, Maker}, {o.Taker().Trade, Taker}} {
-		if is.key != "" && is.key == e.Sender {
+		key, of string
+		role    Role
+	}{
+		{o.Buyer.Trade, e.Sender, Buyer},
+		{o.Seller.Trade, e.Sender, Seller},
+		{o.Maker().Trade, e.Sender, Maker},
+		{o.Taker().Trade, e.Sender, Taker},
+		{o.Maker().Identity, e.Identity, MakerIdentity},
+	} {
+		if is.key != "" && is.key == is.of {
 			roles |= is.role
+		}
+	}
+	// A solver is never a party: whoever trades in an order has no say in its dispute.
+	party := slices.ContainsFunc([]Party{o.Buyer, o.Seller}, func(p Party) bool {
+		return p.Identity == e.Identity || p.Trade == e.Sender || p.Trade == e.Identity
+	})
+	if f.Level != NoSolver && !party {
+		roles |= Solver
+		if o.Dispute != nil && o.Dispute.Solver == e.Identity {
+			roles |= Assigned
 		}
 	}
 	return roles
 }
 
-func refuse(prev Order, row int, e Event, reason mostro.Reason) Out {
-	return Out{Order: prev, Row: row, Refusal: reason, Tells: []Tell{Refusal(e.Sender, *e.Message, reason)}}
+func refuse(prev Order, row int, e Event, reason mostro.Reason, admin bool) Out {
+	return Out{Order: prev, Row: row, Refusal: reason, Tells: []Tell{Refusal(e.Sender, *e.Message, reason, admin)}}
 }
 
-// Refusal is the cant-do answer to a message.
-func Refusal(to string, m mostro.Message, reason mostro.Reason) Tell {
-	told := mostro.ClientReason(reason, false)
+// Refusal is the cant-do answer to a message. Admins and solvers hear the true reason,
+// traders one that their clients know.
+func Refusal(to string, m mostro.Message, reason mostro.Reason, admin bool) Tell {
+	told := mostro.ClientReason(reason, admin)
 	return Tell{To: to, Message: mostro.Message{
 		Wrapper: mostro.WrapCantDo, RequestID: m.RequestID, ID: m.ID,
 		Action: mostro.CantDo, Payload: &mostro.Payload{CantDo: &told},

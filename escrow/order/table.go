@@ -12,7 +12,10 @@ const (
 	Taker
 	Buyer
 	Seller
-	Anyone // every person
+	MakerIdentity // the maker by identity key, with whatever trade key
+	Solver        // a solver or an admin who is not a party of this order
+	Assigned      // the solver who has taken the dispute of this order
+	Anyone        // every person
 )
 
 // On the left of each row: which statuses it speaks of.
@@ -30,6 +33,8 @@ var (
 	releasable  = []mostro.Status{mostro.StatusFiatSent, mostro.StatusDispute}
 	held        = []mostro.Status{mostro.StatusActive, mostro.StatusFiatSent, mostro.StatusDispute}
 	settling    = []mostro.Status{mostro.StatusSettling}
+	success     = []mostro.Status{mostro.StatusSuccess}
+	cooperative = []mostro.Status{mostro.StatusCooperativelyCanceled}
 	settled     = []mostro.Status{mostro.StatusSettledHoldInvoice}
 	ended       = []mostro.Status{mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusExpired, mostro.StatusCanceledByAdmin}
 	canceled    = []mostro.Status{mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusCanceledByAdmin}
@@ -66,13 +71,19 @@ func Table() []Row {
 		sentFiat  = on(mostro.FiatSent)
 		release   = on(mostro.Release)
 		cancel    = on(mostro.Cancel)
+		dispute   = on(mostro.Dispute)
+		rate      = on(mostro.RateUser)
+		tradeKey  = on(mostro.TradePubkey)
+		adminTake = on(mostro.AdminTakeDispute)
+		adminSet  = on(mostro.AdminSettle)
+		adminStop = on(mostro.AdminCancel)
 		toPending = mostro.StatusPending
 	)
 	return []Row{
 		// A maker makes an order.
 		{From: fromNone, On: newOrder, By: Anyone, If: badMakerInvoice, Refuse: mostro.InvalidInvoice},
 		{From: fromNone, On: newOrder, By: Anyone, If: foreignCurrency, Refuse: mostro.InvalidFiatCurrency},
-		{From: fromNone, On: newOrder, By: Anyone, If: rangeGiven, Refuse: mostro.InvalidAmount},
+		{From: fromNone, On: newOrder, By: Anyone, If: badRange, Refuse: mostro.InvalidAmount},
 		{From: fromNone, On: newOrder, By: Anyone, If: badFiatAmount, Refuse: mostro.InvalidAmount},
 		{From: fromNone, On: newOrder, By: Anyone, If: badAmount, Refuse: mostro.InvalidAmount},
 		{From: fromNone, On: newOrder, By: Anyone, If: premiumOnFixed, Refuse: mostro.InvalidParameters},
@@ -82,6 +93,7 @@ func Table() []Row {
 		{From: fromNone, On: newOrder, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
 		{From: fromNone, On: newOrder, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
 		{From: fromNone, On: newOrder, By: Anyone, If: badKind, Refuse: mostro.InvalidOrderKind},
+		{From: fromNone, On: newOrder, By: Anyone, If: tooManyOpen, Refuse: mostro.TooManyRequests},
 		{From: fromNone, On: newOrder, By: Anyone, To: mostro.StatusPending, Do: do(makeOrder, tellMakerNewOrder)},
 
 		// A taker takes it. The seller who takes is asked to pay; the buyer who takes is asked
@@ -96,7 +108,9 @@ func Table() []Row {
 		{From: pending, On: takeSell, By: Anyone, If: pendingIsOver, Refuse: mostro.InvalidOrderStatus},
 		{From: pending, On: takeBuy, By: Maker, Refuse: mostro.InvalidPubkey},
 		{From: pending, On: takeSell, By: Maker, Refuse: mostro.InvalidPubkey},
+		{From: pending, On: takeBuy, By: Anyone, If: outOfRange, Refuse: mostro.OutOfRangeFiatAmount},
 		{From: pending, On: takeBuy, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
+		{From: pending, On: takeSell, By: Anyone, If: outOfRange, Refuse: mostro.OutOfRangeFiatAmount},
 		{From: pending, On: takeSell, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
 		{From: pending, On: takeBuy, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
 		{From: pending, On: takeSell, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
@@ -106,8 +120,8 @@ func Table() []Row {
 		{From: pending, On: takeBuy, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
 		{From: pending, On: takeSell, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
 		{From: pending, On: takeBuy, By: Anyone, To: mostro.StatusWaitingPayment, Do: do(takeOrder, awaitNode, openEscrow)},
-		{From: pending, On: takeSell, By: Anyone, If: invoiceGiven, To: mostro.StatusWaitingPayment, Do: do(takeOrder, keepInvoice, awaitNode, openEscrow)},
-		{From: pending, On: takeSell, By: Anyone, To: mostro.StatusWaitingBuyerInvoice, Do: do(takeOrder, tellBuyerAddInvoice, tellSellerWaitingInvoice)},
+		{From: pending, On: takeSell, By: Anyone, If: invoiceGiven, To: mostro.StatusWaitingPayment, Do: do(takeOrder, keepInvoice, awaitNode, openEscrow, tellMakerReputation)},
+		{From: pending, On: takeSell, By: Anyone, To: mostro.StatusWaitingBuyerInvoice, Do: do(takeOrder, tellBuyerAddInvoice, tellSellerWaitingInvoice, tellMakerReputation)},
 
 		// The buyer gives an invoice: before the seller pays (sell order), after (buy order), or
 		// instead of one that could not be paid.
@@ -122,30 +136,34 @@ func Table() []Row {
 		// The escrow.
 		{From: wantPayment, On: HoldOpened, By: Node, If: presentEscrow, To: same, Do: do(escrowOpened, tellPayInvoice, tellWaitingSellerToPay)},
 		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch, isSellOrder), To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
-		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch), To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch), To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, hasInvoice), To: mostro.StatusActive, Do: do(escrowAccepted, tellActive)},
-		{From: wantPayment, On: HoldAccepted, By: Node, If: presentEscrow, To: mostro.StatusWaitingBuyerInvoice, Do: do(escrowAccepted, restartDuty, tellBuyerAddInvoice, tellSellerWaitingInvoice)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: presentEscrow, To: mostro.StatusWaitingBuyerInvoice, Do: do(escrowAccepted, restartDuty, tellBuyerAddInvoice, tellSellerWaitingInvoice, tellMakerReputation)},
 
 		// Somebody did not do his part in time, or the node gave the hold invoice up: the maker's
 		// fault ends the order, the taker's puts it back into the book.
-		{From: wantPayment, On: WaitingTimeout, By: Clock, If: neverOpened, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantPayment, On: WaitingTimeout, By: Clock, If: neverOpened, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantPayment, On: WaitingTimeout, By: Clock, If: isSellOrder, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
-		{From: wantPayment, On: WaitingTimeout, By: Clock, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantPayment, On: WaitingTimeout, By: Clock, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantInvoice, On: WaitingTimeout, By: Clock, If: isBuyOrder, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
-		{From: wantInvoice, On: WaitingTimeout, By: Clock, To: toPending, Do: do(tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantInvoice, On: WaitingTimeout, By: Clock, To: toPending, Do: do(tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantPayment, On: HoldCanceled, By: Node, If: all(presentEscrow, isSellOrder), To: mostro.StatusCanceled, Do: do(escrowGone, tellBothCanceled)},
-		{From: wantPayment, On: HoldCanceled, By: Node, If: presentEscrow, To: toPending, Do: do(escrowGone, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: wantPayment, On: HoldCanceled, By: Node, If: presentEscrow, To: toPending, Do: do(escrowGone, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantInvoice, On: HoldCanceled, By: Node, If: all(presentEscrow, escrowHeld), To: mostro.StatusCanceled, Do: do(escrowGone, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
 		{From: held, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
 
+		// The node itself was away: nobody could do his part, so nobody has lost time.
+		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},
+
 		// Fiat changes hands.
-		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(tellFiatSent)},
+		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(keepNext, tellFiatSent)},
 		{From: active, On: sentFiat, By: Anyone, Refuse: mostro.InvalidPubkey},
 
 		// The seller releases. Nothing is promised to the buyer before the node confirms.
 		{From: existing, On: release, By: Anyone, If: notSeller, Refuse: mostro.InvalidPeer},
-		{From: releasable, On: release, By: Seller, To: mostro.StatusSettling, Do: do(intendSettle)},
-		{From: settling, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellReleased, pay)},
+		{From: releasable, On: release, By: Seller, To: mostro.StatusSettling, Do: do(keepNext, intendSettle)},
+		{From: settling, On: HoldSettled, By: Node, If: all(presentEscrow, bySolver), To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellAdminSettled, tellRestGone, pay)},
+		{From: settling, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellReleased, makeChild, pay)},
 		{From: settling, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, voidLiability, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
 		{From: settling, On: Overdue, By: Clock, To: same, Do: do(alarmSettleLate)},
 
@@ -165,14 +183,46 @@ func Table() []Row {
 		{From: pending, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(tellMakerCanceled)},
 		{From: pending, On: cancel, By: Anyone, Refuse: mostro.IsNotYourOrder},
 		{From: waiting, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
-		{From: waiting, On: cancel, By: Taker, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder)},
+		{From: waiting, On: cancel, By: Taker, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: waiting, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
 		{From: held, On: cancel, By: Buyer | Seller, If: nobodyAskedCancel, To: same, Do: do(askCooperativeCancel)},
-		{From: held, On: cancel, By: Buyer | Seller, If: peerAskedCancel, To: mostro.StatusCooperativelyCanceled, Do: do(cancelEscrow, closeDisputeRefunded, tellCooperativelyCanceled)},
+		{From: held, On: cancel, By: Buyer | Seller, If: peerAskedCancel, To: mostro.StatusCooperativelyCanceled, Do: do(cancelEscrow, closeDisputeRefunded, tellCooperativelyCanceled, tellRestGone)},
 		{From: held, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
 
+		// The two cannot agree, and a solver decides.
+		{From: join(active, fiatSent), On: dispute, By: Buyer | Seller, To: mostro.StatusDispute, Do: do(openDispute, tellDispute, tellSolvers)},
+		{From: disputed, On: dispute, By: Buyer | Seller, Refuse: mostro.DisputeCreationError},
+		{From: held, On: dispute, By: Anyone, Refuse: mostro.InvalidPubkey},
+		{From: disputed, On: adminTake, By: Solver, If: mayTake, To: same, Do: do(assignSolver, tellTaken)},
+		{From: existing, On: adminTake, By: Anyone, If: notSolver, Refuse: mostro.NotAuthorized},
+		{From: disputed, On: adminTake, By: Anyone, Refuse: mostro.InvalidPubkey},
+		{From: existing, On: adminSet, By: Anyone, If: takenByAdmin, Refuse: mostro.DisputeTakenByAdmin},
+		{From: existing, On: adminStop, By: Anyone, If: takenByAdmin, Refuse: mostro.DisputeTakenByAdmin},
+		{From: existing, On: adminSet, By: Anyone, If: notAssigned, Refuse: mostro.IsNotYourDispute},
+		{From: existing, On: adminStop, By: Anyone, If: notAssigned, Refuse: mostro.IsNotYourDispute},
+		{From: existing, On: adminSet, By: Assigned, If: mayOnlyRead, Refuse: mostro.NotAuthorized},
+		{From: existing, On: adminStop, By: Assigned, If: mayOnlyRead, Refuse: mostro.NotAuthorized},
+		{From: cooperative, On: adminSet, By: Assigned, To: same, Do: do(tellSolverCooperative)},
+		{From: cooperative, On: adminStop, By: Assigned, To: same, Do: do(tellSolverCooperative)},
+		{From: disputed, On: adminSet, By: Assigned, If: slashesWithoutBond, Refuse: mostro.InvalidPayload},
+		{From: disputed, On: adminStop, By: Assigned, If: slashesWithoutBond, Refuse: mostro.InvalidPayload},
+		{From: disputed, On: adminSet, By: Assigned, To: mostro.StatusSettling, Do: do(decidedBySolver, intendSettle)},
+		{From: disputed, On: adminStop, By: Assigned, To: mostro.StatusCanceledByAdmin, Do: do(cancelEscrow, closeDisputeRefunded, tellAdminCanceled, tellRestGone)},
+
+		// The two rate each other. A rating that comes again gets the same answer and counts once.
+		{From: join(settled, success), On: rate, By: Anyone, If: notParty, Refuse: mostro.InvalidPeer},
+		{From: settled, On: rate, By: Buyer, Refuse: mostro.InvalidOrderStatus},
+		{From: join(settled, success), On: rate, By: Buyer | Seller, To: same, Do: do(countRating, tellRateReceived)},
+
+		// The maker wants to be reached at another trade key.
+		{From: pending, On: tradeKey, By: MakerIdentity, To: same, Do: do(changeMakerKey, tellTradeKey)},
+		{From: pending, On: tradeKey, By: Anyone, Refuse: mostro.IsNotYourOrder},
+
+		// Clients look only at fresh events of the book.
+		{From: pending, On: Renew, By: Clock, To: same, Do: do(renew)},
+
 		// The deadline ladder: the node would give the sats back by itself soon.
-		{From: fiatSent, On: LadderWarn, By: Clock, To: mostro.StatusDispute, Do: do(climb, openDisputeForBuyer, tellDeadlineDispute)},
+		{From: fiatSent, On: LadderWarn, By: Clock, To: mostro.StatusDispute, Do: do(climb, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
 		{From: join(active, disputed), On: LadderWarn, By: Clock, To: same, Do: do(climb, tellDeadlineWarning)},
 		{From: held, On: LadderLastCall, By: Clock, To: same, Do: do(climb, tellDeadlineLastCall, alarmDeadline)},
 		{From: held, On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled)},
@@ -194,6 +244,13 @@ var refusals = map[EventName]mostro.Reason{
 	on(mostro.FiatSent):   mostro.InvalidOrderStatus,
 	on(mostro.Release):    mostro.NotAllowedByStatus,
 	on(mostro.Cancel):     mostro.NotAllowedByStatus,
+
+	on(mostro.Dispute):          mostro.NotAllowedByStatus,
+	on(mostro.RateUser):         mostro.InvalidOrderStatus,
+	on(mostro.TradePubkey):      mostro.InvalidOrderStatus,
+	on(mostro.AdminTakeDispute): mostro.InvalidDisputeStatus,
+	on(mostro.AdminSettle):      mostro.InvalidOrderStatus,
+	on(mostro.AdminCancel):      mostro.NotAllowedByStatus,
 }
 
 // Handles tells whether the machine knows what to do with an action, in any status.

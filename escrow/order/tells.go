@@ -51,15 +51,48 @@ func (s *step) both(format string, args ...any) {
 // Small is the order as a client sees it; amount is what its receiver pays or gets. It never
 // carries an invoice, nor anybody's key: rows that show keys add them.
 func Small(o *Order, amount Sat) mostro.SmallOrder {
-	status := o.Status
-	if status == mostro.StatusSettling {
-		status = o.SettlingFrom
-	}
 	created, expires := o.CreatedAt, o.ExpiresAt
-	return mostro.SmallOrder{
-		ID: o.ID, Kind: o.Kind, Status: mostro.ClientStatus(status), Amount: int64(amount),
+	so := mostro.SmallOrder{
+		ID: o.ID, Kind: o.Kind, Status: mostro.ClientStatus(Shown(o)), Amount: int64(amount),
 		FiatCode: o.FiatCode, FiatAmount: o.FiatAmount, PaymentMethod: o.PaymentMethod, Premium: o.Premium,
 		CreatedAt: &created, ExpiresAt: &expires,
+	}
+	if o.Range() && o.FiatAmount == 0 {
+		least, most := o.MinFiat, o.MaxFiat
+		so.MinAmount, so.MaxAmount = &least, &most
+	}
+	return so
+}
+
+// answer is a message to the sender of the one that is handled, with its request id.
+func (s *step) answer(w mostro.Wrapper, action mostro.Action, payload *mostro.Payload) Tell {
+	s.answered = true
+	return Tell{To: s.e.Sender, Message: mostro.Message{
+		Wrapper: w, RequestID: s.e.Message.RequestID, ID: s.o.ID, Action: action, Payload: payload,
+	}}
+}
+
+// disputeInfo is what a solver gets to see.
+func disputeInfo(s *step) mostro.SolverDisputeInfo {
+	o, d := s.o, s.o.Dispute
+	initiator, counterpart := o.Buyer, o.Seller
+	mine, theirs := s.f.Buyer, s.f.Seller
+	if d.Initiator == "seller" {
+		initiator, counterpart, mine, theirs = counterpart, initiator, theirs, mine
+	}
+	user := func(r *Reputation) *mostro.UserInfo {
+		if r == nil {
+			return nil
+		}
+		return &mostro.UserInfo{Rating: r.Rating, Reviews: r.Reviews, OperatingDays: r.Days(s.e.At)}
+	}
+	return mostro.SolverDisputeInfo{
+		ID: o.ID, Kind: o.Kind, Status: o.Status, Hash: o.Escrow.Hash.String(), OrderPreviousStatus: d.Previous,
+		InitiatorPubkey: initiator.Trade, BuyerPubkey: o.Buyer.Trade, SellerPubkey: o.Seller.Trade,
+		InitiatorFullPrivacy: initiator.FullPrivacy(), CounterpartFullPrivacy: counterpart.FullPrivacy(),
+		InitiatorInfo: user(mine), CounterpartInfo: user(theirs),
+		Premium: o.Premium, PaymentMethod: o.PaymentMethod, Amount: int64(o.Amount), FiatAmount: o.FiatAmount,
+		Fee: int64(o.Fee), BuyerInvoice: o.Payout.Invoice, InvoiceHeldAt: o.Escrow.AcceptedAt, TakenAt: o.TakenAt, CreatedAt: o.CreatedAt,
 	}
 }
 
@@ -133,6 +166,96 @@ var (
 	tellPurchaseCompleted = Effect{"buyer: purchase-completed and rate", func(s *step) {
 		s.tell(s.o.Buyer, mostro.PurchaseCompleted, nil)
 		s.tell(s.o.Buyer, mostro.Rate, nil)
+	}}
+
+	// A maker may want to know whom he deals with before he commits himself. The empty key and
+	// the action are how clients tell this notice from the request of the same name.
+	tellMakerReputation = Effect{"maker: reputation of the taker", func(s *step) {
+		action, known := mostro.PayInvoice, s.f.Buyer
+		if s.o.Kind == mostro.Buy {
+			action, known = mostro.AddInvoice, s.f.Seller
+		}
+		if known == nil {
+			known = &Reputation{Since: s.e.At}
+		}
+		s.tell(*s.o.Maker(), action, &mostro.Payload{Peer: &mostro.Peer{Reputation: &mostro.UserInfo{
+			Rating: known.Rating, Reviews: known.Reviews, OperatingDays: known.Days(s.e.At),
+		}}})
+	}}
+	// The maker is told why his order is in the book again.
+	tellMakerWhy = Effect{"maker: why", func(s *step) {
+		why := "The taker canceled."
+		switch {
+		case s.e.On == HoldAccepted:
+			why = "The taker paid far too much; his sats went back."
+		case s.e.On == HoldCanceled:
+			why = "The taker's hold invoice ended unpaid."
+		case s.e.On == WaitingTimeout && s.prev.Escrow.State == EscrowOpening:
+			why = "The Lightning node could not make the hold invoice in time; nobody is to blame."
+		case s.e.On == WaitingTimeout && s.prev.Status == mostro.StatusWaitingPayment:
+			why = "The taker did not pay in time."
+		case s.e.On == WaitingTimeout:
+			why = "The taker gave no invoice in time."
+		}
+		s.say(*s.o.Maker(), "Order %s is in the book again. %s", s.o.ID, why)
+	}}
+	tellTradeKey = Effect{"maker: trade-pubkey", func(s *step) {
+		s.out.Tells = append(s.out.Tells, s.answer(mostro.WrapOrder, mostro.TradePubkey, nil))
+	}}
+	tellRateReceived = Effect{"sender: rate-received", func(s *step) {
+		s.out.Tells = append(s.out.Tells, s.answer(s.e.Message.Wrapper, mostro.RateReceived, s.e.Message.Payload))
+	}}
+	// The rest of a range is never dropped without a word.
+	tellRestGone = Effect{"maker: the rest is not offered", func(s *step) {
+		o := s.o
+		if most := o.MaxFiat - o.FiatAmount; o.Range() && most >= o.MinFiat {
+			s.say(*o.Maker(), "The rest of order %s, %d %s, is not offered again: %s. Make a new order for it if you like.",
+				o.ID, most, o.FiatCode, map[bool]string{true: "no key for the next trade was given", false: "the trade did not end with a release"}[o.Escrow.State == EscrowSettled && o.SettledBy == ""])
+		}
+	}}
+
+	tellDispute = Effect{"sender: dispute-initiated-by-you, peer: dispute-initiated-by-peer", func(s *step) {
+		payload := &mostro.Payload{Dispute: &mostro.DisputeRef{ID: s.o.Dispute.ID}}
+		you, peer := s.o.Buyer, s.o.Seller
+		if s.e.Sender == peer.Trade {
+			you, peer = peer, you
+		}
+		s.tell(you, mostro.DisputeInitiatedByYou, payload)
+		s.tell(peer, mostro.DisputeInitiatedByPeer, payload)
+	}}
+	tellSolvers = Effect{"solvers: a new dispute", func(s *step) {
+		for _, key := range s.f.Solvers {
+			s.say(Party{Trade: key}, "New dispute %s, opened by the %s of order %s. Take it with admin-take-dispute.", s.o.Dispute.ID, s.o.Dispute.Initiator, s.o.ID)
+		}
+	}}
+	// The parties learn whom to talk to, the solver what he needs to decide: everything but
+	// the preimage.
+	tellTaken = Effect{"solver and both: admin-took-dispute", func(s *step) {
+		info := disputeInfo(s)
+		t := s.answer(mostro.WrapDispute, mostro.AdminTookDispute, &mostro.Payload{Dispute: &mostro.DisputeRef{ID: s.o.Dispute.ID, Info: &info}})
+		t.To = s.e.Identity
+		s.out.Tells = append(s.out.Tells, t)
+		for _, p := range []Party{s.o.Buyer, s.o.Seller} {
+			s.tell(p, mostro.AdminTookDispute, peerPayload(s.e.Identity))
+		}
+	}}
+	tellSolverCooperative = Effect{"solver: cooperative-cancel-accepted", func(s *step) {
+		t := s.answer(mostro.WrapOrder, mostro.CooperativeCancelAccepted, nil)
+		t.To = s.e.Identity
+		s.out.Tells = append(s.out.Tells, t)
+	}}
+	tellAdminCanceled = Effect{"solver and both: admin-canceled", func(s *step) {
+		t := s.answer(mostro.WrapOrder, mostro.AdminCanceled, nil)
+		t.To = s.e.Identity
+		s.out.Tells = append(s.out.Tells, t)
+		s.tell(s.o.Seller, mostro.AdminCanceled, nil)
+		s.tell(s.o.Buyer, mostro.AdminCanceled, nil)
+	}}
+	tellAdminSettled = Effect{"solver and both: admin-settled", func(s *step) {
+		s.tell(Party{Trade: s.o.SettledBy}, mostro.AdminSettled, nil)
+		s.tell(s.o.Seller, mostro.AdminSettled, nil)
+		s.tell(s.o.Buyer, mostro.AdminSettled, nil)
+		s.o.Awaits = nil
 	}}
 
 	askCooperativeCancel = Effect{"ask the peer to cancel", func(s *step) {

@@ -33,8 +33,11 @@ type Order struct {
 	// SettlingFrom is the status that clients go on seeing while Status is settling.
 	SettlingFrom mostro.Status `json:"settling_from,omitempty"`
 
-	FiatCode      string `json:"fiat_code"`
-	FiatAmount    int64  `json:"fiat_amount"`
+	FiatCode   string `json:"fiat_code"`
+	FiatAmount int64  `json:"fiat_amount"` // 0 while a range order is not taken
+	// MinFiat and MaxFiat bound the fiat amount that a taker may choose; 0 = no range.
+	MinFiat       int64  `json:"min_fiat,omitempty"`
+	MaxFiat       int64  `json:"max_fiat,omitempty"`
 	PaymentMethod string `json:"payment_method"`
 	Premium       int64  `json:"premium"`
 	Amount        Sat    `json:"amount"` // 0 while a market order is not taken
@@ -54,6 +57,21 @@ type Order struct {
 	Escrow Escrow `json:"escrow"`
 	Payout Payout `json:"payout"`
 	Ledger Ledger `json:"ledger"`
+
+	// Parent is the range order that this one is the remainder of.
+	Parent string `json:"parent,omitempty"`
+	// Next is the key that the maker of a range order wants for the remainder.
+	Next *Party `json:"next,omitempty"`
+
+	// BuyerRated and SellerRated are what each has given the other, 0 = nothing yet.
+	BuyerRated  int `json:"buyer_rated,omitempty"`
+	SellerRated int `json:"seller_rated,omitempty"`
+
+	// RenewedAt is when a pending order was last shown anew in the book.
+	RenewedAt int64 `json:"renewed_at,omitempty"`
+
+	// SettledBy is the solver who decided for the buyer, "" for a release by the seller.
+	SettledBy string `json:"settled_by,omitempty"`
 
 	// CancelBy is the trade key that asked for a cooperative cancel.
 	CancelBy string   `json:"cancel_by,omitempty"`
@@ -83,6 +101,9 @@ func (o *Order) Taker() *Party {
 	}
 	return &o.Seller
 }
+
+// Range tells that the taker chooses the fiat amount.
+func (o *Order) Range() bool { return o.MaxFiat > 0 }
 
 // SellerPays is what the hold invoice asks for.
 func (o *Order) SellerPays() Sat { return o.Amount + o.Fee }
@@ -176,4 +197,18 @@ type Dispute struct {
 	Initiator string        `json:"initiator"` // "buyer" or "seller"
 	Previous  mostro.Status `json:"previous"`
 	CreatedAt int64         `json:"created_at"`
+	// Solver is the identity key of who has taken the dispute, "" while nobody has.
+	Solver      string `json:"solver,omitempty"`
+	SolverLevel Level  `json:"solver_level,omitempty"`
+	TakenAt     int64  `json:"taken_at,omitempty"`
 }
+
+// Level is what a person may do in disputes of other people.
+type Level int
+
+const (
+	NoSolver  Level = 0
+	ReadOnly  Level = 1 // may take a dispute and look
+	ReadWrite Level = 2 // may decide it
+	AdminKey  Level = 3 // the node's own key, or one that the settings list
+)

@@ -16,6 +16,10 @@ type Wake struct {
 // told again.
 const overdueAfter = 3600
 
+// renewAfter is how old the event of a pending order may become: the mobile client looks at
+// the last two days.
+const renewAfter = 24 * 3600
+
 // The ladder, in blocks before the last safe block.
 const (
 	ladderMargin   = 12 // above lnd's own cancellation
@@ -67,6 +71,7 @@ func makeWakes() []Wake {
 	nextTry := func(o *Order) int64 { return o.Payout.NextTry }
 	return []Wake{
 		{On: Expire, In: pending, At: func(o *Order) int64 { return o.ExpiresAt }},
+		{On: Renew, In: pending, At: func(o *Order) int64 { return max(o.CreatedAt, o.RenewedAt) + renewAfter }},
 		{On: WaitingTimeout, In: waiting, At: func(o *Order) int64 { return o.DutySince + o.Terms.WaitingSeconds }},
 		{On: LadderWarn, In: held, Height: rung(0, warnBlocks)},
 		{On: LadderLastCall, In: held, Height: rung(1, lastCallBlocks)},
