@@ -22,11 +22,7 @@ const (
 // as its /64, which one subscriber can fill at will. At most addresses of them are remembered;
 // the longest unseen are forgotten first, half at a time.
 func RateByIP(perSecond float64, burst, addresses int) Policy {
-	limiters := &limiters{
-		limit: rate.Limit(perSecond), burst: burst,
-		half:   max(addresses/2, 1),
-		recent: make(map[netip.Prefix]*rate.Limiter),
-	}
+	limiters := newLimiters(perSecond, burst, addresses)
 	return func(ctx context.Context, _ *nostr.Event) (bool, string) {
 		address, err := netip.ParseAddr(khatru.GetIP(ctx))
 		if err != nil {
@@ -58,6 +54,14 @@ type limiters struct {
 
 	mu          sync.Mutex
 	recent, old map[netip.Prefix]*rate.Limiter
+}
+
+func newLimiters(perSecond float64, burst, addresses int) *limiters {
+	return &limiters{
+		limit: rate.Limit(perSecond), burst: burst,
+		half:   max(addresses/2, 1),
+		recent: make(map[netip.Prefix]*rate.Limiter),
+	}
 }
 
 func (l *limiters) of(network netip.Prefix) *rate.Limiter {

@@ -18,9 +18,9 @@ func TimeWindow(past, future time.Duration, now func() time.Time) Policy {
 		age := now().Unix() - int64(ev.CreatedAt)
 		switch {
 		case age > int64(past/time.Second):
-			return true, fmt.Sprintf("invalid: created_at is too old, at most %s are taken", past)
+			return true, fmt.Sprintf("invalid: created_at is too old, at most %d seconds are taken", past/time.Second)
 		case -age > int64(future/time.Second):
-			return true, fmt.Sprintf("invalid: created_at is in the future, at most %s are taken", future)
+			return true, fmt.Sprintf("invalid: created_at is in the future, at most %d seconds are taken", future/time.Second)
 		}
 		return false, ""
 	}

@@ -1,0 +1,197 @@
+package policies
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fiatjaf/khatru"
+	"github.com/google/go-cmp/cmp"
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/time/rate"
+)
+
+const (
+	id    = "00000000000000000000000000000000000000000000000000000000000000ff"
+	alice = "a000000000000000000000000000000000000000000000000000000000000001"
+	node  = "b000000000000000000000000000000000000000000000000000000000000002"
+)
+
+// noon is the time in tests.
+var noon = time.Unix(1_800_000_000, 0)
+
+func clock() time.Time { return noon }
+
+// event is a well-formed event, changed by change. Its id and signature fit nothing.
+func event(change func(ev *nostr.Event)) *nostr.Event {
+	ev := &nostr.Event{
+		ID: id, PubKey: alice, Sig: strings.Repeat("c", 128),
+		Kind: 1, CreatedAt: nostr.Timestamp(noon.Unix()),
+	}
+	change(ev)
+	return ev
+}
+
+func same(*nostr.Event) {}
+
+func TestPolicies(t *testing.T) {
+	shape := Shape(ShapeLimits{Tags: 3, TagBytes: 20, ContentBytes: 10})
+	window := TimeWindow(72*time.Hour, 15*time.Minute, clock)
+	expired := NotExpired(clock)
+	own := OwnKey(node)
+	pow := PowToEscrow(node, func(pubkey string) bool { return pubkey == alice }, 4, 8)
+	to := func(kind int, pubkey string, tags ...nostr.Tag) func(*nostr.Event) {
+		return func(ev *nostr.Event) {
+			ev.Kind, ev.PubKey, ev.Tags = kind, pubkey, append(nostr.Tags{{"p", node}}, tags...)
+		}
+	}
+	// worked gives the event an id that starts as given and goes on with ones.
+	worked := func(change func(*nostr.Event), id, target string) func(*nostr.Event) {
+		return func(ev *nostr.Event) {
+			change(ev)
+			ev.ID = id + strings.Repeat("1", 64-len(id))
+			ev.Tags = append(ev.Tags, nostr.Tag{"nonce", "7", target})
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		change func(ev *nostr.Event)
+		want   string // start of the message, "" = taken
+	}{
+		{"shape: well formed", shape, same, ""},
+		{"shape: upper-case id", shape, func(ev *nostr.Event) { ev.ID = strings.ToUpper(id) }, "invalid: id"},
+		{"shape: short id", shape, func(ev *nostr.Event) { ev.ID = id[1:] }, "invalid: id"},
+		{"shape: long pubkey", shape, func(ev *nostr.Event) { ev.PubKey += "aa" }, "invalid: pubkey"},
+		{"shape: upper-case pubkey", shape, func(ev *nostr.Event) { ev.PubKey = strings.ToUpper(alice) }, "invalid: pubkey"},
+		{"shape: not hex", shape, func(ev *nostr.Event) { ev.PubKey = "g" + alice[1:] }, "invalid: pubkey"},
+		{"shape: long signature", shape, func(ev *nostr.Event) { ev.Sig += "00" }, "invalid: sig"},
+		{"shape: no signature", shape, func(ev *nostr.Event) { ev.Sig = "" }, "invalid: sig"},
+		{"shape: negative kind", shape, func(ev *nostr.Event) { ev.Kind = -1 }, "invalid: kind"},
+		{"shape: highest kind", shape, func(ev *nostr.Event) { ev.Kind = 39_999 }, ""},
+		{"shape: unknown range of kinds", shape, func(ev *nostr.Event) { ev.Kind = 40_000 }, "invalid: kind"},
+		{"shape: kind that wraps to 1059", shape, func(ev *nostr.Event) { ev.Kind = 65_536 + 1059 }, "invalid: kind"},
+		{"shape: negative time", shape, func(ev *nostr.Event) { ev.CreatedAt = -1 }, "invalid: created_at"},
+		{"shape: time of 33 bits", shape, func(ev *nostr.Event) { ev.CreatedAt = math.MaxUint32 + 1 }, "invalid: created_at"},
+		{"shape: longest content", shape, func(ev *nostr.Event) { ev.Content = "0123456789" }, ""},
+		{"shape: long content", shape, func(ev *nostr.Event) { ev.Content = "0123456789a" }, "invalid: content"},
+		{"shape: broken UTF-8", shape, func(ev *nostr.Event) { ev.Content = "\xff" }, "invalid: content"},
+		{"shape: many tags", shape, func(ev *nostr.Event) { ev.Tags = make(nostr.Tags, 4) }, "invalid: event has 4 tags"},
+		{"shape: empty tag", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{}} }, "invalid: a tag has no elements"},
+		{"shape: null tag", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{nil} }, "invalid: a tag has no elements"},
+		{"shape: d without value", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"d"}} }, "invalid: the d tag"},
+		{"shape: empty d", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"d", ""}} }, ""},
+		{"shape: many elements", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{make(nostr.Tag, 256)} }, "invalid: a tag has 256 elements"},
+		{"shape: long tags", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", strings.Repeat("x", 20)}} }, "invalid: tags have 21 bytes"},
+		{"shape: broken UTF-8 in a tag", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", "\xc3\x28"}} }, "invalid: a tag is not"},
+
+		{"kinds: listed", Kinds(1, 7), same, ""},
+		{"kinds: not listed", Kinds(7), same, "blocked: this relay does not take kind 1"},
+		{"not for relays: note", NotForRelays(), same, ""},
+		{"not for relays: seal", NotForRelays(), to(13, alice), "invalid: kind 13"},
+		{"not for relays: login", NotForRelays(), to(22242, alice), "invalid: kind 22242"},
+
+		{"window: now", window, same, ""},
+		{"window: oldest", window, func(ev *nostr.Event) { ev.CreatedAt -= 72 * 3600 }, ""},
+		{"window: too old", window, func(ev *nostr.Event) { ev.CreatedAt -= 72*3600 + 1 }, "invalid: created_at is too old"},
+		{"window: furthest future", window, func(ev *nostr.Event) { ev.CreatedAt += 900 }, ""},
+		{"window: future", window, func(ev *nostr.Event) { ev.CreatedAt += 901 }, "invalid: created_at is in the future"},
+		{"expiration: ahead", expired, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"expiration", "1800000001"}} }, ""},
+		{"expiration: now", expired, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"expiration", "1800000000"}} }, "invalid: the event has expired"},
+		{"expiration: zero", expired, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"expiration", "0"}} }, "invalid: the event has expired"},
+		{"expiration: not a time", expired, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"expiration", "soon"}} }, ""},
+
+		{"own key: others", own, to(14, alice), ""},
+		{"own key: order", own, to(38383, node), "blocked: events of this node"},
+		{"own key: admin message", own, to(14, node), ""},
+		{"own key: reply", own, func(ev *nostr.Event) { to(14, node)(ev); ev.Tags = nostr.Tags{{"p", alice}} }, "blocked: events of this node"},
+		{"own key: admin message to two", own, to(14, node, nostr.Tag{"p", alice}), "blocked: events of this node"},
+		{"own key: gift wrap", own, to(1059, node), "blocked: events of this node"},
+
+		{"pow: not a message", pow, to(1, alice), ""},
+		{"pow: message to another", pow, func(ev *nostr.Event) { ev.Kind, ev.Tags = 14, nostr.Tags{{"p", alice}} }, ""},
+		{"pow: known without work", pow, to(14, alice), "pow: 4 bits needed, 0 found"},
+		{"pow: known", pow, worked(to(14, alice), "0f", "4"), ""},
+		{"pow: stranger with too little", pow, worked(to(14, id), "0f", "4"), "pow: 8 bits needed, 4 found"},
+		{"pow: stranger", pow, worked(to(14, id), "00f", "8"), ""},
+		{"pow: luck beyond the target", pow, worked(to(14, id), "00f", "5"), "pow: 8 bits needed, 5 found"},
+		{"pow: target beyond the work", pow, worked(to(14, alice), "0f", "20"), "pow: 4 bits needed, 0 found"},
+		{"pow: gift wrap of a known key", pow, worked(to(1059, alice), "0f", "4"), "pow: 8 bits needed, 4 found"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reject, msg := c.policy(t.Context(), event(c.change))
+			if reject != (c.want != "") || !strings.HasPrefix(msg, c.want) {
+				t.Errorf("reject %v %q, want %q", reject, msg, c.want)
+			}
+		})
+	}
+}
+
+// from is the context of a connection from address, as khatru's accessors see it.
+func from(ctx context.Context, address string) context.Context {
+	ws := &khatru.WebSocket{Request: &http.Request{RemoteAddr: address}}
+	//lint:ignore SA1029 khatru looks it up under this key
+	return context.WithValue(ctx, 0, ws)
+}
+
+func TestRateByIP(t *testing.T) {
+	limit := RateByIP(1e-9, 2, 100)
+	var got []string
+	for _, address := range []string{
+		"192.0.2.1:1000", "192.0.2.1:2000", "192.0.2.1:3000", // the port does not matter
+		"192.0.2.2:1000",
+		"[2001:db8:0:1::1]:1", "[2001:db8:0:1::2]:1", "[2001:db8:0:1:ffff::3]:1", // one network
+		"[2001:db8:0:2::1]:1",
+		"[::ffff:192.0.2.2]:1", "[::ffff:192.0.2.2]:1", // the IPv4 address again
+	} {
+		reject, msg := limit(from(t.Context(), address), event(same))
+		if reject && !strings.HasPrefix(msg, "rate-limited: ") {
+			t.Errorf("message %q", msg)
+		}
+		got = append(got, fmt.Sprint(address, " ", reject))
+	}
+	want := []string{
+		"192.0.2.1:1000 false", "192.0.2.1:2000 false", "192.0.2.1:3000 true",
+		"192.0.2.2:1000 false",
+		"[2001:db8:0:1::1]:1 false", "[2001:db8:0:1::2]:1 false", "[2001:db8:0:1:ffff::3]:1 true",
+		"[2001:db8:0:2::1]:1 false",
+		"[::ffff:192.0.2.2]:1 false", "[::ffff:192.0.2.2]:1 true",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for range 10 {
+		if reject, msg := limit(t.Context(), event(same)); reject {
+			t.Errorf("an event from inside was refused: %s", msg)
+		}
+	}
+}
+
+func TestRateByIPForgets(t *testing.T) {
+	const addresses = 20
+	limiters := newLimiters(1e-9, 1, addresses)
+	of := func(address string) *rate.Limiter {
+		return limiters.of(network(netip.MustParseAddr(address)))
+	}
+	kept := of("192.0.2.1")
+	for i := range addresses - 5 {
+		of(fmt.Sprintf("198.51.100.%d", i))
+	}
+	if of("192.0.2.1") != kept {
+		t.Error("an address was forgotten too early")
+	}
+	for i := range 5 * addresses {
+		of(fmt.Sprintf("203.0.113.%d", i))
+		if n := len(limiters.recent) + len(limiters.old); n > addresses {
+			t.Fatalf("%d addresses are remembered, at most %d may be", n, addresses)
+		}
+	}
+	if of("192.0.2.1") == kept {
+		t.Error("an address was remembered for ever")
+	}
+}
