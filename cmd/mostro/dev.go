@@ -40,6 +40,7 @@ type devOptions struct {
 	port          int
 	lnd, btcd     string
 	keepGoing     bool
+	demo          bool
 	blockInterval time.Duration
 	settings      []string
 }
@@ -84,6 +85,7 @@ channels and orders. Ctrl-C stops everything.`,
 	flags.StringVar(&o.lnd, "lnd", "", "path of an lnd binary, built with tags invoicesrpc and chainrpc")
 	flags.StringVar(&o.btcd, "btcd", "", "path of a btcd binary")
 	flags.BoolVar(&o.keepGoing, "keep-going", false, "start a node that dies again instead of ending")
+	flags.BoolVar(&o.demo, "demo", false, "play trades of two clients, show where every sat went, and end")
 	flags.DurationVar(&o.blockInterval, "block-interval", blockInterval, "time between blocks, 0 for none")
 	return cmd
 }
@@ -155,14 +157,19 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 		return endedBy(ctx, err)
 	}
 
+	ctx, demo := newDemoRun(ctx)
 	err = runDevNode(ctx, o, network, n, out, func() error {
 		if err := info.write(infoPath); err != nil {
 			return err
 		}
-		info.welcome(out, o.dir)
+		if o.demo {
+			demo.start(ctx, info, out)
+		} else {
+			info.welcome(out, o.dir)
+		}
 		return nil
 	})
-	return errors.Join(err, removeInfo(infoPath))
+	return errors.Join(err, demo.end(), removeInfo(infoPath))
 }
 
 // runDevNode runs the node until ctx ends, a node of the network dies, or the node itself fails.

@@ -23,6 +23,18 @@ func isEnd(a mostro.Action) bool {
 	return false
 }
 
+// ReputationOf is the taker's reputation, which a maker is told once under the action of the
+// step that comes next, pay-invoice or add-invoice; false for other messages.
+func ReputationOf(m mostro.Message) (mostro.UserInfo, bool) {
+	if m.Action != mostro.PayInvoice && m.Action != mostro.AddInvoice {
+		return mostro.UserInfo{}, false
+	}
+	if m.Payload == nil || m.Payload.Peer == nil || m.Payload.Peer.Reputation == nil {
+		return mostro.UserInfo{}, false
+	}
+	return *m.Payload.Peer.Reputation, true
+}
+
 // StatusOf is the status of the order that a message of the node tells of; false when it
 // tells of none.
 func StatusOf(m mostro.Message) (mostro.Status, bool) {

@@ -190,9 +190,13 @@ func (t *Trade) await(ctx context.Context, asked mostro.Message) (mostro.Message
 }
 
 // Wait returns the oldest message with one of the actions, any without actions, that neither
-// Wait nor a request has returned before. ErrOver when the trade ends and there is none.
+// Wait nor a request has returned before. ErrOver when the trade ends and there is none. The
+// taker's reputation is not taken for the action that it travels under.
 func (t *Trade) Wait(ctx context.Context, actions ...mostro.Action) (mostro.Message, error) {
-	m, err := t.next(ctx, ErrOver, func(m mostro.Message) bool { return len(actions) == 0 || slices.Contains(actions, m.Action) })
+	m, err := t.next(ctx, ErrOver, func(m mostro.Message) bool {
+		_, notice := ReputationOf(m)
+		return len(actions) == 0 || !notice && slices.Contains(actions, m.Action)
+	})
 	if err != nil {
 		return m, fmt.Errorf("wait for %s in order %s: %w", list(actions), t.OrderID(), err)
 	}

@@ -282,11 +282,14 @@ func (p *person) hear(_ *client.Trade, m mostro.Message) {
 	p.heard = append(p.heard, m)
 }
 
-// actions are those of all messages so far.
+// actions are those of all messages so far, without reputations.
 func (p *person) actions() (actions []mostro.Action) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.heard {
+		if _, notice := client.ReputationOf(m); notice {
+			continue
+		}
 		actions = append(actions, m.Action)
 	}
 	return actions
