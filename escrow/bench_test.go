@@ -110,3 +110,110 @@ func benchConfig(b testing.TB, publish func(context.Context, ...nostr.Event) err
 		Prices:   func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },
 	}
 }
+
+// fill puts orders into the store as steps do, without what they tell: n in all, of which
+// mine belong to one identity; live says whether they are still in the book.
+func fill(b *testing.B, e *Engine, n, mine int, live bool) (identity string, ids []string) {
+	identity = secretFor("much traded").Public()
+	status := mostro.StatusPending
+	for done := 0; done < n; {
+		var batch []*op
+		for ; done < n && len(batch) < maxBatch; done++ {
+			i := done
+			o := order.Order{
+				ID: fmt.Sprintf("%08x-0000-4000-8000-000000000000", i), Rev: 1, Kind: mostro.Sell, Status: status,
+				FiatCode: "USD", FiatAmount: 50, PaymentMethod: "bank transfer", Amount: 100_000, Fee: 300,
+				Terms: e.cfg.Settings.Terms, CreatedAt: e.now(), ExpiresAt: e.now() + 86400,
+				Seller: order.Party{Trade: benchKeys[i%len(benchKeys)], Identity: benchKeys[i%len(benchKeys)]},
+			}
+			if i < mine {
+				o.Seller = order.Party{Trade: benchKeys[i%len(benchKeys)], Identity: identity, Index: int64(i + 1)}
+				if i < 10 {
+					ids = append(ids, o.ID)
+				}
+			}
+			batch = append(batch, &op{done: make(chan error, 1), plan: func(txn *badger.Txn, w *writes) error {
+				if err := e.keep(txn, w, &order.Order{}, &o, order.Event{At: o.CreatedAt}, order.Facts{}, order.Out{}); err != nil {
+					return err
+				}
+				if !live && i >= mine {
+					ended := o
+					ended.Rev, ended.Status = 2, mostro.StatusSuccess
+					var w2 writes
+					if err := e.keep(txn, &w2, &o, &ended, order.Event{At: o.CreatedAt}, order.Facts{}, order.Out{}); err != nil {
+						return err
+					}
+					w.deletes, w.entries, w.after = append(w.deletes, w2.deletes...), append(w.entries, w2.entries...), append(w.after, w2.after...)
+				}
+				return nil
+			}})
+		}
+		if err := e.commit(batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return identity, ids
+}
+
+// BenchmarkQueries asks what users ask, with 100,000 orders stored: restore-session of a user
+// with 1,000 live orders, and orders for 10 ids.
+//
+//	go test ./escrow -run '^$' -bench Queries
+func BenchmarkQueries(b *testing.B) {
+	e, err := Open(benchConfig(b, func(context.Context, ...nostr.Event) error { return nil }))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	identity, ids := fill(b, e, 100_000, 1000, false)
+	for name, c := range map[string]struct {
+		q       query
+		payload *mostro.Payload
+	}{
+		"restore-session": {(*Engine).queryRestore, nil},
+		"orders":          {(*Engine).queryOrders, &mostro.Payload{IDs: ids}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			ev := order.Event{Sender: identity, Identity: identity, Message: &mostro.Message{Payload: c.payload}}
+			for b.Loop() {
+				err := e.db.View(func(txn *badger.Txn) error {
+					var w writes
+					tells, reason, err := c.q(e, txn, &w, ev)
+					if err == nil && (reason != "" || len(tells) == 0) {
+						err = fmt.Errorf("answer %q", reason)
+					}
+					return err
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkStart opens a store with 10,000 live orders and hears from the node about each of
+// their deadlines.
+func BenchmarkStart(b *testing.B) {
+	cfg := benchConfig(b, func(context.Context, ...nostr.Event) error { return nil })
+	e, err := Open(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	fill(b, e, 10_000, 0, true)
+	if err := e.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		e, err := Open(cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n := len(e.live.ids()); n != 10_000 {
+			b.Fatalf("%d live orders", n)
+		}
+		b.StopTimer()
+		e.Close()
+		b.StartTimer()
+	}
+}
