@@ -55,7 +55,7 @@ type MostroSettings struct {
 
 // ExpirationSettings say how many days the relay keeps what the node publishes.
 type ExpirationSettings struct {
-	OrderDays, DisputeDays, DMDays int64
+	OrderDays, DisputeDays, RatingDays, DMDays int64
 }
 
 // PriceSettings say where prices come from.
@@ -167,10 +167,11 @@ func (s *Settings) keys() []key {
 		{"mostro.fiat_currencies_accepted", &codesValue{&m.Fiat}, `["USD", "EUR", "ARS", "CUP"]`, "",
 			"Currencies of orders. []: all."},
 		{"mostro.max_orders_per_response", &intValue{&m.MaxOrders, 1, 255}, "10", "orders",
-			"Most orders in one answer, as told to clients."},
+			"Most orders in one answer to a client that asks for its orders."},
 
 		{"expiration.order_days", &intValue{&e.OrderDays, 1, 3650}, "30", "days", "Orders that ended."},
 		{"expiration.dispute_days", &intValue{&e.DisputeDays, 1, 3650}, "90", "days", "Disputes."},
+		{"expiration.rating_days", &intValue{&e.RatingDays, 1, 3650}, "90", "days", "Ratings."},
 		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
 
 		{"price.update_interval_seconds", &intValue{&p.UpdateSeconds, 1, 86400}, "300", "seconds", "Between two polls."},
@@ -229,7 +230,7 @@ func unsupported() map[string]string {
 		"lightning.hold_invoice_expiration_window": "sellers have mostro.expiration_seconds to pay, and clients are told so; delete it",
 		"lightning.escrow_deadline_margin_blocks":  "the margin follows from lightning.lnd_hold_expiry_delta; delete it",
 
-		"mostro.user_rates_sent_interval_seconds":       "ratings are " + later,
+		"mostro.user_rates_sent_interval_seconds":       "ratings go out within the minute; delete it",
 		"mostro.active_pubkeys_refresh_interval":        "the set of known keys is always fresh; delete it",
 		"mostro.publish_relays_interval":                "the relay list goes out with the node's terms, each mostro.publish_mostro_info_interval; delete it",
 		"mostro.transport":                              "both transports are always on; delete it",
@@ -237,7 +238,6 @@ func unsupported() map[string]string {
 		"mostro.dev_fee_percentage":                     "the development fee is " + later,
 		"mostro.publish_exchange_rates_to_nostr":        "publishing rates is " + later,
 		"mostro.exchange_rates_update_interval_seconds": "it is price.update_interval_seconds now; move it there",
-		"expiration.rating_days":                        "ratings are " + later,
 		"expiration.fee_audit_days":                     "the development fee is " + later,
 		"price.outlier_threshold_pct":                   "several price providers are " + later,
 		"price.provider_failure_threshold":              "several price providers are " + later,
