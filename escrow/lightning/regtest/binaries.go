@@ -91,6 +91,7 @@ func find(ctx context.Context, p program, given string, options Options) (string
 		return filepath.Abs(path)
 	}
 	if path, err := exec.LookPath(p.name); err == nil {
+		options.Progress(fmt.Sprintf("using the %s on PATH: %s", p.name, path))
 		return filepath.Abs(path)
 	}
 	dir := filepath.Join(options.CacheDir, "bin")

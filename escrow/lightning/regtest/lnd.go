@@ -3,9 +3,11 @@ package regtest
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/btcsuite/btcd/btcutil"
@@ -224,13 +226,31 @@ func (n *Network) openChannels(ctx context.Context) error {
 	return n.waitChannels(ctx, n.config.Nodes...)
 }
 
-// reconnect brings the channels of some nodes to life after a start.
+// reconnect brings the channels of some nodes to life after a start, and waits until they
+// can pay. A channel that stays dead, since somebody closed it, does not end the network.
 func (n *Network) reconnect(ctx context.Context, names ...string) error {
-	if err := n.connectPeers(ctx, names...); err != nil {
-		return err
+	limited, cancel := context.WithTimeoutCause(ctx, reconnectLimit, errNotActive)
+	defer cancel()
+	err := n.connectPeers(limited, names...)
+	if err == nil {
+		err = n.waitChannels(limited, names...)
 	}
-	return n.waitChannels(ctx, names...)
+	var pairs []pair
+	if err == nil {
+		pairs, err = n.neighbors(limited, names...)
+	}
+	if err == nil {
+		err = n.waitRoutes(limited, pairs)
+	}
+	if errors.Is(err, errNotActive) && ctx.Err() == nil {
+		n.config.Progress("going on without some channels: " + err.Error())
+		return nil
+	}
+	return err
 }
+
+// errNotActive ends the wait for channels.
+var errNotActive = fmt.Errorf("not active after %v", reconnectLimit)
 
 // connectPeers connects the two ends of each channel that one of the named nodes has. lnd
 // would do so by itself in time, but to the address that it knows from an earlier run.
@@ -266,7 +286,8 @@ func (n *Network) channelsOf(names []string) []Channel {
 	return channels
 }
 
-// waitChannels waits until both ends of all channels of some nodes call them active.
+// waitChannels waits until both ends of all channels of some nodes call them active: those
+// that were asked for in a new network, those that are left in an older one.
 func (n *Network) waitChannels(ctx context.Context, names ...string) error {
 	wanted := make(map[pair]int)
 	for _, channel := range n.channelsOf(names) {
@@ -275,14 +296,9 @@ func (n *Network) waitChannels(ctx context.Context, names ...string) error {
 	}
 	for ends, count := range wanted {
 		err := until(ctx, fmt.Sprintf("%s's channels with %s", ends.from, ends.to), func() (bool, error) {
-			answer, err := n.Client(ends.from).ListChannels(ctx, &lnrpc.ListChannelsRequest{ActiveOnly: true})
-			active := 0
-			for _, channel := range answer.GetChannels() {
-				if channel.RemotePubkey == n.node(ends.to).pubkey {
-					active++
-				}
-			}
-			return active >= count, err
+			channels, err := n.channelsBetween(ctx, ends)
+			sleeping := slices.ContainsFunc(channels, func(c *lnrpc.Channel) bool { return !c.Active })
+			return !sleeping && (n.state.Ready || len(channels) >= count), err
 		})
 		if err != nil {
 			return err
@@ -291,16 +307,33 @@ func (n *Network) waitChannels(ctx context.Context, names ...string) error {
 	return nil
 }
 
+// channelsBetween are the open channels of the payer with the payee, as the payer sees them.
+func (n *Network) channelsBetween(ctx context.Context, ends pair) ([]*lnrpc.Channel, error) {
+	answer, err := n.Client(ends.from).ListChannels(ctx, &lnrpc.ListChannelsRequest{})
+	return slices.DeleteFunc(answer.GetChannels(), func(c *lnrpc.Channel) bool {
+		return c.RemotePubkey != n.node(ends.to).pubkey
+	}), err
+}
+
 // pair is a payer and a payee.
 type pair struct{ from, to string }
 
-// neighbors are the pairs with a channel between them.
-func (n *Network) neighbors() []pair {
+// neighbors are the pairs, of which one is named, where the payer has something to pay with
+// in a channel with the payee.
+func (n *Network) neighbors(ctx context.Context, names ...string) ([]pair, error) {
 	var pairs []pair
-	for _, channel := range n.config.Channels {
-		pairs = append(pairs, pair{channel.From, channel.To}, pair{channel.To, channel.From})
+	for _, channel := range n.channelsOf(names) {
+		for _, ends := range []pair{{channel.From, channel.To}, {channel.To, channel.From}} {
+			channels, err := n.channelsBetween(ctx, ends)
+			if err != nil {
+				return nil, fmt.Errorf("list channels of %s: %w", ends.from, err)
+			}
+			if slices.ContainsFunc(channels, canPay) {
+				pairs = append(pairs, ends)
+			}
+		}
 	}
-	return pairs
+	return pairs, nil
 }
 
 func (n *Network) allPairs() []pair {
@@ -318,10 +351,10 @@ func (n *Network) allPairs() []pair {
 // waitRoutes waits until the payers know a route: lnd calls a channel active about a second
 // before it pays over it.
 func (n *Network) waitRoutes(ctx context.Context, pairs []pair) error {
-	for _, pair := range pairs {
-		err := until(ctx, fmt.Sprintf("a route from %s to %s", pair.from, pair.to), func() (bool, error) {
-			answer, err := n.Client(pair.from).QueryRoutes(ctx, &lnrpc.QueryRoutesRequest{
-				PubKey: n.node(pair.to).pubkey, Amt: routeProbe,
+	for _, ends := range pairs {
+		err := until(ctx, fmt.Sprintf("a route from %s to %s", ends.from, ends.to), func() (bool, error) {
+			answer, err := n.Client(ends.from).QueryRoutes(ctx, &lnrpc.QueryRoutesRequest{
+				PubKey: n.node(ends.to).pubkey, Amt: routeProbe,
 			})
 			return len(answer.GetRoutes()) > 0, err
 		})
@@ -330,4 +363,9 @@ func (n *Network) waitRoutes(ctx context.Context, pairs []pair) error {
 		}
 	}
 	return nil
+}
+
+// canPay tells whether the probe surely fits through a channel beside the commitment's fees.
+func canPay(c *lnrpc.Channel) bool {
+	return c.LocalBalance-int64(c.LocalConstraints.GetChanReserveSat()) >= leastToProbe
 }

@@ -34,6 +34,7 @@ import (
 // Limits and intervals.
 const (
 	startLimit      = 5 * time.Minute // for a whole start on a very busy machine
+	reconnectLimit  = time.Minute     // for channels to wake up after a start
 	stopLimit       = 20 * time.Second
 	pollInterval    = 20 * time.Millisecond
 	lockInterval    = 200 * time.Millisecond
@@ -42,7 +43,8 @@ const (
 	fundingBlocks   = 320
 	confirmations   = 6          // make a channel public
 	nodeFunds       = 5_00000000 // sat for each node's wallet
-	routeProbe      = 100_000    // sat that must route before a network counts as ready
+	routeProbe      = 1_000      // sat that must route before a network counts as ready
+	leastToProbe    = 50_000     // sat that a channel's owner must have for the probe
 	defaultCapacity = 10_000_000 // sat
 	defaultPush     = 5_000_000  // sat
 )
@@ -65,7 +67,7 @@ type Config struct {
 	// Nodes are the names of the Lightning nodes; default "mostro", "alice", "bob".
 	Nodes []string
 	// Channels of a new network; default alice-mostro and mostro-bob with 5,000,000 sat on
-	// each side, opened by mostro.
+	// each side, opened by mostro. They must connect all nodes, with funds on both sides.
 	Channels []Channel
 	// BlockInterval mines a block each time it has passed, 0 never: lnd counts itself as not
 	// synced when the last block is older than two hours.
@@ -115,8 +117,9 @@ type Network struct {
 }
 
 // Start runs the network in config.Dir: a new one when there is none or when making it was
-// interrupted, else the one that is there. It returns when payments route. When ctx ends
-// first, everything that was started is stopped again.
+// interrupted, else the one that is there. It returns when payments route; of a resumed
+// network, over the channels that are left. When ctx ends first, everything that was started
+// is stopped again.
 func Start(ctx context.Context, config Config) (*Network, error) {
 	n, err := prepare(ctx, config)
 	if err != nil {
@@ -288,10 +291,7 @@ func (n *Network) bringUp(ctx context.Context) error {
 		return n.found(ctx)
 	}
 	n.config.Progress("waiting for the channels")
-	if err := n.reconnect(ctx, n.config.Nodes...); err != nil {
-		return err
-	}
-	return n.waitRoutes(ctx, n.neighbors())
+	return n.reconnect(ctx, n.config.Nodes...)
 }
 
 // found gives a new network its coins and channels.
@@ -344,79 +344,5 @@ func (n *Network) release() {
 	}
 	if n.dirLock != nil {
 		n.dirLock.Close()
-	}
-}
-
-// forEachNode runs a step on all nodes at once.
-func (n *Network) forEachNode(step func(name string) error) error {
-	errs := make([]error, len(n.config.Nodes))
-	var group sync.WaitGroup
-	for i, name := range n.config.Nodes {
-		group.Go(func() { errs[i] = step(name) })
-	}
-	group.Wait()
-	return errors.Join(errs...)
-}
-
-// run starts a process of the network and watches over it.
-func (n *Network) run(name, path string, args []string) error {
-	c, err := n.spawner.startChild(n.config.Dir, name, path, args)
-	if err != nil {
-		return err
-	}
-	n.mu.Lock()
-	n.children[name] = c
-	delete(n.frozen, name)
-	n.mu.Unlock()
-	go func() {
-		<-c.done
-		if c.expected.Load() {
-			return
-		}
-		exit := Exit{Name: name, Err: c.failure()}
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		for _, cancel := range n.guards {
-			cancel(exit.Err)
-		}
-		select {
-		case n.exited <- exit:
-		default: // nobody listens, and the first deaths say the most
-		}
-	}()
-	return nil
-}
-
-// guard returns a context that also ends, with the reason as its cause, when a process of
-// the network dies: what the caller waits for may never come then.
-func (n *Network) guard(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.guardID++
-	id := n.guardID
-	n.guards[id] = cancel
-	return ctx, func() {
-		n.mu.Lock()
-		delete(n.guards, id)
-		n.mu.Unlock()
-		cancel(nil)
-	}
-}
-
-// until polls a condition. An error of the condition means "not yet" and is reported only
-// when the wait ends without success.
-func until(ctx context.Context, what string, condition func() (bool, error)) error {
-	for {
-		ok, last := condition()
-		if ok && last == nil {
-			return nil
-		}
-		if err := sleep(ctx, pollInterval); err != nil {
-			if last != nil {
-				return fmt.Errorf("wait for %s: %w; last answer: %v", what, err, last)
-			}
-			return fmt.Errorf("wait for %s: %w", what, err)
-		}
 	}
 }

@@ -3,6 +3,7 @@ package regtest
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -113,12 +114,55 @@ func TestNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { resumed.Stop(context.Background()) })
 	if diff := cmp.Diff(channels, channelsOf(ctx, t, resumed)); diff != "" {
 		t.Errorf("channels of the resumed network (-before +after):\n%s", diff)
 	}
 	if resumed.Bitcoin() != n.Bitcoin() || resumed.Node("mostro") != n.Node("mostro") {
 		t.Error("the resumed network has other addresses or keys")
+	}
+
+	// A channel that somebody has closed does not keep the network from coming back.
+	closeChannel(ctx, t, resumed, "bob")
+	resumed.Stop(ctx)
+	config := n.config
+	config.Progress = func(line string) {
+		if strings.HasPrefix(line, "going on without") {
+			t.Error(line) // it would have waited for what cannot come
+		}
+	}
+	resumed, err = Start(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resumed.Stop(context.Background())
+	if err := resumed.waitRoutes(ctx, []pair{{"mostro", "alice"}, {"alice", "mostro"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// closeChannel closes the only channel of a node by force.
+func closeChannel(ctx context.Context, t *testing.T, n *Network, name string) {
+	t.Helper()
+	open, err := n.Client(name).ListChannels(ctx, &lnrpc.ListChannelsRequest{})
+	if err != nil || len(open.Channels) != 1 {
+		t.Fatalf("%s has %d channels, want 1: %v", name, len(open.GetChannels()), err)
+	}
+	txid, index, _ := strings.Cut(open.Channels[0].ChannelPoint, ":")
+	output, err := strconv.ParseUint(index, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := n.Client(name).CloseChannel(ctx, &lnrpc.CloseChannelRequest{
+		ChannelPoint: &lnrpc.ChannelPoint{
+			FundingTxid: &lnrpc.ChannelPoint_FundingTxidStr{FundingTxidStr: txid}, OutputIndex: uint32(output),
+		},
+		Force: true,
+	})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
