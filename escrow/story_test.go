@@ -146,6 +146,24 @@ func (w *world) command(words []string) error {
 		w.crash()
 		w.settle()
 		return nil
+	case "attempts":
+		n, err := strconv.ParseInt(words[1], 10, 64)
+		w.e.cfg.Settings.Terms.PaymentAttempts = n
+		return err
+	case "lose": // "lose answers of METHOD": the call has its effect, and nobody hears of it
+		w.node.SetFaults(lightning.Faults{After: func(m lightning.SimMethod, _ order.Hash) error {
+			if string(m) == words[3] {
+				return lightning.ErrSimDropped
+			}
+			return nil
+		}})
+		return nil
+	case "keep":
+		w.node.SetFaults(lightning.Faults{})
+		return nil
+	case "deaf", "hear": // the event store is away, and back
+		w.deaf = words[0] == "deaf"
+		return nil
 	case "away": // this process is down for a while
 		d, err := time.ParseDuration(words[1])
 		if err != nil {

@@ -3,6 +3,7 @@ package escrow
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -37,6 +38,7 @@ type world struct {
 	names   map[string]string        // order id -> "order A"
 	out     strings.Builder          // transcript of the present command
 	alarms  []string
+	deaf    bool   // the event store is away
 	dispute string // id of the last dispute that anybody was told of
 }
 
@@ -247,6 +249,9 @@ func (w *world) mine(blocks uint32) {
 
 // publish is the event store: it takes each event once and lets its receivers read it.
 func (w *world) publish(_ context.Context, events ...nostr.Event) error {
+	if w.deaf {
+		return errors.New("the event store is away")
+	}
 	for _, ev := range events {
 		if w.ids[ev.ID] {
 			continue
