@@ -43,16 +43,16 @@ import (
 
 // Limits of a client.
 const (
-	dialTime     = 10 * time.Second // TCP, TLS and the WebSocket handshake together
-	writeTime    = 10 * time.Second // one frame to the relay
-	pingEvery    = 30 * time.Second
-	silenceTime  = 75 * time.Second       // nothing heard, not even a pong: the relay is gone
-	firstRetry   = 100 * time.Millisecond // before the first attempt to connect again
-	mostRetry    = 10 * time.Second       // between attempts
-	steadyTime   = time.Minute            // a connection that held so long starts again at firstRetry
-	maxFrame     = 4 << 20                // bytes, from the relay
-	keysInFilter = 400                    // trade keys in one filter; relays take 500 and more
-	bookAtOnce   = 5000                   // orders that Book asks for
+	dialTime    = 10 * time.Second // TCP, TLS and the WebSocket handshake together
+	writeTime   = 10 * time.Second // one frame to the relay
+	pingEvery   = 30 * time.Second
+	silenceTime = 75 * time.Second       // nothing heard, not even a pong: the relay is gone
+	firstRetry  = 100 * time.Millisecond // before the first attempt to connect again
+	mostRetry   = 10 * time.Second       // between attempts
+	steadyTime  = time.Minute            // a connection that held so long starts again at firstRetry
+	maxFrame    = 4 << 20                // bytes, from the relay
+	keysInInbox = 50                     // trade keys of one subscription; each new one reads the others' mail again
+	bookAtOnce  = 5000                   // orders that Book asks for
 )
 
 // Config says where a client connects and whose it is.
@@ -89,10 +89,10 @@ type Client struct {
 	// indices reach the node in rising order.
 	opening chan struct{}
 
-	mu     sync.Mutex
-	index  uint32
-	trades map[string]*Trade // by trade key
-	inbox  *subscription     // of the replies, nil before the first trade
+	mu      sync.Mutex
+	index   uint32
+	trades  map[string]*Trade // by trade key
+	inboxes []*inbox
 
 	info infoState
 }
@@ -176,27 +176,45 @@ func (c *Client) addTrade(orderID string, index uint32, mode Mode) (*Trade, erro
 		return nil, fmt.Errorf("trade index %d is open already", index)
 	}
 	c.trades[key.Public()] = t
-	c.subscribe()
+	c.subscribe(key.Public())
 	return t, nil
 }
 
-// subscribe asks for the replies to all trade keys, under a new id: the stored messages of a
-// subscription that is only replaced could not be told from live ones. c.mu is held.
-func (c *Client) subscribe() {
-	var filters nostr.Filters
-	keys := make([]string, 0, len(c.trades))
-	for key := range c.trades {
-		keys = append(keys, key)
+// inbox is a subscription to the replies to some trade keys.
+type inbox struct {
+	keys []string
+	sub  *subscription
+}
+
+// subscribe asks for the replies to one more trade key. c.mu is held.
+func (c *Client) subscribe(key string) {
+	at := slices.IndexFunc(c.inboxes, func(in *inbox) bool { return len(in.keys) < keysInInbox })
+	if at < 0 {
+		at = len(c.inboxes)
+		c.inboxes = append(c.inboxes, &inbox{})
 	}
-	slices.Sort(keys)
-	for part := range slices.Chunk(keys, keysInFilter) {
-		filters = append(filters,
-			nostr.Filter{Kinds: []int{mostro.KindMessage}, Authors: []string{c.node}, Tags: nostr.TagMap{"p": part}},
-			nostr.Filter{Kinds: []int{mostro.KindGiftWrap}, Tags: nostr.TagMap{"p": part}})
-	}
-	old := c.inbox
-	c.inbox = c.link.subscribe(&subscription{filters: filters, handle: c.deliver})
+	in := c.inboxes[at]
+	in.keys = append(in.keys, key)
+	// Under a new id: the stored messages of a subscription that is only replaced could not
+	// be told from live ones.
+	old := in.sub
+	in.sub = c.link.subscribe(&subscription{handle: c.deliver, filters: nostr.Filters{
+		{Kinds: []int{mostro.KindMessage}, Authors: []string{c.node}, Tags: nostr.TagMap{"p": slices.Clone(in.keys)}},
+		{Kinds: []int{mostro.KindGiftWrap}, Tags: nostr.TagMap{"p": slices.Clone(in.keys)}},
+	}})
 	c.link.unsubscribe(old)
+}
+
+// unsubscribe forgets a trade key. Its subscription ends with the last of its keys; until then
+// it stays as it is. c.mu is held.
+func (c *Client) unsubscribe(key string) {
+	for _, in := range c.inboxes {
+		in.keys = slices.DeleteFunc(in.keys, func(k string) bool { return k == key })
+		if len(in.keys) == 0 {
+			c.link.unsubscribe(in.sub)
+		}
+	}
+	c.inboxes = slices.DeleteFunc(c.inboxes, func(in *inbox) bool { return len(in.keys) == 0 })
 }
 
 // deliver hands replies to their trades.

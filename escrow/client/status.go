@@ -91,6 +91,8 @@ func (t *Trade) Status() mostro.Status {
 func (t *Trade) Close() {
 	t.client.mu.Lock()
 	defer t.client.mu.Unlock()
-	// The subscription goes on as it is until the next one replaces it.
-	delete(t.client.trades, t.Pubkey())
+	if t.client.trades[t.Pubkey()] == t {
+		delete(t.client.trades, t.Pubkey())
+		t.client.unsubscribe(t.Pubkey())
+	}
 }
