@@ -43,6 +43,7 @@ func TestMessagesToTheEscrow(t *testing.T) {
 		{"v1 of two days ago", alice, nostr.Event{Kind: 1059, CreatedAt: nostr.Now() - 48*hour, Tags: nostr.Tags{{"p", node}}}, toEscrow, ""},
 		{"with more tags", alice, nostr.Event{Kind: 14, Tags: nostr.Tags{{"x"}, {"p", node, "wss://relay.example"}, {"p"}, {"e", node}}}, toEscrow, ""},
 		{"to us and another", alice, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", bob}, {"p", node}}}, refused, "invalid: "},
+		{"to us first", alice, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", node}, {"p", bob}}}, refused, "invalid: "},
 		{"to us twice", alice, nostr.Event{Kind: 1059, Tags: nostr.Tags{{"p", node}, {"p", node}}}, refused, "invalid: "},
 		{"administrator with the node's key", nodeKey, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", node}}}, toEscrow, ""},
 		{"node's key to another", nodeKey, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", bob}}}, refused, "blocked: "},

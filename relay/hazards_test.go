@@ -53,6 +53,11 @@ func TestC1Shape(t *testing.T) {
 	pubkey := publicKey(t, alice)
 	now := nostr.Now()
 	sign := func(ev nostr.Event) nostr.Event { return signed(t, alice, ev) }
+	changed := func(change func(*nostr.Event)) nostr.Event {
+		ev := sign(nostr.Event{Kind: 1})
+		change(&ev)
+		return ev
+	}
 	for name, ev := range map[string]nostr.Event{
 		// This one ends a process in which khatru runs on go-nostr's libsecp256k1.
 		"pubkey of 33 bytes":    forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: strings.Repeat("a", 66)}),
@@ -74,7 +79,8 @@ func TestC1Shape(t *testing.T) {
 		"blob login":            sign(nostr.Event{Kind: 24242}),
 		"http login":            sign(nostr.Event{Kind: 27235}),
 		"wrong signature":       forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: pubkey}),
-		"wrong id":              func() nostr.Event { ev := sign(nostr.Event{Kind: 1}); ev.Content = "other"; return ev }(),
+		"other content":         changed(func(ev *nostr.Event) { ev.Content = "other" }),
+		"other id":              changed(func(ev *nostr.Event) { ev.ID = strings.Repeat("ab", 32) }),
 	} {
 		if ok, reason := dial(t, url).publish(ev); ok || !strings.HasPrefix(reason, "invalid: ") {
 			t.Errorf("%s: %v %q", name, ok, reason)
@@ -426,10 +432,19 @@ func TestC1SlowReaderOfStored(t *testing.T) {
 	w := dial(t, url)
 	w.write(`["REQ","all",{}]`)
 	w.next()
-	time.Sleep(200 * time.Millisecond) // lets the buffers fill
-	if got := len(w.stored()) + 1; got >= 250 && got <= 300 {
-		return // 16 MiB are 273 of these
-	} else {
+	for range 200 { // while the buffers fill
+		r.mu.Lock()
+		for s := range r.sessions {
+			s.mu.Lock()
+			if most := r.cfg.Limits.QueueBytes; s.queued > most {
+				t.Errorf("%d bytes are waiting, at most %d may", s.queued, most)
+			}
+			s.mu.Unlock()
+		}
+		r.mu.Unlock()
+		time.Sleep(time.Millisecond)
+	}
+	if got := len(w.stored()) + 1; got < 250 || got >= 300 { // 16 MiB are 277 of these
 		t.Errorf("got %d events", got)
 	}
 }

@@ -82,9 +82,8 @@ func (x *index) sort() {
 }
 
 func sortEach[K comparable](m map[K]list) {
-	for k, l := range m {
+	for _, l := range m {
 		slices.SortFunc(l, compare)
-		m[k] = slices.Compact(l) // a tag may occur twice in one event
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	badgerdb "github.com/dgraph-io/badger/v4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -218,19 +220,25 @@ func TestStoreAgainstModel(t *testing.T) {
 				t.Fatalf("seed %d round %d %s: %d bodies on disk, want %d", seed, round, when, s.countBodies(), len(m.events))
 			}
 		}
-		for range 200 {
-			ev := c.event()
-			if c.IntN(10) == 0 {
-				ev = c.events[c.IntN(len(c.events))] // again, or after its deletion
-			}
-			want := m.add(ev)
-			if got, err := s.add(t.Context(), &ev); got != want || err != nil {
-				t.Fatalf("seed %d round %d: event of kind %d: outcome %d, %v, want %d", seed, round, ev.Kind, got, err, want)
+		addSome := func() {
+			t.Helper()
+			for range 150 {
+				ev := c.event()
+				if c.IntN(10) == 0 {
+					ev = c.events[c.IntN(len(c.events))] // again, or after its deletion
+				}
+				want := m.add(ev)
+				if got, err := s.add(t.Context(), &ev); got != want || err != nil {
+					t.Fatalf("seed %d round %d: event of kind %d: outcome %d, %v, want %d", seed, round, ev.Kind, got, err, want)
+				}
 			}
 		}
+		addSome()
 		compareAll("running")
 		s.restart(t)
 		compareAll("restarted")
+		addSome()
+		compareAll("running again")
 	}
 }
 
@@ -242,7 +250,7 @@ func TestCrashLeavesNothing(t *testing.T) {
 	sign := func(kind int, at nostr.Timestamp, tags ...nostr.Tag) nostr.Event {
 		return signed(t, alice, nostr.Event{Kind: kind, CreatedAt: at, Tags: tags})
 	}
-	note := sign(1, now)
+	note := sign(1, now, nostr.Tag{"t", "x"}, nostr.Tag{"t", "x"})
 	profile := sign(0, now)
 	latest := sign(38_383, now, nostr.Tag{"d", "x"})
 	deletion := sign(5, now, nostr.Tag{"e", note.ID}, nostr.Tag{"a", "0:" + note.PubKey + ":"})
@@ -264,6 +272,44 @@ func TestCrashLeavesNothing(t *testing.T) {
 	}
 	if got := s.countBodies(); got != 2 {
 		t.Errorf("%d bodies are on disk, want 2", got)
+	}
+	if left := s.index.byTag[newTagKey('t', "x")]; len(left) != 0 {
+		t.Errorf("the index still has %d records of a removed event", len(left))
+	}
+	older := sign(38_383, now-1, nostr.Tag{"d", "x"}, nostr.Tag{"again"})
+	if got, err := s.add(t.Context(), &older); got != stale || err != nil {
+		t.Errorf("an older version after the start: outcome %d, %v", got, err)
+	}
+}
+
+// TestDamagedBody: one body that cannot be read costs no other event.
+func TestDamagedBody(t *testing.T) {
+	s := openTestStore(t, "")
+	var want []string
+	for i := range 5 {
+		ev := signed(t, nodeKey, nostr.Event{Kind: 1, CreatedAt: nostr.Timestamp(1_700_000_000 - i)})
+		if _, err := s.add(t.Context(), &ev); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, ev.ID)
+	}
+	damaged := []byte{0, 0, 0, 0, 3} // the third body, in eventstore's numbering
+	if err := s.backend.Update(func(txn *badgerdb.Txn) error { return txn.Delete(damaged) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(slices.Delete(want, 2, 3), s.ids(t, nostr.Filter{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestLongTagValues: the index holds no long texts.
+func TestLongTagValues(t *testing.T) {
+	short, long := strings.Repeat("x", 100), strings.Repeat("x", 60_000)
+	if got := newTagKey('t', short).value; got != short {
+		t.Errorf("a short value became %q", got)
+	}
+	if got := newTagKey('t', long).value; len(got) > 100 {
+		t.Errorf("a long value takes %d bytes", len(got))
 	}
 }
 
