@@ -149,6 +149,7 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
 		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), news: make(chan struct{}, 1),
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
+		node: nodeView{asked: make(chan struct{})},
 	}
 }
 

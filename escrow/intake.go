@@ -136,6 +136,10 @@ func (e *Engine) look(ctx context.Context, m mostro.Message) *request {
 	case p.Order != nil:
 		text = p.Order.BuyerInvoice
 	}
+	if text == "" && m.Action != mostro.TakeBuy && m.Action != mostro.TakeSell {
+		return nil
+	}
+	e.awaitNode(ctx)
 	if text == "" {
 		return nil
 	}

@@ -30,6 +30,9 @@ type nodeView struct {
 	balance lightning.Balance
 	up      bool
 	height  uint32
+	// asked is closed once the node has answered, or failed to, since this process began.
+	asked chan struct{}
+	once  sync.Once
 }
 
 func (v *nodeView) info() lightning.Info {
@@ -100,6 +103,17 @@ func (e *Engine) watchNode(ctx context.Context) {
 	}
 }
 
+// awaitNode waits until something is known of the node, be it that it does not answer. In the
+// moment after a start a take would be refused otherwise, as if the node were away; the wait
+// is as long as one call at most.
+func (e *Engine) awaitNode(ctx context.Context) {
+	select {
+	case <-e.node.asked:
+	case <-e.stop:
+	case <-ctx.Done():
+	}
+}
+
 // askNode asks the node how it is, and says so when that has changed.
 func (e *Engine) askNode(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -117,6 +131,7 @@ func (e *Engine) askNode(ctx context.Context) {
 		e.node.height = max(e.node.height, info.Height)
 	}
 	e.node.mu.Unlock()
+	e.node.once.Do(func() { close(e.node.asked) })
 	switch {
 	case err != nil && was:
 		e.log.Error("the Lightning node does not answer; trades wait for it", "error", err)
@@ -262,7 +277,7 @@ func (e *Engine) missedPayment(ctx context.Context, w watch, since *time.Time) e
 	if e.cfg.Clock().Sub(*since) < unknownAfter {
 		return nil
 	}
-	ev := e.paymentEvent(order.PayUnknown, lightning.Payment{Hash: w.hash})
+	ev := e.paymentEvent(order.PayUnknown, lightning.Payment{Hash: w.hash}, w.try)
 	ev.Order = w.order
 	return e.apply(ctx, ev)
 }
@@ -274,7 +289,7 @@ func (e *Engine) sawPayment(ctx context.Context, w watch, p lightning.Payment) e
 		return nil
 	}
 	p.Hash = w.hash
-	ev := e.paymentEvent(name, p)
+	ev := e.paymentEvent(name, p, w.try)
 	ev.Order = w.order
 	return e.apply(ctx, ev)
 }
