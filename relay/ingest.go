@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip70"
@@ -11,6 +12,12 @@ import (
 // ingest takes an event from a client and returns the answer for its OK. The cheap checks come
 // first: verifying costs more than all others together.
 func (r *Relay) ingest(ctx context.Context, ev *nostr.Event) (ok bool, answer string) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			r.logPanic(fault)
+			ok, answer = false, "error: the event could not be handled"
+		}
+	}()
 	if id, err := parseKey(ev.ID); err == nil && r.store.has(id) {
 		return true, "duplicate: this event is stored already"
 	}
@@ -43,6 +50,10 @@ func (r *Relay) ingest(ctx context.Context, ev *nostr.Event) (ok bool, answer st
 		}
 	}
 	return r.answer(r.keep(ctx, ev))
+}
+
+func (r *Relay) logPanic(fault any) {
+	r.log.Error("handle client message", "panic", fault, "stack", string(debug.Stack()))
 }
 
 // recipients reports whether ev is a message whose p tags name the node, and whether there is

@@ -3,7 +3,6 @@ package relay
 import (
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"unicode/utf8"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -13,7 +12,7 @@ import (
 func (s *session) handle(message []byte) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			s.relay.log.Error("handle client message", "panic", fault, "stack", string(debug.Stack()))
+			s.relay.logPanic(fault)
 			s.send(noticeFrame("error: this message could not be handled"))
 		}
 	}()
