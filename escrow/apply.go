@@ -287,5 +287,5 @@ func first(errs ...error) error {
 
 // newEvent is news of the node or the clock.
 func (e *Engine) newEvent(name order.EventName, id string) order.Event {
-	return order.Event{On: name, Order: id, At: e.now(), Seed: newSeed()}
+	return order.Event{On: name, Order: id, At: e.now(), Seed: e.newSeed()}
 }

@@ -160,9 +160,9 @@ func (e *Engine) cancelHold(ctx context.Context, c order.Call) ([]order.Event, e
 	return nil, nil
 }
 
-func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment) order.Event {
+func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment, try int64) order.Event {
 	ev := e.newEvent(name, "")
-	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Routing: p.RoutingFee, Reason: p.Reason}
+	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Try: try, Routing: p.RoutingFee, Reason: p.Reason}
 	return ev
 }
 
@@ -176,7 +176,7 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) ([]order.Event, 
 		case err != nil:
 			return nil, err
 		case p.State == lightning.Succeeded:
-			return []order.Event{e.paymentEvent(order.PaySucceeded, p)}, nil
+			return []order.Event{e.paymentEvent(order.PaySucceeded, p, c.Try)}, nil
 		case p.State == lightning.InFlight:
 			return nil, fmt.Errorf("alarm: payment %s was reported failed and is in flight: %w", h, errLater)
 		}
@@ -197,17 +197,17 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) ([]order.Event, 
 		return nil, fmt.Errorf("%w, after a try without an answer: %w", err, errLater)
 	case errors.Is(err, lightning.ErrRefused):
 		p.Reason = err.Error()
-		return []order.Event{e.paymentEvent(order.PayRefused, p)}, nil
+		return []order.Event{e.paymentEvent(order.PayRefused, p, c.Try)}, nil
 	case errors.Is(err, lightning.ErrInFlight), errors.Is(err, lightning.ErrAlreadyPaid):
-		return []order.Event{e.paymentEvent(order.PayAcked, p)}, nil
+		return []order.Event{e.paymentEvent(order.PayAcked, p, c.Try)}, nil
 	case err != nil:
 		return nil, err
 	}
-	acked := e.paymentEvent(order.PayAcked, p)
+	acked := e.paymentEvent(order.PayAcked, p, c.Try)
 	if p.State == lightning.InFlight {
 		return []order.Event{acked}, nil
 	}
-	return []order.Event{acked, e.paymentEvent(finalEvent[p.State], p)}, nil
+	return []order.Event{acked, e.paymentEvent(finalEvent[p.State], p, c.Try)}, nil
 }
 
 // finalEvent is the event of a final state of a payment.

@@ -113,6 +113,10 @@ type Engine struct {
 	// inline makes submit write by itself instead of handing over to the writer: for stories
 	// and simulations, which run an engine step by step in one goroutine, without Run.
 	inline bool
+	// newSeed gives the randomness of an event, and finish makes the event of an outbox row;
+	// both are replaced by simulations, which must replay and need no envelopes.
+	newSeed func() [32]byte
+	finish  func(*row) (nostr.Event, error)
 
 	stop    chan struct{}
 	gone    chan struct{} // the writer has ended
@@ -144,13 +148,15 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Engine{
+	e := &Engine{
 		cfg: cfg, db: db, machine: order.NewMachine(), log: cfg.Logger,
 		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
 		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), news: make(chan struct{}, 1),
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
-		node: nodeView{asked: make(chan struct{})},
+		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed,
 	}
+	e.finish = e.seal
+	return e
 }
 
 // Run applies, tells, calls and watches until ctx ends or the money store fails; then it

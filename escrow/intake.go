@@ -49,9 +49,15 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 	if query := queries[got.Message.Action]; query != nil {
 		return e.query(ctx, ev.ID, got, event, query)
 	}
+	return e.act(ctx, got, event)
+}
+
+// act applies a message to its order: the mark that it was heard, and all that follows from
+// it, in one transaction.
+func (e *Engine) act(ctx context.Context, got mostro.Received, event order.Event) error {
 	given := e.look(ctx, got.Message)
 	return e.submit(ctx, event.Order, func(txn *badger.Txn, w *writes) error {
-		done, err := e.markSeen(txn, w, ev.ID, got)
+		done, err := e.markSeen(txn, w, event.ID, got)
 		if done || err != nil {
 			return err
 		}
@@ -80,7 +86,7 @@ func (e *Engine) eventOf(ev *nostr.Event, got mostro.Received) order.Event {
 		id = e.orderOfDispute(id)
 	}
 	return order.Event{
-		ID: ev.ID, On: order.EventName(got.Message.Action), Order: id, At: e.now(), Seed: newSeed(),
+		ID: ev.ID, On: order.EventName(got.Message.Action), Order: id, At: e.now(), Seed: e.newSeed(),
 		Sender: got.Sender, Identity: got.Identity, Transport: int(got.Transport), Message: &got.Message,
 	}
 }

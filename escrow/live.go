@@ -26,6 +26,7 @@ type watch struct {
 	hash    order.Hash
 	order   string
 	payment bool
+	try     int64 // of the payment
 	end     bool
 }
 
@@ -34,6 +35,7 @@ type liveOrder struct {
 	height  uint32 // at which block it is due
 	hold    order.Hash
 	payment order.Hash
+	try     int64
 	// asked: the node has said how the hold invoice stands since this process began. Before
 	// that the clock does not blame anybody: the seller may have paid while we were away.
 	asked bool
@@ -61,12 +63,11 @@ func (l *liveSet) moved(was, is *order.Order) {
 		}
 		switch is.Payout.State {
 		case order.PayoutFlying, order.PayoutUnknown:
-			lo.payment = is.Payout.Hash
+			lo.payment, lo.try = is.Payout.Hash, is.Payout.Tries
 		}
 		l.orders[is.ID] = lo
 	}
-	l.rewatch(is.ID, old.hold, lo.hold, false)
-	l.rewatch(is.ID, old.payment, lo.payment, true)
+	l.rewatch(is.ID, old, lo)
 	if len(l.watches) > 0 {
 		signal(l.rewatched)
 	}
@@ -78,8 +79,7 @@ func (l *liveSet) drop(id string) {
 	defer l.mu.Unlock()
 	old := l.orders[id]
 	delete(l.orders, id)
-	l.rewatch(id, old.hold, order.Hash{}, false)
-	l.rewatch(id, old.payment, order.Hash{}, true)
+	l.rewatch(id, old, liveOrder{})
 	signal(l.rewatched)
 }
 
@@ -94,15 +94,22 @@ func signal(c chan struct{}) {
 	}
 }
 
-func (l *liveSet) rewatch(id string, was, is order.Hash, payment bool) {
-	if was == is {
-		return
+func (l *liveSet) rewatch(id string, was, is liveOrder) {
+	if was.hold != is.hold {
+		l.change(watch{hash: was.hold, order: id}, watch{hash: is.hold, order: id})
 	}
-	if !was.IsZero() {
-		l.watches = append(l.watches, watch{was, id, payment, true})
+	if was.payment != is.payment || was.try != is.try {
+		l.change(watch{hash: was.payment, order: id, payment: true}, watch{hash: is.payment, order: id, payment: true, try: is.try})
 	}
-	if !is.IsZero() {
-		l.watches = append(l.watches, watch{is, id, payment, false})
+}
+
+// change ends one watch and begins another; the zero hash is none.
+func (l *liveSet) change(end, begin watch) {
+	if end.end = true; !end.hash.IsZero() {
+		l.watches = append(l.watches, end)
+	}
+	if !begin.hash.IsZero() {
+		l.watches = append(l.watches, begin)
 	}
 }
 

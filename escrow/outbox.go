@@ -201,7 +201,7 @@ func (e *Engine) tellLanes(ctx context.Context, lanes []*laneRows) {
 		todo := e.work.rows(l)
 		rows = append(rows, todo)
 		for _, r := range todo {
-			ev, err := e.seal(r)
+			ev, err := e.finish(r)
 			if err != nil {
 				// Sealing is pure: it would fail again. Nothing but a defect leads here.
 				e.log.Error("a message cannot be sealed and is dropped", "lane", l.name, "error", err)

@@ -12,7 +12,7 @@
 // what the world has to be told or asked; the engine makes both durable in one transaction
 // before anything happens outside.
 //
-// Rules that hold for every row, checked after each step by checkMoney:
+// Rules that hold for every row, checked after each step by CheckMoney:
 //   - money that is owed is a ledger entry, never implied by a status;
 //   - at most one payout hash of an order is not known to have failed;
 //   - no payout before the node says that the escrow is settled;

@@ -75,7 +75,7 @@ var (
 		if !p.Hash.IsZero() && p.Hash != s.f.Invoice.Hash {
 			p.Earlier = append(p.Earlier, p.Hash)
 		}
-		*p = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash, Earlier: p.Earlier}
+		*p = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash, Earlier: p.Earlier, Tries: p.Tries}
 	}}
 	awaitNode = Effect{"answer when the node has", func(s *step) {
 		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
@@ -158,8 +158,9 @@ var (
 	pay = Effect{"pay the buyer", func(s *step) {
 		o := s.o
 		o.Payout.State, o.Payout.Since, o.Payout.NextTry = PayoutSending, s.e.At, 0
+		o.Payout.Tries++
 		s.call(Call{
-			Do: Pay, Hash: o.Payout.Hash, Invoice: o.Payout.Invoice, Amount: o.BuyerGets().Msat(),
+			Do: Pay, Hash: o.Payout.Hash, Try: o.Payout.Tries, Invoice: o.Payout.Invoice, Amount: o.BuyerGets().Msat(),
 			FeeLimit: RoutingBudget(o.Terms, o.Amount, o.Fee), Earlier: o.Payout.Earlier,
 		})
 	}}

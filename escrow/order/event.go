@@ -68,6 +68,7 @@ type HoldNotice struct {
 // PaymentNotice is what the node says of a payment.
 type PaymentNotice struct {
 	Hash    Hash   `json:"hash"`
+	Try     int64  `json:"try,omitempty"` // the Payout.Tries that this is about
 	Routing Msat   `json:"routing,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 }

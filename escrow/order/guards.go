@@ -232,8 +232,10 @@ var (
 		return !(s.o.Escrow.State == EscrowSettled && s.e.Hold.Hash == s.o.Escrow.Hash)
 	}}
 
-	presentPayout = Guard{"present payout", func(s *step) bool { return s.e.Payment.Hash == s.o.Payout.Hash }}
-	anyPayout     = Guard{"a payout of this order", func(s *step) bool {
+	presentPayout = Guard{"present payout", func(s *step) bool {
+		return s.e.Payment.Hash == s.o.Payout.Hash && s.e.Payment.Try == s.o.Payout.Tries
+	}}
+	anyPayout = Guard{"a payout of this order", func(s *step) bool {
 		return slices.Contains(s.o.Payout.Hashes(), s.e.Payment.Hash)
 	}}
 	secondPayout = Guard{"another than the one booked", func(s *step) bool {

@@ -85,8 +85,8 @@ func (l Ledger) entry(kind EntryKind) *Entry {
 	return nil
 }
 
-// checkMoney is the last word on every step: what must hold of an order whatever happened.
-func checkMoney(o *Order) error {
+// CheckMoney is the last word on every step: what must hold of an order whatever happened.
+func CheckMoney(o *Order) error {
 	in, fee := o.Ledger.SettledIn(), o.Ledger.NodeFee()
 	owed, conditional := o.Ledger.Owes()
 	out, routing := o.Ledger.PaidOut(), o.Ledger.Routing()

@@ -40,6 +40,7 @@ type Call struct {
 
 	Invoice  string `json:"invoice,omitempty"`
 	FeeLimit Msat   `json:"fee_limit,omitempty"`
+	Try      int64  `json:"try,omitempty"` // see Payout.Tries
 	// Earlier hashes must all be known to have failed before this one is paid.
 	Earlier []Hash `json:"earlier,omitempty"`
 }
@@ -137,7 +138,7 @@ func (m *Machine) Step(prev Order, e Event, f Facts) (Out, error) {
 		for _, effect := range row.Do {
 			effect.Apply(s)
 		}
-		if err := checkMoney(s.o); err != nil {
+		if err := CheckMoney(s.o); err != nil {
 			return Out{}, fmt.Errorf("step %s on %s in %q: %w", e.On, prev.ID, prev.Status, err)
 		}
 		return out, nil
@@ -211,7 +212,7 @@ func Wanted(o *Order, c Call) bool {
 	case SettleHold:
 		return o.Escrow.Hash == c.Hash && o.Escrow.State == EscrowSettling
 	case Pay:
-		return o.Payout.Hash == c.Hash && o.Payout.State == PayoutSending
+		return o.Payout.Hash == c.Hash && o.Payout.Tries == c.Try && o.Payout.State == PayoutSending
 	}
 	return true
 }

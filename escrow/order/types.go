@@ -166,10 +166,13 @@ type Payout struct {
 	Hash     Hash        `json:"hash"`
 	State    PayoutState `json:"state,omitempty"`
 	Attempts int64       `json:"attempts,omitempty"` // with this invoice
-	Earlier  []Hash      `json:"earlier,omitempty"`  // hashes tried before, each reported failed
-	Asked    int64       `json:"asked,omitempty"`    // times that another invoice was asked for
-	NextTry  int64       `json:"next_try,omitempty"`
-	Since    int64       `json:"since,omitempty"` // of State
+	// Tries counts every time that a payment was asked for. News of a failure counts only for
+	// the try it speaks of: an old one may arrive when the same hash is under way again.
+	Tries   int64  `json:"tries,omitempty"`
+	Earlier []Hash `json:"earlier,omitempty"` // hashes tried before, each reported failed
+	Asked   int64  `json:"asked,omitempty"`   // times that another invoice was asked for
+	NextTry int64  `json:"next_try,omitempty"`
+	Since   int64  `json:"since,omitempty"` // of State
 }
 
 // Hashes are all payment hashes ever recorded for the payout.
