@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// moment is when mostro is killed in a trade.
+type moment struct {
+	name   string
+	step   string // of labTrade.steps
+	when   when
+	window time.Duration // the kill comes at random within it
+	rounds int           // trades; each takes its own part of the window
+	held   bool          // the buyer gives a hold invoice of his own
+}
+
+type when int
+
+const (
+	inTheAir  when = iota // within the window from the request on: the relay may have it or not
+	after                 // within the window after the step was done
+	whileAway             // before the step, which is done while nobody is there
+)
+
+// TestKillNine kills mostro in the middle of whole trades and starts it again, at another
+// moment of each. Both sides finish each time, without doing anything again themselves, and
+// every sat is where it belongs.
+func TestKillNine(t *testing.T) {
+	l := startLab(t, "")
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	for _, m := range []moment{
+		{"the order in the air", "new-order", inTheAir, 10 * time.Millisecond, 3, false},
+		{"the order in the book", "new-order", after, 0, 1, false},
+		{"the take in the air", "take-sell", inTheAir, 10 * time.Millisecond, 3, false},
+		{"the order taken", "take-sell", after, 0, 1, false},
+		{"the invoice in the air, the hold invoice being made", "add-invoice", inTheAir, 20 * time.Millisecond, 4, false},
+		{"the hold invoice is paid while mostro is away", "pay", whileAway, 0, 1, false},
+		{"the hold invoice just paid", "pay", after, 100 * time.Millisecond, 3, false},
+		{"the sats held", "active", after, 0, 1, false},
+		{"fiat-sent in the air", "fiat-sent", inTheAir, 10 * time.Millisecond, 2, false},
+		{"fiat-sent is sent while mostro is away", "fiat-sent", whileAway, 0, 1, false},
+		{"the release in the air, the escrow being settled", "release", inTheAir, 20 * time.Millisecond, 4, false},
+		{"the payout being sent", "release", after, 100 * time.Millisecond, 4, false},
+		{"the payout in flight", "payout held", after, 0, 1, true},
+		{"the payout arrives while mostro is away", "payout settled", whileAway, 0, 1, true},
+	} {
+		for round := range m.rounds {
+			delay := time.Duration((float64(round) + random.Float64()) * float64(m.window) / float64(m.rounds))
+			t.Run(m.name, func(t *testing.T) { l.tradeAndKill(t, m, delay) })
+		}
+	}
+	l.settle(t)
+}
+
+// tradeAndKill plays a whole trade with a kill in it.
+func (l *lab) tradeAndKill(t *testing.T, m moment, delay time.Duration) {
+	ctx := labContext(t)
+	x := l.newTrade(t, ctx)
+	if m.held {
+		x.invoice = x.heldInvoice
+	}
+	for _, s := range x.steps() {
+		if s.name != m.step {
+			x.run(ctx, []step{s})
+		} else if err := x.killAt(ctx, s, m.when, delay); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if x.asked != 100_300 || x.promised != 99_700 {
+		t.Errorf("the seller was asked for %d sat, the buyer promised %d", x.asked, x.promised)
+	}
+	x.account(ctx)
+}
+
+// killAt kills mostro at one step of a trade and starts it again.
+func (x *labTrade) killAt(ctx context.Context, s step, when when, delay time.Duration) error {
+	done := make(chan error, 1)
+	do := func() { done <- x.do(ctx, s) }
+	switch when {
+	case inTheAir:
+		go do()
+	case after:
+		do()
+	}
+	time.Sleep(delay)
+	if err := x.kill(); err != nil {
+		return err
+	}
+	x.t.Logf("!! mostro is killed, %v later", delay)
+	switch {
+	case when == whileAway && s.nodes:
+		do()
+	case when == whileAway:
+		go do()
+	}
+	if err := x.start(ctx); err != nil {
+		return err
+	}
+	x.t.Log("!! mostro is back")
+	return <-done
+}

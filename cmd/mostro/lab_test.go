@@ -1,0 +1,348 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lightningnetwork/lnd/lnrpc"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/client"
+	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/lightning/lnd/wallet"
+	"mostro/escrow/lightning/regtest"
+	"mostro/escrow/mostro"
+)
+
+const (
+	// Nothing that works takes near so long, on the busiest machine.
+	labTime = 5 * time.Minute
+
+	// Ports of nodes under test, below those of local networks and of outgoing connections: a
+	// node that comes back must find its own free.
+	labFirstPort = 11_000
+	labPorts     = 9_000
+)
+
+// lab is a network of real nodes and a `mostro serve` on it, a process of its own that tests
+// kill and start again at the same address. Its macaroon permits what package lnd lists and
+// nothing else. Alice's node is the sellers', bob's the buyers'.
+type lab struct {
+	t       *testing.T
+	network *regtest.Network
+	dir     string
+	address string // of the relay
+	key     mostro.Secret
+	admin   mostro.Secret // listed in the settings
+	demo    *demo         // the wallets: three witnesses of every payment
+	before  accounts
+
+	process *process
+	drained chan struct{} // closed when the process has ended
+
+	mu      sync.Mutex
+	log     []string      // of the process, since its start
+	changed chan struct{} // closed and replaced at every line
+	flows   []flow        // of the trades that have ended
+}
+
+// startLab starts everything and returns when the escrow can trade. Settings are lines for
+// settings.toml, in sections.
+func startLab(t *testing.T, settings string) *lab {
+	t.Helper()
+	l := &lab{
+		t: t, network: regtest.ForTest(t), dir: filepath.Join(t.TempDir(), "node"), address: labAddress(t),
+		changed: make(chan struct{}), demo: &demo{screen: &screen{out: io.Discard}},
+	}
+	ctx := labContext(t)
+	prices, err := startPriceServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(prices.Close)
+	if err := l.writeFiles(ctx, prices.URL, settings); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.demo.close)
+	for name, place := range map[string]**trader{"alice": &l.demo.alice, "bob": &l.demo.bob} {
+		*place = &trader{name: name, wallet: l.wallet(name)}
+	}
+	l.demo.escrow = l.wallet(escrowNode)
+	if l.before, err = l.demo.books(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// Its terms, with its Lightning node in them, are the last that a node says of itself.
+	err = waitUntil(ctx, "the node's terms", func() (bool, error) {
+		terms, err := l.events(ctx, nostr.Filter{Kinds: []int{mostro.KindInfo}})
+		return slices.ContainsFunc(terms, func(ev *nostr.Event) bool { return ev.Tags.Find("lnd_node_pubkey") != nil }), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// labContext ends with the test, and before the test binary is ended for its time, so that
+// what failed can be told.
+func labContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), labTime)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func labAddress(t *testing.T) string {
+	t.Helper()
+	for {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(labFirstPort+rand.N(labPorts)))
+		listener, err := net.Listen("tcp", address)
+		if err == nil {
+			listener.Close()
+			return address
+		}
+		t.Logf("%s is taken: %v", address, err)
+	}
+}
+
+// writeFiles makes the data directory as an operator would.
+func (l *lab) writeFiles(ctx context.Context, prices, settings string) error {
+	if err := openDataDir(l.dir); err != nil {
+		return err
+	}
+	for _, key := range []*mostro.Secret{&l.key, &l.admin} {
+		var err error
+		if *key, err = newKey(); err != nil {
+			return err
+		}
+	}
+	request := &lnrpc.BakeMacaroonRequest{RootKeyId: macaroonRootKey}
+	for _, uri := range lnd.MacaroonURIs() {
+		request.Permissions = append(request.Permissions, &lnrpc.MacaroonPermission{Entity: "uri", Action: uri})
+	}
+	baked, err := l.network.Client(escrowNode).BakeMacaroon(ctx, request)
+	if err != nil {
+		return fmt.Errorf("bake macaroon: %w", err)
+	}
+	macaroon, err := hex.DecodeString(baked.Macaroon)
+	if err != nil {
+		return err
+	}
+	node := l.network.Node(escrowNode)
+	text := fmt.Sprintf(`[lightning]
+lnd_grpc_host = %q
+lnd_cert_file = %q
+lnd_macaroon_file = "mostro.macaroon"
+payment_attempts = 2
+payment_retries_interval = 1
+[price.providers.yadio]
+url = %q
+[admin]
+pubkeys = [%q]
+%s`, node.GRPC, node.TLSCert, prices, l.admin.Public(), settings)
+	return errors.Join(
+		writeWhole(l.macaroon(), macaroon),
+		writeWhole(filepath.Join(l.dir, envFile), []byte(nsecVariable+"="+l.key.Nsec()+"\n")),
+		writeWhole(filepath.Join(l.dir, settingsFile), []byte(text)))
+}
+
+func (l *lab) macaroon() string { return filepath.Join(l.dir, "mostro.macaroon") }
+
+// wallet is a node with the rights of its owner.
+func (l *lab) wallet(name string) *wallet.Wallet {
+	l.t.Helper()
+	node := l.network.Node(name)
+	w, err := wallet.Dial(lnd.Config{Host: node.GRPC, CertFile: node.TLSCert, MacaroonFile: node.Macaroon})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return w
+}
+
+// start runs mostro serve and returns when it listens.
+func (l *lab) start(ctx context.Context) error {
+	p, drained := startProcess(l.t, "serve", "--data-dir", l.dir, "--settings", "relay.listen="+l.address), make(chan struct{})
+	l.process, l.drained = p, drained
+	l.mu.Lock()
+	l.log = nil
+	l.mu.Unlock()
+	go func() {
+		defer close(drained)
+		for line := range p.lines {
+			p.seen = append(p.seen, line)
+			l.mu.Lock()
+			l.log = append(l.log, line)
+			close(l.changed)
+			l.changed = make(chan struct{})
+			l.mu.Unlock()
+		}
+		p.end()
+	}()
+	l.t.Cleanup(func() {
+		p.cmd.Process.Kill() // fails only when it has ended
+		<-drained
+	})
+	return l.waitLog(ctx, "msg=serving")
+}
+
+// kill ends the process as a power cut would, as far as it can tell.
+func (l *lab) kill() error {
+	if err := l.process.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill mostro: %w", err)
+	}
+	<-l.drained
+	return nil
+}
+
+// waitLog waits until a line of the log, since the last start, contains text.
+func (l *lab) waitLog(ctx context.Context, text string) error {
+	for {
+		l.mu.Lock()
+		found, changed := slices.ContainsFunc(l.log, func(line string) bool { return strings.Contains(line, text) }), l.changed
+		l.mu.Unlock()
+		if found {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-l.drained:
+			return fmt.Errorf("mostro has ended and never logged %q", text)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the log to say %q: %w", text, ctx.Err())
+		}
+	}
+}
+
+// settle compares what all trades together moved with the books of the three nodes: whatever
+// was paid twice, or to nobody, is found there.
+func (l *lab) settle(t *testing.T) {
+	t.Helper()
+	after, err := l.demo.books(labContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	if err := settleAccounts(&table, l.flows, l.before, after); err != nil {
+		t.Error(err)
+	}
+	t.Log(table.String())
+}
+
+// person is a user with new words: a client of the relay, and a node of the network.
+type person struct {
+	*trader
+	t     *testing.T
+	lab   *lab
+	words string
+}
+
+// person dials the relay; what the node says is logged.
+func (l *lab) person(t *testing.T, ctx context.Context, of *trader) (*person, error) {
+	words, err := mostro.NewMnemonic()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.Dial(ctx, client.Config{
+		RelayURL: "ws://" + l.address, Node: l.key.Public(), Keys: client.Keys{Mnemonic: words},
+		Heard: func(trade *client.Trade, m mostro.Message) {
+			t.Logf("%s <- %s", of.name, wordsOf(m))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(c.Close)
+	return &person{trader: &trader{name: of.name, client: c, wallet: of.wallet}, t: t, lab: l, words: words}, nil
+}
+
+// wordsOf is a message in a line of the test's log.
+func wordsOf(m mostro.Message) string {
+	text := string(m.Action)
+	if status, ok := client.StatusOf(m); ok {
+		text += ", order: " + string(status)
+	}
+	switch p := m.Payload; {
+	case p == nil:
+	case p.CantDo != nil:
+		text += ": " + string(*p.CantDo)
+	case p.TextMessage != nil:
+		text += ": " + *p.TextMessage
+	}
+	return text
+}
+
+// say sends what the client has no method for, from the key of a trade that is open.
+func (p *person) say(ctx context.Context, trade *client.Trade, m mostro.Message) error {
+	key, err := mostro.DeriveKey(p.words, trade.Index())
+	if err != nil {
+		return err
+	}
+	identity, err := mostro.DeriveKey(p.words, 0)
+	if err != nil {
+		return err
+	}
+	m.Wrapper, m.ID = mostro.WrapOrder, trade.OrderID()
+	p.t.Logf("%s -> %s", p.name, m.Action)
+	return p.lab.publish(ctx, m, mostro.Party{Trade: key, Identity: identity})
+}
+
+// publish sends a message over a connection of its own and returns when the relay has taken it.
+func (l *lab) publish(ctx context.Context, m mostro.Message, from mostro.Party) error {
+	m.Version = mostro.NIP44.Version()
+	ev, err := mostro.SealRequest(m, mostro.NIP44, from, l.key.Public(), time.Now().Unix(), 0)
+	if err != nil {
+		return err
+	}
+	relay, err := nostr.RelayConnect(ctx, "ws://"+l.address)
+	if err != nil {
+		return err
+	}
+	defer relay.Close()
+	return relay.Publish(ctx, ev)
+}
+
+// events asks the relay for public events of the node.
+func (l *lab) events(ctx context.Context, f nostr.Filter) ([]*nostr.Event, error) {
+	relay, err := nostr.RelayConnect(ctx, "ws://"+l.address)
+	if err != nil {
+		return nil, err
+	}
+	defer relay.Close()
+	f.Authors = []string{l.key.Public()}
+	return relay.QuerySync(ctx, f)
+}
+
+// readLog returns the log of the process since its last start.
+func (l *lab) readLog() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.log, "\n")
+}
+
+// waitUntil looks again and again until the condition holds.
+func waitUntil(ctx context.Context, what string, holds func() (bool, error)) error {
+	for {
+		ok, err := holds()
+		if ok && err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("wait for %s: %w", what, ctx.Err()), err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
