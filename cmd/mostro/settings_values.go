@@ -183,12 +183,12 @@ func (v *hostValue) set(l literal) error {
 
 func (v *hostValue) takes() string { return "" }
 
-// urlValue is an absolute URL without user, query and fragment; the second scheme, without
-// TLS, is for this machine only unless the first is wss: a relay behind a proxy of a local
-// network or an onion service has no TLS of its own.
+// urlValue is an absolute URL of one of the schemes, without user, query and fragment. http is
+// for this machine only; ws is for anywhere, because a relay of a local network or an onion
+// service has no TLS.
 type urlValue struct {
 	to      *string
-	schemes []string
+	schemes []string // the one with TLS first
 }
 
 func (v *urlValue) set(l literal) error {
