@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"mostro/escrow/client"
+	"mostro/escrow/mostro"
 )
 
 // moment is when mostro is killed in a trade.
@@ -29,6 +32,7 @@ const (
 // moment of each. Both sides finish each time, without doing anything again themselves, and
 // every sat is where it belongs.
 func TestKillNine(t *testing.T) {
+	t.Parallel()
 	l := startLab(t, "")
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -103,4 +107,130 @@ func (x *labTrade) killAt(ctx context.Context, s step, when when, delay time.Dur
 	}
 	x.t.Log("!! mostro is back")
 	return <-done
+}
+
+// noAnswer is what mostro logs when its Lightning node is away.
+const noAnswer = "the Lightning node does not answer"
+
+// TestLightningNodeRestarts: the Lightning nodes die and hang while sats are held and paid
+// out. What the two say in the meantime is taken and carried out later.
+func TestLightningNodeRestarts(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, "")
+	for _, test := range []struct {
+		name string
+		held bool // the buyer gives a hold invoice of his own
+		play func(ctx context.Context, x *labTrade) error
+	}{
+		{"killed while the sats are held", false, func(ctx context.Context, x *labTrade) error {
+			x.run(ctx, x.funding())
+			logged := l.logged()
+			l.network.KillNode(escrowNode)
+			x.t.Log("!! lnd is killed")
+			if err := l.waitLog(ctx, logged, noAnswer); err != nil {
+				return err
+			}
+			return x.duringAbsence(ctx, func() error { return l.network.StartNode(ctx, escrowNode) })
+		}},
+		{"killed and back before anybody looks", false, func(ctx context.Context, x *labTrade) error {
+			x.run(ctx, x.funding())
+			l.network.KillNode(escrowNode)
+			if err := l.network.StartNode(ctx, escrowNode); err != nil {
+				return err
+			}
+			x.run(ctx, x.payingOut())
+			return nil
+		}},
+		{"hanging while the sats are held", false, func(ctx context.Context, x *labTrade) error {
+			x.run(ctx, x.funding())
+			logged := l.logged()
+			if err := l.network.Freeze(ctx, escrowNode); err != nil {
+				return err
+			}
+			x.t.Log("!! lnd hangs")
+			if err := l.waitLog(ctx, logged, noAnswer); err != nil {
+				return err
+			}
+			return x.duringAbsence(ctx, func() error { return l.network.Thaw(escrowNode) })
+		}},
+		{"killed while the payout is in flight", true, func(ctx context.Context, x *labTrade) error {
+			return x.untilHeld(ctx, func() error {
+				l.network.KillNode(escrowNode)
+				x.t.Log("!! lnd is killed")
+				return l.network.StartNode(ctx, escrowNode)
+			})
+		}},
+		{"both killed while the payout is in flight", true, func(ctx context.Context, x *labTrade) error {
+			return x.untilHeld(ctx, func() error {
+				l.network.KillNode(escrowNode)
+				if err := l.kill(); err != nil {
+					return err
+				}
+				x.t.Log("!! lnd and mostro are killed")
+				if err := l.start(ctx); err != nil {
+					return err
+				}
+				return l.network.StartNode(ctx, escrowNode)
+			})
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx := labContext(t)
+			x := l.newTrade(t, ctx)
+			x.patient = true
+			if test.held {
+				x.invoice = x.heldInvoice
+			}
+			if err := test.play(ctx, x); err != nil {
+				t.Fatal(err)
+			}
+			x.account(ctx)
+		})
+	}
+	l.settle(t)
+}
+
+// duringAbsence plays the rest of a trade while lnd is away, until nothing more can be done,
+// and ends it when lnd is back. Meanwhile orders can be made, and not taken.
+func (x *labTrade) duringAbsence(ctx context.Context, back func() error) error {
+	other := x.newTrade(x.t, ctx)
+	if err := other.do(ctx, step{"new-order of others", false, other.newOrder}); err != nil {
+		return err
+	}
+	_, _, err := other.buyer.client.Take(ctx, other.shown, "", client.Mode{})
+	cantDo(x.t, "a take while lnd is away", err, mostro.NotAllowedByStatus)
+	if _, err := other.sold.Cancel(ctx); err != nil {
+		return err
+	}
+	steps := x.payingOut()
+	if err := x.do(ctx, steps[0]); err != nil {
+		return err
+	}
+	// The answer to the release waits for the node; the relay's OK does not.
+	if err := x.seller.say(ctx, x.sold, mostro.Message{Action: mostro.Release}); err != nil {
+		return err
+	}
+	if err := back(); err != nil {
+		return err
+	}
+	x.t.Log("!! lnd is back")
+	if _, err := x.sold.Wait(ctx, mostro.HoldInvoicePaymentSettled); err != nil {
+		return err
+	}
+	x.run(ctx, steps[2:])
+	return nil
+}
+
+// untilHeld plays a trade until its payout hangs at the buyer's node, lets something happen,
+// and ends it.
+func (x *labTrade) untilHeld(ctx context.Context, happen func() error) error {
+	x.run(ctx, x.funding())
+	steps := x.payingOut()
+	x.run(ctx, steps[:3])
+	if err := happen(); err != nil {
+		return err
+	}
+	x.t.Log("!! all are back")
+	x.run(ctx, steps[3:])
+	return nil
 }

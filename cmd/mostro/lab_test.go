@@ -195,7 +195,7 @@ func (l *lab) start(ctx context.Context) error {
 		p.cmd.Process.Kill() // fails only when it has ended
 		<-drained
 	})
-	return l.waitLog(ctx, "msg=serving")
+	return l.waitLog(ctx, 0, "msg=serving")
 }
 
 // kill ends the process as a power cut would, as far as it can tell.
@@ -207,11 +207,18 @@ func (l *lab) kill() error {
 	return nil
 }
 
-// waitLog waits until a line of the log, since the last start, contains text.
-func (l *lab) waitLog(ctx context.Context, text string) error {
+// logged counts the lines of the log since the last start.
+func (l *lab) logged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.log)
+}
+
+// waitLog waits until a line of the log contains text; of the lines after the first since.
+func (l *lab) waitLog(ctx context.Context, since int, text string) error {
 	for {
 		l.mu.Lock()
-		found, changed := slices.ContainsFunc(l.log, func(line string) bool { return strings.Contains(line, text) }), l.changed
+		found, changed := slices.ContainsFunc(l.log[since:], func(line string) bool { return strings.Contains(line, text) }), l.changed
 		l.mu.Unlock()
 		if found {
 			return nil
@@ -342,7 +349,7 @@ func waitUntil(ctx context.Context, what string, holds func() (bool, error)) err
 		select {
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("wait for %s: %w", what, ctx.Err()), err)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(lookAgain):
 		}
 	}
 }

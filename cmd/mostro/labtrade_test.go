@@ -16,6 +16,8 @@ import (
 const (
 	heldPayoutCLTV = 40 // blocks, of a hold invoice that a buyer gives
 	heldPayoutLife = 24 * time.Hour
+
+	lookAgain = 50 * time.Millisecond
 )
 
 // labTrade is one trade on its way: a person with alice's node sells, one with bob's buys.
@@ -33,7 +35,10 @@ type labTrade struct {
 
 	asked, promised order.Sat
 	refunded        bool // the escrow goes back to the seller
-	preimage        order.Preimage
+	// patient: the take is tried again while the node refuses it, since it looks only now and
+	// then whether its Lightning node is back.
+	patient  bool
+	preimage order.Preimage
 }
 
 // step is one thing that has to happen in a trade.
@@ -122,12 +127,18 @@ func (x *labTrade) look(ctx context.Context) error {
 }
 
 func (x *labTrade) takeSell(ctx context.Context) error {
-	var answer mostro.Message
-	var err error
-	if x.bought, answer, err = x.buyer.client.Take(ctx, x.shown, "", client.Mode{}); err != nil {
-		return err
+	for {
+		var answer mostro.Message
+		var err error
+		x.bought, answer, err = x.buyer.client.Take(ctx, x.shown, "", client.Mode{})
+		switch {
+		case err == nil:
+			return x.prepareInvoice(ctx, answer)
+		case !x.patient || !refusedFor(err, mostro.NotAllowedByStatus):
+			return err
+		}
+		time.Sleep(lookAgain)
 	}
-	return x.prepareInvoice(ctx, answer)
 }
 
 // prepareInvoice makes the invoice that an add-invoice of the node asks for.
@@ -289,8 +300,12 @@ func (x *labTrade) account(ctx context.Context) {
 // cantDo checks that a request was refused with a reason.
 func cantDo(t *testing.T, what string, err error, want mostro.Reason) {
 	t.Helper()
-	var refused *client.CantDoError
-	if !errors.As(err, &refused) || refused.Reason != want {
+	if !refusedFor(err, want) {
 		t.Errorf("%s: %v, want cant-do %s", what, err, want)
 	}
+}
+
+func refusedFor(err error, reason mostro.Reason) bool {
+	var refused *client.CantDoError
+	return errors.As(err, &refused) && refused.Reason == reason
 }
