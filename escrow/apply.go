@@ -38,6 +38,10 @@ func (e *Engine) apply(ctx context.Context, ev order.Event) error {
 // answer to who asked.
 func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *request) error {
 	var prev order.Order
+	if w.stepped {
+		return &defect{fmt.Errorf("a second step in one operation: %s", ev.On)} // it would not see the first
+	}
+	w.stepped = true
 	if ev.Order != "" {
 		held, err := has(txn, rowKey(tableHeld, ev.Order))
 		if err != nil || held {

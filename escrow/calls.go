@@ -30,9 +30,9 @@ func (e *Engine) callWorker(ctx context.Context) {
 // callLane makes the first call of a lane.
 func (e *Engine) callLane(ctx context.Context, l *laneRows) {
 	r := e.work.rows(l)[0]
-	answers, err := e.call(ctx, r)
+	answer, err := e.call(ctx, r)
 	if err == nil {
-		err = e.finishCall(ctx, r, answers)
+		err = e.finishCall(ctx, r, answer)
 	}
 	if err == nil {
 		e.work.finish(l, 1)
@@ -44,11 +44,13 @@ func (e *Engine) callLane(ctx context.Context, l *laneRows) {
 	e.work.retry(l, backoff(r.Tries))
 }
 
-// finishCall takes a call off the outbox and applies its answers, in one transaction.
-func (e *Engine) finishCall(ctx context.Context, r *row, answers []order.Event) error {
+// finishCall takes a call off the outbox and applies its answer, in one transaction. There is
+// one answer at most: two steps of an order cannot share a transaction.
+func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) error {
 	id := r.lane[:len(r.lane)-len(laneCalls)-1]
 	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
-		for _, ev := range answers {
+		if answer != nil {
+			ev := *answer
 			ev.Order = id
 			if err := e.stepOrder(txn, w, ev, nil); err != nil {
 				return err
@@ -61,7 +63,7 @@ func (e *Engine) finishCall(ctx context.Context, r *row, answers []order.Event) 
 
 // call makes one call and says what is known afterwards. An error means that nothing is
 // known, and that the same call is to be made again.
-func (e *Engine) call(ctx context.Context, r *row) ([]order.Event, error) {
+func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	wanted, err := e.claim(ctx, r)
 	if err != nil || !wanted {
 		return nil, err
@@ -105,13 +107,13 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 	return wanted, err
 }
 
-func (e *Engine) holdEvent(name order.EventName, h lightning.HoldInvoice) order.Event {
+func (e *Engine) holdEvent(name order.EventName, h lightning.HoldInvoice) *order.Event {
 	ev := e.newEvent(name, "")
 	ev.Hold = &order.HoldNotice{Hash: h.Hash, Invoice: h.Invoice, Paid: h.AmountPaid, ExpiryHeight: h.ExpiryHeight}
-	return ev
+	return &ev
 }
 
-func (e *Engine) openHold(ctx context.Context, c order.Call) ([]order.Event, error) {
+func (e *Engine) openHold(ctx context.Context, c order.Call) (*order.Event, error) {
 	inv, err := e.cfg.Node.OpenHold(ctx, lightning.HoldRequest{
 		Hash: c.Hash, Amount: c.Amount, Memo: c.Memo, CLTVDelta: c.CLTVDelta, Expiry: time.Duration(c.Expiry) * time.Second,
 	})
@@ -121,10 +123,10 @@ func (e *Engine) openHold(ctx context.Context, c order.Call) ([]order.Event, err
 	if inv.Amount != c.Amount {
 		return nil, fmt.Errorf("alarm: the node has a hold invoice %s over %d msat instead of %d", c.Hash, inv.Amount, c.Amount)
 	}
-	return []order.Event{e.holdEvent(order.HoldOpened, inv)}, nil
+	return e.holdEvent(order.HoldOpened, inv), nil
 }
 
-func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) ([]order.Event, error) {
+func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*order.Event, error) {
 	// A node that is behind the chain may not see that the HTLC is about to time out.
 	if !e.node.ready() {
 		return nil, fmt.Errorf("settle: the node is not ready: %w", errLater)
@@ -132,7 +134,7 @@ func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) ([]ord
 	err := e.cfg.Node.Settle(ctx, e.preimage(id, c.Attempt))
 	switch {
 	case errors.Is(err, lightning.ErrAlreadyCanceled):
-		return []order.Event{e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: c.Hash})}, nil
+		return e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: c.Hash}), nil
 	case err != nil:
 		return nil, err
 	}
@@ -144,31 +146,31 @@ func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) ([]ord
 	if inv.State != lightning.Settled {
 		return nil, fmt.Errorf("hold invoice is %s after it was settled", inv.State)
 	}
-	return []order.Event{e.holdEvent(order.HoldSettled, inv)}, nil
+	return e.holdEvent(order.HoldSettled, inv), nil
 }
 
-func (e *Engine) cancelHold(ctx context.Context, c order.Call) ([]order.Event, error) {
+func (e *Engine) cancelHold(ctx context.Context, c order.Call) (*order.Event, error) {
 	err := e.cfg.Node.Cancel(ctx, c.Hash)
 	switch {
 	case errors.Is(err, lightning.ErrNotFound), errors.Is(err, lightning.ErrAlreadyCanceled):
 		return nil, nil // never opened, or gone already
 	case errors.Is(err, lightning.ErrAlreadySettled):
-		return []order.Event{e.holdEvent(order.HoldSettled, lightning.HoldInvoice{Hash: c.Hash})}, nil
+		return e.holdEvent(order.HoldSettled, lightning.HoldInvoice{Hash: c.Hash}), nil
 	case err != nil:
 		return nil, err
 	}
 	return nil, nil
 }
 
-func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment, try int64) order.Event {
+func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment, try int64) *order.Event {
 	ev := e.newEvent(name, "")
 	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Try: try, Routing: p.RoutingFee, Reason: p.Reason}
-	return ev
+	return &ev
 }
 
 // pay sends a payment, after making sure that none of the order is under way: the hashes
 // tried before must still be known as failed, and this one must not have been sent already.
-func (e *Engine) pay(ctx context.Context, c order.Call, r *row) ([]order.Event, error) {
+func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, error) {
 	for _, h := range c.Earlier {
 		p, err := e.track(ctx, h)
 		switch {
@@ -176,7 +178,7 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) ([]order.Event, 
 		case err != nil:
 			return nil, err
 		case p.State == lightning.Succeeded:
-			return []order.Event{e.paymentEvent(order.PaySucceeded, p, c.Try)}, nil
+			return e.paymentEvent(order.PaySucceeded, p, c.Try), nil
 		case p.State == lightning.InFlight:
 			return nil, fmt.Errorf("alarm: payment %s was reported failed and is in flight: %w", h, errLater)
 		}
@@ -197,17 +199,17 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) ([]order.Event, 
 		return nil, fmt.Errorf("%w, after a try without an answer: %w", err, errLater)
 	case errors.Is(err, lightning.ErrRefused):
 		p.Reason = err.Error()
-		return []order.Event{e.paymentEvent(order.PayRefused, p, c.Try)}, nil
+		return e.paymentEvent(order.PayRefused, p, c.Try), nil
 	case errors.Is(err, lightning.ErrInFlight), errors.Is(err, lightning.ErrAlreadyPaid):
-		return []order.Event{e.paymentEvent(order.PayAcked, p, c.Try)}, nil
+		return e.paymentEvent(order.PayAcked, p, c.Try), nil
 	case err != nil:
 		return nil, err
 	}
-	acked := e.paymentEvent(order.PayAcked, p, c.Try)
-	if p.State == lightning.InFlight {
-		return []order.Event{acked}, nil
+	name, final := finalEvent[p.State]
+	if !final {
+		name = order.PayAcked
 	}
-	return []order.Event{acked, e.paymentEvent(finalEvent[p.State], p, c.Try)}, nil
+	return e.paymentEvent(name, p, c.Try), nil
 }
 
 // finalEvent is the event of a final state of a payment.

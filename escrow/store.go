@@ -190,6 +190,7 @@ type writes struct {
 	entries []*badger.Entry
 	deletes [][]byte
 	after   []func() // once committed, in order
+	stepped bool     // an order was stepped
 }
 
 func (w *writes) set(key []byte, v any) error {

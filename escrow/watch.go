@@ -240,7 +240,7 @@ func (e *Engine) sawHold(ctx context.Context, w watch, h lightning.HoldInvoice) 
 	if name := holdEvents[h.State]; name != "" {
 		ev := e.holdEvent(name, h)
 		ev.Order = w.order
-		if err := e.apply(ctx, ev); err != nil {
+		if err := e.apply(ctx, *ev); err != nil {
 			return err
 		}
 	}
@@ -279,7 +279,7 @@ func (e *Engine) missedPayment(ctx context.Context, w watch, since *time.Time) e
 	}
 	ev := e.paymentEvent(order.PayUnknown, lightning.Payment{Hash: w.hash}, w.try)
 	ev.Order = w.order
-	return e.apply(ctx, ev)
+	return e.apply(ctx, *ev)
 }
 
 // sawPayment applies what the node says of a payment.
@@ -291,7 +291,7 @@ func (e *Engine) sawPayment(ctx context.Context, w watch, p lightning.Payment) e
 	p.Hash = w.hash
 	ev := e.paymentEvent(name, p, w.try)
 	ev.Order = w.order
-	return e.apply(ctx, ev)
+	return e.apply(ctx, *ev)
 }
 
 // heartbeat is how often the engine notes that it lives.
