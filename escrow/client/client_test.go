@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,7 +155,8 @@ func TestTrade(t *testing.T) {
 
 func TestBook(t *testing.T) {
 	w := newWorld(t, worldConfig{})
-	alice, bob := w.person("alice", w.door()), w.person("bob", w.door())
+	bobDoor := w.door()
+	alice, bob := w.person("alice", w.door()), w.person("bob", bobDoor)
 	changes := make(chan mostro.BookOrder, 10)
 	watching, stop := context.WithCancel(w.ctx)
 	watched := make(chan error, 1)
@@ -175,6 +177,10 @@ func TestBook(t *testing.T) {
 	}
 	if diff := cmp.Diff([]mostro.BookOrder{want}, book); diff != "" {
 		t.Errorf("the book (-want +got):\n%s", diff)
+	}
+	bobDoor.cut(false) // what he has seen is not shown again
+	if book, err = bob.Book(w.ctx); err != nil || len(book) != 1 {
+		t.Errorf("after a reconnect the book has %v, %v", book, err)
 	}
 	w.must(trade.Cancel(w.ctx))
 	for _, status := range []mostro.Status{mostro.StatusPending, mostro.StatusCanceled} {
@@ -358,6 +364,51 @@ func TestNoAnswerYet(t *testing.T) {
 	w.net.Node("mostro").Start()
 	w.must(sold.Wait(w.ctx, mostro.HoldInvoicePaymentSettled))
 	w.must(bought.Wait(w.ctx, mostro.PurchaseCompleted))
+}
+
+// TestManyTrades: one client with more trades at once than one subscription holds, begun at
+// the same time, so that the indices would come out of order if they could.
+func TestManyTrades(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	alice := w.person("alice", w.door())
+	const count = 60
+	trades := make([]*client.Trade, count)
+	var all sync.WaitGroup
+	for i := range trades {
+		all.Go(func() {
+			var err error
+			if trades[i], _, err = alice.NewOrder(w.ctx, sell(), client.Mode{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	seen := map[uint32]bool{}
+	for i, trade := range trades {
+		if trade.Index() < 1 || trade.Index() > count || seen[trade.Index()] {
+			t.Errorf("a trade has the index %d", trade.Index())
+		}
+		seen[trade.Index()] = true
+		if i%2 == 0 {
+			trade.Close()
+		}
+	}
+	for i, trade := range trades {
+		if i%2 == 1 {
+			w.must(trade.Cancel(w.ctx))
+			trade.Close()
+		}
+	}
+	book, err := alice.Book(w.ctx)
+	if err != nil || len(book) != count/2 {
+		t.Errorf("%d orders are left, %v, want %d", len(book), err, count/2)
+	}
+	if open := client.Subscriptions(alice.Client); open != 1 {
+		t.Errorf("%d subscriptions are open, want that of the terms", open)
+	}
 }
 
 // TestStrangers: anybody may write to a trade key, and nobody but the node is heard.

@@ -16,6 +16,13 @@ func Unanswered(c *Client) int {
 	return len(c.link.sent)
 }
 
+// Subscriptions counts the open ones.
+func Subscriptions(c *Client) int {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return len(c.link.subs)
+}
+
 // Prepared is a request whose answer is subscribed and which is sealed, but not sent: what is
 // left is what a node is measured by.
 type Prepared struct {

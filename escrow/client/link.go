@@ -199,7 +199,12 @@ func (l *link) publish(ctx context.Context, ev nostr.Event) error {
 	case <-l.done:
 		return ErrClosed
 	case <-ctx.Done():
-		return l.because(ctx.Err())
+		select {
+		case err := <-s.answer: // both at once: what is known counts
+			return err
+		default:
+			return l.because(ctx.Err())
+		}
 	}
 }
 
@@ -248,7 +253,7 @@ func (l *link) event(id string, ev *nostr.Event) {
 	}
 }
 
-// endOfStored hands over the stored events, which came newest first.
+// endOfStored hands over the stored events, which come newest first.
 func (l *link) endOfStored(id string) {
 	sub := l.sub(id)
 	if sub == nil || sub.live {
@@ -256,7 +261,6 @@ func (l *link) endOfStored(id string) {
 	}
 	events := sub.stored
 	sub.live, sub.stored = true, nil
-	slices.Reverse(events)
 	slices.SortStableFunc(events, func(a, b *nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
 	sub.handle(events)
 }

@@ -1,6 +1,10 @@
 package client
 
-import "mostro/escrow/mostro"
+import (
+	"slices"
+
+	"mostro/escrow/mostro"
+)
 
 // note keeps what a message says about the order.
 func (t *Trade) note(m mostro.Message) {
@@ -65,6 +69,20 @@ func StatusOf(m mostro.Message) (mostro.Status, bool) {
 		return mostro.StatusDispute, true
 	}
 	return "", false
+}
+
+// stage says how far a trade has come when a message is sent; what tells of no status is
+// about the one before.
+func stage(m mostro.Message) int {
+	stages := []mostro.Status{
+		mostro.StatusPending, mostro.StatusWaitingBuyerInvoice, mostro.StatusWaitingPayment, mostro.StatusActive,
+		mostro.StatusFiatSent, mostro.StatusDispute, mostro.StatusSettledHoldInvoice, mostro.StatusSuccess,
+	}
+	status, ok := StatusOf(m)
+	if at := slices.Index(stages, status); ok && at >= 0 {
+		return at
+	}
+	return len(stages)
 }
 
 // OrderID is the order's id, "" before the node has named a new order.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -244,8 +245,7 @@ func (t *Trade) next(ctx context.Context, over error, wanted func(mostro.Message
 // receive takes events that may hold messages of the node, oldest first. Only the goroutine
 // that reads the connection calls it.
 func (t *Trade) receive(events []*nostr.Event) {
-	var fresh []logged
-	over := false
+	var fresh []received
 	for _, ev := range events {
 		if t.seen[ev.ID] {
 			continue
@@ -257,17 +257,29 @@ func (t *Trade) receive(events []*nostr.Event) {
 		}
 		// Only what is proven is remembered: the id of a forged event proves nothing.
 		t.seen[ev.ID] = true
-		fresh = append(fresh, logged{message: m})
-		over = over || isEnd(m.Action)
-		t.note(m)
+		fresh = append(fresh, received{m, ev.CreatedAt})
+	}
+	// Relays order events of one second by chance; a trade has an order of its own.
+	slices.SortStableFunc(fresh, func(a, b received) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(stage(a.message), stage(b.message)))
+	})
+	for _, r := range fresh {
+		t.note(r.message)
 		if t.client.cfg.Heard != nil {
-			t.client.cfg.Heard(t, m)
+			t.client.cfg.Heard(t, r.message)
 		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.log = append(t.log, fresh...)
-	t.over = t.over || over
+	for _, r := range fresh {
+		t.log = append(t.log, logged{message: r.message})
+		t.over = t.over || isEnd(r.message.Action)
+	}
 	close(t.changed)
 	t.changed = make(chan struct{})
+}
+
+type received struct {
+	message mostro.Message
+	at      nostr.Timestamp
 }

@@ -23,7 +23,7 @@ import (
 
 // patience is how long a test waits for something that must happen. It bounds a hang, not a
 // speed.
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // world is a whole node, relay and engine, with Sim as its Lightning network.
 type world struct {
