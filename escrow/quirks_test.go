@@ -222,7 +222,7 @@ func TestQuirks(t *testing.T) {
 					"hold_invoice_expiration_window", "hold_invoice_cltv_delta", "invoice_expiration_window", "max_orders_per_response"}
 			}
 			for _, name := range need {
-				if tag := ev.Tags.Find(name); tag == nil || len(tag) < 2 {
+				if tag := ev.Tags.Find(name); len(tag) < 2 {
 					t.Errorf("kind %d has no %s", ev.Kind, name)
 				}
 			}

@@ -45,13 +45,12 @@ func (p *post) publish(_ context.Context, events ...nostr.Event) error {
 
 // trader is one side of a trade in these tests.
 type trader struct {
-	t     *testing.T
-	post  *post
-	node  string
-	key   mostro.Secret
-	read  int
-	send  func(*nostr.Event) error
-	asked string
+	t    *testing.T
+	post *post
+	node string
+	key  mostro.Secret
+	read int
+	send func(*nostr.Event) error
 }
 
 func (tr *trader) say(action mostro.Action, id string, payload *mostro.Payload) {

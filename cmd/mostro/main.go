@@ -62,7 +62,7 @@ pays the buyer when the seller has the fiat.
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), versionCommand())
+	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(), versionCommand())
 	return root
 }
 
