@@ -12,8 +12,10 @@ import (
 	"mostro/escrow/order"
 )
 
-// errLater means: not now, and not a fault.
+// errLater means: not now, and not a fault. It is tried again soon, however often.
 var errLater = errors.New("waits")
+
+const laterAfter = 2 * time.Second
 
 // callWorker makes the calls to the Lightning node that the outbox holds, for ever: what is
 // owed to the node's answer is never given up.
@@ -38,7 +40,11 @@ func (e *Engine) callLane(ctx context.Context, l *laneRows) {
 		e.work.finish(l, 1)
 		return
 	}
-	if ctx.Err() == nil && !errors.Is(err, errLater) {
+	if errors.Is(err, errLater) {
+		e.work.retry(l, laterAfter)
+		return
+	}
+	if ctx.Err() == nil {
 		e.log.Warn("call to the Lightning node, will try again", "call", r.Call.Do, "hash", r.Call.Hash, "tries", r.Tries, "error", err)
 	}
 	e.work.retry(l, backoff(r.Tries))
