@@ -178,16 +178,22 @@ func claims(o *order.Order) []order.Hash {
 type request struct {
 	invoice    *order.Invoice
 	invoiceBad string
+	address    string
 	noRoute    bool
 }
 
 // facts loads what Step must know of other rows and of the world.
 func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *request) (f order.Facts, err error) {
 	f = order.Facts{Terms: e.cfg.Settings.Terms, Rules: e.cfg.Settings.Rules}
+	f.Node = e.nodeFacts()
+	if ev.Invoice != nil {
+		if f.HashOwner, err = hashOwner(txn, ev.Invoice); err != nil {
+			return f, err
+		}
+	}
 	if ev.Message == nil {
 		return f, e.peopleFacts(txn, o, ev, &f)
 	}
-	f.Node = e.nodeFacts()
 	fiat := o.FiatCode
 	if o.ID == "" {
 		fiat = ev.Message.Payload.Order.FiatCode
@@ -198,14 +204,18 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 		f.Price = &p
 	}
 	if given != nil {
-		f.Invoice, f.InvoiceBad, f.Node.NoRoute = given.invoice, given.invoiceBad, given.noRoute
+		f.Invoice, f.InvoiceBad, f.Address, f.Node.NoRoute = given.invoice, given.invoiceBad, given.address, given.noRoute
 	}
 	if f.Invoice != nil {
-		if f.HashOwner, err = text(txn, rowKey(tableHash, f.Invoice.Hash.String())); err != nil {
+		if f.HashOwner, err = hashOwner(txn, f.Invoice); err != nil {
 			return f, err
 		}
 	}
 	return f, e.userFacts(txn, o, ev, &f)
+}
+
+func hashOwner(txn *badger.Txn, inv *order.Invoice) (string, error) {
+	return text(txn, rowKey(tableHash, inv.Hash.String()))
 }
 
 // tell queues a message to a person, on the transport that his key last used.

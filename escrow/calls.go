@@ -74,9 +74,12 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	if err != nil || !wanted {
 		return nil, err
 	}
+	c := *r.Call
+	if c.Do == order.Resolve {
+		return e.resolve(ctx, c)
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	c := *r.Call
 	switch c.Do {
 	case order.OpenHold:
 		return e.openHold(ctx, c)
@@ -222,6 +225,33 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, e
 var finalEvent = map[lightning.PaymentState]order.EventName{
 	lightning.Succeeded: order.PaySucceeded,
 	lightning.Failed:    order.PayFailed,
+}
+
+// resolve asks the payee's server for an invoice. Whatever it answers is an answer: the order
+// counts it as a try, and asks the buyer for an invoice after the last.
+func (e *Engine) resolve(ctx context.Context, c order.Call) (*order.Event, error) {
+	unresolved := func(reason string) (*order.Event, error) {
+		return e.paymentEvent(order.PayUnresolved, lightning.Payment{Reason: reason}, c.Try), nil
+	}
+	if e.cfg.Resolve == nil {
+		return unresolved("addresses are not resolved here")
+	}
+	asked, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	text, err := e.cfg.Resolve(asked, c.Address, c.Amount)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return unresolved(err.Error())
+	}
+	inv, err := lightning.Decode(text)
+	if err != nil {
+		return unresolved(err.Error())
+	}
+	ev := e.paymentEvent(order.PayResolved, lightning.Payment{Hash: inv.Hash}, c.Try)
+	ev.Invoice = &inv
+	return ev, nil
 }
 
 // track asks for the present state of a payment.

@@ -48,8 +48,9 @@ const (
 	maxAgeOfOffers  = 10 * time.Minute   // of new-order and takes: nobody wants an old price
 	maxAhead        = 10 * time.Minute
 	callTimeout     = 10 * time.Second
+	resolveTimeout  = 45 * time.Second // of an address, also through Tor
 	publishTimeout  = 30 * time.Second
-	lightningWorker = 16
+	lightningWorker = 64
 )
 
 // Config is what an Engine is made of.
@@ -61,6 +62,11 @@ type Config struct {
 	// Prices returns the price of a bitcoin in a currency, and false when there is none or
 	// it is stale. It must not block.
 	Prices func(fiat string) (order.Price, bool)
+	// IsAddress tells whether a text has the form of a Lightning address or an LNURL, and
+	// Resolve asks the payee's server for an invoice over exactly the amount. nil: addresses
+	// are refused like any text that is no invoice.
+	IsAddress func(text string) bool
+	Resolve   func(ctx context.Context, address string, amount order.Msat) (bolt11 string, err error)
 	// Publish stores events durably and serves them. It is called again with the same
 	// events until it returns nil.
 	Publish  func(ctx context.Context, events ...nostr.Event) error

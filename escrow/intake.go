@@ -149,6 +149,9 @@ func (e *Engine) look(ctx context.Context, m mostro.Message) *request {
 	if text == "" {
 		return nil
 	}
+	if e.cfg.IsAddress != nil && e.cfg.IsAddress(text) {
+		return &request{address: text}
+	}
 	inv, err := lightning.Decode(text)
 	if err != nil {
 		return &request{invoiceBad: err.Error()}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -128,6 +129,7 @@ func (s *Simulation) start() error {
 	e := newEngine(Config{
 		Key: key, EscrowSecret: sha256.Sum256([]byte("escrow")), Node: s.node, Clock: s.net.Now, Settings: settings,
 		Instance: mostro.Instance{Pubkey: key.Public()}, Publish: s.publish, Logger: s.logger(),
+		IsAddress: func(text string) bool { return strings.HasSuffix(text, "@sim") }, Resolve: s.resolve,
 		Prices: func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },
 	}, s.db)
 	e.inline, e.newSeed, e.finish = true, s.seed, simFinish
@@ -207,6 +209,22 @@ func (s *Simulation) fate(order.Hash) lightning.SimFate {
 		return lightning.SimFrozen
 	}
 	return lightning.SimNormal
+}
+
+// resolve is the payees' server, which may be away or lie about the amount.
+func (s *Simulation) resolve(_ context.Context, address string, amount order.Msat) (string, error) {
+	if s.faulty && s.chance(15) {
+		return "", errors.New("the payee's server is away")
+	}
+	if s.faulty && s.chance(10) {
+		amount += 5000
+	}
+	for _, p := range s.people {
+		if p.name+"@sim" == address {
+			return p.wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: amount, Expiry: 6 * time.Hour, CLTVDelta: 40}), nil
+		}
+	}
+	return "", errors.New("nobody of that name")
 }
 
 // publish is the event store; it checks that the book only moves forward (I9).

@@ -27,6 +27,8 @@ func (s *Simulation) invoice(p *player, amount order.Sat) *mostro.Payload {
 	req := lightning.SimInvoiceRequest{Amount: amount.Msat(), Expiry: 6 * time.Hour, CLTVDelta: 40}
 	text := ""
 	switch {
+	case s.chance(25):
+		text = p.name + "@sim"
 	case s.faulty && s.chance(10):
 		req.Amount += 1000
 	case s.faulty && s.chance(20):

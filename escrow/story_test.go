@@ -146,6 +146,9 @@ func (w *world) command(words []string) error {
 		w.crash()
 		w.settle()
 		return nil
+	case "server":
+		w.server = words[1]
+		return nil
 	case "attempts":
 		n, err := strconv.ParseInt(words[1], 10, 64)
 		w.e.cfg.Settings.Terms.PaymentAttempts = n

@@ -38,6 +38,7 @@ type world struct {
 	names   map[string]string        // order id -> "order A"
 	out     strings.Builder          // transcript of the present command
 	alarms  []string
+	server  string // what is wrong with the payees' server
 	deaf    bool   // the event store is away
 	dispute string // id of the last dispute that anybody was told of
 }
@@ -96,8 +97,8 @@ func newWorld(t testing.TB) *world {
 		Prices: func(fiat string) (order.Price, bool) {
 			return order.Price{PerBTC: w.price * 1_000_000, At: w.net.Now().Unix()}, w.price > 0 && fiat == "USD"
 		},
-		Publish: w.publish,
-		Logger:  slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Publish: w.publish, IsAddress: func(s string) bool { return strings.HasSuffix(s, "@ln.example") }, Resolve: w.resolve,
+		Logger: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	w.open()
 	return w
@@ -261,6 +262,17 @@ func (w *world) publish(_ context.Context, events ...nostr.Event) error {
 		w.read(ev)
 	}
 	return nil
+}
+
+// resolve is the payees' server: it makes an invoice at the wallet that the address names.
+func (w *world) resolve(_ context.Context, address string, amount order.Msat) (string, error) {
+	if w.server == "down" {
+		return "", errors.New("the server does not answer")
+	}
+	if w.server == "lies" {
+		amount += 1
+	}
+	return w.person(strings.TrimSuffix(address, "@ln.example")).wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: amount, Expiry: 2 * time.Hour}), nil
 }
 
 // read prints an event as its receiver understands it.

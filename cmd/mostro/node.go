@@ -16,6 +16,7 @@ import (
 
 	"mostro/escrow"
 	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/lnurl"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 	"mostro/escrow/price"
@@ -84,6 +85,10 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	if n.relay, err = relay.Open(n.relayConfig()); err != nil {
 		return nil, errors.Join(err, n.ln.Close())
 	}
+	payees, err := lnurl.New(lnurl.Config{})
+	if err != nil {
+		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())
+	}
 	n.engine, err = escrow.Open(escrow.Config{
 		Dir:          filepath.Join(cfg.dir, escrowDir),
 		Key:          cfg.key,
@@ -91,9 +96,17 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Node:         n.ln,
 		Prices:       n.prices.Price,
 		Publish:      n.relay.Publish,
-		Settings:     s.engine(),
-		Instance:     mostro.Instance{Pubkey: cfg.key.Public(), Name: s.Mostro.Name, RelayURLs: []string{n.url}},
-		Logger:       cfg.logger,
+		IsAddress:    payees.IsAddress,
+		Resolve: func(ctx context.Context, address string, amount order.Msat) (string, error) {
+			target, err := payees.Parse(address)
+			if err != nil {
+				return "", err
+			}
+			return payees.Resolve(ctx, target, amount, "")
+		},
+		Settings: s.engine(),
+		Instance: mostro.Instance{Pubkey: cfg.key.Public(), Name: s.Mostro.Name, RelayURLs: []string{n.url}},
+		Logger:   cfg.logger,
 	})
 	if err != nil {
 		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())

@@ -41,8 +41,8 @@ var (
 		if a.MaxAmount != nil {
 			o.FiatAmount, o.MinFiat, o.MaxFiat = 0, *a.MinAmount, *a.MaxAmount
 		}
-		if a.Kind == mostro.Buy && s.f.Invoice != nil {
-			o.Payout = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash}
+		if a.Kind == mostro.Buy && offered(s) != "" {
+			o.Payout = given(s, Payout{})
 		}
 	}}
 	takeOrder = Effect{"take it at the present price", func(s *step) {
@@ -68,14 +68,15 @@ var (
 		}
 	}}
 	keepInvoice = Effect{"keep the buyer's invoice", func(s *step) {
-		s.o.Payout = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash}
+		s.o.Payout = given(s, Payout{})
 	}}
 	replaceInvoice = Effect{"replace the buyer's invoice", func(s *step) {
 		p := &s.o.Payout
-		if !p.Hash.IsZero() && p.Hash != s.f.Invoice.Hash {
-			p.Earlier = append(p.Earlier, p.Hash)
+		next := given(s, Payout{Earlier: p.Earlier, Tries: p.Tries})
+		if !p.Hash.IsZero() && p.Hash != next.Hash {
+			next.Earlier = append(next.Earlier, p.Hash)
 		}
-		*p = Payout{Invoice: s.f.Invoice.Text, Hash: s.f.Invoice.Hash, Earlier: p.Earlier, Tries: p.Tries}
+		*p = next
 	}}
 	awaitNode = Effect{"answer when the node has", func(s *step) {
 		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
@@ -157,8 +158,21 @@ var (
 
 	pay = Effect{"pay the buyer", func(s *step) {
 		o := s.o
-		o.Payout.State, o.Payout.Since, o.Payout.NextTry = PayoutSending, s.e.At, 0
 		o.Payout.Tries++
+		o.Payout.Since, o.Payout.NextTry = s.e.At, 0
+		if o.Payout.Invoice == "" {
+			o.Payout.State = PayoutResolving
+			s.call(Call{Do: Resolve, Address: o.Payout.Address, Amount: o.BuyerGets().Msat(), Try: o.Payout.Tries})
+			return
+		}
+		send.Apply(s)
+	}}
+	keepResolved = Effect{"keep the invoice of the address", func(s *step) {
+		s.o.Payout.Invoice, s.o.Payout.Hash = s.e.Invoice.Text, s.e.Invoice.Hash
+	}}
+	send = Effect{"send the payment", func(s *step) {
+		o := s.o
+		o.Payout.State = PayoutSending
 		s.call(Call{
 			Do: Pay, Hash: o.Payout.Hash, Try: o.Payout.Tries, Invoice: o.Payout.Invoice, Amount: o.BuyerGets().Msat(),
 			FeeLimit: RoutingBudget(o.Terms, o.Amount, o.Fee), Earlier: o.Payout.Earlier,
@@ -170,6 +184,9 @@ var (
 	payoutFailed = Effect{"try again later", func(s *step) {
 		p := &s.o.Payout
 		p.Attempts++
+		if p.Address != "" && !p.Hash.IsZero() { // the next try asks for another invoice
+			p.Earlier, p.Invoice, p.Hash = append(p.Earlier, p.Hash), "", Hash{}
+		}
 		p.State, p.Since, p.NextTry = PayoutFailed, s.e.At, s.e.At+s.o.Terms.PaymentRetrySeconds
 	}}
 	payoutUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
@@ -333,6 +350,16 @@ func (s *step) author() Party {
 	}
 	p.Index = *s.e.Message.TradeIndex
 	s.out.UseIndex, s.out.UsedBy = p.Index, p.Identity
+	return p
+}
+
+// given is the invoice or the address in the message.
+func given(s *step, p Payout) Payout {
+	if s.f.Address != "" {
+		p.Address = s.f.Address
+		return p
+	}
+	p.Invoice, p.Hash = s.f.Invoice.Text, s.f.Invoice.Hash
 	return p
 }
 

@@ -7,15 +7,17 @@ type EventName string
 
 // News from the Lightning node.
 const (
-	HoldOpened   EventName = "hold-opened"   // the invoice exists and can be paid
-	HoldAccepted EventName = "hold-accepted" // paid, held
-	HoldSettled  EventName = "hold-settled"
-	HoldCanceled EventName = "hold-canceled"
-	PayAcked     EventName = "pay-acked"     // the node has taken the payment over
-	PaySucceeded EventName = "pay-succeeded" // final
-	PayFailed    EventName = "pay-failed"    // final for this try
-	PayRefused   EventName = "pay-refused"   // the node will never pay this invoice; nothing was sent
-	PayUnknown   EventName = "pay-unknown"   // acknowledged once, now not known to the node
+	HoldOpened    EventName = "hold-opened"   // the invoice exists and can be paid
+	HoldAccepted  EventName = "hold-accepted" // paid, held
+	HoldSettled   EventName = "hold-settled"
+	HoldCanceled  EventName = "hold-canceled"
+	PayResolved   EventName = "pay-resolved"   // the payee's server has given Event.Invoice
+	PayUnresolved EventName = "pay-unresolved" // it has not, or nothing that can be paid
+	PayAcked      EventName = "pay-acked"      // the node has taken the payment over
+	PaySucceeded  EventName = "pay-succeeded"  // final
+	PayFailed     EventName = "pay-failed"     // final for this try
+	PayRefused    EventName = "pay-refused"    // the node will never pay this invoice; nothing was sent
+	PayUnknown    EventName = "pay-unknown"    // acknowledged once, now not known to the node
 )
 
 // What the clock says.
@@ -55,6 +57,8 @@ type Event struct {
 	// Of the node.
 	Hold    *HoldNotice    `json:"hold,omitempty"`
 	Payment *PaymentNotice `json:"payment,omitempty"`
+	// Invoice is what an address was resolved to.
+	Invoice *Invoice `json:"invoice,omitempty"`
 }
 
 // HoldNotice is what the node says of a hold invoice.
@@ -82,6 +86,9 @@ type Facts struct {
 	Price      *Price   `json:"price,omitempty"` // fresh price in the order's currency, nil when there is none
 	Invoice    *Invoice `json:"invoice,omitempty"`
 	InvoiceBad string   `json:"invoice_bad,omitempty"` // why the invoice of the message could not be read
+	// Address is a Lightning address (or LNURL) that was given instead of an invoice; only its
+	// form is known to be right.
+	Address string `json:"address,omitempty"`
 	// HashOwner is the order that has recorded the hash of Invoice before, "" when none has.
 	HashOwner string `json:"hash_owner,omitempty"`
 

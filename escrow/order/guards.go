@@ -91,7 +91,14 @@ func offers(s *step) []Sat {
 // invoiceProblem says what is wrong with the invoice of the message as a payout of amount;
 // 0 takes only an invoice that leaves the amount open.
 func invoiceProblem(s *step, amount Sat) string {
-	inv := s.f.Invoice
+	if s.f.Address != "" {
+		return "" // resolved and looked at when it is paid
+	}
+	return unfit(s, s.f.Invoice, amount)
+}
+
+// unfit says what is wrong with an invoice as a payout of amount.
+func unfit(s *step, inv *Invoice, amount Sat) string {
 	switch {
 	case s.f.InvoiceBad != "":
 		return s.f.InvoiceBad
@@ -221,7 +228,9 @@ var (
 		return !n.Ready || n.Holds <= 0 || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee)
 	}}
 
-	hasInvoice      = Guard{"buyer's invoice is there", func(s *step) bool { return s.o.Payout.Invoice != "" }}
+	hasInvoice = Guard{"buyer's invoice or address is there", func(s *step) bool {
+		return s.o.Payout.Invoice != "" || s.o.Payout.Address != ""
+	}}
 	escrowHeld      = Guard{"sats are held", func(s *step) bool { return s.o.Escrow.State == EscrowAccepted }}
 	neverOpened     = Guard{"node never made the invoice", func(s *step) bool { return s.o.Escrow.State == EscrowOpening }}
 	presentEscrow   = Guard{"present escrow", func(s *step) bool { return s.e.Hold.Hash == s.o.Escrow.Hash }}
@@ -241,6 +250,12 @@ var (
 	secondPayout = Guard{"another than the one booked", func(s *step) bool {
 		paid := s.o.Ledger.entry(OwedBuyer)
 		return paid == nil || paid.Hash != s.e.Payment.Hash
+	}}
+	resolving = Guard{"its address is being resolved", func(s *step) bool {
+		return s.o.Payout.State == PayoutResolving && s.e.Payment.Try == s.o.Payout.Tries
+	}}
+	resolvedWell = Guard{"the invoice fits", func(s *step) bool {
+		return s.e.Invoice.Amount == s.o.BuyerGets().Msat() && unfit(s, s.e.Invoice, s.o.BuyerGets()) == ""
 	}}
 	payoutSending = Guard{"not acknowledged yet", func(s *step) bool { return s.o.Payout.State == PayoutSending }}
 	payoutOut     = Guard{"payout is out", func(s *step) bool { return s.o.Payout.State.Busy() }}

@@ -25,6 +25,7 @@ const (
 	SettleHold CallName = "settle-hold"
 	CancelHold CallName = "cancel-hold"
 	Pay        CallName = "pay"
+	Resolve    CallName = "resolve" // an address to an invoice; the payee's server is asked, not the node
 )
 
 // Call is one request to the Lightning node. Asking twice is harmless: its key is the hash.
@@ -38,6 +39,7 @@ type Call struct {
 	CLTVDelta uint32 `json:"cltv_delta,omitempty"` // blocks
 	Expiry    int64  `json:"expiry,omitempty"`     // seconds
 
+	Address  string `json:"address,omitempty"`
 	Invoice  string `json:"invoice,omitempty"`
 	FeeLimit Msat   `json:"fee_limit,omitempty"`
 	Try      int64  `json:"try,omitempty"` // see Payout.Tries
@@ -211,6 +213,8 @@ func Wanted(o *Order, c Call) bool {
 		return o.Escrow.Hash == c.Hash && o.Escrow.State == EscrowOpening
 	case SettleHold:
 		return o.Escrow.Hash == c.Hash && o.Escrow.State == EscrowSettling
+	case Resolve:
+		return o.Payout.Tries == c.Try && o.Payout.State == PayoutResolving
 	case Pay:
 		return o.Payout.Hash == c.Hash && o.Payout.Tries == c.Try && o.Payout.State == PayoutSending
 	}

@@ -168,6 +168,11 @@ func Table() []Row {
 		{From: settling, On: Overdue, By: Clock, To: same, Do: do(alarmSettleLate)},
 
 		// The payout.
+		{From: settled, On: PayResolved, By: Node, If: all(resolving, resolvedWell), To: same, Do: do(keepResolved, send)},
+		{From: settled, On: PayResolved, By: Node, If: all(resolving, lastAttempt), To: same, Do: do(payoutFailed, askInvoice)},
+		{From: settled, On: PayResolved, By: Node, If: resolving, To: same, Do: do(payoutFailed, tellPaymentFailed)},
+		{From: settled, On: PayUnresolved, By: Node, If: all(resolving, lastAttempt), To: same, Do: do(payoutFailed, askInvoice)},
+		{From: settled, On: PayUnresolved, By: Node, If: resolving, To: same, Do: do(payoutFailed, tellPaymentFailed)},
 		{From: settled, On: PayAcked, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFlying)},
 		{From: settled, On: PaySucceeded, By: Node, If: anyPayout, To: mostro.StatusSuccess, Do: do(bookPaid, tellPurchaseCompleted)},
 		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut, lastAttempt), To: same, Do: do(payoutFailed, askInvoice)},

@@ -146,13 +146,14 @@ type Escrow struct {
 type PayoutState string
 
 const (
-	PayoutNone    PayoutState = ""
-	PayoutSending PayoutState = "sending" // asked for; the node has not acknowledged it yet
-	PayoutFlying  PayoutState = "flying"  // acknowledged by the node
-	PayoutFailed  PayoutState = "failed"  // the node said so; will be tried again
-	PayoutAsking  PayoutState = "asking"  // the buyer is asked for another invoice
-	PayoutUnknown PayoutState = "unknown" // the node no longer knows a payment it had acknowledged
-	PayoutPaid    PayoutState = "paid"
+	PayoutNone      PayoutState = ""
+	PayoutResolving PayoutState = "resolving" // the payee's server is asked for an invoice
+	PayoutSending   PayoutState = "sending"   // asked for; the node has not acknowledged it yet
+	PayoutFlying    PayoutState = "flying"    // acknowledged by the node
+	PayoutFailed    PayoutState = "failed"    // the node said so; will be tried again
+	PayoutAsking    PayoutState = "asking"    // the buyer is asked for another invoice
+	PayoutUnknown   PayoutState = "unknown"   // the node no longer knows a payment it had acknowledged
+	PayoutPaid      PayoutState = "paid"
 )
 
 // Busy tells that no other hash may be paid now.
@@ -162,7 +163,10 @@ func (s PayoutState) Busy() bool {
 
 // Payout is the payment to the buyer.
 type Payout struct {
-	Invoice  string      `json:"invoice,omitempty"` // BOLT11, "" until the buyer has given one
+	// Address is where invoices for the payout come from, when the buyer gave a Lightning
+	// address instead of an invoice. Each try gets its own.
+	Address  string      `json:"address,omitempty"`
+	Invoice  string      `json:"invoice,omitempty"` // BOLT11, "" until there is one
 	Hash     Hash        `json:"hash"`
 	State    PayoutState `json:"state,omitempty"`
 	Attempts int64       `json:"attempts,omitempty"` // with this invoice

@@ -80,7 +80,7 @@ func makeWakes() []Wake {
 		{On: RetryPayout, In: settled, At: payoutIs(nextTry, PayoutFailed)},
 		{On: AskAgain, In: settled, At: payoutIs(nextTry, PayoutAsking)},
 		{On: Overdue, In: settled, At: payoutIs(func(o *Order) int64 { return max(o.Payout.Since, o.Alarmed) + overdueAfter },
-			PayoutSending, PayoutFlying, PayoutUnknown)},
+			PayoutResolving, PayoutSending, PayoutFlying, PayoutUnknown)},
 	}
 }
 
