@@ -33,7 +33,7 @@ const (
 // every sat is where it belongs.
 func TestKillNine(t *testing.T) {
 	t.Parallel()
-	l := startLab(t, "")
+	l := startLab(t)
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
@@ -116,7 +116,7 @@ const noAnswer = "the Lightning node does not answer"
 // out. What the two say in the meantime is taken and carried out later.
 func TestLightningNodeRestarts(t *testing.T) {
 	t.Parallel()
-	l := startLab(t, "")
+	l := startLab(t)
 	for _, test := range []struct {
 		name string
 		held bool // the buyer gives a hold invoice of his own
@@ -152,6 +152,19 @@ func TestLightningNodeRestarts(t *testing.T) {
 				return err
 			}
 			return x.duringAbsence(ctx, func() error { return l.network.Thaw(escrowNode) })
+		}},
+		{"the buyer's node is away when he is paid", false, func(ctx context.Context, x *labTrade) error {
+			x.run(ctx, x.funding())
+			l.network.KillNode("bob")
+			x.t.Log("!! the buyer's lnd is killed")
+			x.run(ctx, x.payingOut()[:2])
+			asked := x.hears(ctx, x.bought, mostro.AddInvoice)
+			if err := l.network.StartNode(ctx, "bob"); err != nil {
+				return err
+			}
+			x.t.Log("!! the buyer's lnd is back")
+			x.replaceInvoice(ctx, asked)
+			return nil
 		}},
 		{"killed while the payout is in flight", true, func(ctx context.Context, x *labTrade) error {
 			return x.untilHeld(ctx, func() error {

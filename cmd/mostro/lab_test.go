@@ -19,7 +19,6 @@ import (
 	"github.com/lightningnetwork/lnd/lnrpc"
 	"github.com/nbd-wtf/go-nostr"
 
-	"mostro/escrow/client"
 	"mostro/escrow/lightning/lnd"
 	"mostro/escrow/lightning/lnd/wallet"
 	"mostro/escrow/lightning/regtest"
@@ -40,14 +39,15 @@ const (
 // kill and start again at the same address. Its macaroon permits what package lnd lists and
 // nothing else. Alice's node is the sellers', bob's the buyers'.
 type lab struct {
-	t       *testing.T
-	network *regtest.Network
-	dir     string
-	address string // of the relay
-	key     mostro.Secret
-	admin   mostro.Secret // listed in the settings
-	demo    *demo         // the wallets: three witnesses of every payment
-	before  accounts
+	t        *testing.T
+	network  *regtest.Network
+	dir      string
+	address  string // of the relay
+	settings []string
+	key      mostro.Secret
+	admin    mostro.Secret // listed in the settings
+	demo     *demo         // the wallets: three witnesses of every payment
+	before   accounts
 
 	process *process
 	drained chan struct{} // closed when the process has ended
@@ -55,16 +55,17 @@ type lab struct {
 	mu      sync.Mutex
 	log     []string      // of the process, since its start
 	changed chan struct{} // closed and replaced at every line
+	trades  int           // begun
 	flows   []flow        // of the trades that have ended
 }
 
-// startLab starts everything and returns when the escrow can trade. Settings are lines for
-// settings.toml, in sections.
-func startLab(t *testing.T, settings string) *lab {
+// startLab starts everything and returns when the escrow can trade. Settings are overrides,
+// KEY=VALUE.
+func startLab(t *testing.T, settings ...string) *lab {
 	t.Helper()
 	l := &lab{
 		t: t, network: regtest.ForTest(t), dir: filepath.Join(t.TempDir(), "node"), address: labAddress(t),
-		changed: make(chan struct{}), demo: &demo{screen: &screen{out: io.Discard}},
+		settings: settings, changed: make(chan struct{}), demo: &demo{screen: &screen{out: io.Discard}},
 	}
 	ctx := labContext(t)
 	prices, err := startPriceServer()
@@ -72,7 +73,7 @@ func startLab(t *testing.T, settings string) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(prices.Close)
-	if err := l.writeFiles(ctx, prices.URL, settings); err != nil {
+	if err := l.writeFiles(ctx, prices.URL); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.demo.close)
@@ -119,7 +120,7 @@ func labAddress(t *testing.T) string {
 }
 
 // writeFiles makes the data directory as an operator would.
-func (l *lab) writeFiles(ctx context.Context, prices, settings string) error {
+func (l *lab) writeFiles(ctx context.Context, prices string) error {
 	if err := openDataDir(l.dir); err != nil {
 		return err
 	}
@@ -152,7 +153,7 @@ payment_retries_interval = 1
 url = %q
 [admin]
 pubkeys = [%q]
-%s`, node.GRPC, node.TLSCert, prices, l.admin.Public(), settings)
+`, node.GRPC, node.TLSCert, prices, l.admin.Public())
 	return errors.Join(
 		writeWhole(l.macaroon(), macaroon),
 		writeWhole(filepath.Join(l.dir, envFile), []byte(nsecVariable+"="+l.key.Nsec()+"\n")),
@@ -174,7 +175,11 @@ func (l *lab) wallet(name string) *wallet.Wallet {
 
 // start runs mostro serve and returns when it listens.
 func (l *lab) start(ctx context.Context) error {
-	p, drained := startProcess(l.t, "serve", "--data-dir", l.dir, "--settings", "relay.listen="+l.address), make(chan struct{})
+	args := []string{"serve", "--data-dir", l.dir, "--settings", "relay.listen=" + l.address}
+	for _, setting := range l.settings {
+		args = append(args, "--settings", setting)
+	}
+	p, drained := startProcess(l.t, args...), make(chan struct{})
 	l.process, l.drained = p, drained
 	l.mu.Lock()
 	l.log = nil
@@ -246,79 +251,6 @@ func (l *lab) settle(t *testing.T) {
 		t.Error(err)
 	}
 	t.Log(table.String())
-}
-
-// person is a user with new words: a client of the relay, and a node of the network.
-type person struct {
-	*trader
-	t     *testing.T
-	lab   *lab
-	words string
-}
-
-// person dials the relay; what the node says is logged.
-func (l *lab) person(t *testing.T, ctx context.Context, of *trader) (*person, error) {
-	words, err := mostro.NewMnemonic()
-	if err != nil {
-		return nil, err
-	}
-	c, err := client.Dial(ctx, client.Config{
-		RelayURL: "ws://" + l.address, Node: l.key.Public(), Keys: client.Keys{Mnemonic: words},
-		Heard: func(trade *client.Trade, m mostro.Message) {
-			t.Logf("%s <- %s", of.name, wordsOf(m))
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	t.Cleanup(c.Close)
-	return &person{trader: &trader{name: of.name, client: c, wallet: of.wallet}, t: t, lab: l, words: words}, nil
-}
-
-// wordsOf is a message in a line of the test's log.
-func wordsOf(m mostro.Message) string {
-	text := string(m.Action)
-	if status, ok := client.StatusOf(m); ok {
-		text += ", order: " + string(status)
-	}
-	switch p := m.Payload; {
-	case p == nil:
-	case p.CantDo != nil:
-		text += ": " + string(*p.CantDo)
-	case p.TextMessage != nil:
-		text += ": " + *p.TextMessage
-	}
-	return text
-}
-
-// say sends what the client has no method for, from the key of a trade that is open.
-func (p *person) say(ctx context.Context, trade *client.Trade, m mostro.Message) error {
-	key, err := mostro.DeriveKey(p.words, trade.Index())
-	if err != nil {
-		return err
-	}
-	identity, err := mostro.DeriveKey(p.words, 0)
-	if err != nil {
-		return err
-	}
-	m.Wrapper, m.ID = mostro.WrapOrder, trade.OrderID()
-	p.t.Logf("%s -> %s", p.name, m.Action)
-	return p.lab.publish(ctx, m, mostro.Party{Trade: key, Identity: identity})
-}
-
-// publish sends a message over a connection of its own and returns when the relay has taken it.
-func (l *lab) publish(ctx context.Context, m mostro.Message, from mostro.Party) error {
-	m.Version = mostro.NIP44.Version()
-	ev, err := mostro.SealRequest(m, mostro.NIP44, from, l.key.Public(), time.Now().Unix(), 0)
-	if err != nil {
-		return err
-	}
-	relay, err := nostr.RelayConnect(ctx, "ws://"+l.address)
-	if err != nil {
-		return err
-	}
-	defer relay.Close()
-	return relay.Publish(ctx, ev)
 }
 
 // events asks the relay for public events of the node.

@@ -24,7 +24,9 @@ const (
 type labTrade struct {
 	*lab
 	t             *testing.T
+	number        int // of the lab's trades
 	seller, buyer *person
+	order         mostro.SmallOrder // that the seller makes
 	sold, bought  *client.Trade
 	shown         mostro.BookOrder
 	// invoice makes the buyer's invoice; nil is an ordinary one.
@@ -52,9 +54,15 @@ type step struct {
 // newTrade makes two new people.
 func (l *lab) newTrade(t *testing.T, ctx context.Context) *labTrade {
 	t.Helper()
-	x := &labTrade{lab: l, t: t}
+	x := &labTrade{lab: l, t: t, order: mostro.SmallOrder{
+		Kind: mostro.Sell, Amount: demoSats, FiatCode: "USD", FiatAmount: demoFiat, PaymentMethod: "bank transfer",
+	}}
+	l.mu.Lock()
+	l.trades++
+	x.number = l.trades
+	l.mu.Unlock()
 	for of, place := range map[*trader]**person{l.demo.alice: &x.seller, l.demo.bob: &x.buyer} {
-		p, err := l.person(t, ctx, of)
+		p, err := l.person(t, ctx, of, fmt.Sprintf("%d %s", x.number, of.name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +109,7 @@ func (x *labTrade) run(ctx context.Context, steps []step) {
 }
 
 func (x *labTrade) do(ctx context.Context, s step) error {
-	x.t.Logf("-- %s", s.name)
+	x.t.Logf("%d -- %s", x.number, s.name)
 	if err := s.do(ctx); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
@@ -110,8 +118,7 @@ func (x *labTrade) do(ctx context.Context, s step) error {
 
 func (x *labTrade) newOrder(ctx context.Context) error {
 	var err error
-	o := mostro.SmallOrder{Kind: mostro.Sell, Amount: demoSats, FiatCode: "USD", FiatAmount: demoFiat, PaymentMethod: "bank transfer"}
-	if x.sold, _, err = x.seller.client.NewOrder(ctx, o, client.Mode{}); err != nil {
+	if x.sold, _, err = x.seller.client.NewOrder(ctx, x.order, client.Mode{}); err != nil {
 		return err
 	}
 	return x.look(ctx)
@@ -287,8 +294,8 @@ func (x *labTrade) account(ctx context.Context) {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	x.t.Logf("the seller paid %s msat, the buyer got %s, the node's fee is %s, routing %s",
-		thousands(f.SellerPaid+f.SellerRouting), thousands(f.BuyerGot), thousands(f.fee()), thousands(f.routing()))
+	x.t.Logf("%d: the seller paid %s msat, the buyer got %s, the node's fee is %s, routing %s",
+		x.number, thousands(f.SellerPaid+f.SellerRouting), thousands(f.BuyerGot), thousands(f.fee()), thousands(f.routing()))
 	if f.SellerPaid != f.AskedOfSeller || f.BuyerGot != f.PromisedToBuyer || f.sum() != 0 {
 		x.t.Errorf("the trade moved %+v", f)
 	}
