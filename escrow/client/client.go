@@ -198,11 +198,20 @@ func (c *Client) subscribe(key string) {
 	// Under a new id: the stored messages of a subscription that is only replaced could not
 	// be told from live ones.
 	old := in.sub
-	in.sub = c.link.subscribe(&subscription{handle: c.deliver, filters: nostr.Filters{
-		{Kinds: []int{mostro.KindMessage}, Authors: []string{c.node}, Tags: nostr.TagMap{"p": slices.Clone(in.keys)}},
-		{Kinds: []int{mostro.KindGiftWrap}, Tags: nostr.TagMap{"p": slices.Clone(in.keys)}},
+	keys := slices.Clone(in.keys)
+	in.sub = c.link.subscribe(&subscription{filters: c.mail(keys), handle: func(events []*nostr.Event) {
+		c.deliver(events)
+		c.caughtUp(keys)
 	}})
 	c.link.unsubscribe(old)
+}
+
+// mail asks for what the node writes to keys.
+func (c *Client) mail(keys []string) nostr.Filters {
+	return nostr.Filters{
+		{Kinds: []int{mostro.KindMessage}, Authors: []string{c.node}, Tags: nostr.TagMap{"p": keys}},
+		{Kinds: []int{mostro.KindGiftWrap}, Tags: nostr.TagMap{"p": keys}},
+	}
 }
 
 // unsubscribe forgets a trade key. Its subscription ends with the last of its keys; until then
@@ -229,5 +238,16 @@ func (c *Client) deliver(events []*nostr.Event) {
 	c.mu.Unlock()
 	for t, events := range byTrade {
 		t.receive(events)
+	}
+}
+
+// caughtUp tells the trades of keys that they have what the relay keeps.
+func (c *Client) caughtUp(keys []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, key := range keys {
+		if t := c.trades[key]; t != nil {
+			t.catchUp()
+		}
 	}
 }

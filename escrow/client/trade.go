@@ -36,6 +36,7 @@ type Trade struct {
 
 	mu      sync.Mutex
 	id      string
+	stored  bool // what the relay keeps has come
 	log     []logged
 	status  mostro.Status
 	over    bool
@@ -154,26 +155,34 @@ func (t *Trade) request(ctx context.Context, m mostro.Message) (mostro.Message, 
 
 // send seals a message and waits until the relay has taken it.
 func (t *Trade) send(ctx context.Context, m *mostro.Message) error {
-	info, err := t.client.Info(ctx)
+	return t.client.send(ctx, t.party, t.mode.Transport, m)
+}
+
+// send seals a message of a party, on the transport that the node tells clients to use when it
+// is 0, and waits until the relay has taken it.
+func (c *Client) send(ctx context.Context, from mostro.Party, transport mostro.Transport, m *mostro.Message) error {
+	info, err := c.Info(ctx)
 	if err != nil {
 		return err
 	}
-	transport := t.mode.Transport
 	if transport == 0 {
 		transport = info.Transport
 	}
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
 	id := binary.BigEndian.Uint64(random[:])
-	m.Wrapper, m.Version, m.RequestID = mostro.WrapOrder, transport.Version(), &id
+	m.Version, m.RequestID = transport.Version(), &id
+	if m.Wrapper == "" {
+		m.Wrapper = mostro.WrapOrder
+	}
 	// Always the higher value: a fresh key is a first contact until the node has answered it,
 	// and a gift wrap for ever.
 	bits := max(info.Pow, info.PowFirstContact)
-	ev, err := mostro.SealRequest(*m, transport, t.party, t.client.node, time.Now().Unix(), bits)
+	ev, err := mostro.SealRequest(*m, transport, from, c.node, time.Now().Unix(), bits)
 	if err != nil {
 		return err
 	}
-	return t.client.link.publish(ctx, ev)
+	return c.link.publish(ctx, ev)
 }
 
 // await returns the answer to a request that the relay has taken.
@@ -184,10 +193,16 @@ func (t *Trade) await(ctx context.Context, asked mostro.Message) (mostro.Message
 		return answer, fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	case err != nil:
 		return answer, err
-	case answer.Action == mostro.CantDo && answer.Payload != nil && answer.Payload.CantDo != nil:
-		return answer, &CantDoError{asked.Action, *answer.Payload.CantDo}
 	}
-	return answer, nil
+	return answer, refusal(asked, answer)
+}
+
+// refusal is the error that an answer stands for, nil when it is no refusal.
+func refusal(asked, answer mostro.Message) error {
+	if answer.Action == mostro.CantDo && answer.Payload != nil && answer.Payload.CantDo != nil {
+		return &CantDoError{asked.Action, *answer.Payload.CantDo}
+	}
+	return nil
 }
 
 // Wait returns the oldest message with one of the actions, any without actions, that neither

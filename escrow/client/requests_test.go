@@ -1,0 +1,269 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mostro/escrow/client"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+func rangeOf(o mostro.SmallOrder, least, most int64) mostro.SmallOrder {
+	o.Amount, o.FiatAmount, o.MinAmount, o.MaxAmount = 0, 0, &least, &most
+	return o
+}
+
+// held makes an order, takes it and pays the escrow; the seller is the maker of a sell order.
+func (w *world) held(seller, buyer *person, o mostro.SmallOrder, fiat int64) (sold, bought *client.Trade) {
+	w.Helper()
+	maker, taker := seller, buyer
+	if o.Kind == mostro.Buy {
+		maker, taker = buyer, seller
+	}
+	made, shown := maker.offer(o, client.Mode{})
+	var took *client.Trade
+	var answer mostro.Message
+	var err error
+	invoice := ""
+	if o.Kind == mostro.Sell && o.Amount > 0 {
+		invoice = buyer.invoice(buyerGets)
+	}
+	if fiat > 0 {
+		took, answer, err = taker.TakeRange(w.ctx, shown, fiat, invoice, client.Mode{})
+	} else {
+		took, answer, err = taker.Take(w.ctx, shown, invoice, client.Mode{})
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	if o.Kind == mostro.Buy {
+		seller.pay(answer)
+		asked := w.must(made.Wait(w.ctx, mostro.AddInvoice))
+		w.must(made.AddInvoice(w.ctx, buyer.invoice(order.Sat(asked.Payload.Order.Amount))))
+		return took, made
+	}
+	if invoice == "" {
+		w.must(took.AddInvoice(w.ctx, buyer.invoice(order.Sat(answer.Payload.Order.Amount))))
+	}
+	seller.pay(w.must(made.Wait(w.ctx, mostro.PayInvoice)))
+	w.must(took.Wait(w.ctx, mostro.HoldInvoicePaymentAccepted))
+	return made, took
+}
+
+// TestRange: the maker names the key for the rest, with the release or with fiat-sent.
+func TestRange(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		order mostro.SmallOrder
+	}{{"sell", sell()}, {"buy", buy()}} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, worldConfig{})
+			seller, buyer := w.person("alice", w.door()), w.person("bob", w.door())
+			sold, bought := w.held(seller, buyer, rangeOf(test.order, 20, 100), 30)
+			var next *client.Trade
+			var err error
+			if test.order.Kind == mostro.Buy {
+				next, _, err = bought.FiatSentNext(w.ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.must(sold.Release(w.ctx))
+			} else {
+				w.must(bought.FiatSent(w.ctx))
+				if next, _, err = sold.ReleaseNext(w.ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+			child := w.must(next.Wait(w.ctx, mostro.NewOrder))
+			if o := child.Payload.Order; *o.MinAmount != 20 || *o.MaxAmount != 70 || o.Kind != test.order.Kind || next.OrderID() != o.ID {
+				t.Errorf("the rest is %+v, of the trade %s", o, next.OrderID())
+			}
+			w.must(next.Cancel(w.ctx))
+		})
+	}
+}
+
+// TestNextRefused: what the node does not take leaves no trade behind.
+func TestNextRefused(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	alice := w.person("alice", w.door())
+	trade, _ := alice.offer(rangeOf(sell(), 20, 100), client.Mode{})
+	next, _, err := trade.ReleaseNext(w.ctx)
+	var cantDo *client.CantDoError
+	if next != nil || !errors.As(err, &cantDo) || cantDo.Reason != mostro.NotAllowedByStatus {
+		t.Errorf("release of a pending order: %v, %v", next, err)
+	}
+}
+
+// TestDispute: a solver, made by an administrator, takes a dispute, talks to a party, and
+// decides it.
+func TestDispute(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	alice, bob, dave := w.person("alice", w.door()), w.person("bob", w.door()), w.person("dave", w.door())
+	operator, solver := dave.Admin(w.key, 0), dave.Admin(mostro.Secret{}, mostro.GiftWrap)
+	identity, err := mostro.DeriveKey(dave.words, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := solver.AddSolver(w.ctx, identity.Public(), false); err == nil {
+		t.Error("a stranger makes solvers")
+	}
+	w.must(operator.AddSolver(w.ctx, identity.Public(), false))
+
+	sold, bought := w.held(alice, bob, sell(), 0)
+	opened := w.must(bought.Dispute(w.ctx))
+	if bought.Solver() != "" {
+		t.Error("there is a solver already")
+	}
+	took := w.must(solver.TakeDispute(w.ctx, opened.Payload.Dispute.ID))
+	if info := took.Payload.Dispute.Info; info == nil || info.BuyerPubkey != bought.Pubkey() || info.SellerPubkey != sold.Pubkey() {
+		t.Errorf("the solver is told %+v", took.Payload.Dispute.Info)
+	}
+	w.must(bought.Wait(w.ctx, mostro.AdminTookDispute))
+	if bought.Solver() != identity.Public() {
+		t.Errorf("the solver is %s", bought.Solver())
+	}
+
+	said, err := bought.Chat(bought.Solver())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := said.Say(w.ctx, "he has the money"); err != nil {
+		t.Fatal(err)
+	}
+	read, err := solver.Chat(bought.Pubkey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if texts := w.texts(read, 1); !cmp.Equal(texts, []string{bought.Pubkey() + ": he has the money"}) {
+		t.Errorf("the solver reads %q", texts)
+	}
+
+	w.must(solver.Settle(w.ctx, sold.OrderID()))
+	w.must(bought.Wait(w.ctx, mostro.PurchaseCompleted))
+	if _, err := solver.Cancel(w.ctx, sold.OrderID()); err == nil {
+		t.Error("a settled dispute is canceled")
+	}
+}
+
+// texts reads a chat until it has count messages.
+func (w *world) texts(c *client.Chat, count int) (texts []string) {
+	w.Helper()
+	ctx, stop := context.WithCancel(w.ctx)
+	err := c.Watch(ctx, func(messages []mostro.ChatMessage) {
+		for _, m := range messages {
+			texts = append(texts, m.From+": "+m.Text)
+		}
+		if len(texts) >= count {
+			stop()
+		}
+	})
+	if w.ctx.Err() != nil {
+		w.Fatal(err)
+	}
+	return texts
+}
+
+// TestChat: the two sides find each other's keys in what the node says, and read each other,
+// and nobody else.
+func TestChat(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	alice, bob := w.person("alice", w.door()), w.person("bob", w.door())
+	sold, bought := w.held(alice, bob, buy(), 0)
+	w.must(sold.Wait(w.ctx, mostro.BuyerTookOrder))
+	if sold.Peer() != bought.Pubkey() || bought.Peer() != sold.Pubkey() {
+		t.Fatalf("the peers are %s and %s", sold.Peer(), bought.Peer())
+	}
+	hers, err := sold.Chat(sold.Peer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	his, err := bought.Chat(bought.Peer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hers.Say(w.ctx, "IBAN ES00"); err != nil {
+		t.Fatal(err)
+	}
+	if err := his.Say(w.ctx, "thank you"); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{sold.Pubkey() + ": IBAN ES00": true, bought.Pubkey() + ": thank you": true}
+	for name, c := range map[string]*client.Chat{"alice": hers, "bob": his} {
+		got := map[string]bool{}
+		for _, text := range w.texts(c, 2) {
+			got[text] = true
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s reads (-want +got):\n%s", name, diff)
+		}
+	}
+	if err := hers.Say(w.ctx, strings.Repeat("x", 5000)); err == nil {
+		t.Error("a novel is sent")
+	}
+}
+
+// TestRestore: from the words alone a user gets his trades back, and what he is asked to do.
+func TestRestore(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	d := w.door()
+	alice, bob := w.person("alice", d), w.person("bob", d)
+	if last, err := alice.LastIndex(w.ctx, 0); err != nil || last != 0 {
+		t.Errorf("before the first trade the last index is %d, %v", last, err)
+	}
+	if data, last, err := alice.Restore(w.ctx, 0); err != nil || last != 0 || len(data.Orders) != 0 {
+		t.Errorf("before the first trade %v, %d, %v are restored", data, last, err)
+	}
+	sold, shown := alice.offer(sell(), client.Mode{})
+	second, _ := alice.offer(buy(), client.Mode{})
+	bob.take(shown, bob.invoice(buyerGets), client.Mode{})
+	w.must(sold.Wait(w.ctx, mostro.PayInvoice))
+
+	for _, transport := range []mostro.Transport{0, mostro.GiftWrap} {
+		found := alice.dial(d.url, 0)
+		data, last, err := found.Restore(w.ctx, transport)
+		want := mostro.RestoreData{Orders: []mostro.RestoredOrder{
+			{OrderID: second.OrderID(), TradeIndex: 2, Status: mostro.StatusPending},
+			{OrderID: sold.OrderID(), TradeIndex: 1, Status: mostro.StatusWaitingPayment},
+		}}
+		if diff := cmp.Diff(want, data); diff != "" || last != 2 || err != nil {
+			t.Errorf("restored up to %d, %v (-want +got):\n%s", last, err, diff)
+		}
+		orders, err := found.OrdersByID(w.ctx, transport, sold.OrderID(), second.OrderID())
+		if err != nil || len(orders) != 2 || orders[0].ID != sold.OrderID() || orders[1].Kind != mostro.Buy {
+			t.Errorf("the orders are %v, %v", orders, err)
+		}
+		again, err := found.Resume(sold.OrderID(), 1, client.Mode{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.CaughtUp(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if m := again.Messages(); len(m) < 3 || m[0].Action != mostro.NewOrder {
+			t.Errorf("the messages are %v", m)
+		}
+	}
+}
+
+// TestRate: each side rates the other once.
+func TestRate(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	alice, bob := w.person("alice", w.door()), w.person("bob", w.door())
+	sold, bought := w.held(alice, bob, sell(), 0)
+	if _, err := sold.Rate(w.ctx, 5); err == nil {
+		t.Error("an unfinished trade is rated")
+	}
+	w.must(sold.Wait(w.ctx, mostro.BuyerTookOrder))
+	w.finish(sold, bought)
+	for _, trade := range []*client.Trade{sold, bought} {
+		if m := w.must(trade.Rate(w.ctx, 4)); m.Action != mostro.RateReceived || *m.Payload.RatingUser != 4 {
+			t.Errorf("the answer is %v", m)
+		}
+	}
+}
