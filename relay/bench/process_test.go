@@ -1,0 +1,284 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	badgerdb "github.com/dgraph-io/badger/v4"
+	"github.com/fiatjaf/eventstore/badger"
+	"github.com/fiatjaf/khatru"
+
+	"mostro/relay"
+)
+
+// The sides of a comparison.
+const (
+	ours   = "relay"
+	stock  = "khatru"
+	synced = "khatru-sync" // with SyncWrites
+)
+
+const (
+	envSide  = "MOSTRO_BENCH_SERVE" // makes the test binary a relay: side and folder
+	tick     = 10 * time.Millisecond
+	stopTime = 30 * time.Second
+)
+
+// TestMain is the relay's process when the environment says so.
+func TestMain(m *testing.M) {
+	side, dir, ok := strings.Cut(os.Getenv(envSide), " ")
+	if !ok {
+		os.Exit(m.Run())
+	}
+	if err := serve(side, dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// serve runs a relay until its standard input ends. It prints its address when it is ready, and
+// obeys commands from standard input, one a line, each answered with a line.
+func serve(side, dir string) error {
+	handler, stop, err := open(side, dir)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	server := &http.Server{Handler: handler}
+	go func() { _ = server.Serve(listener) }()
+	fmt.Println(listener.Addr())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		if err := obey(in.Text()); err != nil {
+			return err
+		}
+	}
+	_ = server.Close()
+	return stop()
+}
+
+// obey does one command: "heap" collects garbage and prints the bytes in use, "profile FILE"
+// and "stop" write a CPU profile.
+func obey(command string) error {
+	switch name, file, _ := strings.Cut(command, " "); name {
+	case "heap":
+		runtime.GC()
+		debug.FreeOSMemory()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		fmt.Println(m.HeapAlloc)
+		return nil
+	case "profile":
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		fmt.Println("ok")
+		return pprof.StartCPUProfile(f)
+	case "stop":
+		pprof.StopCPUProfile()
+		fmt.Println("ok")
+		return nil
+	}
+	return fmt.Errorf("unknown command %q", command)
+}
+
+// open makes the relay of one side.
+func open(side, dir string) (http.Handler, func() error, error) {
+	if side == ours {
+		limits := relay.DefaultLimits()
+		limits.Connections = 1 << 20
+		r, err := relay.Open(relay.Config{Dir: dir, Limits: limits})
+		if err != nil {
+			return nil, nil, err
+		}
+		return r.Handler(), func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+			defer cancel()
+			return r.Close(ctx)
+		}, nil
+	}
+	db := &badger.BadgerBackend{Path: dir, BadgerOptionsModifier: func(o badgerdb.Options) badgerdb.Options {
+		return o.WithSyncWrites(side == synced).WithLoggingLevel(badgerdb.ERROR)
+	}}
+	if err := db.Init(); err != nil {
+		return nil, nil, err
+	}
+	r := khatru.NewRelay()
+	r.Log.SetOutput(io.Discard)
+	r.StoreEvent = append(r.StoreEvent, db.SaveEvent)
+	r.QueryEvents = append(r.QueryEvents, db.QueryEvents)
+	r.CountEvents = append(r.CountEvents, db.CountEvents)
+	r.DeleteEvent = append(r.DeleteEvent, db.DeleteEvent)
+	r.ReplaceEvent = append(r.ReplaceEvent, db.ReplaceEvent)
+	return r, func() error { db.Close(); return nil }, nil
+}
+
+// process is a relay that runs.
+type process struct {
+	side, dir string
+	address   string
+	cmd       *exec.Cmd
+	in        io.WriteCloser
+	out       *bufio.Reader
+	stderr    *bytes.Buffer
+}
+
+// launch starts a relay on dir and waits until it is ready. It ends with the benchmark at the
+// latest.
+func launch(b testing.TB, side, dir string) *process {
+	b.Helper()
+	p := &process{side: side, dir: dir, stderr: new(bytes.Buffer)}
+	p.cmd = exec.Command(os.Args[0])
+	p.cmd.Env = append(os.Environ(), envSide+"="+side+" "+dir)
+	p.cmd.Stderr = p.stderr
+	in, err := p.cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		b.Fatalf("start %s: %v", side, err)
+	}
+	p.in, p.out = in, bufio.NewReader(out)
+	b.Cleanup(func() { p.stop(b) })
+	p.address = p.line(b)
+	return p
+}
+
+func (p *process) line(b testing.TB) string {
+	b.Helper()
+	line, err := p.out.ReadString('\n')
+	if err != nil {
+		b.Fatalf("%s says nothing: %v\n%s", p.side, err, p.stderr)
+	}
+	return strings.TrimSpace(line)
+}
+
+func (p *process) tell(b testing.TB, command string) string {
+	b.Helper()
+	if _, err := io.WriteString(p.in, command+"\n"); err != nil {
+		b.Fatalf("tell %s %q: %v\n%s", p.side, command, err, p.stderr)
+	}
+	return p.line(b)
+}
+
+// stop lets the relay close its store, and waits for its end. It can be repeated.
+func (p *process) stop(b testing.TB) {
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	_ = p.in.Close()
+	if err := p.cmd.Wait(); err != nil {
+		b.Errorf("stop %s: %v\n%s", p.side, err, p.stderr)
+	}
+}
+
+// cpu is the processor time that the relay has used.
+func (p *process) cpu(b testing.TB) time.Duration {
+	b.Helper()
+	stat := p.proc(b, "stat")
+	// The name of the program, in brackets, may hold anything.
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	user, err := strconv.Atoi(fields[11])
+	if err != nil {
+		b.Fatal(err)
+	}
+	system, err := strconv.Atoi(fields[12])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(user+system) * tick
+}
+
+// resident is the memory of the relay in bytes: all of it, and the part that is not mapped
+// files, which the system can take back.
+func (p *process) resident(b testing.TB) (all, anonymous int) {
+	b.Helper()
+	for line := range strings.Lines(p.proc(b, "status")) {
+		var kib int
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+			all = kib << 10
+		}
+		if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &kib); err == nil {
+			anonymous = kib << 10
+		}
+	}
+	return all, anonymous
+}
+
+func (p *process) proc(b testing.TB, file string) string {
+	b.Helper()
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), file))
+	if err != nil {
+		b.Skipf("what a process uses can be read only on Linux: %v", err)
+	}
+	return string(content)
+}
+
+// heap is what the relay's objects take in bytes, after a garbage collection.
+func (p *process) heap(b testing.TB) int {
+	b.Helper()
+	n, err := strconv.Atoi(p.tell(b, "heap"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// span is what a piece of work took.
+type span struct{ wall, cpu time.Duration }
+
+// measure runs work and reads what it costs the relay. With MOSTRO_BENCH_PROFILES set, it writes
+// a profile named after side and row.
+func (p *process) measure(b testing.TB, row string, work func() error) span {
+	b.Helper()
+	if dir := os.Getenv("MOSTRO_BENCH_PROFILES"); dir != "" {
+		dir, err := filepath.Abs(dir)
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.tell(b, "profile "+filepath.Join(dir, p.side+"-"+row+".pprof"))
+		defer p.tell(b, "stop")
+	}
+	before, began := p.cpu(b), time.Now()
+	if err := work(); err != nil {
+		b.Fatalf("%s: %v\n%s", p.side, err, p.stderr)
+	}
+	return span{time.Since(began), p.cpu(b) - before}
+}
+
+// sides are those that this run compares.
+func sides(all ...string) []string {
+	only := os.Getenv("MOSTRO_BENCH_ONLY")
+	if only == "" {
+		return all
+	}
+	var left []string
+	for _, side := range all {
+		if strings.HasPrefix(side, only) {
+			left = append(left, side)
+		}
+	}
+	return left
+}
