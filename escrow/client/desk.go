@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,8 +13,7 @@ import (
 	"mostro/escrow/mostro"
 )
 
-// desk asks the node what is not about one trade. It listens for itself, beside the trades: the
-// key that it uses may have one.
+// desk asks the node what is not about one trade. It listens for itself, beside the trades.
 type desk struct {
 	client    *Client
 	party     mostro.Party
@@ -89,11 +89,14 @@ func (d *desk) answers(request uint64) (answers []mostro.Message) {
 	return answers
 }
 
-// identityDesk asks for the user's identity. It writes from the first trade key and proves the
-// identity inside, so that nobody but the node sees the identity key.
+// identityDesk asks for the user's identity. It writes from a key made for the occasion and
+// proves the identity inside, so that nobody but the node sees the identity key, and the
+// answers do not mix with those of a trade.
 func (c *Client) identityDesk(transport mostro.Transport) (*desk, error) {
-	key, err := mostro.DeriveKey(c.cfg.Keys.Mnemonic, 1)
-	if err != nil {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	key, err := mostro.NewSecret(b)
+	if err != nil { // one in 2^127
 		return nil, err
 	}
 	return c.openDesk(mostro.Party{Trade: key, Identity: c.identity}, transport), nil
