@@ -74,7 +74,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		return nil, err
 	}
 	n.prices = price.New(price.Config{
-		URL:       s.Price.YadioURL,
+		Sources:   []price.Source{price.Yadio(price.Provider{URL: s.Price.YadioURL})},
 		Interval:  seconds(s.Price.UpdateSeconds),
 		Staleness: seconds(s.Price.StalenessSeconds),
 		Timeout:   seconds(s.Price.TimeoutSeconds),

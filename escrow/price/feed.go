@@ -1,28 +1,31 @@
 // Package price tells the escrow what one bitcoin costs in each fiat currency.
 //
-// A Feed polls one source and keeps the last good price of each currency with the time at
-// which it was read. The rules it keeps:
+// A Feed asks its sources in rounds, makes one price of what they say, and keeps the last good
+// price of each currency with the time at which it was read. The rules it keeps:
 //
 //   - Reading never waits: Price looks at an immutable snapshot, whatever the network does.
 //   - An old price is no price: beyond the staleness limit Price reports none, and the
 //     escrow refuses market orders instead of trading at a wrong rate.
-//   - A source is not trusted: bodies are bounded, redirects are not followed, and a value
-//     that is not a plausible price of a plausible currency is dropped alone, without the
-//     rest of the answer.
-//   - Money stays exact: decimals are read digit by digit into millionths, never through
-//     a floating-point number.
+//   - No source is trusted alone. Bodies and times are bounded, redirects to other hosts are
+//     not followed, values that are no price are dropped. Of three or more quotes those far
+//     from the median do not count; where three or more sources quote a currency, two
+//     must agree; and a price far from the last one waits until a second look confirms it.
+//   - Other nodes' published prices only fill gaps, and what is known only through them is not
+//     published again, so that nodes do not confirm each other's echo.
+//   - Money stays exact: decimals are read digit by digit into millionths, and all
+//     arithmetic is on integers, never on floating-point numbers.
 //
-// The package knows nothing of orders beyond the type of a price, nor of Nostr.
+// The sources' addresses are the operator's, so they may lie in the operator's own network. The
+// package knows nothing of orders beyond the type of a price. Of Nostr it knows one event, the
+// published rates; sending and receiving it is for others.
 package price
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,30 +33,67 @@ import (
 )
 
 const (
-	// maxBody bounds the answer of a source in bytes; the largest seen is 10 kB.
-	maxBody = 1 << 20
-	// maxCurrencies bounds how many currencies are kept.
-	maxCurrencies = 512
-	// firstRetry is the wait after a failed poll; it doubles up to the poll interval.
-	firstRetry = 15 * time.Second
+	maxBody      = 1 << 20  // bytes of an answer; the largest of the known sources has 10 kB
+	maxHeader    = 64 << 10 // bytes of an answer's headers
+	maxRedirects = 3        // within the host that was asked
+	maxNodes     = 64       // other nodes whose rates are kept
+	maxSources   = 64       // as many as there are bits to note them in
+
+	firstRetry  = 15 * time.Second // after a round without answers; doubles up to the interval
+	secondLook  = 30 * time.Second // until a surprising price is looked at again
+	maxCooldown = 30 * time.Minute // of a source that keeps failing
+	clockSkew   = 60               // seconds that other clocks may be ahead of ours
+
+	defaultOutlierPPM = 50_000
+	defaultFailures   = 3
+	defaultCooldown   = 2 * time.Minute
+
+	elToqueWindow = 23 * time.Hour // of the rates that are asked for; the API takes less than 24
 )
 
-// Config is what a Feed needs. All fields but Client, Now and Logger are required.
+// Config is what a Feed needs. Sources, Interval, Staleness and Timeout are required.
 type Config struct {
-	URL       string        // base URL of a source in Yadio's format
-	Interval  time.Duration // between polls
+	Sources   []Source      // at most 64
+	Interval  time.Duration // between rounds
 	Staleness time.Duration // age beyond which a price is not used
 	Timeout   time.Duration // of one request, from dialing to the last byte
-	Client    *http.Client  // nil: a client of its own; its Timeout and redirects are set here
-	Now       func() time.Time
-	Logger    *slog.Logger
+	// OutlierPPM is how far from the median of three or more quotes, and two quotes that agree
+	// from each other, a quote may be, in parts per million; 0 = 5 %.
+	OutlierPPM int64
+	// JumpPPM is how far from the last one a price may be without a second look; 0 = any.
+	JumpPPM int64
+	// After Failures (0 = 3) in a row a source is left alone for Cooldown (0 = 2 min), doubling
+	// up to 30 min. There is always one that is asked.
+	Failures int
+	Cooldown time.Duration
+	Proxy    *url.URL // socks5://, for hosts outside the operator's network; nil = none
+	Polled   func()   // called by Run after each round, for publishing Rates; may be nil
+	Now      func() time.Time
+	Logger   *slog.Logger
 }
 
 // Feed keeps prices fresh while Run runs.
 type Feed struct {
-	cfg    Config
-	client http.Client
-	prices atomic.Pointer[map[string]order.Price]
+	cfg     Config
+	client  *http.Client
+	prices  atomic.Pointer[snapshot]
+	offered chan struct{} // Offer brought something new
+
+	mu     sync.Mutex
+	offers map[string]offer // by the node's key
+
+	// What follows belongs to Run.
+	sources []source
+	waiting map[string]quote // surprising prices, until they are looked at again
+}
+
+// snapshot is the prices at one moment. It is never changed.
+type snapshot map[string]entry
+
+type entry struct {
+	order.Price
+	from    uint64 // a bit for the place of each source in it
+	relayed bool   // known through other nodes only
 }
 
 // New makes a Feed without prices; Run fills it.
@@ -64,15 +104,26 @@ func New(cfg Config) *Feed {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Feed{cfg: cfg}
-	if cfg.Client != nil {
-		f.client = *cfg.Client
+	if cfg.OutlierPPM <= 0 {
+		cfg.OutlierPPM = defaultOutlierPPM
 	}
-	f.client.Timeout = cfg.Timeout
-	f.client.CheckRedirect = func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // a redirect could leave TLS or reach an inner address
+	if cfg.Failures <= 0 {
+		cfg.Failures = defaultFailures
 	}
-	f.prices.Store(&map[string]order.Price{})
+	if cfg.Cooldown <= 0 {
+		cfg.Cooldown = defaultCooldown
+	}
+	f := &Feed{
+		cfg:     cfg,
+		client:  newClient(cfg.Proxy),
+		offered: make(chan struct{}, 1),
+		offers:  map[string]offer{},
+		waiting: map[string]quote{},
+	}
+	for _, s := range cfg.Sources[:min(len(cfg.Sources), maxSources)] {
+		f.sources = append(f.sources, source{Source: s})
+	}
+	f.prices.Store(&snapshot{})
 	return f
 }
 
@@ -80,87 +131,39 @@ func New(cfg Config) *Feed {
 // there is none or it is older than the staleness limit.
 func (f *Feed) Price(fiat string) (order.Price, bool) {
 	p, ok := (*f.prices.Load())[fiat]
-	if !ok || f.cfg.Now().Sub(time.Unix(p.At, 0)) > f.cfg.Staleness {
+	if !ok || !f.fresh(p.At, f.cfg.Now().Unix()) {
 		return order.Price{}, false
 	}
-	return p, true
+	return p.Price, true
 }
 
-// Run polls until ctx ends. A source that fails is asked again soon, then at growing
-// intervals; its failure is logged once, and so is its recovery.
-func (f *Feed) Run(ctx context.Context) {
-	retry, failing := firstRetry, false
-	for {
-		wait := f.cfg.Interval
-		err := f.poll(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			wait = min(retry, f.cfg.Interval)
-			retry = min(2*retry, f.cfg.Interval)
-			if !failing {
-				f.cfg.Logger.Warn("no fresh prices; market orders stop when the last ones are stale",
-					"err", err, "retry_in", wait)
+// fresh tells whether what was read at a time may be used now. A time in the future means that
+// the clock was set back, and says nothing.
+func (f *Feed) fresh(at, now int64) bool {
+	return now-at <= int64(f.cfg.Staleness/time.Second) && at-now <= clockSkew
+}
+
+// update replaces the snapshot by a changed copy.
+func (f *Feed) update(change func(next snapshot)) {
+	next := maps.Clone(*f.prices.Load())
+	change(next)
+	f.prices.Store(&next)
+}
+
+// accept makes a price that its sources agree on the price of a currency, unless it is so far
+// from the fresh one that it has to wait for a later quote that confirms it.
+func (f *Feed) accept(next snapshot, code string, c combined, relayed bool, now int64) {
+	old, known := next[code]
+	if f.cfg.JumpPPM > 0 && known && f.fresh(old.At, now) && !within(old.PerBTC, c.perBTC, f.cfg.JumpPPM) {
+		seen, again := f.waiting[code]
+		confirmed := again && seen.at < c.at && f.fresh(seen.at, now) && within(seen.perBTC, c.perBTC, f.cfg.JumpPPM)
+		if !confirmed {
+			if !again || seen.at < c.at {
+				f.waiting[code] = quote{perBTC: c.perBTC, at: c.at}
 			}
-		case failing:
-			f.cfg.Logger.Info("prices are fresh again")
-		}
-		if failing = err != nil; !failing {
-			retry = firstRetry
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
 		}
 	}
-}
-
-// poll asks the source once and merges its answer: a currency that is missing from it
-// keeps its last price with its old time.
-func (f *Feed) poll(ctx context.Context) error {
-	body, err := f.get(ctx, f.cfg.URL+"/exrates/BTC")
-	if err != nil {
-		return err
-	}
-	perBTC, err := parseYadio(body)
-	if err != nil {
-		return fmt.Errorf("read prices of %s: %w", f.cfg.URL, err)
-	}
-	merged := maps.Clone(*f.prices.Load())
-	at := f.cfg.Now().Unix()
-	for code, value := range perBTC {
-		if _, known := merged[code]; known || len(merged) < maxCurrencies {
-			merged[code] = order.Price{PerBTC: value, At: at}
-		}
-	}
-	f.prices.Store(&merged)
-	return nil
-}
-
-func (f *Feed) get(ctx context.Context, url string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask for prices: %w", err)
-	}
-	req.Header.Set("Accept", "application/json")
-	res, err := f.client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask for prices: %w", err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask for prices: get %s: status %s", url, res.Status)
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
-	if err != nil {
-		return nil, fmt.Errorf("ask for prices: get %s: %w", url, err)
-	}
-	if len(body) > maxBody {
-		return nil, errors.New("ask for prices: get " + url + ": the answer is larger than 1 MiB")
-	}
-	return body, nil
+	delete(f.waiting, code)
+	next[code] = entry{Price: order.Price{PerBTC: c.perBTC, At: c.at}, from: c.from, relayed: relayed}
 }

@@ -1,59 +1,18 @@
 package price
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 )
 
-// parseYadio reads the answer to GET /exrates/BTC: {"BTC":{"USD":61234.5,"XYZ":null,...}},
-// fiat units per bitcoin. The result is in millionths. Values that are no price and codes
-// that are no currency are left out; an answer without any price is an error.
-func parseYadio(body []byte) (map[string]int64, error) {
-	var answer struct {
-		BTC map[string]json.RawMessage `json:"BTC"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, err
-	}
-	prices := make(map[string]int64, len(answer.BTC))
-	for code, raw := range answer.BTC {
-		if !plausible(code) {
-			continue
-		}
-		if value, err := parseMillionths(string(raw)); err == nil {
-			prices[code] = value
-		}
-	}
-	if len(prices) == 0 {
-		return nil, errors.New("the answer has no price")
-	}
-	return prices, nil
-}
-
-// plausible tells whether a code can be a fiat currency: three upper-case letters, and
-// neither bitcoin itself nor one of the metals that sources list among currencies.
-func plausible(code string) bool {
-	switch code {
-	case "BTC", "XBT", "XAU", "XAG", "XPT", "XPD":
-		return false
-	}
-	if len(code) != 3 {
-		return false
-	}
-	for _, c := range []byte(code) {
-		if c < 'A' || c > 'Z' {
-			return false
-		}
-	}
-	return true
-}
-
 // fractionDigits is the precision of a price: millionths of the currency's unit.
 const fractionDigits = 6
+
+// million is a whole in millionths and in parts per million.
+const million = 1_000_000
 
 // parseMillionths reads a positive JSON number exactly into millionths; digits beyond the
 // sixth are cut off. It refuses zero, negative numbers, numbers below a millionth and
@@ -92,4 +51,29 @@ func parseMillionths(s string) (int64, error) {
 		return 0, fmt.Errorf("price %.32q: not a positive number of millionths", s)
 	}
 	return value, nil
+}
+
+// formatMillionths is the shortest decimal that parseMillionths reads back.
+func formatMillionths(value int64) string {
+	text := fmt.Sprintf("%d.%06d", value/million, value%million)
+	return strings.TrimRight(strings.TrimRight(text, "0"), ".")
+}
+
+// mulDiv is a*b/c, rounded down, for positive numbers; false when it is not an int64 above 0.
+func mulDiv(a, b, c int64) (int64, bool) {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	if hi >= uint64(c) {
+		return 0, false
+	}
+	quotient, _ := bits.Div64(hi, lo, uint64(c))
+	return int64(quotient), quotient > 0 && quotient <= math.MaxInt64
+}
+
+// within tells whether two positive values differ by at most ppm parts per million of the
+// smaller one.
+func within(a, b, ppm int64) bool {
+	a, b = min(a, b), max(a, b)
+	hi1, lo1 := bits.Mul64(uint64(b-a), million)
+	hi2, lo2 := bits.Mul64(uint64(a), uint64(ppm))
+	return hi1 < hi2 || hi1 == hi2 && lo1 <= lo2
 }

@@ -1,0 +1,141 @@
+package price
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/mostro"
+)
+
+const (
+	ratesTag   = "mostro-rates" // the d tag of published rates
+	maxRates   = 64 << 10       // bytes of another node's rates
+	ratesLimit = time.Hour      // until published rates expire, at most
+)
+
+// offer is what one node published last.
+type offer struct {
+	quotes
+	at int64 // unix seconds, as the node says
+}
+
+// Offer brings published rates (kind 30078) of another node. It verifies the event, and keeps
+// it when it is by a node of a Nodes source, new enough, and newer than the last one of that
+// node. The error says why it is not kept; it is of interest to nobody but a log. Offer may be
+// called at any time, by many goroutines at once.
+func (f *Feed) Offer(ev *nostr.Event) error {
+	if err := f.offer(ev); err != nil {
+		return fmt.Errorf("take rates of %.64s: %w", ev.PubKey, err)
+	}
+	select {
+	case f.offered <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (f *Feed) offer(ev *nostr.Event) error {
+	place := slices.IndexFunc(f.cfg.Sources, func(s Source) bool { return s.nodes[ev.PubKey] })
+	at := int64(ev.CreatedAt)
+	switch d := ev.Tags.GetD(); {
+	case ev.Kind != mostro.KindRates || d != ratesTag:
+		return errors.New("not published rates")
+	case place < 0:
+		return errors.New("not a trusted node")
+	case !f.fresh(at, f.cfg.Now().Unix()):
+		return errors.New("too old or from the future")
+	case len(ev.Content) > maxRates:
+		return errors.New("too long")
+	}
+	if ok, err := ev.CheckSignature(); err != nil || !ok {
+		return errors.New("bad signature")
+	}
+	var content struct {
+		BTC map[string]json.RawMessage `json:"BTC"`
+	}
+	if err := json.Unmarshal([]byte(ev.Content), &content); err != nil {
+		return err
+	}
+	read := readQuotes(content.BTC)
+	maps.DeleteFunc(read, func(code string, _ int64) bool { return !f.cfg.Sources[place].takes(code) })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if at <= f.offers[ev.PubKey].at {
+		return errors.New("not newer than the last")
+	}
+	f.offers[ev.PubKey] = offer{read, at}
+	return nil
+}
+
+// fillGaps takes over other nodes' prices of currencies that no source of our own has a fresh
+// price of. Of several nodes' they are combined as those of sources are.
+func (f *Feed) fillGaps(next snapshot, now int64) {
+	byCode := map[string][]quote{}
+	f.mu.Lock()
+	for pubkey, offer := range f.offers {
+		if !f.fresh(offer.at, now) {
+			continue
+		}
+		place := slices.IndexFunc(f.cfg.Sources, func(s Source) bool { return s.nodes[pubkey] })
+		for code, perBTC := range offer.quotes {
+			byCode[code] = append(byCode[code], quote{source: place, perBTC: perBTC, at: offer.at})
+		}
+	}
+	f.mu.Unlock()
+	for code, quoted := range byCode {
+		if own, ok := next[code]; ok && !own.relayed && f.fresh(own.At, now) {
+			continue
+		}
+		if c := combine(quoted, f.cfg.OutlierPPM); c.voices >= 2 || len(quoted) < 3 {
+			f.accept(next, code, c, true, now)
+		}
+	}
+}
+
+// Rates is what to publish: the fresh prices that come from sources of our own, as an event of
+// kind 30078 without author and time. It is false when there are none.
+func (f *Feed) Rates() (nostr.Event, bool) {
+	now := f.cfg.Now().Unix()
+	prices := *f.prices.Load()
+	var content strings.Builder
+	var from uint64
+	for _, code := range slices.Sorted(maps.Keys(prices)) {
+		p := prices[code]
+		if p.relayed || !f.fresh(p.At, now) {
+			continue
+		}
+		if content.Len() > 0 {
+			content.WriteByte(',')
+		}
+		from |= p.from
+		fmt.Fprintf(&content, `"%s":%s`, code, formatMillionths(p.PerBTC)) // both need no escapes
+	}
+	if content.Len() == 0 {
+		return nostr.Event{}, false
+	}
+	var names []string
+	for i, s := range f.cfg.Sources {
+		if from&(1<<i) != 0 {
+			names = append(names, s.name)
+		}
+	}
+	expiration := now + int64(min(2*f.cfg.Interval, ratesLimit)/time.Second)
+	return nostr.Event{
+		Kind: mostro.KindRates,
+		Tags: nostr.Tags{
+			{"d", ratesTag},
+			{"published_at", strconv.FormatInt(now, 10)},
+			{"source", strings.Join(names, ",")},
+			{"expiration", strconv.FormatInt(expiration, 10)},
+		},
+		Content: `{"BTC":{` + content.String() + `}}`,
+	}, true
+}
