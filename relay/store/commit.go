@@ -1,0 +1,454 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Item is an event to store, whose shape, id and signature have been checked.
+type Item struct {
+	Event *nostr.Event
+	Raw   []byte // JSON to keep and serve, nil = as go-nostr writes it
+	Own   bool   // of the node itself: taken until the disk's reserve is used up
+}
+
+// Status is what became of an event.
+type Status int
+
+const (
+	Failed     Status = iota // Outcome.Err says why
+	Stored                   // and synced
+	Duplicate                // it was here already
+	Superseded               // a newer version was here
+	Deleted                  // someone who may had deleted it
+	Expired                  // its time was over
+)
+
+func (s Status) String() string {
+	return [...]string{"failed", "stored", "duplicate", "superseded", "deleted", "expired"}[s]
+}
+
+// Outcome is the answer for one item. An event that is stored and replaced within one batch has
+// been told to Committed like any other.
+type Outcome struct {
+	Status Status
+	Serial uint64 // of a stored event
+	Err    error
+}
+
+// request is a call that waits for the committer.
+type request struct {
+	items []*addition
+	ids   []Key // to remove
+	sweep bool  // to remove what has expired
+	out   []Outcome
+	err   error // why nothing of it was done
+	more  bool  // a sweep has not come to its end
+	done  chan struct{}
+}
+
+// Add stores events, in their order, and waits until they are synced. Outcomes are in the order of
+// items. When ctx ends first, the outcomes are its error, and the events may or may not be stored.
+func (s *Store) Add(ctx context.Context, items ...Item) []Outcome {
+	out := make([]Outcome, len(items))
+	for from := 0; from < len(items); {
+		r, n, bytes := new(request), from, 0
+		var places []int
+		for ; n < len(items) && len(r.items) < maxBatch && bytes < batchBytes; n++ {
+			p, err := prepare(&items[n])
+			if err != nil {
+				out[n].Err = err
+				continue
+			}
+			r.items, places = append(r.items, p), append(places, n)
+			bytes += p.bytes()
+		}
+		r.out = make([]Outcome, len(r.items))
+		if err := s.do(ctx, r); err != nil {
+			for i := from; i < len(out); i++ {
+				out[i] = Outcome{Err: err}
+			}
+			return out
+		}
+		for i, at := range places {
+			out[at] = r.out[i]
+		}
+		from = n
+	}
+	return out
+}
+
+// prepare does what needs no look at the store.
+func prepare(item *Item) (*addition, error) {
+	ev := item.Event
+	e, err := describe(ev)
+	if err != nil {
+		return nil, err
+	}
+	if nostr.IsEphemeralKind(ev.Kind) {
+		return nil, fmt.Errorf("event %s of kind %d is not for storing", ev.ID, ev.Kind)
+	}
+	p := &addition{entry: e, ev: ev, raw: item.Raw, own: item.Own}
+	if p.raw == nil {
+		if p.raw, err = ev.MarshalJSON(); err != nil {
+			return nil, fmt.Errorf("encode event %s: %w", ev.ID, err)
+		}
+	}
+	if len(p.raw) > maxEvent {
+		return nil, fmt.Errorf("event %s has %d bytes, at most %d can be stored", ev.ID, len(p.raw), maxEvent)
+	}
+	e.size = uint32(len(p.raw))
+	return p, nil
+}
+
+// Remove takes events away without a tombstone.
+func (s *Store) Remove(ctx context.Context, ids ...Key) error {
+	if err := s.do(ctx, &request{ids: ids}); err != nil {
+		return fmt.Errorf("remove events: %w", err)
+	}
+	return nil
+}
+
+// Sweep removes from disk what has expired, a part at a time, and reports whether there is more.
+func (s *Store) Sweep(ctx context.Context) (more bool, err error) {
+	r := &request{sweep: true}
+	if err := s.do(ctx, r); err != nil {
+		return false, fmt.Errorf("remove expired events: %w", err)
+	}
+	return r.more, nil
+}
+
+// do hands a request to the committer and waits.
+func (s *Store) do(ctx context.Context, r *request) error {
+	r.done = make(chan struct{})
+	s.alive.RLock()
+	if !s.open {
+		s.alive.RUnlock()
+		return ErrClosed
+	}
+	select {
+	case s.queue <- r:
+		s.alive.RUnlock()
+	case <-ctx.Done():
+		s.alive.RUnlock()
+		return ctx.Err()
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// commit is the committer: it runs until the store is closed and nothing waits.
+func (s *Store) commit() {
+	defer close(s.ended)
+	for {
+		select {
+		case r := <-s.queue:
+			s.gather(r)
+		case <-s.quit:
+			for {
+				select {
+				case r := <-s.queue:
+					s.gather(r)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// gather handles a request with all that waits behind it, in one batch.
+func (s *Store) gather(r *request) {
+	b := newBatch(s)
+	requests := []*request{r}
+	for r.handle(b); b.room(); r.handle(b) {
+		select {
+		case r = <-s.queue:
+			requests = append(requests, r)
+			continue
+		default:
+		}
+		break
+	}
+	err := s.Err()
+	if err == nil {
+		err = b.write()
+	}
+	if err == nil {
+		b.show()
+	} else if s.Err() == nil {
+		s.log.Error("the event store takes nothing more", "error", err)
+		s.fatal.Store(&err)
+	}
+	for _, r := range requests {
+		r.err = errors.Join(r.err, err)
+		close(r.done)
+	}
+}
+
+func (r *request) handle(b *batch) {
+	for i, p := range r.items {
+		r.out[i] = b.add(p)
+	}
+	for _, id := range r.ids {
+		if ref, ok := b.s.index.find(id); ok {
+			b.remove(ref)
+		} else if p := b.byID[id]; p != nil {
+			p.gone = true
+		}
+	}
+	if r.sweep {
+		due := b.s.index.expired(b.now, txnRows/4)
+		for _, ref := range due {
+			b.remove(ref)
+		}
+		r.more = len(due) == txnRows/4
+	}
+}
+
+// batch is what one transaction will change. Until it is written the index stays as it is, so
+// that nobody sees what a crash could take back.
+type batch struct {
+	s     *Store
+	now   int64
+	bytes int
+
+	silent  bool // nobody is told
+	added   []*addition
+	byID    map[Key]*addition
+	current map[listKey]*addition // the newest version, of this batch
+	removed map[uint32]struct{}   // from the index
+	tombs   map[string]int64      // rows of tombstones
+}
+
+// addition is an event that will be stored.
+type addition struct {
+	*entry
+	ev     *nostr.Event
+	raw    []byte
+	own    bool
+	serial uint64
+	gone   bool     // removed again by the same batch
+	before []uint32 // what goes from the index when this becomes visible
+}
+
+// bytes is about what p takes in a transaction.
+func (p *addition) bytes() int { return len(p.raw) + metaHead + len(p.keys)*len(listKey{}) }
+
+func newBatch(s *Store) *batch {
+	return &batch{
+		s: s, now: s.now().Unix(),
+		byID: make(map[Key]*addition), current: make(map[listKey]*addition),
+		removed: make(map[uint32]struct{}), tombs: make(map[string]int64),
+	}
+}
+
+func (b *batch) room() bool {
+	return len(b.added) < maxBatch && b.bytes < batchBytes && len(b.removed)+len(b.tombs) < txnRows
+}
+
+// remove marks an event of the index for removal, once.
+func (b *batch) remove(ref uint32) bool {
+	_, twice := b.removed[ref]
+	b.removed[ref] = struct{}{}
+	return !twice
+}
+
+// add decides what becomes of an event.
+func (b *batch) add(p *addition) Outcome {
+	if q := b.byID[p.id]; q != nil && !q.gone {
+		return Outcome{Status: Duplicate}
+	}
+	if ref, ok := b.s.index.find(p.id); ok {
+		if _, gone := b.removed[ref]; !gone {
+			return Outcome{Status: Duplicate}
+		}
+	}
+	if p.expires != 0 && int64(p.expires) <= b.now {
+		return Outcome{Status: Expired}
+	}
+	if was, err := b.deleted(p); err != nil {
+		return Outcome{Err: err}
+	} else if was {
+		return Outcome{Status: Deleted}
+	}
+	if err := b.s.space.allow(p.bytes(), p.own); err != nil {
+		return Outcome{Err: err}
+	}
+	if !b.supersede(p) {
+		return Outcome{Status: Superseded}
+	}
+	b.s.next++
+	p.serial = b.s.next
+	b.added = append(b.added, p)
+	b.byID[p.id] = p
+	b.bytes += p.bytes()
+	switch p.kind {
+	case kindDeletion:
+		b.delete(p)
+	case kindVanish:
+		if b.s.opts.Vanishes(p.ev) {
+			b.vanish(p)
+		}
+	}
+	return Outcome{Status: Stored, Serial: p.serial}
+}
+
+// supersede removes the older version of p, if p is of a kind with versions; false means that the
+// newest is here already.
+func (b *batch) supersede(p *addition) bool {
+	if !hasVersions(p.kind) {
+		return true
+	}
+	x, address := b.s.index, p.keys[0]
+	pos := position{p.created, p.id}
+	if q := b.current[address]; q != nil && !q.gone {
+		if pos.compare(&position{q.created, q.id}) < 0 {
+			return false
+		}
+		q.gone = true
+	}
+	for _, ref := range x.members(address) {
+		if _, gone := b.removed[ref]; gone {
+			continue
+		}
+		if pos.compare(&x.record(ref).position) < 0 {
+			return false
+		}
+		b.take(p, ref)
+	}
+	b.current[address] = p
+	return true
+}
+
+// take removes an event of the index on behalf of p.
+func (b *batch) take(p *addition, ref uint32) {
+	if b.remove(ref) {
+		p.before = append(p.before, ref)
+	}
+}
+
+// hasVersions reports whether events of this kind replace each other. The first list of such an
+// event is that of its versions.
+func hasVersions(kind uint16) bool {
+	return nostr.IsReplaceableKind(int(kind)) || nostr.IsAddressableKind(int(kind))
+}
+
+// write commits the batch: first what is new, in one transaction, then what goes. A crash between
+// leaves what the next start finds and removes.
+func (b *batch) write() error {
+	txn := b.s.db.NewTransaction(true)
+	defer func() { txn.Discard() }()
+	rows := 0
+	set := func(key, value []byte) error {
+		if value == nil {
+			rows++
+			return txn.Delete(key)
+		}
+		return txn.Set(key, value)
+	}
+	for _, p := range b.added {
+		if p.gone {
+			continue
+		}
+		if err := errors.Join(set(serialRow(rowEvent, p.serial), p.raw), set(serialRow(rowMeta, p.serial), p.encode())); err != nil {
+			return fmt.Errorf("write event %s: %w", p.id, err)
+		}
+	}
+	for row, second := range b.tombs {
+		if err := set([]byte(row), secondValue(second)); err != nil {
+			return fmt.Errorf("write deletion: %w", err)
+		}
+	}
+	for ref := range b.removed {
+		serial := b.s.index.record(ref).serial
+		if err := errors.Join(set(serialRow(rowEvent, serial), nil), set(serialRow(rowMeta, serial), nil)); err != nil {
+			return fmt.Errorf("remove event: %w", err)
+		}
+		if rows >= txnRows {
+			if err := txn.Commit(); err != nil {
+				return fmt.Errorf("commit events: %w", err)
+			}
+			txn, rows = b.s.db.NewTransaction(true), 0
+		}
+	}
+	if err := txn.Commit(); err != nil {
+		return fmt.Errorf("commit events: %w", err)
+	}
+	return nil
+}
+
+// show makes a written batch visible, event by event.
+func (b *batch) show() {
+	s := b.s
+	for _, p := range b.added {
+		s.order.Lock()
+		s.mu.Lock()
+		b.drop(p.before)
+		if !p.gone {
+			s.index.add(p.entry, p.serial)
+		}
+		s.last.Store(p.serial)
+		s.mu.Unlock()
+		if !p.gone {
+			s.cache.put(p.serial, p.raw)
+		}
+		if s.opts.Committed != nil && !b.silent {
+			s.opts.Committed(Commit{Event: p.ev, Raw: p.raw, Serial: p.serial})
+		}
+		s.order.Unlock()
+	}
+	rest := make([]uint32, 0, len(b.removed))
+	for ref := range b.removed {
+		rest = append(rest, ref)
+	}
+	for len(rest) > 0 {
+		n := min(len(rest), stepRemove)
+		s.mu.Lock()
+		b.drop(rest[:n])
+		s.mu.Unlock()
+		rest = rest[n:]
+	}
+	for row := range b.tombs {
+		s.tombstones = s.tombstones || row[0] != rowVanished
+		s.vanished = s.vanished || row[0] == rowVanished
+	}
+}
+
+// stepRemove is how many events are taken out of the index while readers wait.
+const stepRemove = 64
+
+// drop takes events out of the index; the caller holds mu.
+func (b *batch) drop(refs []uint32) {
+	for _, ref := range refs {
+		b.s.cache.drop(b.s.index.record(ref).serial)
+		b.s.index.remove(ref)
+		delete(b.removed, ref)
+	}
+}
+
+// get reads a second from disk; ok says whether the row is there.
+func (s *Store) get(row []byte) (second int64, ok bool, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(row)
+		if err != nil {
+			return err
+		}
+		return item.Value(func(value []byte) error {
+			second, err = readSecond(value)
+			return err
+		})
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	return second, err == nil, err
+}

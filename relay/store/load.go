@@ -1,0 +1,199 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// progressEvery is how many events a start handles between two reports.
+const progressEvery = 10_000
+
+// load builds the index from disk, moves an older format, and finishes what a crash interrupted.
+func (s *Store) load() error {
+	format, ok, err := s.get([]byte{rowFormat})
+	switch {
+	case err != nil:
+		return err
+	case ok && format != formatNumber:
+		return fmt.Errorf("format %d is not known: it was written by another release", format)
+	}
+	if err := s.loadIndex(); err != nil {
+		return err
+	}
+	if !ok {
+		if err := s.migrate(); err != nil {
+			return fmt.Errorf("move events of the first format: %w", err)
+		}
+	}
+	b := newBatch(s)
+	s.replacedLeft(b)
+	if err := s.deletedLeft(b); err != nil {
+		return err
+	}
+	for more := true; more; {
+		r := &request{sweep: true}
+		r.handle(b)
+		if err := b.write(); err != nil {
+			return err
+		}
+		b.show()
+		b, more = newBatch(s), r.more
+	}
+	s.last.Store(s.next)
+	return nil
+}
+
+// scan calls f with each row of a sort, in order.
+func (s *Store) scan(prefix []byte, f func(key, value []byte) error) error {
+	return s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 1000})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			item := it.Item()
+			if err := item.Value(func(value []byte) error { return f(item.Key(), value) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// loadIndex reads all records, and only then fills the lists, in their order, so that nothing is
+// inserted in the middle.
+func (s *Store) loadIndex() error {
+	x, e := s.index, new(entry)
+	var refs []uint32
+	lost := 0
+	err := s.scan([]byte{rowMeta}, func(key, value []byte) error {
+		serial := binary.BigEndian.Uint64(key[1:])
+		s.next = serial
+		if err := e.decode(value); err != nil {
+			s.log.Error("read index row of event", "serial", serial, "error", err)
+			if err := s.rebuild(e, serial); err != nil {
+				s.log.Error("read event", "serial", serial, "error", err)
+				lost++
+				return nil
+			}
+		}
+		if _, twice := x.find(e.id); twice {
+			return nil
+		}
+		refs = append(refs, x.place(e, serial))
+		if len(refs)%progressEvery == 0 {
+			s.opts.Progress("load", len(refs), 0)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read events: %w", err)
+	}
+	if lost > 0 {
+		s.log.Error("event store is damaged: some events cannot be read", "unreadable", lost)
+	}
+	slices.SortFunc(refs, func(a, b uint32) int { return x.record(a).compare(&x.record(b).position) })
+	for _, ref := range refs {
+		x.link(ref)
+	}
+	return nil
+}
+
+// rebuild describes an event from its JSON.
+func (s *Store) rebuild(e *entry, serial uint64) error {
+	raw, err := s.read(serial)
+	if err != nil {
+		return err
+	}
+	if raw == nil {
+		return errors.New("its JSON is missing")
+	}
+	ev := new(nostr.Event)
+	if err := ev.UnmarshalJSON(raw); err != nil {
+		return err
+	}
+	described, err := describe(ev)
+	if err != nil {
+		return err
+	}
+	*e = *described
+	e.size = uint32(len(raw))
+	return nil
+}
+
+// replacedLeft removes versions that a newer one has replaced.
+func (s *Store) replacedLeft(b *batch) {
+	x := s.index
+	for n := range x.usedLists {
+		l := x.list(n)
+		if l.n < 2 {
+			continue
+		}
+		refs := slices.Concat(l.many.of...)
+		first := x.record(refs[0])
+		// The list of versions is the first of a record that has one.
+		if !hasVersions(first.kind) || x.listsOf(first)[0] != n {
+			continue
+		}
+		for _, ref := range refs[:len(refs)-1] {
+			b.remove(ref)
+		}
+	}
+}
+
+// deletedLeft removes events that tombstones name.
+func (s *Store) deletedLeft(b *batch) error {
+	x := s.index
+	err := s.scan([]byte{rowDeleted}, func(key, _ []byte) error {
+		s.tombstones = true
+		id, by := Key(key[1:33]), Key(key[33:])
+		if ref, ok := x.find(id); ok && b.mayDelete(ref, by) {
+			b.remove(ref)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read deletions: %w", err)
+	}
+	err = s.scan([]byte{rowAddress}, func(key, value []byte) error {
+		s.tombstones = true
+		until, err := readSecond(value)
+		for _, ref := range x.members(listKey(key[1:])) {
+			if rec := x.record(ref); rec.created <= until && b.deletable(rec.kind, rec.author) {
+				b.remove(ref)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read deleted addresses: %w", err)
+	}
+	err = s.scan([]byte{rowVanished}, func(key, value []byte) error {
+		s.vanished = true
+		until, err := readSecond(value)
+		b.removeOf(Key(key[1:]), until)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read requests to vanish: %w", err)
+	}
+	return nil
+}
+
+// badgerLog gives Badger's own messages to the store's logger, the routine ones for debugging
+// only.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) Errorf(format string, args ...any)   { l.log.Error(line(format, args)) }
+func (l badgerLog) Warningf(format string, args ...any) { l.log.Warn(line(format, args)) }
+func (l badgerLog) Infof(format string, args ...any)    { l.log.Debug(line(format, args)) }
+func (l badgerLog) Debugf(format string, args ...any)   { l.log.Debug(line(format, args)) }
+
+func line(format string, args []any) string {
+	return "badger: " + strings.TrimSpace(fmt.Sprintf(format, args...))
+}

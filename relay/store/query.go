@@ -1,0 +1,293 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// QueryOptions narrow what queries find.
+type QueryOptions struct {
+	// MaxSerial leaves out what was committed later; 0 leaves out nothing.
+	MaxSerial uint64
+	// Visible says whether an event that matches the filter of this number may be found; nil
+	// says yes. It must not wait, nor use the store.
+	Visible func(filter int, m *Meta) bool
+}
+
+// Meta is what the index knows of an event.
+type Meta struct {
+	Serial     uint64
+	ID, Author Key
+	Kind       int
+	CreatedAt  int64 // seconds
+	ExpiresAt  int64 // seconds, 0 = never
+	Size       int   // bytes of raw JSON
+
+	index *index
+	ref   uint32
+}
+
+// Tagged reports whether the event has a tag of this letter with this value. Only
+// QueryOptions.Visible can ask, since only then the index stands still.
+func (m *Meta) Tagged(letter byte, value string) bool {
+	return m.index.in(m.ref, tagKey(letter, value, class(uint16(m.Kind))))
+}
+
+// Found is an event that a query found.
+type Found struct {
+	Meta
+	Filter int    // number of the filter that it matches
+	Raw    []byte // its JSON; not to be changed
+}
+
+// Event decodes the event.
+func (f *Found) Event() (*nostr.Event, error) {
+	ev := new(nostr.Event)
+	if err := ev.UnmarshalJSON(f.Raw); err != nil {
+		return nil, fmt.Errorf("decode event %s: %w", f.ID, err)
+	}
+	return ev, nil
+}
+
+const (
+	stepMatches = 128  // events found while the index is locked once
+	stepRecords = 1024 // records looked at, the same
+)
+
+// Query gives the stored events that match a filter to visit, filter by filter, each event once,
+// newest first and within a second by the lowest id, at most as many for a filter as its limit
+// says. A filter without a limit finds everything. It ends when visit says so, or with ctx.
+func (s *Store) Query(ctx context.Context, filters []nostr.Filter, opts QueryOptions, visit func(Found) bool) error {
+	var raws [][]byte
+	return s.each(ctx, filters, opts, func(filter int, batch []Meta) (n int, more bool, err error) {
+		if raws, err = s.readAll(batch, raws[:0]); err != nil {
+			return 0, false, err
+		}
+		for i, raw := range raws {
+			if raw == nil {
+				continue // removed meanwhile
+			}
+			n++
+			if !visit(Found{batch[i], filter, raw}) {
+				return n, false, nil
+			}
+		}
+		return n, true, nil
+	})
+}
+
+// readAll appends the raw JSON of events to raws, nil for those that are not there any more.
+func (s *Store) readAll(batch []Meta, raws [][]byte) ([][]byte, error) {
+	s.alive.RLock()
+	defer s.alive.RUnlock()
+	if !s.open {
+		return nil, ErrClosed
+	}
+	for i := range batch {
+		raw, err := s.read(batch[i].Serial)
+		if err != nil {
+			return nil, fmt.Errorf("read event %s: %w", batch[i].ID, err)
+		}
+		raws = append(raws, raw)
+	}
+	return raws, nil
+}
+
+// Count counts the events that match one of the filters, whatever their limits.
+func (s *Store) Count(ctx context.Context, filters []nostr.Filter, opts QueryOptions) (int, error) {
+	count := 0
+	err := s.Scan(ctx, filters, opts, func(*Meta) bool {
+		count++
+		return true
+	})
+	return count, err
+}
+
+// Scan is Query over what the index knows, whatever the limits of filters.
+func (s *Store) Scan(ctx context.Context, filters []nostr.Filter, opts QueryOptions, visit func(*Meta) bool) error {
+	unlimited := make([]nostr.Filter, len(filters))
+	for i, f := range filters {
+		f.Limit, f.LimitZero = 0, false
+		unlimited[i] = f
+	}
+	return s.each(ctx, unlimited, opts, func(_ int, batch []Meta) (int, bool, error) {
+		for i := range batch {
+			if !visit(&batch[i]) {
+				return i, false, nil
+			}
+		}
+		return len(batch), true, nil
+	})
+}
+
+// ItemID is what set reconciliation (NIP-77) knows of an event.
+type ItemID struct {
+	CreatedAt int64 // seconds
+	ID        Key
+}
+
+// ErrTooMany is the answer when more events match than were asked for.
+var ErrTooMany = errors.New("too many events match")
+
+// Items lists what matches f, whatever its limit, newest first. With more than limit it fails
+// with ErrTooMany.
+func (s *Store) Items(ctx context.Context, f nostr.Filter, opts QueryOptions, limit int) ([]ItemID, error) {
+	var items []ItemID
+	full := false
+	err := s.Scan(ctx, []nostr.Filter{f}, opts, func(m *Meta) bool {
+		if full = len(items) == limit; full {
+			return false
+		}
+		items = append(items, ItemID{m.CreatedAt, m.ID})
+		return true
+	})
+	if full {
+		return nil, ErrTooMany
+	}
+	return items, err
+}
+
+// each finds events in steps and hands them on. take says how many it used, which counts for the
+// filter's limit, and whether it wants more.
+func (s *Store) each(ctx context.Context, filters []nostr.Filter, opts QueryOptions, take func(filter int, batch []Meta) (used int, more bool, err error)) error {
+	queries := make([]*query, len(filters))
+	for i := range filters {
+		var err error
+		if queries[i], err = compile(filters[i]); err != nil {
+			return fmt.Errorf("read filter %d: %w", i+1, err)
+		}
+	}
+	if opts.MaxSerial == 0 {
+		opts.MaxSerial = math.MaxUint64
+	}
+	var sent map[uint64]struct{}
+	if len(filters) > 1 {
+		sent = make(map[uint64]struct{})
+	}
+	now := s.now().Unix()
+	var batch []Meta
+	for i, q := range queries {
+		if q.never {
+			continue
+		}
+		want := func(m *Meta) bool {
+			if m.Serial > opts.MaxSerial || m.ExpiresAt != 0 && m.ExpiresAt <= now {
+				return false
+			}
+			if _, twice := sent[m.Serial]; twice {
+				return false
+			}
+			return opts.Visible == nil || opts.Visible(i, m)
+		}
+		from := position{created: q.until + 1}
+		for k := range from.id {
+			from.id[k] = 0xff
+		}
+		for left, end := q.limit, false; left > 0 && !end; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			s.mu.RLock()
+			batch, end = s.index.step(q, &from, want, min(left, stepMatches), batch[:0])
+			s.mu.RUnlock()
+			if len(batch) == 0 {
+				continue
+			}
+			if sent != nil {
+				for k := range batch {
+					sent[batch[k].Serial] = struct{}{}
+				}
+			}
+			used, more, err := take(i, batch)
+			if err != nil || !more {
+				return err
+			}
+			left -= used
+		}
+	}
+	return nil
+}
+
+// step finds some of the matches before from, newest first, and moves from behind the last record
+// that it looked at. end says that there are no more.
+func (x *index) step(q *query, from *position, want func(*Meta) bool, limit int, batch []Meta) (found []Meta, end bool) {
+	p, ok := x.plan(q)
+	if !ok {
+		return batch, true
+	}
+	var cursors merge
+	add := func(c cursor, ok bool) {
+		if ok && c.rec.created >= q.since {
+			cursors = append(cursors, c)
+		}
+	}
+	switch {
+	case p.refs != nil:
+		for _, ref := range p.refs {
+			add(x.single(ref, from))
+		}
+	case p.lists == nil:
+		add(x.seek(&x.all, from))
+	default:
+		cursors = make(merge, 0, len(p.lists))
+		for _, n := range p.lists {
+			add(x.seek(x.list(n), from))
+		}
+	}
+	cursors.init()
+	var last *record
+	for looked := 0; len(cursors) > 0; looked++ {
+		top := &cursors[0]
+		rec := top.rec
+		if rec.created < q.since {
+			return batch, true
+		}
+		if len(batch) == limit || looked == stepRecords {
+			*from = last.position
+			return batch, false
+		}
+		// One record in several lists comes several times in a row.
+		if rec != last && p.matches(x, rec) {
+			m := Meta{
+				Serial: rec.serial, ID: rec.id, Author: rec.author, Kind: int(rec.kind), CreatedAt: rec.created,
+				ExpiresAt: int64(rec.expires), Size: int(rec.size), index: x, ref: top.ref,
+			}
+			if want(&m) {
+				m.index = nil
+				batch = append(batch, m)
+			}
+		}
+		last = rec
+		cursors.advance(x)
+	}
+	return batch, true
+}
+
+// read gets the raw JSON of an event, nil when it is not there any more. The caller holds alive.
+func (s *Store) read(serial uint64) ([]byte, error) {
+	if raw := s.cache.get(serial); raw != nil {
+		return raw, nil
+	}
+	var raw []byte
+	err := s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(serialRow(rowEvent, serial))
+		if err != nil {
+			return err
+		}
+		raw, err = item.ValueCopy(nil)
+		return err
+	})
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	s.cache.put(serial, raw)
+	return raw, nil
+}
