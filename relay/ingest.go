@@ -4,52 +4,191 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
-	"github.com/nbd-wtf/go-nostr/nip70"
 )
 
-// ingest takes an event from a client and returns the answer for its OK. The cheap checks come
-// first: verifying costs more than all others together.
-func (r *Relay) ingest(ctx context.Context, ev *nostr.Event) (ok bool, answer string) {
+// intake holds the events of one client between the check of their signatures, which the
+// session's reader does, and their answers. While some wait for the disk the reader checks the
+// next ones; answers go out in the order of the events.
+type intake struct {
+	mu      sync.Mutex
+	room    sync.Cond
+	waiting []arrival
+	held    int // events that have no answer yet
+	bytes   int // their size
+	working bool
+}
+
+// arrival is an event of a client on its way to an answer.
+type arrival struct {
+	ev     nostr.Event
+	size   int
+	next   step
+	ok     bool
+	reason string
+}
+
+// step is what is left to do with an event.
+type step int
+
+const (
+	toAnswer step = iota
+	toStore
+	toEscrow
+)
+
+// take gives an event to the intake, and waits when that is full. Only the reader calls it.
+func (s *session) take(a arrival) {
+	in := &s.events
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for in.held > 0 && (in.held >= intakeEvents || in.bytes+a.size > intakeBytes) {
+		in.room.Wait()
+	}
+	in.held++
+	in.bytes += a.size
+	in.waiting = append(in.waiting, a)
+	if !in.working {
+		in.working = true
+		go s.work()
+	}
+}
+
+// wait returns when all events have their answers.
+func (in *intake) wait() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for in.held > 0 {
+		in.room.Wait()
+	}
+}
+
+// work finishes events until none wait.
+func (s *session) work() {
+	in := &s.events
+	for {
+		in.mu.Lock()
+		batch := in.waiting
+		in.waiting = nil
+		if len(batch) == 0 {
+			in.working = false
+			in.mu.Unlock()
+			return
+		}
+		in.mu.Unlock()
+		for len(batch) > 0 {
+			n := 1
+			for batch[0].next == toStore && n < len(batch) && batch[n].next == toStore {
+				n++
+			}
+			s.relay.finish(s.ctx, batch[:n])
+			bytes := 0
+			for i := range batch[:n] {
+				s.send(okFrame(batch[i].ev.ID, batch[i].ok, batch[i].reason))
+				bytes += batch[i].size
+			}
+			in.mu.Lock()
+			in.held -= n
+			in.bytes -= bytes
+			in.room.Broadcast()
+			in.mu.Unlock()
+			batch = batch[n:]
+		}
+	}
+}
+
+// finish does what is left to do for events that take the same next step, and gives them their
+// answers.
+func (r *Relay) finish(ctx context.Context, batch []arrival) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			r.logPanic(fault)
-			ok, answer = false, "error: the event could not be handled"
+			for i := range batch {
+				batch[i].ok, batch[i].reason = false, "error: the event could not be handled"
+			}
+		}
+	}()
+	// The client may leave while its events are being stored; the work goes on.
+	ctx = context.WithoutCancel(ctx)
+	switch batch[0].next {
+	case toEscrow:
+		for i := range batch {
+			a := &batch[i]
+			if err := r.cfg.Receive(ctx, &a.ev); err != nil {
+				a.reason = reason(err.Error(), "error")
+			} else {
+				a.ok = true
+			}
+		}
+	case toStore:
+		for i := range batch {
+			a := &batch[i]
+			became, err := r.keep(ctx, &a.ev)
+			a.ok, a.reason = r.answer(became, err)
+		}
+		r.letFanOutCatchUp()
+	}
+}
+
+// letFanOutCatchUp delays a publisher while more live events wait for their readers than can be
+// written: else clients that read as fast as they can would be cut off. It is for a moment
+// only, so that clients that do not read can hold nobody up.
+func (r *Relay) letFanOutCatchUp() {
+	for end := time.Now().Add(backlogTime); r.backlog.Load() > backlogBytes && time.Now().Before(end); {
+		time.Sleep(backlogPoll)
+	}
+}
+
+// admit does everything for an event of a client that needs no disk: the cheap checks first,
+// verifying last, because it costs more than all others together.
+func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next step, ok bool, answer string) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			r.logPanic(fault)
+			next, ok, answer = toAnswer, false, "error: the event could not be handled"
 		}
 	}()
 	if id, err := parseKey(ev.ID); err == nil && r.store.has(id) {
-		return true, "duplicate: this event is stored already"
+		return toAnswer, true, "duplicate: this event is stored already"
 	}
 	for _, refuse := range r.khatru.RejectEvent {
 		if reject, msg := refuse(ctx, ev); reject {
-			return false, reason(msg, "blocked")
+			return toAnswer, false, reason(msg, "blocked")
 		}
 	}
-	if !ev.CheckID() {
-		return false, "invalid: the id does not fit the event"
+	if msg := r.verify(ev); msg != "" {
+		return toAnswer, false, msg
 	}
-	// An error and false mean the same: this key did not sign it.
-	if valid, _ := ev.CheckSignature(); !valid {
-		return false, "invalid: the signature does not fit the event"
+	if msg := s.protected(ev); msg != "" {
+		return toAnswer, false, msg
 	}
-	if nip70.IsProtected(*ev) {
-		return false, "restricted: protected events are taken only from their authenticated author, which this relay does not offer"
-	}
-	// The client may leave while its event is being stored; the work goes on.
-	ctx = context.WithoutCancel(ctx)
 	if r.cfg.Receive != nil {
 		switch toNode, others := r.recipients(ev); {
 		case toNode && others:
-			return false, "invalid: a message to this node has exactly one p tag"
+			return toAnswer, false, "invalid: a message to this node has exactly one p tag"
 		case toNode:
-			if err := r.cfg.Receive(ctx, ev); err != nil {
-				return false, reason(err.Error(), "error")
-			}
-			return true, ""
+			return toEscrow, false, ""
 		}
 	}
-	return r.answer(r.keep(ctx, ev))
+	return toStore, false, ""
+}
+
+// verify checks id and signature, and says what is wrong. Only so many are checked at the same
+// time that the rest of the relay keeps a processor.
+func (r *Relay) verify(ev *nostr.Event) string {
+	r.verifiers <- struct{}{}
+	defer func() { <-r.verifiers }()
+	if !ev.CheckID() {
+		return "invalid: the id does not fit the event"
+	}
+	// An error and false mean the same: this key did not sign it.
+	if valid, _ := ev.CheckSignature(); !valid {
+		return "invalid: the signature does not fit the event"
+	}
+	return ""
 }
 
 func (r *Relay) logPanic(fault any) {

@@ -37,7 +37,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fiatjaf/khatru"
@@ -49,6 +51,9 @@ import (
 // Policy decides whether an event from a client is refused, and why, in the form of NIP-01. It
 // runs before the signature is verified.
 type Policy func(ctx context.Context, ev *nostr.Event) (reject bool, msg string)
+
+// ReadPolicy decides whether a filter of a client is refused, and why, in the form of NIP-01.
+type ReadPolicy func(ctx context.Context, f nostr.Filter) (reject bool, msg string)
 
 // Config says what a relay is.
 type Config struct {
@@ -62,6 +67,13 @@ type Config struct {
 
 	Limits   Limits   // the zero value stands for DefaultLimits
 	Policies []Policy // asked in order, after the relay's own
+
+	// PrivateReads says who reads messages and gift wraps.
+	PrivateReads PrivateReads
+	// Followed reports whether a key is that of a Mostro that this node follows; nil means none.
+	Followed func(pubkey string) bool
+	// ReadPolicies are asked for each filter of a REQ or COUNT.
+	ReadPolicies []ReadPolicy
 
 	// Receive takes a message to the node: kind 14 or 1059 whose only p tag is Pubkey, with a
 	// valid signature. nil means that the message is safe and the client gets OK true; the
@@ -81,7 +93,10 @@ type Relay struct {
 	khatru *khatru.Relay
 	store  *store
 
-	live map[*subscription]struct{} // guarded by the store: changed and read between commits
+	live      *live
+	backlog   atomic.Int64  // bytes of live events that wait in queues
+	verifiers chan struct{} // holds one for each signature that is being checked
+	buffers   sync.Pool     // for joining frames, *[]byte
 
 	mu       sync.Mutex // guards the following
 	sessions map[*session]struct{}
@@ -102,7 +117,12 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	}
 	r := &Relay{
 		cfg: cfg, log: cfg.Logger, khatru: khatru.NewRelay(),
-		live:     make(map[*subscription]struct{}),
+		live:      newLive(),
+		verifiers: make(chan struct{}, max(runtime.GOMAXPROCS(0)-1, 1)),
+		buffers: sync.Pool{New: func() any {
+			b := make([]byte, 0, 2*writeBuffer)
+			return &b
+		}},
 		sessions: make(map[*session]struct{}),
 	}
 	own := []Policy{
@@ -125,6 +145,9 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	for _, policy := range append(own, cfg.Policies...) {
 		r.khatru.RejectEvent = append(r.khatru.RejectEvent, policy)
 	}
+	for _, policy := range cfg.ReadPolicies {
+		r.khatru.RejectFilter = append(r.khatru.RejectFilter, policy)
+	}
 	r.describe()
 	r.routes()
 
@@ -135,6 +158,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	r.done.Go(func() { r.sweep(ctx) })
+	r.done.Go(func() { r.ping(ctx) })
 	return r, nil
 }
 

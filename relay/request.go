@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -21,32 +24,34 @@ func (s *session) handle(message []byte) {
 		s.send(noticeFrame("invalid: " + err.Error()))
 		return
 	}
-	switch req.label {
-	case "EVENT":
+	if req.label == "EVENT" {
 		s.onEvent(req.parts[0])
+		return
+	}
+	s.events.wait() // what a client sent before is done before
+	switch req.label {
 	case "REQ":
 		s.onReq(req.parts)
 	case "CLOSE":
 		s.onClose(req.parts[0])
 	case "COUNT":
-		if id, ok := s.subID(req.parts[0]); ok {
-			s.send(closedFrame(id, "unsupported: this relay does not count"))
-		}
+		s.onCount(req.parts)
 	case "AUTH":
-		s.send(noticeFrame("unsupported: this relay asks nobody to authenticate"))
+		s.onAuth(req.parts[0])
 	default:
-		s.send(noticeFrame("unsupported: this relay knows EVENT, REQ and CLOSE"))
+		s.send(noticeFrame("unsupported: this relay knows EVENT, REQ, CLOSE, COUNT and AUTH"))
 	}
 }
 
 func (s *session) onEvent(raw json.RawMessage) {
-	var ev nostr.Event
-	if err := ev.UnmarshalJSON(raw); err != nil {
+	a := arrival{size: len(raw)}
+	if err := a.ev.UnmarshalJSON(raw); err != nil {
+		s.events.wait()
 		s.send(noticeFrame("invalid: the event cannot be read"))
 		return
 	}
-	ok, reason := s.relay.ingest(s.ctx, &ev)
-	s.send(okFrame(ev.ID, ok, reason))
+	a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev)
+	s.take(a)
 }
 
 // subID reads a subscription id, and tells the client when it is not one.
@@ -79,7 +84,10 @@ func (s *session) onReq(parts []json.RawMessage) {
 	if !ok {
 		return
 	}
-	filters, err := s.filters(id, parts[1:])
+	filters, err := s.asks(id, parts[1:], false)
+	if err == nil && s.subs[id] == nil && len(s.subs) >= s.relay.cfg.Limits.Subscriptions {
+		err = fmt.Errorf("rate-limited: %d subscriptions are open, close one first", len(s.subs))
+	}
 	if err != nil {
 		s.drop(id)
 		s.send(closedFrame(id, err.Error()))
@@ -96,53 +104,77 @@ func (s *session) onReq(parts []json.RawMessage) {
 	s.send(eoseFrame(id))
 }
 
-// filters reads and checks the filters of a REQ. The error is for the client.
-func (s *session) filters(id string, parts []json.RawMessage) ([]filter, error) {
-	limits := s.relay.cfg.Limits
-	switch {
-	case s.subs[id] == nil && len(s.subs) >= limits.Subscriptions:
-		return nil, fmt.Errorf("rate-limited: %d subscriptions are open, close one first", len(s.subs))
-	case len(parts) == 0:
-		return nil, fmt.Errorf("invalid: REQ needs a filter")
-	case len(parts) > limits.Filters:
-		return nil, fmt.Errorf("invalid: REQ has %d filters, at most %d are taken", len(parts), limits.Filters)
+var errTooSlow = errors.New("error: answering takes too long, ask for less")
+
+// budget is the time that one query may take, without the time in which it waits for its
+// client to read.
+type budget struct {
+	ctx    context.Context // ends with the budget
+	cancel context.CancelFunc
+	end    time.Time
+	asked  int
+}
+
+func (r *Relay) budget(ctx context.Context) *budget {
+	b := &budget{end: time.Now().Add(r.cfg.Limits.QueryTime)}
+	b.ctx, b.cancel = context.WithCancel(ctx)
+	return b
+}
+
+// left reports whether there is time left. It looks at the clock now and then.
+func (b *budget) left() bool {
+	if b.asked++; b.asked%256 == 0 && time.Now().After(b.end) {
+		b.cancel()
 	}
-	filters := make([]filter, len(parts))
-	for i, part := range parts {
-		var plain nostr.Filter
-		if err := plain.UnmarshalJSON(part); err != nil || part[0] != '{' {
-			return nil, fmt.Errorf("invalid: filter %d cannot be read", i+1)
-		}
-		var err error
-		if filters[i], err = compile(plain, limits); err != nil {
-			return nil, err
-		}
+	return b.ctx.Err() == nil
+}
+
+// spent is the error for a client whose query took too long, unless its session has ended.
+func (b *budget) spent(session context.Context) error {
+	if b.ctx.Err() != nil && session.Err() == nil {
+		return errTooSlow
 	}
-	return filters, nil
+	return nil
 }
 
 // sendStored sends what was committed up to seq and matches sub, filter by filter, each event
 // once.
 func (s *session) sendStored(sub *subscription, seq uint64) error {
-	sent := make(map[*record]struct{})
-	now := s.relay.store.now().Unix()
+	r := s.relay
+	sent := make(map[key]struct{})
+	now := r.store.now().Unix()
+	authed := s.keys.Load()
 	for i := range sub.filters {
 		f := &sub.filters[i]
+		clock := r.budget(s.ctx)
+		defer clock.cancel()
 		want := func(rec *record) bool {
-			if rec.seq > seq || rec.expired(now) || !f.reveals(rec.kind, rec.author, s.relay.node) {
+			_, twice := sent[rec.id]
+			return !twice && rec.seq <= seq && !rec.expired(now) &&
+				(f.words == nil || isSearched(rec.kind)) && r.shown(f, rec, authed) && clock.left()
+		}
+		left, bytes := f.limit, r.cfg.Limits.ResultBytes
+		send := func(ev *nostr.Event) bool {
+			if !f.finds(ev) {
+				return clock.left()
+			}
+			o := outgoing{op: opText, prefix: sub.prefix, body: encodeEvent(ev)}
+			left--
+			if bytes -= o.size(); bytes < 0 {
 				return false
 			}
-			_, twice := sent[rec]
-			sent[rec] = struct{}{}
-			return !twice
+			if id, err := parseKey(ev.ID); err == nil {
+				sent[id] = struct{}{}
+			}
+			waited, ok := s.sendTimed(o)
+			clock.end = clock.end.Add(waited)
+			return ok && left > 0
 		}
-		left := s.relay.cfg.Limits.ResultBytes
-		send := func(ev *nostr.Event) bool {
-			frame := eventFrame(sub.prefix, encodeEvent(ev))
-			left -= len(frame)
-			return left >= 0 && s.send(frame)
+		scan := f.filter
+		if f.words != nil && f.limit > 0 {
+			scan.limit = searchScan // a search reads more than it sends
 		}
-		if err := s.relay.store.answer(s.ctx, f, want, send); err != nil {
+		if err := errors.Join(r.store.answer(clock.ctx, &scan, want, send), clock.spent(s.ctx)); err != nil {
 			return err
 		}
 	}

@@ -1,9 +1,10 @@
 package relay
 
 import (
+	"bufio"
 	"context"
-	"errors"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -13,62 +14,68 @@ import (
 	"github.com/fiatjaf/khatru"
 )
 
-// session is one connection. Its reader handles the client's messages one after another; its
-// writer empties the queue.
+// session is one connection. Its reader handles the client's messages one after another. A
+// writer exists only while there is something to write, and takes all that waits at once; so
+// an idle connection is one goroutine and a small buffer.
 type session struct {
-	relay *Relay
-	conn  *websocket.Conn
-	ctx   context.Context // ends with the connection
-	end   context.CancelFunc
-	subs  map[string]*subscription // only the reader touches it
+	relay  *Relay
+	conn   net.Conn
+	ctx    context.Context // ends with the connection
+	end    context.CancelFunc
+	events intake
+	keys   atomic.Pointer[keys] // that the client has proven to hold, nil = none
+
+	// Only the reader touches these.
+	subs  map[string]*subscription
+	hooks context.Context // for policies: khatru's accessors find the connection in it
+	about *khatru.WebSocket
 
 	leaving atomic.Bool
-	written chan struct{} // closed when the writer has ended
 
-	mu     sync.Mutex // guards conn until it is set, and the queue
-	queue  [][]byte
-	queued int           // bytes in queue
-	wake   chan struct{} // there is something to write
-	space  chan struct{} // the queue has been taken
+	mu      sync.Mutex // guards the following
+	queue   []outgoing
+	queued  int           // size of queue
+	live    int           // the part of queued that are live events
+	writing bool          // there is a writer
+	until   time.Time     // the last write ends here, zero before the end is near
+	failed  bool          // a write failed: nothing goes out any more
+	room    sync.Cond     // the queue has been taken, or the session ends
+	quiet   chan struct{} // closed when the writer has ended, made by whoever waits for it
 }
 
-// serve upgrades a request and handles the connection until it ends.
+// serve upgrades a request and starts its session.
 func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
-	s := &session{
-		relay:   r,
-		subs:    make(map[string]*subscription),
-		wake:    make(chan struct{}, 1),
-		space:   make(chan struct{}, 1),
-		written: make(chan struct{}),
-	}
-	// Policies ask khatru's accessors for the connection; the key is khatru's own, the
-	// untyped constant 0.
-	//lint:ignore SA1029 khatru looks it up under this key
-	ctx := context.WithValue(context.Background(), 0, &khatru.WebSocket{Request: req})
-	s.ctx, s.end = context.WithCancel(ctx)
-	defer s.end()
-
+	s := &session{relay: r, subs: make(map[string]*subscription)}
+	s.room.L = &s.mu
+	s.events.room.L = &s.events.mu
+	s.ctx, s.end = context.WithCancel(context.Background())
+	s.about = newConnection(req)
+	s.hooks = within(s.ctx, s.about)
 	if !r.enter(s) {
+		s.end()
 		http.Error(w, "this relay takes no more connections for now", http.StatusServiceUnavailable)
 		return
 	}
-	defer r.leave(s)
 	upgrader := websocket.Upgrader{
 		HandshakeTimeout: handshakeTime,
-		ReadBufferSize:   1 << 10,
-		WriteBufferSize:  4 << 10,
+		// The upgrader makes sure that the client has sent nothing yet, so its buffers can be
+		// left behind.
+		ReadBufferSize: 1, WriteBufferSize: 1,
+		EnableCompression: false, // a compressed kilobyte can be a hundred megabytes
 		// Any web page may use a relay.
 		CheckOrigin: func(*http.Request) bool { return true },
 	}
 	conn, err := upgrader.Upgrade(w, req, nil)
 	if err != nil {
+		s.end()
+		r.leave(s)
 		return // the upgrader has answered
 	}
-	s.start(conn)
-	s.read()
-	s.end()
-	r.unsubscribe(s.subs)
-	<-s.written
+	s.mu.Lock()
+	s.conn = conn.NetConn()
+	s.mu.Unlock()
+	// The handler returns, and what the HTTP server kept for the request is free.
+	go s.run()
 }
 
 // enter counts a session in, unless the relay is full or closing.
@@ -90,19 +97,65 @@ func (r *Relay) leave(s *session) {
 	r.done.Done()
 }
 
-// start begins writing, and reading when read is called.
-func (s *session) start(conn *websocket.Conn) {
-	s.mu.Lock()
-	s.conn = conn
-	s.mu.Unlock()
-	conn.SetReadLimit(int64(s.relay.cfg.Limits.MessageBytes))
-	conn.SetPongHandler(func(string) error { return s.heard() })
-	go s.write()
+// run handles the connection until it ends.
+func (s *session) run() {
+	defer s.relay.leave(s)
+	defer s.conn.Close()
+	last, sending := farewell(s.read())
+	s.relay.unsubscribe(s.subs)
+	s.events.wait() // what was accepted is finished and answered
+	s.stop()
+	s.flush(last)
+	if sending {
+		// Closing while the client still sends would take back what it has been told.
+		_ = s.conn.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, s.conn, lingerBytes)
+	}
 }
 
-// heard gives the client time for its next message. After goodbye there is no next one.
-func (s *session) heard() error {
-	if err := s.conn.SetReadDeadline(time.Now().Add(silenceTime)); err != nil {
+func (s *session) read() error {
+	var began time.Time // of a message that comes in several frames
+	k := &socket{
+		conn: s.conn, in: bufio.NewReaderSize(s.conn, readBuffer), most: s.relay.cfg.Limits.MessageBytes,
+		reply: func(op byte, payload []byte) {
+			s.push(outgoing{op: op, body: payload}, s.relay.cfg.Limits.QueueBytes, false)
+		},
+		heard: func(within bool) error {
+			until := time.Now().Add(silenceTime)
+			switch {
+			case !within:
+				began = time.Time{}
+			case began.IsZero():
+				began = time.Now()
+				fallthrough
+			default:
+				until = began.Add(messageTime)
+			}
+			return s.expect(until)
+		},
+	}
+	if err := k.heard(false); err != nil {
+		return err
+	}
+	if s.relay.cfg.ServiceURL != "" {
+		s.send(frame("AUTH", s.about.Challenge))
+	}
+	for {
+		message, err := k.next()
+		if err != nil {
+			return err
+		}
+		s.handle(message)
+		// Handling can take longer than silence may.
+		if err := k.heard(false); err != nil {
+			return err
+		}
+	}
+}
+
+// expect gives the client until then for its next frame. After goodbye there is no next one.
+func (s *session) expect(until time.Time) error {
+	if err := s.conn.SetReadDeadline(until); err != nil {
 		return err
 	}
 	if s.leaving.Load() {
@@ -121,115 +174,175 @@ func (s *session) goodbye() {
 	}
 }
 
-func (s *session) read() {
-	for s.heard() == nil {
-		kind, message, err := s.conn.ReadMessage()
-		if errors.Is(err, websocket.ErrReadLimit) {
-			// The client has been told (close code 1009). Closing while it still sends would
-			// take that back, so what it sends is read away for a while.
-			_ = s.conn.SetReadDeadline(time.Now().Add(lingerTime))
-			_, _ = io.CopyN(io.Discard, s.conn.NetConn(), lingerBytes)
-		}
-		if err != nil {
+// flush writes what is queued, and last after it, and returns when it is done or the time for
+// it is over.
+func (s *session) flush(last outgoing) {
+	s.mu.Lock()
+	if s.until.IsZero() {
+		s.until = time.Now().Add(writeTime)
+		s.append(last, false)
+	}
+	done := make(chan struct{})
+	if s.writing {
+		s.quiet = done
+	} else {
+		close(done)
+	}
+	s.mu.Unlock()
+	<-done
+}
+
+// write sends what is queued until nothing is.
+func (s *session) write() {
+	buffer := s.relay.buffers.Get().(*[]byte)
+	defer s.relay.buffers.Put(buffer)
+	for {
+		s.mu.Lock()
+		frames, until := s.queue, s.until
+		if len(frames) == 0 {
+			s.writing = false
+			if s.quiet != nil {
+				close(s.quiet)
+			}
+			s.mu.Unlock()
 			return
 		}
-		if kind != websocket.TextMessage {
-			s.send(noticeFrame("invalid: only text messages are taken"))
+		s.relay.backlog.Add(-int64(s.live))
+		s.queue, s.queued, s.live = nil, 0, 0
+		s.room.Broadcast()
+		s.mu.Unlock()
+		if err := s.writeAll(frames, until, (*buffer)[:0]); err != nil {
+			s.fail()
+		}
+	}
+}
+
+// writeAll joins frames to writes of some size: the system call costs more than the copying.
+func (s *session) writeAll(frames []outgoing, until time.Time, buffer []byte) error {
+	for i := range frames {
+		buffer = frames[i].append(buffer)
+		if len(buffer) < writeBuffer && i < len(frames)-1 {
 			continue
 		}
-		s.handle(message)
-	}
-}
-
-// write sends what is queued until the session ends or the client stops reading.
-func (s *session) write() {
-	defer close(s.written)
-	defer s.conn.Close() // ends the reader
-	defer s.end()
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			last := time.Now().Add(writeTime)
-			if s.flush(last) == nil {
-				_ = s.conn.WriteControl(websocket.CloseMessage,
-					websocket.FormatCloseMessage(websocket.CloseGoingAway, ""), last)
-			}
-			return
-		case <-ping.C:
-			if s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTime)) != nil {
-				return
-			}
-		case <-s.wake:
-			if s.flush(time.Time{}) != nil {
-				return
-			}
-		}
-	}
-}
-
-// flush writes what is queued, all of it before the deadline, or when that is zero each frame
-// in writeTime.
-func (s *session) flush(deadline time.Time) error {
-	s.mu.Lock()
-	frames := s.queue
-	s.queue, s.queued = nil, 0
-	s.mu.Unlock()
-	signal(s.space)
-	for _, frame := range frames {
-		until := deadline
+		deadline := until
 		if until.IsZero() {
-			until = time.Now().Add(writeTime)
+			deadline = time.Now().Add(writeTime)
 		}
-		if err := s.conn.SetWriteDeadline(until); err != nil {
+		if err := s.conn.SetWriteDeadline(deadline); err != nil {
 			return err
 		}
-		if err := s.conn.WriteMessage(websocket.TextMessage, frame); err != nil {
+		if _, err := s.conn.Write(buffer); err != nil {
 			return err
 		}
+		buffer = buffer[:0]
 	}
 	return nil
 }
 
-// send queues a frame, and waits while the queue is more than half full, so that the other
-// half is left for live events. Only the reader calls it. It reports whether the session goes
-// on.
-func (s *session) send(frame []byte) bool {
-	for !s.push(frame, s.relay.cfg.Limits.QueueBytes/2) {
-		select {
-		case <-s.ctx.Done():
-			return false
-		case <-s.space:
-		}
-	}
-	return s.ctx.Err() == nil
+// fail gives the connection up. The writer calls it.
+func (s *session) fail() {
+	s.mu.Lock()
+	s.failed = true
+	s.relay.backlog.Add(-int64(s.live))
+	s.queue, s.queued, s.live = nil, 0, 0
+	s.mu.Unlock()
+	s.stop()
+	_ = s.conn.Close() // ends the reader
 }
 
-// sendLive queues a frame without waiting. A client whose queue is full is cut off: it would
-// miss events without knowing, and reconnecting shows it all.
-func (s *session) sendLive(frame []byte) {
-	if s.ctx.Err() == nil && !s.push(frame, s.relay.cfg.Limits.QueueBytes) {
-		s.relay.log.Info("cut off a client that does not read")
-		s.cut()
-	}
+// send queues a message, and waits while the queue is more than half full, so that the other
+// half is left for live events. It reports whether the session goes on.
+func (s *session) send(message []byte) bool {
+	_, ok := s.sendTimed(outgoing{op: opText, body: message})
+	return ok
 }
 
-func (s *session) push(frame []byte, limit int) bool {
+// sendTimed is send for any frame, and says how long it waited.
+func (s *session) sendTimed(o outgoing) (waited time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.queued > 0 && s.queued+len(frame) > limit {
+	for s.ctx.Err() == nil && s.until.IsZero() {
+		if s.fits(&o, s.relay.cfg.Limits.QueueBytes/2) {
+			s.append(o, false)
+			return waited, true
+		}
+		began := time.Now()
+		s.room.Wait()
+		waited += time.Since(began)
+	}
+	return waited, false
+}
+
+// fits reports whether o can wait in the queue; a single frame always can.
+func (s *session) fits(o *outgoing, limit int) bool {
+	return s.queued == 0 || s.queued+o.size() <= limit
+}
+
+// stop ends the session's work; frames that are queued still go out.
+func (s *session) stop() {
+	s.end()
+	s.mu.Lock()
+	s.room.Broadcast()
+	s.mu.Unlock()
+}
+
+// sendLive queues an event without waiting. A client whose queue is full is cut off: it would
+// miss events without knowing, and reconnecting shows it all.
+func (s *session) sendLive(o outgoing) {
+	if s.ctx.Err() == nil && !s.push(o, s.relay.cfg.Limits.QueueBytes, true) {
+		s.relay.log.Info("cut off a client that does not read")
+		s.cutSlow()
+	}
+}
+
+func (s *session) push(o outgoing, limit int, live bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed || !s.until.IsZero() {
+		return true // it goes nowhere
+	}
+	if !s.fits(&o, limit) {
 		return false
 	}
-	s.queue = append(s.queue, frame)
-	s.queued += len(frame)
-	signal(s.wake)
+	s.append(o, live)
 	return true
+}
+
+// append queues o, whatever the size of the queue; the caller holds mu.
+func (s *session) append(o outgoing, live bool) {
+	if s.failed {
+		return
+	}
+	s.queue = append(s.queue, o)
+	s.queued += o.size()
+	if live {
+		s.live += o.size()
+		s.relay.backlog.Add(int64(o.size()))
+	}
+	if !s.writing {
+		s.writing = true
+		go s.write()
+	}
+}
+
+// cutSlow ends the session of a client that does not keep up, and tells it so in case it reads
+// on.
+func (s *session) cutSlow() {
+	s.mu.Lock()
+	s.relay.backlog.Add(-int64(s.live))
+	s.queue, s.queued, s.live = nil, 0, 0
+	s.append(outgoing{op: opText, body: noticeFrame("error: you read too slowly, connect again")}, false)
+	s.append(closing(closePolicy, "reading too slowly"), false)
+	s.until = time.Now().Add(lingerTime)
+	_ = s.conn.SetWriteDeadline(s.until)
+	s.mu.Unlock()
+	s.stop()
+	s.goodbye()
 }
 
 // cut ends the session without a word.
 func (s *session) cut() {
-	s.end()
+	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != nil {
@@ -237,9 +350,26 @@ func (s *session) cut() {
 	}
 }
 
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+// ping asks all clients for a sign of life, until ctx ends. The answers keep a session alive,
+// and proxies in between from closing it.
+func (r *Relay) ping(ctx context.Context) {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		r.mu.Lock()
+		for s := range r.sessions {
+			s.mu.Lock()
+			up := s.conn != nil
+			s.mu.Unlock()
+			if up {
+				s.push(outgoing{op: opPing}, r.cfg.Limits.QueueBytes, false)
+			}
+		}
+		r.mu.Unlock()
 	}
 }

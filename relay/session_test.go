@@ -116,7 +116,9 @@ func TestDisconnectEndsSubscriptions(t *testing.T) {
 	w.Close()
 	for {
 		live, sessions := 0, 0
-		r.store.sync(func() { live = len(r.live) })
+		r.live.mu.Lock()
+		live = len(r.live.subs)
+		r.live.mu.Unlock()
 		r.mu.Lock()
 		sessions = len(r.sessions)
 		r.mu.Unlock()

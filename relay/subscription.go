@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"sync"
+
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -8,52 +10,170 @@ import (
 type subscription struct {
 	session *session
 	prefix  []byte // what comes before an event in a frame of this subscription
-	filters []filter
+	filters []ask
+	round   uint64 // of the last event that was looked at for it; guarded by the live index
+}
+
+// live finds the subscriptions that want a new event, without asking all of them. Each filter
+// is filed under one of its parts, the most telling one, and an event looks under its own.
+type live struct {
+	mu     sync.Mutex
+	round  uint64 // counts events
+	subs   map[*subscription]struct{}
+	places map[place]entries
+}
+
+// place is where filters are filed: under an id, a tag of events of a kind, an author of events
+// of a kind, a kind, or under nothing (the zero value with anyKind).
+type place struct {
+	kind int
+	id   key
+	by   key // author
+	tag  tagKey
+}
+
+// anyKind stands in a place for filters without kinds, or with too many.
+const anyKind = -1
+
+// maxPlaces is in how many places one filter is filed. With more it is filed without its kinds.
+const maxPlaces = 2000
+
+// entries are the filters that are filed in one place. They are compared by identity.
+type entries map[*ask]*subscription
+
+func newLive() *live {
+	return &live{subs: make(map[*subscription]struct{}), places: make(map[place]entries)}
+}
+
+func (l *live) add(sub *subscription) {
+	l.subs[sub] = struct{}{}
+	for i := range sub.filters {
+		f := &sub.filters[i]
+		for _, at := range f.places() {
+			if l.places[at] == nil {
+				l.places[at] = make(entries)
+			}
+			l.places[at][f] = sub
+		}
+	}
+}
+
+func (l *live) remove(sub *subscription) {
+	delete(l.subs, sub)
+	for i := range sub.filters {
+		f := &sub.filters[i]
+		for _, at := range f.places() {
+			if delete(l.places[at], f); len(l.places[at]) == 0 {
+				delete(l.places, at)
+			}
+		}
+	}
+}
+
+// places lists where f is filed; they depend on f alone.
+func (f *ask) places() []place {
+	var tags []tagKey
+	for _, values := range f.tags {
+		// Ties must not be left to the order of a map.
+		if tags == nil || len(values) < len(tags) || len(values) == len(tags) && values[0].letter < tags[0].letter {
+			tags = values
+		}
+	}
+	kinds := f.kinds
+	if n := max(len(tags), len(f.authors)); len(kinds) == 0 || n*len(kinds) > maxPlaces {
+		kinds = []int{anyKind}
+	}
+	var places []place
+	switch {
+	case f.never:
+	case len(f.ids) > 0:
+		for _, id := range f.ids {
+			places = append(places, place{kind: anyKind, id: id})
+		}
+	case len(tags) > 0:
+		for _, tag := range tags {
+			for _, kind := range kinds {
+				places = append(places, place{kind: kind, tag: tag})
+			}
+		}
+	case len(f.authors) > 0:
+		for _, author := range f.authors {
+			for _, kind := range kinds {
+				places = append(places, place{kind: kind, by: author})
+			}
+		}
+	default:
+		for _, kind := range kinds {
+			places = append(places, place{kind: kind})
+		}
+	}
+	return places
+}
+
+// match calls deliver for each subscription that has a filter for which wants is true, once.
+func (l *live) match(ev *nostr.Event, id, author key, wants func(*ask, *subscription) bool, deliver func(*subscription)) {
+	l.round++
+	try := func(at place) {
+		for f, sub := range l.places[at] {
+			if sub.round != l.round && wants(f, sub) {
+				sub.round = l.round
+				deliver(sub)
+			}
+		}
+	}
+	tags := tagKeys(ev)
+	try(place{kind: anyKind, id: id})
+	for _, kind := range [...]int{ev.Kind, anyKind} {
+		try(place{kind: kind})
+		try(place{kind: kind, by: author})
+		for _, tag := range tags {
+			try(place{kind: kind, tag: tag})
+		}
+	}
 }
 
 // subscribe makes sub live in place of old, which may be nil, and returns the number of the
 // last commit that it will not be told of.
 func (r *Relay) subscribe(sub, old *subscription) uint64 {
 	return r.store.sync(func() {
-		delete(r.live, old)
-		r.live[sub] = struct{}{}
+		r.live.mu.Lock()
+		defer r.live.mu.Unlock()
+		if old != nil {
+			r.live.remove(old)
+		}
+		r.live.add(sub)
 	})
 }
 
 func (r *Relay) unsubscribe(subs map[string]*subscription) {
-	r.store.sync(func() {
-		for _, sub := range subs {
-			delete(r.live, sub)
-		}
-	})
+	r.live.mu.Lock()
+	defer r.live.mu.Unlock()
+	for _, sub := range subs {
+		r.live.remove(sub)
+	}
 }
 
 // fanOut sends a new event to the live subscriptions that it matches. The store calls it
 // between commits; it never waits for a client.
 func (r *Relay) fanOut(ev *nostr.Event) {
-	author, err := parseKey(ev.PubKey)
+	rec, err := newRecord(ev)
 	if err != nil {
 		r.log.Error("send event to subscriptions", "error", err)
 		return
 	}
+	parties := partiesOf(ev)
 	var encoded []byte
-	for sub := range r.live {
-		if !sub.wants(ev, author, r.node) {
-			continue
-		}
-		if encoded == nil {
-			encoded = encodeEvent(ev)
-		}
-		sub.session.sendLive(eventFrame(sub.prefix, encoded))
-	}
-}
-
-func (s *subscription) wants(ev *nostr.Event, author, node key) bool {
-	for i := range s.filters {
-		f := &s.filters[i]
-		if f.plain.Matches(ev) && f.reveals(ev.Kind, author, node) {
-			return true
-		}
-	}
-	return false
+	r.live.mu.Lock()
+	defer r.live.mu.Unlock()
+	r.live.match(ev, rec.id, rec.author,
+		func(f *ask, sub *subscription) bool {
+			return f.plain.Matches(ev) && f.finds(ev) &&
+				r.shows(f, rec.kind, rec.author, sub.session.keys.Load(), parties)
+		},
+		func(sub *subscription) {
+			if encoded == nil {
+				encoded = encodeEvent(ev)
+			}
+			sub.session.sendLive(outgoing{op: opText, prefix: sub.prefix, body: encoded})
+		})
 }

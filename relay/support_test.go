@@ -41,3 +41,30 @@ func sorted(words []string) string {
 	slices.Sort(words)
 	return strings.Join(words, " ")
 }
+
+// ingest takes an event as a session without keys would.
+func (r *Relay) ingest(ctx context.Context, ev *nostr.Event) (ok bool, answer string) {
+	a := arrival{ev: *ev}
+	a.next, a.ok, a.reason = r.admit(ctx, &session{relay: r}, ev)
+	batch := []arrival{a}
+	r.finish(ctx, batch)
+	return batch[0].ok, batch[0].reason
+}
+
+// rememberAuthed is a policy that notes the key that sent each event.
+func rememberAuthed(authed *[]string) Policy {
+	return func(ctx context.Context, ev *nostr.Event) (bool, string) {
+		if ev.Kind == 1 {
+			*authed = append(*authed, khatru.GetAuthed(ctx))
+		}
+		return false, ""
+	}
+}
+
+// rememberIDs is a policy that notes the subscription of each filter, and refuses kind 7.
+func rememberIDs(ids *[]string) ReadPolicy {
+	return func(ctx context.Context, f nostr.Filter) (bool, string) {
+		*ids = append(*ids, khatru.GetSubscriptionID(ctx))
+		return slices.Contains(f.Kinds, 7), "no kind 7"
+	}
+}

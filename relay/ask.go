@@ -1,0 +1,114 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// ask is a filter of a client, with what the store does not know of.
+type ask struct {
+	filter
+	words []string // NIP-50: all must occur; nil without a search
+	blind bool     // for COUNT and negentropy, which name nobody
+}
+
+// ask reads and checks one filter. The error is for the client.
+func (r *Relay) ask(part json.RawMessage, blind bool) (ask, error) {
+	var plain nostr.Filter
+	if err := plain.UnmarshalJSON(part); err != nil || part[0] != '{' {
+		return ask{}, fmt.Errorf("invalid: the filter cannot be read")
+	}
+	words, err := searchWords(plain.Search)
+	if err != nil {
+		return ask{}, err
+	}
+	plain.Search = ""
+	f, err := compile(plain, r.cfg.Limits)
+	return ask{filter: f, words: words, blind: blind}, err
+}
+
+// asks reads the filters of a REQ or COUNT. The error is for the client.
+func (s *session) asks(id string, parts []json.RawMessage, blind bool) ([]ask, error) {
+	r := s.relay
+	switch {
+	case len(parts) == 0:
+		return nil, fmt.Errorf("invalid: a filter is missing")
+	case len(parts) > r.cfg.Limits.Filters:
+		return nil, fmt.Errorf("invalid: there are %d filters, at most %d are taken", len(parts), r.cfg.Limits.Filters)
+	}
+	ctx := context.WithValue(s.hooks, subscriptionKey, id)
+	asks := make([]ask, len(parts))
+	hopeless := 0
+	for i, part := range parts {
+		f, err := r.ask(part, blind)
+		if err != nil {
+			return nil, err
+		}
+		for _, refuse := range r.khatru.RejectFilter {
+			if reject, msg := refuse(ctx, f.plain); reject {
+				return nil, errors.New(reason(msg, "blocked"))
+			}
+		}
+		if r.hopeless(&f, s.keys.Load()) {
+			hopeless++
+		}
+		asks[i] = f
+	}
+	if hopeless == len(asks) {
+		return nil, errors.New("auth-required: messages are given out to their authors and recipients only")
+	}
+	return asks, nil
+}
+
+// searchWords splits a search (NIP-50). Words with a colon are extensions of other relays, which
+// are to be ignored.
+func searchWords(search string) ([]string, error) {
+	if len(search) > maxSearch {
+		return nil, fmt.Errorf("invalid: a search has at most %d bytes", maxSearch)
+	}
+	var words []string
+	for word := range strings.FieldsSeq(strings.ToLower(search)) {
+		if !strings.Contains(word, ":") {
+			words = append(words, word)
+		}
+	}
+	return words, nil
+}
+
+// finds reports whether ev has what f searches for: in its content, or in tags that people
+// write and read. Only kinds of public text and orders are searched.
+func (f *ask) finds(ev *nostr.Event) bool {
+	if f.words == nil {
+		return true
+	}
+	if !isSearched(ev.Kind) {
+		return false
+	}
+	text := []string{ev.Content}
+	for _, tag := range ev.Tags {
+		switch tag[0] {
+		case "title", "summary", "subject", "pm", "f", "t":
+			text = append(text, tag[1:]...)
+		}
+	}
+	all := strings.ToLower(strings.Join(text, "\n"))
+	for _, word := range f.words {
+		if !strings.Contains(all, word) {
+			return false
+		}
+	}
+	return true
+}
+
+func isSearched(kind int) bool {
+	switch kind {
+	case nostr.KindProfileMetadata, nostr.KindTextNote, 11, 42, 1111, nostr.KindArticle, kindOrder:
+		return true
+	}
+	return false
+}

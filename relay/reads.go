@@ -1,0 +1,89 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// PrivateReads says who reads events of private kinds: 4, 14 and 1059 (messages and gift
+// wraps). The author and the recipients (p tags) always do, once they have authenticated
+// (NIP-42).
+type PrivateReads int
+
+const (
+	// ReadsNamed, the default, also gives such an event out to a REQ that names one of its
+	// recipients in #p, or its author in authors unless that is the node or a followed Mostro,
+	// which write to everybody. Clients in the field do not authenticate, and ask so. All else
+	// (no #p, ids, COUNT, negentropy) finds nothing.
+	ReadsNamed PrivateReads = iota
+	// ReadsOpen gives everything to everybody, as most relays do. Today's push servers, which
+	// read all gift wraps, work only with it.
+	ReadsOpen
+	// ReadsStrict demands authentication.
+	ReadsStrict
+)
+
+// ParsePrivateReads reads the name of a mode: open, default or strict.
+func ParsePrivateReads(name string) (PrivateReads, error) {
+	switch name {
+	case "open":
+		return ReadsOpen, nil
+	case "default", "":
+		return ReadsNamed, nil
+	case "strict":
+		return ReadsStrict, nil
+	}
+	return 0, fmt.Errorf("private reads %q: want open, default or strict", name)
+}
+
+// keys are the public keys that a connection has proven to hold.
+type keys []key
+
+// parties answers whether one of the keys is a recipient of an event.
+type parties func(keys) bool
+
+func partiesOf(ev *nostr.Event) parties {
+	return func(authed keys) bool {
+		for tag := range ev.Tags.FindAll("p") {
+			if k, err := parseKey(tag[1]); err == nil && slices.Contains(authed, k) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// shows reports whether an event that f matches goes out for f to a connection with these keys.
+// Every way out asks here: stored, live, counted, reconciled.
+func (r *Relay) shows(f *ask, kind int, author key, authed *keys, to parties) bool {
+	if !isPrivate(kind) || r.cfg.PrivateReads == ReadsOpen {
+		return true
+	}
+	if r.cfg.PrivateReads == ReadsNamed && !f.blind {
+		if len(f.plain.Tags["p"]) > 0 || len(f.authors) > 0 && !r.writesToAll(author) {
+			return true
+		}
+	}
+	return authed != nil && (slices.Contains(*authed, author) || to(*authed))
+}
+
+// writesToAll reports whether author is the node or a followed Mostro, whose key everybody
+// knows.
+func (r *Relay) writesToAll(author key) bool {
+	return author == r.node || r.cfg.Followed != nil && r.cfg.Followed(author.String())
+}
+
+// shown is shows for stored events; the store calls it with its index locked.
+func (r *Relay) shown(f *ask, rec *record, authed *keys) bool {
+	return r.shows(f, rec.kind, rec.author, authed, func(authed keys) bool {
+		return slices.ContainsFunc(authed, func(k key) bool { return r.store.names(rec, k) })
+	})
+}
+
+// hopeless reports whether f can show nothing because nobody has authenticated.
+func (r *Relay) hopeless(f *ask, authed *keys) bool {
+	return r.cfg.PrivateReads == ReadsStrict && authed == nil && len(f.kinds) > 0 &&
+		!slices.ContainsFunc(f.kinds, func(kind int) bool { return !isPrivate(kind) })
+}
