@@ -191,6 +191,9 @@ func (c *Client) Admin(key mostro.Secret, transport mostro.Transport) *Admin {
 	return &Admin{c, key, transport}
 }
 
+// Pubkey is the public key that acts.
+func (a *Admin) Pubkey() string { return a.key.Public() }
+
 func (a *Admin) ask(ctx context.Context, m mostro.Message) (mostro.Message, error) {
 	d := a.client.openDesk(mostro.Party{Trade: a.key, Identity: a.key}, a.transport)
 	defer d.close()

@@ -139,3 +139,11 @@ func (t *Trade) Solver() string {
 	}
 	return ""
 }
+
+// SkipTo makes the next trade begin above an index, which somebody else with the same words may
+// have used.
+func (c *Client) SkipTo(index uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index = max(c.index, index)
+}
