@@ -14,7 +14,6 @@ import (
 	"mostro/escrow/lightning/lnd"
 	"mostro/escrow/lightning/lnd/wallet"
 	"mostro/escrow/mostro"
-	"mostro/escrow/order"
 )
 
 const (
@@ -245,7 +244,7 @@ func (s *screen) hold(invoice lightning.HoldInvoice) {
 }
 
 // thousands writes an amount with a comma after every third digit.
-func thousands(amount order.Msat) string {
+func thousands[T ~int64](amount T) string {
 	sign, digits := "", fmt.Sprint(amount)
 	if rest, negative := strings.CutPrefix(digits, "-"); negative {
 		sign, digits = "-", rest

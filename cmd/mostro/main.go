@@ -25,7 +25,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Exit codes. Flags that cannot be read are errors like any other.
+// Exit codes. Flags that cannot be read are errors like any other, but for mostro client.
 const (
 	exitOK    = 0
 	exitError = 1
@@ -40,11 +40,11 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends a process that is slow to stop
 	cmd := rootCommand()
-	if err := cmd.ExecuteContext(ctx); err != nil {
+	err := cmd.ExecuteContext(ctx)
+	if err != nil {
 		printError(cmd.ErrOrStderr(), err)
-		return exitError
 	}
-	return exitOK
+	return exitCode(err)
 }
 
 func rootCommand() *cobra.Command {
@@ -57,12 +57,14 @@ pays the buyer when the seller has the fiat.
 
   mostro dev      a whole network on this machine, to try things: bitcoin, three Lightning
                   nodes, relay and escrow; nothing of it is worth anything
-  mostro serve    a node for the world, beside your own LND`,
+  mostro serve    a node for the world, beside your own LND
+  mostro client   trade on a node`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(), versionCommand())
+	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(),
+		clientCommand(), versionCommand())
 	return root
 }
 

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"mostro/escrow/mostro"
+)
+
+// hold brings an order of the seller's, over 100,000 sat, to where the escrow is held; both
+// are in their trade of the given number.
+func (w *clientWorld) hold(seller, buyer *user, sold, bought string, flags ...string) (id string) {
+	w.Helper()
+	id = seller.message(append([]string{"new", "sell", "--sats", "100000", "--fiat", "USD", "--amount", "50", "--method", "bank"}, flags...)...).ID
+	buyer.ok("take", id, "--invoice", buyer.invoice(99_700))
+	seller.pay(seller.until(sold, mostro.PayInvoice))
+	buyer.until(bought, mostro.HoldInvoicePaymentAccepted)
+	return id
+}
+
+// TestClientTrade: a whole trade through the commands, as two people would type them, with
+// proof of work, a chat and ratings.
+func TestClientTrade(t *testing.T) {
+	w := newClientWorld(t, 8)
+	alice, bob := w.user("alice"), w.user("bob")
+	alice.says("8 bits", "info")
+	alice.says("There are no such orders", "book")
+
+	alice.says("is in the book: sell 100,000 sat for 50 USD by bank transfer. It is your trade 1",
+		"new", "sell", "--sats", "100000", "--fiat", "USD", "--amount", "50", "--method", "bank transfer", "--expires", "2h")
+	id := alice.trades()[1].Order
+	bob.says(id, "book", "--sell", "--fiat", "usd")
+	bob.says("There are no such orders", "book", "--buy")
+	bob.says("You get 99,700 sat for 50 USD", "take", id[:8])
+	bob.refused(exitError, "invalid_invoice", "invoice", "1", bob.invoice(1000))
+	bob.says("The seller is asked to pay", "invoice", id, bob.invoice(99_700))
+	bob.refused(exitError, "has not named the peer yet", "chat", "1", "hello")
+	alice.pay(alice.until("1", mostro.PayInvoice))
+	alice.until("1", mostro.BuyerTookOrder)
+	bob.until("1", mostro.HoldInvoicePaymentAccepted)
+
+	bob.ok("chat", "1", "where to?")
+	alice.ok("chat", id, "IBAN ES00")
+	bob.says("peer: IBAN ES00", "chat", "1")
+	alice.says("peer: where to?", "chat", "1")
+	alice.says("you: IBAN ES00", "chat", "1")
+
+	alice.refused(exitError, "not_allowed_by_status", "release", "1")
+	bob.says("The seller is told", "fiat-sent", "1")
+	alice.says("The buyer says that the fiat is sent.", "messages", "1", "--until", "fiat-sent-ok")
+	alice.says("mostro client release 1", "messages", "1")
+	alice.says("The sats go to the buyer.", "release", "1")
+	bob.until("1", mostro.PurchaseCompleted)
+	bob.says("Your rating is counted", "rate", "1", "5")
+	alice.says("Your rating is counted", "rate", "1", "4")
+
+	if alice.gain() != -100_300_000 || bob.gain() != 99_700_000 {
+		t.Errorf("alice has %d msat more, bob %d", alice.gain(), bob.gain())
+	}
+	if got := bob.trades()[1]; got.Status != mostro.StatusSuccess || got.Side != sideBuyer {
+		t.Errorf("bob's trade is %+v", got)
+	}
+	bob.says("You have no trades under way", "orders")
+}
+
+// TestClientModes: every mode of a client trades with another one, and a cancellation has
+// both sides.
+func TestClientModes(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice, bob := w.user("alice"), w.user("bob")
+	id := alice.message("new", "buy", "--fiat", "USD", "--amount", "50", "--premium", "2", "--method", "cash", "--v1", "--private").ID
+	alice.says("market +2%", "book", "--buy")
+	answer := bob.message("take", id, "--v1")
+	if answer.Version != 1 || answer.Action != mostro.PayInvoice {
+		t.Errorf("the answer is %+v", answer)
+	}
+	bob.pay(answer)
+	asked := alice.until("1", mostro.AddInvoice)
+	alice.says("The sats are in the escrow", "invoice", "1", alice.invoice(asked.Payload.Order.Amount))
+	alice.says("The other side is asked to cancel", "cancel", "1")
+	bob.says("The other side wants to cancel.", "messages", "1", "--until", "cooperative-cancel-initiated-by-peer")
+	bob.says("the sats go back to the seller", "cancel", id)
+	alice.says("Both have canceled", "messages", "1", "--follow")
+	if bob.gain() != 0 {
+		t.Errorf("bob has %d msat more", bob.gain())
+	}
+	if got := alice.trades()[1]; !got.Private || got.Transport != mostro.GiftWrap || got.Status != mostro.StatusCooperativelyCanceled {
+		t.Errorf("alice's trade is %+v", got)
+	}
+}
+
+// TestClientRange: the maker of a range order gets the rest as a trade of its own, whichever
+// side he is, and his next order does not take its key.
+func TestClientRange(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice, bob := w.user("alice"), w.user("bob")
+
+	id := alice.message("new", "sell", "--min", "20", "--max", "100", "--fiat", "USD", "--method", "bank").ID
+	bob.refused(exitUsage, "--amount is missing", "take", id)
+	bob.refused(exitUsage, "outside the range", "take", id, "--amount", "101")
+	got := bob.message("take", id, "--amount", "30")
+	bob.ok("invoice", "1", bob.invoice(got.Payload.Order.Amount))
+	alice.pay(alice.until("1", mostro.PayInvoice))
+	bob.until("1", mostro.HoldInvoicePaymentAccepted)
+	bob.ok("fiat-sent", "1")
+	alice.until("1", mostro.FiatSentOk)
+	alice.says("market for 20-70 USD by bank. It is your trade 2", "release", "1")
+	child := alice.trades()[2]
+	if child.Parent != id || child.Order == "" || child.Status != mostro.StatusPending {
+		t.Errorf("the rest is %+v", child)
+	}
+	// The last part leaves nothing.
+	got = bob.message("take", child.Order, "--amount", "70")
+	bob.ok("invoice", "2", bob.invoice(got.Payload.Order.Amount))
+	alice.pay(alice.until("2", mostro.PayInvoice))
+	bob.until("2", mostro.HoldInvoicePaymentAccepted)
+	bob.ok("fiat-sent", "2")
+	alice.until("2", mostro.FiatSentOk)
+	alice.ok("release", "2")
+	if len(alice.trades()) != 2 {
+		t.Errorf("alice has the trades %v", alice.trades())
+	}
+
+	id = alice.message("new", "buy", "--min", "20", "--max", "50", "--fiat", "USD", "--method", "bank").ID
+	bob.pay(bob.message("take", id, "--amount", "25"))
+	got = alice.until("3", mostro.AddInvoice)
+	alice.ok("invoice", "3", alice.invoice(got.Payload.Order.Amount))
+	bob.until("3", mostro.BuyerTookOrder)
+	alice.ok("fiat-sent", "3")
+	bob.until("3", mostro.FiatSentOk)
+	bob.ok("release", "3")
+	if rest := alice.until("4", mostro.NewOrder); *rest.Payload.Order.MaxAmount != 25 || rest.Payload.Order.Kind != mostro.Buy {
+		t.Errorf("the rest is %+v", rest.Payload.Order)
+	}
+	alice.says("is canceled", "cancel", "4")
+	alice.says("It is your trade 5", "new", "sell", "--sats", "1000", "--fiat", "USD", "--amount", "1", "--method", "bank")
+}
+
+// TestClientDispute: the operator makes a solver, who takes a dispute, talks to both sides,
+// and decides.
+func TestClientDispute(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice, bob, dave := w.user("alice"), w.user("bob"), w.user("dave")
+	nsec := filepath.Join(w.dir, "node.nsec")
+	if err := os.WriteFile(nsec, []byte(w.node.Nsec()+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	solver := strings.TrimSpace(dave.ok("keys", "show"))
+	dave.refused(exitError, "chmod 600", "admin", "add-solver", solver, "--nsec-file", nsec)
+	if err := os.Chmod(nsec, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dave.refused(exitError, "refuses admin-add-solver", "admin", "add-solver", solver)
+	dave.says("Solver: "+solver+":read-write", "admin", "add-solver", solver, "--nsec-file", nsec)
+
+	id := w.hold(alice, bob, "1", "1")
+	opened := bob.message("dispute", "1")
+	alice.says("The other side has opened the dispute "+opened.Payload.Dispute.ID, "messages", "1", "--until", "dispute-initiated-by-peer")
+	out := dave.ok("admin", "take", opened.Payload.Dispute.ID)
+	_, buyer, _ := strings.Cut(out, "buyer   ")
+	buyer, _, _ = strings.Cut(buyer, "\n")
+	if !strings.Contains(out, "opened by the buyer") || !strings.Contains(out, id) {
+		t.Errorf("the solver reads:\n%s", out)
+	}
+	bob.until("1", mostro.AdminTookDispute)
+	bob.ok("chat", "1", "--solver", "I have paid")
+	dave.says("party: I have paid", "admin", "chat", buyer)
+	dave.ok("admin", "chat", buyer, "show me")
+	bob.says("solver: show me", "chat", "1", "--solver")
+	bob.refused(exitError, "is_not_your_dispute", "admin", "settle", id)
+	dave.says("gives the sats to the buyer", "admin", "settle", id)
+	bob.until("1", mostro.PurchaseCompleted)
+	if bob.gain() != 99_700_000 {
+		t.Errorf("bob has %d msat more", bob.gain())
+	}
+
+	// Another one, which the operator decides for the seller.
+	w.hold(alice, bob, "2", "2")
+	opened = alice.message("dispute", "2")
+	dave.ok("admin", "take", opened.Payload.Dispute.ID, "--nsec-file", nsec)
+	dave.says("back to the seller", "admin", "cancel", opened.ID, "--nsec-file", nsec)
+	bob.says("The solver gives the sats back to the seller", "messages", "2", "--until", "admin-canceled")
+}
+
+// TestClientRestore: the words alone bring back the trades, those in full privacy too, and
+// the next trade takes a fresh key.
+func TestClientRestore(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice, bob := w.user("alice"), w.user("bob")
+	first := w.hold(alice, bob, "1", "1")
+	second := w.hold(alice, bob, "2", "2", "--private")
+	bob.ok("dispute", "1")
+	pending := alice.message("new", "buy", "--fiat", "USD", "--amount", "5", "--method", "cash").ID
+	before := alice.trades()
+
+	found := &user{clientWorld: w, dir: filepath.Join(w.dir, "found"), wallet: alice.wallet}
+	if _, problem, code := found.call(alice.words(), "keys", "import"); code != exitOK {
+		t.Fatal(problem)
+	}
+	found.says(second, "restore")
+	after := found.trades()
+	for index, want := range before {
+		got := after[index]
+		if got.Order != want.Order || got.Status != want.Status || got.Side != want.Side || got.Private != want.Private {
+			t.Errorf("trade %d is %+v, was %+v", index, got, want)
+		}
+	}
+	if len(after) != 3 || after[1].Order != first || after[3].Order != pending {
+		t.Errorf("the trades are %v", after)
+	}
+	// The money of the private trade can be moved on.
+	bob.ok("fiat-sent", "2")
+	found.until("2", mostro.FiatSentOk)
+	found.says("The sats go to the buyer", "release", second)
+	found.says("It is your trade 4", "new", "sell", "--sats", "1000", "--fiat", "USD", "--amount", "1", "--method", "bank")
+	if found.ok("restore"); len(found.trades()) != 4 {
+		t.Errorf("after the second restore the trades are %v", found.trades())
+	}
+}
+
+// TestClientKeys: the words are shown on demand only, and kept from others.
+func TestClientKeys(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice := w.user("alice")
+	words := strings.TrimSpace(alice.words())
+	path := filepath.Join(alice.dir, clientWordsFile)
+	for _, out := range []string{alice.ok("keys", "show"), alice.ok("keys", "show", "--json")} {
+		if strings.Contains(out, words) {
+			t.Error("the words are shown")
+		}
+	}
+	alice.says(words, "keys", "show", "--mnemonic")
+	alice.refused(exitError, "keys are never overwritten", "keys", "new")
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the words: %v, %v", info.Mode(), err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	alice.refused(exitError, "chmod 600", "orders")
+	nobody := &user{clientWorld: w, dir: filepath.Join(w.dir, "nobody")}
+	nobody.refused(exitError, "mostro client keys new", "orders")
+	if _, problem, code := nobody.call("one two three", "keys", "import"); code != exitError || !strings.Contains(problem, "not the words") {
+		t.Errorf("three words: %d, %s", code, problem)
+	}
+	nobody.ok("book") // needs no keys
+	if _, err := os.Stat(nobody.dir + "/" + clientWordsFile); err == nil {
+		t.Error("keys were made without being asked for")
+	}
+}
+
+// TestClientNode: the relay's word for the node is trusted the first time only.
+func TestClientNode(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice := w.user("alice")
+	alice.ok("orders")
+	path := filepath.Join(alice.dir, clientStateFile)
+	state := clientState{Nodes: map[string]string{w.url: strings.Repeat("7", 64)}}
+	data, err := json.Marshal(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	alice.refused(exitError, "--mostro "+npub(w.node.Public()), "orders")
+	alice.ok("orders", "--mostro", w.node.Public())
+	alice.ok("orders")
+	alice.refused(exitUsage, "--mostro", "orders", "--mostro", "npub1")
+	alice.refused(exitError, "knows nothing of this node", "info", "--mostro", "1c71f0a29c9d14198781f36897c6d6c08e2c4f905ba69fc5f8e67d375d705a8a")
+	alice.refused(exitUsage, "want ws://", "info", "--relay", "localhost:7000")
+}
+
+// TestFindTrade: a trade is named by its number, its order's id, or enough of it.
+func TestFindTrade(t *testing.T) {
+	state := clientState{Trades: []clientTrade{
+		{Index: 1, Order: "12345678-aaaa-4000-8000-000000000000"}, {Index: 2, Order: "1234ffff-bbbb-4000-8000-000000000000"}, {Index: 3},
+	}}
+	for ref, want := range map[string]uint32{
+		"1": 1, "2": 2, "3": 3, "12345": 1, "1234F": 2, "1234ffff-bbbb-4000-8000-000000000000": 2,
+		"4": 0, "": 0, "123": 0, "1234": 0, "abcd": 0, "12345678-aaaa-4000-8000-000000000000x": 0, "-1": 0,
+	} {
+		got, err := state.find(ref)
+		if got.Index != want || (err == nil) != (want != 0) {
+			t.Errorf("%q is trade %d, %v", ref, got.Index, err)
+		}
+	}
+}
+
+// TestClientTexts: each action that a node sends has words of its own.
+func TestClientTexts(t *testing.T) {
+	id, text, key, stars := "308e1272-d5f4-47e6-bd97-3504baea9c23", "hello", strings.Repeat("1", 64), 5
+	reason := mostro.NotFound
+	o := &mostro.SmallOrder{Kind: mostro.Sell, Amount: 1, FiatCode: "USD", FiatAmount: 2, PaymentMethod: "cash"}
+	payloads := map[mostro.Action]*mostro.Payload{
+		mostro.NewOrder: {Order: o}, mostro.AddInvoice: {Order: o}, mostro.BuyerTookOrder: {Order: o}, mostro.HoldInvoicePaymentAccepted: {Order: o},
+		mostro.PayInvoice:            {PaymentRequest: &mostro.PaymentRequest{Order: o, Invoice: "lnbc1"}},
+		mostro.DisputeInitiatedByYou: {Dispute: &mostro.DisputeRef{ID: id}}, mostro.DisputeInitiatedByPeer: {Dispute: &mostro.DisputeRef{ID: id}},
+		mostro.AdminTookDispute: {Peer: &mostro.Peer{Pubkey: key}}, mostro.AdminAddSolver: {TextMessage: &text}, mostro.SendDM: {TextMessage: &text},
+		mostro.PaymentFailed: {PaymentFailed: &mostro.PaymentFailedInfo{Attempts: 2, RetriesInterval: 60}},
+		mostro.CantDo:        {CantDo: &reason}, mostro.RateReceived: {RatingUser: &stars},
+	}
+	for _, action := range []mostro.Action{
+		mostro.NewOrder, mostro.PayInvoice, mostro.AddInvoice, mostro.WaitingSellerToPay, mostro.WaitingBuyerInvoice, mostro.BuyerTookOrder,
+		mostro.HoldInvoicePaymentAccepted, mostro.FiatSentOk, mostro.Released, mostro.HoldInvoicePaymentSettled, mostro.PurchaseCompleted,
+		mostro.Rate, mostro.RateReceived, mostro.InvoiceUpdated, mostro.Canceled, mostro.CooperativeCancelInitiatedByYou,
+		mostro.CooperativeCancelInitiatedByPeer, mostro.CooperativeCancelAccepted, mostro.HoldInvoicePaymentCanceled,
+		mostro.DisputeInitiatedByYou, mostro.DisputeInitiatedByPeer, mostro.AdminTookDispute, mostro.AdminSettled, mostro.AdminCanceled,
+		mostro.AdminAddSolver, mostro.PaymentFailed, mostro.SendDM, mostro.CantDo,
+	} {
+		m := mostro.Message{ID: id, Action: action, Payload: payloads[action]}
+		if what, _ := explain(m, clientTrade{Index: 1}); what == "" || strings.HasPrefix(what, "The node says") {
+			t.Errorf("%s is explained as %q", action, what)
+		}
+		// A node of another kind may leave the payload out.
+		if what, _ := explain(mostro.Message{Action: action}, clientTrade{}); what == "" {
+			t.Errorf("%s without a payload is not explained", action)
+		}
+	}
+	if what, _ := explain(mostro.Message{Action: mostro.BondSlashed}, clientTrade{}); !slices.Contains(strings.Fields(what), "bond-slashed.") {
+		t.Errorf("an action without words of its own is explained as %q", what)
+	}
+}
