@@ -156,7 +156,7 @@ func (f *Feed) accept(next snapshot, code string, c combined, relayed bool, now 
 	old, known := next[code]
 	if f.cfg.JumpPPM > 0 && known && f.fresh(old.At, now) && !within(old.PerBTC, c.perBTC, f.cfg.JumpPPM) {
 		seen, again := f.waiting[code]
-		confirmed := again && seen.at < c.at && f.fresh(seen.at, now) && within(seen.perBTC, c.perBTC, f.cfg.JumpPPM)
+		confirmed := again && seen.at < c.at && within(seen.perBTC, c.perBTC, f.cfg.JumpPPM)
 		if !confirmed {
 			if !again || seen.at < c.at {
 				f.waiting[code] = quote{perBTC: c.perBTC, at: c.at}

@@ -236,8 +236,18 @@ func TestElToqueFollowsTheDollar(t *testing.T) {
 	b.want(t, "MLC", 400_000, 0)
 
 	// Without a dollar there is nothing to say.
-	b = newBench(t, Config{}, elToque)
+	node := newPeer(t, 1)
+	b = newBench(t, Config{}, elToque, Nodes(node.public))
 	b.next(t)
+	b.want(t, "CUP", 0, 0)
+	// Nor with another node's dollar, or its echo would be published as our own.
+	if err := b.Offer(node.rates(t, b.now, `{"BTC":{"USD":100}}`)); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		b.round(t.Context())
+	}
+	b.want(t, "USD", 100, 0)
 	b.want(t, "CUP", 0, 0)
 }
 
@@ -302,6 +312,29 @@ func TestBreaker(t *testing.T) {
 	b.want(t, "USD", 7, 0)
 }
 
+func TestPause(t *testing.T) {
+	var waits []time.Duration
+	retry, wait := firstRetry, time.Duration(0)
+	round := func(failed, surprised bool) {
+		wait, retry = pause(5*time.Minute, retry, failed, surprised)
+		waits = append(waits, wait/time.Second)
+	}
+	for range 7 {
+		round(true, false)
+	}
+	round(false, false)
+	round(true, false)
+	round(true, false)
+	round(false, true)
+	round(true, false)
+	if diff := cmp.Diff([]time.Duration{15, 30, 60, 120, 240, 300, 300, 300, 15, 30, 30, 15}, waits); diff != "" {
+		t.Errorf("seconds to the next round: %s", diff)
+	}
+	if wait, next := pause(time.Second, firstRetry, true, true); wait != time.Second || next != time.Second {
+		t.Errorf("a short interval: %v, %v", wait, next)
+	}
+}
+
 // TestRun polls for real: at the start, and sooner than the interval after a failure.
 func TestRun(t *testing.T) {
 	p := newProvider(t, `"USD":100`)
@@ -316,7 +349,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("USD is %v", got)
 	}
 	p.set(``)
-	for range 60 { // more than a doubling wait could count to
+	for range 3 {
 		<-polled
 	}
 	p.set(`"USD":101`)

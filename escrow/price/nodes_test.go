@@ -94,11 +94,13 @@ func TestSeveralNodes(t *testing.T) {
 	b.next(t)
 	b.want(t, "CUP", 101, 5*time.Minute)
 
+	b.cfg.JumpPPM = 0
 	offer(0, "100")
 	offer(1, "200")
 	offer(2, "400")
 	b.next(t)
 	b.want(t, "CUP", 101, 10*time.Minute) // nobody agrees
+	b.cfg.JumpPPM = 100_000
 
 	// A jump of other nodes needs a second look, which is another event.
 	offer(0, "300")
@@ -111,8 +113,17 @@ func TestSeveralNodes(t *testing.T) {
 	offer(0, "300")
 	offer(1, "300")
 	offer(2, "300")
-	b.round(t.Context())
+	if asked, _, _ := b.round(t.Context()); asked != 0 {
+		t.Errorf("%d nodes were asked; they publish", asked)
+	}
 	b.want(t, "CUP", 300, 0)
+
+	// What a node said long ago does not count beside what another one says now.
+	b.cfg.JumpPPM = 0
+	b.now = b.now.Add(31 * time.Minute)
+	offer(1, "310")
+	b.round(t.Context())
+	b.want(t, "CUP", 310, 0)
 }
 
 func TestOfferRefuses(t *testing.T) {

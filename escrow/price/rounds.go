@@ -31,17 +31,8 @@ func (f *Feed) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := f.cfg.Interval
-		switch {
-		case asked > 0 && answered == 0:
-			wait = min(retry, wait)
-			retry = min(2*retry, f.cfg.Interval)
-		case surprised:
-			wait = min(secondLook, wait)
-			retry = firstRetry
-		default:
-			retry = firstRetry
-		}
+		var wait time.Duration
+		wait, retry = pause(f.cfg.Interval, retry, asked > 0 && answered == 0, surprised)
 		if f.cfg.Polled != nil {
 			f.cfg.Polled()
 		}
@@ -49,6 +40,17 @@ func (f *Feed) Run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// pause is how long to rest after a round, and what to call it with as retry after the next.
+func pause(interval, retry time.Duration, failed, surprised bool) (wait, next time.Duration) {
+	switch {
+	case failed:
+		return min(retry, interval), min(2*retry, interval)
+	case surprised:
+		return min(secondLook, interval), firstRetry
+	}
+	return interval, firstRetry
 }
 
 // rest waits for the next round, and meanwhile takes over what other nodes publish. It is false
