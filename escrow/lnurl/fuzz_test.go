@@ -32,7 +32,7 @@ func checkGuarded(t *testing.T, text string) {
 		t.Fatalf("%q has port %q", text, port)
 	case req.URL.User != nil || req.URL.Fragment != "" || strings.ContainsAny(text, "#\\ "):
 		t.Fatalf("%q has more than host, path and query", text)
-	case strings.ToLower(req.Host) != strings.ToLower(req.URL.Host):
+	case !strings.EqualFold(req.Host, req.URL.Host):
 		t.Fatalf("%q asks %q for %q", text, req.URL.Host, req.Host)
 	}
 	for _, inner := range []string{"localhost", "local", "internal", "lan", "arpa", "test"} {
