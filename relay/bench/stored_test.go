@@ -24,7 +24,7 @@ const (
 
 // market is a relay of each side, filled with the same events.
 type market struct {
-	*testing.B // the benchmark that all rows belong to
+	testing.TB // the benchmark that all rows belong to
 	load       *load
 	frames     [][]byte
 	relays     map[string]*process
@@ -34,7 +34,7 @@ type market struct {
 
 // BenchmarkStored measures taking events and answering from what is stored.
 func BenchmarkStored(b *testing.B) {
-	m := &market{B: b, load: makeLoad(b, setting(b, "MOSTRO_BENCH_EVENTS", 10_000)),
+	m := &market{TB: b, load: makeLoad(b, setting(b, "MOSTRO_BENCH_EVENTS", 10_000)),
 		relays: make(map[string]*process), empty: make(map[string]int), spans: make(map[string]span)}
 	m.frames = frames(m.load.events)
 	b.Run("ingest", m.ingest)
