@@ -44,6 +44,17 @@ func TestPolicies(t *testing.T) {
 	window := TimeWindow(72*time.Hour, 15*time.Minute, clock)
 	expired := NotExpired(clock)
 	own := OwnKey(node)
+	market, err := Profile("market")
+	if err != nil {
+		t.Fatal(err)
+	}
+	openAll, err := Profile("open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders := ForeignOrders(func(pubkey string) bool { return pubkey == alice })
+	sizes := Sizes(map[int]int{0: 3})
+	kind := func(kind int) func(*nostr.Event) { return func(ev *nostr.Event) { ev.Kind = kind } }
 	pow := PowToEscrow(node, func(pubkey string) bool { return pubkey == alice }, 4, 8)
 	to := func(kind int, pubkey string, tags ...nostr.Tag) func(*nostr.Event) {
 		return func(ev *nostr.Event) {
@@ -92,6 +103,29 @@ func TestPolicies(t *testing.T) {
 
 		{"kinds: listed", Kinds(1, 7), same, ""},
 		{"kinds: not listed", Kinds(7), same, "blocked: this relay does not take kind 1"},
+		{"market: note", market, same, "blocked: this relay does not take kind 1"},
+		{"market: order", market, kind(38383), ""},
+		{"market: message", market, kind(14), ""},
+		{"market: wrap", market, kind(1059), ""},
+		{"market: relays of a client", market, kind(10002), ""},
+		{"market: video", market, kind(21), "blocked: "},
+		{"market: login", market, kind(22242), "blocked: "},
+		{"open: note", openAll, same, ""},
+		{"open: login", openAll, kind(22242), "invalid: "},
+		{"authors: denied", Authors(nil, []string{alice}), same, "blocked: events of this key"},
+		{"authors: not denied", Authors(nil, []string{node}), same, ""},
+		{"authors: allowed", Authors([]string{alice}, nil), same, ""},
+		{"authors: not allowed", Authors([]string{node}, nil), same, "restricted: "},
+		{"authors: not allowed, message", Authors([]string{node}, nil), kind(14), ""},
+		{"authors: allowed and denied", Authors([]string{alice}, []string{alice}), kind(1059), "blocked: "},
+		{"orders: followed", orders, kind(38383), ""},
+		{"orders: note of a stranger", orders, to(1, node), ""},
+		{"orders: first", orders, to(38383, node), "blocked: kind 38383"},
+		{"orders: last", orders, to(38386, node), "blocked: kind 38386"},
+		{"orders: beyond", orders, to(38387, node), ""},
+		{"sizes: longest", sizes, func(ev *nostr.Event) { ev.Kind, ev.Content = 0, "abc" }, ""},
+		{"sizes: too long", sizes, func(ev *nostr.Event) { ev.Kind, ev.Content = 0, "abcd" }, "invalid: content has 4 bytes"},
+		{"sizes: another kind", sizes, func(ev *nostr.Event) { ev.Content = "abcd" }, ""},
 		{"not for relays: note", NotForRelays(), same, ""},
 		{"not for relays: seal", NotForRelays(), to(13, alice), "invalid: kind 13"},
 		{"not for relays: login", NotForRelays(), to(22242, alice), "invalid: kind 22242"},
@@ -172,9 +206,30 @@ func TestRateByIP(t *testing.T) {
 	}
 }
 
+func TestRateByKey(t *testing.T) {
+	limit := RateByKey(1e-9, 2, 100)
+	var got []bool
+	for _, pubkey := range []string{alice, alice, node, alice, node} {
+		reject, msg := limit(t.Context(), event(func(ev *nostr.Event) { ev.PubKey = pubkey }))
+		if reject && !strings.HasPrefix(msg, "rate-limited: ") {
+			t.Errorf("message %q", msg)
+		}
+		got = append(got, reject)
+	}
+	if diff := cmp.Diff([]bool{false, false, false, true, false}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnknownProfile(t *testing.T) {
+	if _, err := Profile("closed"); err == nil {
+		t.Error("a profile that does not exist was accepted")
+	}
+}
+
 func TestRateByIPForgets(t *testing.T) {
 	const addresses = 20
-	limiters := newLimiters(1e-9, 1, addresses)
+	limiters := newLimiters[netip.Prefix](1e-9, 1, addresses)
 	of := func(address string) *rate.Limiter {
 		return limiters.of(network(netip.MustParseAddr(address)))
 	}

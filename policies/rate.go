@@ -22,7 +22,7 @@ const (
 // as its /64, which one subscriber can fill at will. At most addresses of them are remembered;
 // the longest unseen are forgotten first, half at a time.
 func RateByIP(perSecond float64, burst, addresses int) Policy {
-	limiters := newLimiters(perSecond, burst, addresses)
+	limiters := newLimiters[netip.Prefix](perSecond, burst, addresses)
 	return func(ctx context.Context, _ *nostr.Event) (bool, string) {
 		address, err := netip.ParseAddr(khatru.GetIP(ctx))
 		if err != nil {
@@ -47,36 +47,36 @@ func network(address netip.Addr) netip.Prefix {
 // limiters holds two generations, so that forgetting costs nothing per address: when the
 // recent one is half of all that may be remembered, it becomes the old one, and the old one
 // goes. Whoever is seen moves to the recent one.
-type limiters struct {
+type limiters[K comparable] struct {
 	limit rate.Limit
 	burst int
 	half  int
 
 	mu          sync.Mutex
-	recent, old map[netip.Prefix]*rate.Limiter
+	recent, old map[K]*rate.Limiter
 }
 
-func newLimiters(perSecond float64, burst, addresses int) *limiters {
-	return &limiters{
+func newLimiters[K comparable](perSecond float64, burst, most int) *limiters[K] {
+	return &limiters[K]{
 		limit: rate.Limit(perSecond), burst: burst,
-		half:   max(addresses/2, 1),
-		recent: make(map[netip.Prefix]*rate.Limiter),
+		half:   max(most/2, 1),
+		recent: make(map[K]*rate.Limiter),
 	}
 }
 
-func (l *limiters) of(network netip.Prefix) *rate.Limiter {
+func (l *limiters[K]) of(k K) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	limiter, ok := l.recent[network]
+	limiter, ok := l.recent[k]
 	if ok {
 		return limiter
 	}
-	if limiter, ok = l.old[network]; !ok {
+	if limiter, ok = l.old[k]; !ok {
 		limiter = rate.NewLimiter(l.limit, l.burst)
 	}
 	if len(l.recent) >= l.half {
-		l.old, l.recent = l.recent, make(map[netip.Prefix]*rate.Limiter)
+		l.old, l.recent = l.recent, make(map[K]*rate.Limiter)
 	}
-	l.recent[network] = limiter
+	l.recent[k] = limiter
 	return limiter
 }
