@@ -258,6 +258,7 @@ var (
 		return s.e.Invoice.Amount == s.o.BuyerGets().Msat() && unfit(s, s.e.Invoice, s.o.BuyerGets()) == ""
 	}}
 	payoutSending = Guard{"not acknowledged yet", func(s *step) bool { return s.o.Payout.State == PayoutSending }}
+	payoutFlies   = Guard{"payout is on its way", func(s *step) bool { return s.o.Payout.State == PayoutFlying }}
 	payoutOut     = Guard{"payout is out", func(s *step) bool { return s.o.Payout.State.Busy() }}
 	payoutBusy    = Guard{"a payout may still succeed", func(s *step) bool { return s.o.Payout.State.Busy() }}
 	lastAttempt   = Guard{"last attempt", func(s *step) bool {
