@@ -46,16 +46,17 @@ type shownTrade struct {
 // listTrades prints the trades on this node.
 func (s *clientSession) listTrades(trades []clientTrade, all bool) error {
 	table := tabwriter.NewWriter(s.screen.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TRADE\tORDER\tYOU\tSTATUS\tBITCOIN\tFIAT")
-	shown := 0
+	shown, elsewhere := 0, 0
 	for _, t := range trades {
 		if t.Node != s.node {
+			elsewhere++
 			continue
 		}
 		trade, err := s.read(&t)
 		if err != nil {
 			return advise(err)
 		}
+		trade.Close() // or the mail of all would be read again for each
 		status := trade.Status()
 		if (hasEnded(status) || t.Order == "") && !all {
 			continue
@@ -67,17 +68,23 @@ func (s *clientSession) listTrades(trades []clientTrade, all bool) error {
 			}
 			continue
 		}
+		if shown == 1 {
+			fmt.Fprintln(table, "TRADE\tORDER\tYOU\tSTATUS\tBITCOIN\tFIAT")
+		}
 		bitcoin, fiat := "", ""
 		if o := latestOrder(trade.Messages()); o != nil {
 			bitcoin, fiat = priceText(o.Amount, o.Premium), fiatText(o.FiatAmount, o.MinAmount, o.MaxAmount, o.FiatCode)
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\n", t.Index, t.Order, t.Side, status, bitcoin, fiat)
 	}
-	switch {
-	case s.screen.json:
+	if s.screen.json {
 		return nil
-	case shown == 0:
-		return s.screen.line("You have no trades under way.\n  -> see what is offered: mostro client book")
+	}
+	if shown == 0 {
+		fmt.Fprintln(table, "You have no trades under way.\n  -> see what is offered: mostro client book")
+	}
+	if elsewhere > 0 {
+		fmt.Fprintf(table, "  -> %d more on other nodes: name their --relay\n", elsewhere)
 	}
 	return table.Flush()
 }
@@ -155,8 +162,8 @@ func (s *clientSession) showMessages(t clientTrade, messages []mostro.Message) e
 	return nil
 }
 
-// follow prints messages as they come, until one has the last action, the trade ends, or the
-// command does.
+// follow prints messages as they come, until one has the last action or the command ends;
+// without a last action until the trade is over, which the prompt to rate says after a release.
 func (s *clientSession) follow(ctx context.Context, t clientTrade, trade *client.Trade, last mostro.Action) error {
 	for {
 		m, err := trade.Wait(ctx)
@@ -169,7 +176,8 @@ func (s *clientSession) follow(ctx context.Context, t clientTrade, trade *client
 		if err := s.screen.message(m, t, true); err != nil {
 			return err
 		}
-		if _, notice := client.ReputationOf(m); !notice && m.Action == last {
+		_, notice := client.ReputationOf(m)
+		if !notice && m.Action == last || last == "" && m.Action == mostro.Rate {
 			return nil
 		}
 	}

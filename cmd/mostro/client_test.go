@@ -2,12 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/spf13/cobra"
+
+	"mostro/escrow/client"
 	"mostro/escrow/mostro"
 )
 
@@ -220,6 +226,70 @@ func TestClientRestore(t *testing.T) {
 	if found.ok("restore"); len(found.trades()) != 4 {
 		t.Errorf("after the second restore the trades are %v", found.trades())
 	}
+}
+
+// TestClientAtOnce: commands at the same time on one directory do not share a key.
+func TestClientAtOnce(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice := w.user("alice")
+	const count = 8
+	var all sync.WaitGroup
+	for range count {
+		all.Go(func() {
+			_, problem, code := alice.call("", "new", "sell", "--sats", "1000", "--fiat", "USD", "--amount", "1", "--method", "bank")
+			if code != exitOK {
+				t.Error(problem)
+			}
+		})
+	}
+	all.Wait()
+	orders := make(map[string]bool)
+	for index, trade := range alice.trades() {
+		if index < 1 || index > count || trade.Status != mostro.StatusPending {
+			t.Errorf("trade %d is %+v", index, trade)
+		}
+		orders[trade.Order] = true
+	}
+	if len(orders) != count {
+		t.Errorf("there are %d orders, want %d", len(orders), count)
+	}
+}
+
+// TestClientNoAnswer: a request whose answer does not come in time is a trade all the same,
+// and one that is refused is none.
+func TestClientNoAnswer(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice := w.user("alice")
+	cmd := &cobra.Command{}
+	cmd.SetContext(w.ctx)
+	s, err := (&clientOptions{relay: w.url, dir: alice.dir}).open(cmd, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	order, err := newOptions{sats: 1000, code: "USD", fiat: 1, method: "bank"}.order(mostro.Sell, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.begin(clientTrade{Side: sideSeller}, func() (*client.Trade, mostro.Message, error) {
+		trade, m, err := s.NewOrder(s.ctx, order, s.mode())
+		return trade, m, errors.Join(err, client.ErrNoAnswer)
+	})
+	var told hinted
+	if !errors.Is(err, client.ErrNoAnswer) || !errors.As(err, &told) || !strings.Contains(told.hints[0], "messages 1") {
+		t.Errorf("without an answer: %v", err)
+	}
+	order.FiatCode = "XXX"
+	err = s.begin(clientTrade{Side: sideSeller}, func() (*client.Trade, mostro.Message, error) {
+		return s.NewOrder(s.ctx, order, s.mode())
+	})
+	if err == nil {
+		t.Error("an order in a currency of nobody is made")
+	}
+	if got := alice.trades(); len(got) != 1 || got[1].Status != mostro.StatusPending {
+		t.Errorf("the trades are %v", got)
+	}
+	alice.says("It is your trade 3", "new", "sell", "--sats", "1000", "--fiat", "USD", "--amount", "1", "--method", "bank")
 }
 
 // TestClientKeys: the words are shown on demand only, and kept from others.

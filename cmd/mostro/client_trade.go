@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 // begin makes a trade with a request. Its index is saved before the request goes out, and
 // nobody else on this directory begins one meanwhile: the node wants rising indices.
 func (s *clientSession) begin(t clientTrade, request func() (*client.Trade, mostro.Message, error)) error {
+	var trade *client.Trade
 	var answer mostro.Message
 	err := s.dir.locked(s.ctx, func(state *clientState, save func() error) error {
 		var err error
@@ -23,7 +25,6 @@ func (s *clientSession) begin(t clientTrade, request func() (*client.Trade, most
 		if err != nil {
 			return err
 		}
-		var trade *client.Trade
 		trade, answer, err = request()
 		if trade == nil {
 			state.drop(t.Index)
@@ -33,10 +34,10 @@ func (s *clientSession) begin(t clientTrade, request func() (*client.Trade, most
 		}
 		return errors.Join(err, save())
 	})
-	if errors.Is(err, client.ErrNoAnswer) {
-		return hint(err, "it is your trade "+fmt.Sprint(t.Index)+"; the answer comes: "+clientCall("messages", t, "--follow"))
-	}
-	if err != nil {
+	switch {
+	case err != nil && trade != nil:
+		return hint(err, fmt.Sprintf("it may stand, as your trade %d: ", t.Index)+clientCall("messages", t, "--follow"))
+	case err != nil:
 		return advise(err)
 	}
 	return s.screen.message(answer, t, true)
@@ -203,7 +204,7 @@ func (s *clientSession) findOffer(ref string) (mostro.BookOrder, error) {
 	}
 	var found []mostro.BookOrder
 	for _, o := range orders {
-		if o.ID == ref || len(ref) >= leastPrefix && len(ref) <= len(o.ID) && o.ID[:len(ref)] == ref {
+		if len(ref) >= leastPrefix && strings.HasPrefix(o.ID, strings.ToLower(ref)) {
 			found = append(found, o)
 		}
 	}
@@ -314,7 +315,7 @@ func restOf(messages []mostro.Message) bool {
 			continue
 		}
 		if m.Action == mostro.NewOrder && o.MinAmount != nil && o.MaxAmount != nil {
-			least, most = *o.MinAmount, *o.MaxAmount
+			least, most, taken = *o.MinAmount, *o.MaxAmount, 0
 		} else if o.FiatAmount > 0 {
 			taken = o.FiatAmount
 		}

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"mostro/escrow/mostro"
 )
@@ -40,6 +41,7 @@ func (e *RefusedError) Error() string { return "the relay refuses the message: "
 // error.
 func Hint(err error) string {
 	var cantDo *CantDoError
+	var refused *RefusedError
 	switch {
 	case errors.Is(err, ErrNoAnswer):
 		return "nothing is lost: wait for it; the node answers when its Lightning node does"
@@ -49,6 +51,8 @@ func Hint(err error) string {
 		return "read the book again: the order may have been canceled, or it is on another node"
 	case errors.As(err, &cantDo):
 		return cantDoHint(cantDo.Reason)
+	case errors.As(err, &refused) && strings.HasPrefix(refused.Words, "rate-limited:"):
+		return "wait a moment and try again"
 	}
 	return ""
 }
@@ -67,6 +71,18 @@ func cantDoHint(reason mostro.Reason) string {
 		return "the order has moved on, or the node's Lightning node is away; look at the order and try again"
 	case mostro.PendingOrderExists:
 		return "finish or cancel the other trade first"
+	case mostro.OutOfRangeFiatAmount:
+		return "the order's range is in the book"
+	case mostro.InvalidAmount, mostro.InvalidParameters:
+		return "amounts are positive, a premium is for orders at the market price, and the payment method is named"
+	case mostro.NotFound:
+		return "the node does not know this order or dispute; is it another node's?"
+	case mostro.TooManyRequests:
+		return "you have too many orders in the book: cancel some first"
+	case mostro.IsNotYourDispute, mostro.NotAuthorized:
+		return "this is for an administrator, or for the solver who has taken the dispute; take it first"
+	case mostro.InvalidRating:
+		return "ratings are 1 to 5 stars"
 	case mostro.IsNotYourOrder, mostro.InvalidPeer, mostro.InvalidPubkey:
 		return "this is for the other side of the trade, or the trade has another key"
 	}
