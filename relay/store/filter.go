@@ -28,9 +28,8 @@ type tagTest struct{ keys []listKey }
 // noLimit stands for a filter that names none.
 const noLimit = math.MaxInt
 
-// CheckFilter reports what makes f invalid: values that are not 64 lower-case hex digits, kinds
-// out of range, tag names that are not single letters, a negative limit, a search. Each of them
-// cannot be answered.
+// CheckFilter reports what makes f impossible to answer: ids and authors that are not 64
+// lower-case hex digits, tag names that are not single letters, a negative limit, a search.
 func CheckFilter(f nostr.Filter) error {
 	_, err := compile(f)
 	return err
@@ -69,13 +68,14 @@ func compile(f nostr.Filter) (*query, error) {
 	kinds := make([]uint16, 0, len(f.Kinds))
 	for _, kind := range f.Kinds {
 		if kind < 0 || kind > math.MaxUint16 {
-			return nil, fmt.Errorf("kind %d is out of range", kind)
+			continue // no stored event has it
 		}
 		kinds = append(kinds, uint16(kind))
 		if of := class(uint16(kind)); !slices.Contains(q.classes, of) {
 			q.classes = append(q.classes, of)
 		}
 	}
+	q.never = q.never || len(kinds) == 0 && len(f.Kinds) > 0
 	q.kinds = newSet(kinds)
 	if len(q.classes) == 0 {
 		q.classes = append(hotKinds[:len(hotKinds):len(hotKinds)], restClass)

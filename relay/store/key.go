@@ -194,19 +194,14 @@ func versioned(kind uint16, tags nostr.Tags) (d string, ok bool) {
 // parseAddress reads the value of an "a" tag, kind:author:d, that names a kind with versions.
 func parseAddress(s string) (author Key, k listKey, ok bool) {
 	number, rest, _ := strings.Cut(s, ":")
-	pubkey, d, _ := strings.Cut(rest, ":")
+	pubkey, d, colon := strings.Cut(rest, ":")
 	kind, err := strconv.ParseUint(number, 10, 16)
-	if err != nil {
+	if err != nil || !colon || strconv.FormatUint(kind, 10) != number {
 		return author, k, false
 	}
 	if author, err = ParseKey(pubkey); err != nil {
 		return author, k, false
 	}
-	switch {
-	case nostr.IsReplaceableKind(int(kind)):
-		d = ""
-	case !nostr.IsAddressableKind(int(kind)):
-		return author, k, false
-	}
-	return author, addressKey(uint16(kind), author, d), true
+	ok = nostr.IsAddressableKind(int(kind)) || nostr.IsReplaceableKind(int(kind)) && d == ""
+	return author, addressKey(uint16(kind), author, d), ok
 }

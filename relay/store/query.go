@@ -162,6 +162,12 @@ func (s *Store) each(ctx context.Context, filters []nostr.Filter, opts QueryOpti
 			return fmt.Errorf("read filter %d: %w", i+1, err)
 		}
 	}
+	s.alive.RLock()
+	open := s.open
+	s.alive.RUnlock()
+	if !open {
+		return ErrClosed
+	}
 	if opts.MaxSerial == 0 {
 		opts.MaxSerial = math.MaxUint64
 	}

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+const (
+	importBatch  = 512
+	exportBuffer = 1 << 20
+)
+
+// Export writes all events to w, a line of JSON each (JSONL, as other relays write it), in the
+// order in which they were stored. Progress is told the number of lines now and then, and the
+// number of all events.
+func (s *Store) Export(ctx context.Context, w io.Writer, progress func(done, total int)) error {
+	s.alive.RLock()
+	defer s.alive.RUnlock()
+	if !s.open {
+		return ErrClosed
+	}
+	out := bufio.NewWriterSize(w, exportBuffer)
+	done, total := 0, s.Len()
+	err := s.scan([]byte{rowEvent}, func(_, raw []byte) error {
+		if done++; done%progressEvery == 0 {
+			progress(done, total)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		if _, err := out.Write(raw); err != nil {
+			return err
+		}
+		return out.WriteByte('\n')
+	})
+	if err = errors.Join(err, out.Flush()); err != nil {
+		return fmt.Errorf("export events: %w", err)
+	}
+	progress(done, total)
+	return nil
+}
+
+// Imported says what became of the lines of an import.
+type Imported struct {
+	Lines   int
+	Stored  int
+	Known   int // stored already, or overtaken by something newer, deleted or expired
+	Refused int // not an event, or id or signature do not fit
+}
+
+// Import reads lines of JSON from r, checks the id and signature of each, and stores what is
+// new. refused is told each line that is not taken, by its number from 1. An error ends the
+// import; what was read before it is stored.
+func (s *Store) Import(ctx context.Context, r io.Reader, progress func(Imported), refused func(line int, why error)) (Imported, error) {
+	var sum Imported
+	in := bufio.NewScanner(r)
+	in.Buffer(make([]byte, exportBuffer), 2*maxEvent)
+	for more := true; more; {
+		var lines [][]byte
+		first := sum.Lines + 1
+		for len(lines) < importBatch {
+			if more = in.Scan(); !more {
+				break
+			}
+			sum.Lines++
+			lines = append(lines, bytes.Clone(in.Bytes()))
+		}
+		items, numbers, errs := verifyAll(lines)
+		for i, err := range errs {
+			if err != nil {
+				sum.Refused++
+				refused(first+i, err)
+			}
+		}
+		for i, out := range s.Add(ctx, items...) {
+			switch out.Status {
+			case Stored:
+				sum.Stored++
+			case Failed:
+				if err := errors.Join(s.Err(), ctx.Err()); err != nil || errors.Is(out.Err, ErrFull) || errors.Is(out.Err, ErrClosed) {
+					return sum, fmt.Errorf("import line %d: %w", first+numbers[i], errors.Join(out.Err, err))
+				}
+				sum.Refused++
+				refused(first+numbers[i], out.Err)
+			default:
+				sum.Known++
+			}
+		}
+		progress(sum)
+	}
+	if err := in.Err(); err != nil {
+		return sum, fmt.Errorf("import line %d: %w", sum.Lines+1, err)
+	}
+	return sum, nil
+}
+
+// verifyAll decodes and checks lines on all processors. Empty lines are passed over.
+func verifyAll(lines [][]byte) (items []Item, numbers []int, errs []error) {
+	evs := make([]*nostr.Event, len(lines))
+	errs = make([]error, len(lines))
+	var workers sync.WaitGroup
+	count := runtime.GOMAXPROCS(0)
+	for w := range count {
+		workers.Go(func() {
+			for i := w; i < len(lines); i += count {
+				if len(bytes.TrimSpace(lines[i])) > 0 {
+					evs[i], errs[i] = verify(lines[i])
+				}
+			}
+		})
+	}
+	workers.Wait()
+	for i, ev := range evs {
+		if ev != nil {
+			items, numbers = append(items, Item{Event: ev}), append(numbers, i)
+		}
+	}
+	return items, numbers, errs
+}
+
+func verify(line []byte) (*nostr.Event, error) {
+	ev := new(nostr.Event)
+	if err := ev.UnmarshalJSON(line); err != nil {
+		return nil, fmt.Errorf("read event: %w", err)
+	}
+	// Checked first: what is not hex of this length is not for the verifier.
+	if _, err := describe(ev); err != nil {
+		return nil, err
+	}
+	if len(ev.Sig) != 128 || !ev.CheckID() {
+		return nil, errors.New("the id does not fit the event")
+	}
+	if ok, _ := ev.CheckSignature(); !ok {
+		return nil, errors.New("the signature does not fit the event")
+	}
+	return ev, nil
+}
