@@ -309,11 +309,13 @@ func Test2b11Expiration(t *testing.T) {
 	if got := len(w.query(`{}`)); got != 1 {
 		t.Errorf("%d events after the time, want 1", got)
 	}
-	if r.store.countBodies() != 2 {
+	if r.store.Len() != 2 {
 		t.Error("the sweep came before its turn")
 	}
-	r.store.sweep(t.Context())
-	if got := r.store.countBodies(); got != 1 {
+	if _, err := r.store.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.store.Len(); got != 1 {
 		t.Errorf("%d bodies after the sweep, want 1", got)
 	}
 	if ok, reason := w.publish(ev); ok || !strings.HasPrefix(reason, "invalid: ") {

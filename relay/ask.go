@@ -105,6 +105,15 @@ func (f *ask) finds(ev *nostr.Event) bool {
 	return true
 }
 
+// findsRaw is finds for a stored event.
+func (f *ask) findsRaw(raw []byte) bool {
+	if f.words == nil {
+		return true
+	}
+	ev, err := decode(raw)
+	return err == nil && f.finds(ev)
+}
+
 func isSearched(kind int) bool {
 	switch kind {
 	case nostr.KindProfileMetadata, nostr.KindTextNote, 11, 42, 1111, nostr.KindArticle, kindOrder:

@@ -69,7 +69,7 @@ func (s *session) login(ev *nostr.Event) string {
 	if reject, msg := policies.Shape(r.cfg.Limits.shape())(s.hooks, ev); reject {
 		return msg
 	}
-	age := r.store.now().Unix() - int64(ev.CreatedAt)
+	age := r.store.opts.Now().Unix() - int64(ev.CreatedAt)
 	window := int64(authWindow / time.Second)
 	switch {
 	case r.cfg.ServiceURL == "":

@@ -3,9 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -55,57 +53,5 @@ func BenchmarkMessageToOK(b *testing.B) {
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 			})
 		}
-	}
-}
-
-// BenchmarkQuery measures what clients ask most, with 100,000 events stored: 40% gift wraps for
-// 2,000 keys, 30% notes, 30% orders.
-func BenchmarkQuery(b *testing.B) {
-	const events, keys = 100_000, 2000
-	s, err := openStore("", slog.New(slog.DiscardHandler), time.Now, func(*nostr.Event) {})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(s.close)
-	pubkey := func(i int) string { return fmt.Sprintf("%064x", i+1) }
-	for i := range events {
-		ev := nostr.Event{PubKey: pubkey(i % keys), CreatedAt: nostr.Timestamp(1_700_000_000 + i), Content: fmt.Sprintf("%0800d", i), Sig: fmt.Sprintf("%0128x", i)}
-		switch i % 10 {
-		case 0, 1, 2, 3:
-			ev.Kind, ev.PubKey, ev.Tags = 1059, pubkey(1_000_000+i), nostr.Tags{{"p", pubkey(i % keys)}}
-		case 4, 5, 6:
-			ev.Kind = 1
-		default:
-			ev.Kind, ev.PubKey = 38_383, pubkey(0)
-			ev.Tags = nostr.Tags{{"d", strconv.Itoa(i)}, {"s", []string{"success", "canceled", "pending"}[i%1000/450]}, {"f", "USD"}, {"y", "mostro"}, {"z", "order"}}
-		}
-		ev.ID = ev.GetID()
-		if _, err := s.add(b.Context(), &ev); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for name, f := range map[string]nostr.Filter{
-		"wraps-of-a-key":  {Kinds: []int{1059}, Tags: nostr.TagMap{"p": {pubkey(1)}}},
-		"wraps-of-nobody": {Kinds: []int{1059}, Tags: nostr.TagMap{"p": {pubkey(keys)}}},
-		"pending-orders":  {Kinds: []int{38_383}, Limit: 100, Tags: nostr.TagMap{"s": {"pending"}, "f": {"USD"}, "y": {"mostro"}}},
-		"one-order":       {Kinds: []int{38_383}, Authors: []string{pubkey(0)}, Tags: nostr.TagMap{"d": {"99999"}}},
-		"500-notes":       {Kinds: []int{1}},
-		"5000-orders":     {Kinds: []int{38_383}},
-	} {
-		compiled, err := compile(f, DefaultLimits())
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(name, func(b *testing.B) {
-			found := 0
-			for b.Loop() {
-				found = 0
-				err := s.answer(b.Context(), &compiled, func(*record) bool { return true }, func(*nostr.Event) bool { found++; return true })
-				if err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(found), "events")
-		})
 	}
 }

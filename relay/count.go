@@ -3,6 +3,7 @@ package relay
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip45"
@@ -30,7 +31,7 @@ func (s *session) onCount(parts []json.RawMessage) {
 	for i := range filters {
 		f := &filters[i]
 		registers := sketch(f)
-		err := s.eachStored(f, func(rec *record) {
+		err := s.eachStored(f, maxCounted, func(rec *record) {
 			if _, twice := counted[rec.id]; !twice {
 				answer.Count++
 			}
@@ -69,28 +70,26 @@ func sketch(f *ask) *hyperloglog.HyperLogLog {
 	return hyperloglog.New(offset)
 }
 
-// eachStored visits what a filter without a name (COUNT, negentropy) may find, newest first.
-func (s *session) eachStored(f *ask, visit func(*record)) error {
+// eachStored visits what a filter that names nobody (COUNT, negentropy) may find, newest first,
+// at most as many as that.
+func (s *session) eachStored(f *ask, most int, visit func(*record)) error {
 	r := s.relay
 	clock := r.budget(s.ctx)
 	defer clock.cancel()
-	now, authed := r.store.now().Unix(), s.keys.Load()
+	authed := s.keys.Load()
 	want := func(rec *record) bool {
-		return !rec.expired(now) && (f.words == nil || isSearched(rec.kind)) && r.shown(f, rec, authed) && clock.left()
+		return (f.words == nil || isSearched(rec.kind)) && r.shown(f, rec, authed) && clock.left()
 	}
 	scan := f.filter
 	if scan.plain.Limit == 0 {
-		scan.limit = maxCounted
+		scan.limit = most
 	}
 	if f.words == nil {
-		for _, rec := range r.store.list(&scan, want) {
-			visit(rec)
-		}
-		return clock.spent(s.ctx)
+		return errors.Join(r.store.list(clock.ctx, &scan, want, visit), clock.spent(s.ctx))
 	}
 	scan.limit = searchScan
-	err := r.store.answer(clock.ctx, &scan, want, func(ev *nostr.Event) bool {
-		if rec, err := newRecord(ev); err == nil && f.finds(ev) {
+	err := r.store.answer(clock.ctx, &scan, want, func(rec *record, raw []byte) bool {
+		if f.findsRaw(raw) {
 			visit(rec)
 		}
 		return clock.left()

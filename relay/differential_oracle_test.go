@@ -88,9 +88,9 @@ func (m *oracle) gone(ev nostr.Event) bool {
 }
 
 // deletes reports whether the kind 5 event d removes ev (NIP-09): its author can, and the
-// recipient of a gift wrap.
+// recipient of a gift wrap. What the node says of its trades stays.
 func (m *oracle) deletes(d, ev nostr.Event) bool {
-	if ev.Kind == 5 {
+	if ev.Kind == 5 || ev.PubKey == m.node && slices.Contains([]int{8383, 38383, 38384, 38385, 38386}, ev.Kind) {
 		return false
 	}
 	for _, tag := range d.Tags {

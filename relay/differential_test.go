@@ -293,7 +293,7 @@ func (w *world) settle() {
 	for id, sub := range w.subs {
 		if diff := cmp.Diff(sub.due, sub.came); diff != "" {
 			text, _ := json.Marshal(sub.probes)
-			w.Fatalf("subscription %q of %s was sent other events than it must be (-want +got)\n%s", id, text, diff)
+			w.Fatalf("subscription %q of %s was sent other events than it must be (-want +got)\n%s\n%s", id, text, diff, w.apart(sub.due, sub.came))
 		}
 		sub.due, sub.came = nil, nil
 	}
@@ -438,8 +438,25 @@ func (w *world) subscribe() {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		text, _ := json.Marshal(sub.probes)
-		w.Fatalf("%s is answered with other events than are stored (-want +got)\n%s", text, diff)
+		w.Fatalf("%s is answered with other events than are stored (-want +got)\n%s\n%s", text, diff, w.apart(want, got))
 	}
+}
+
+// apart shows the events that are in one of two lists only, and what deletes them.
+func (w *world) apart(want, got []string) string {
+	var text strings.Builder
+	for id, ev := range w.byID {
+		if slices.Contains(want, id) == slices.Contains(got, id) {
+			continue
+		}
+		fmt.Fprintf(&text, "%s\n", ev)
+		for _, d := range w.oracle.asked {
+			if w.oracle.deletes(d, ev) {
+				fmt.Fprintf(&text, "deleted by %s\n", d)
+			}
+		}
+	}
+	return text.String()
 }
 
 func (w *world) unsubscribe() {

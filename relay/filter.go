@@ -1,10 +1,7 @@
 package relay
 
 import (
-	"container/heap"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -16,9 +13,7 @@ type filter struct {
 	authors []key
 	kinds   []int
 	tags    [][]tagKey // one list per tag name; one value of each must occur
-	since   int64
-	until   int64
-	limit   int // stored events to answer with
+	limit   int        // stored events to answer with
 	never   bool
 	private bool // may give out events of private kinds, whatever their author
 }
@@ -31,7 +26,6 @@ type filter struct {
 func compile(f nostr.Filter, limits Limits) (filter, error) {
 	c := filter{
 		plain: f, kinds: f.Kinds, limit: limits.results(f),
-		since: math.MinInt64, until: math.MaxInt64,
 		private: len(f.Tags["p"]) > 0,
 	}
 	if f.Search != "" {
@@ -68,13 +62,7 @@ func compile(f nostr.Filter, limits Limits) (filter, error) {
 		c.tags = append(c.tags, keys)
 		c.never = c.never || len(values) == 0
 	}
-	if f.Since != nil {
-		c.since = int64(*f.Since)
-	}
-	if f.Until != nil {
-		c.until = int64(*f.Until)
-	}
-	c.never = c.never || c.since > c.until ||
+	c.never = c.never || f.Since != nil && f.Until != nil && *f.Since > *f.Until ||
 		f.IDs != nil && len(f.IDs) == 0 || f.Authors != nil && len(f.Authors) == 0 || f.Kinds != nil && len(f.Kinds) == 0
 	return c, nil
 }
@@ -100,127 +88,4 @@ func isPrivate(kind int) bool {
 // own key.
 func (f *filter) reveals(kind int, author, node key) bool {
 	return !isPrivate(kind) || f.private || len(f.authors) > 0 && author != node
-}
-
-// source is where a query starts: lists of the index that together hold every match.
-func (x *index) source(f *filter) []list {
-	var best []list
-	least := math.MaxInt
-	consider := func(lists []list) {
-		total := 0
-		for _, l := range lists {
-			total += len(l)
-		}
-		if total < least {
-			best, least = lists, total
-		}
-	}
-	if len(f.ids) > 0 {
-		lists := make([]list, 0, len(f.ids))
-		for _, id := range f.ids {
-			if rec, ok := x.byID[id]; ok {
-				lists = append(lists, list{rec})
-			}
-		}
-		return lists
-	}
-	consider([]list{x.all})
-	for _, keys := range f.tags {
-		consider(lookUp(x.byTag, keys))
-	}
-	if len(f.kinds) > 0 {
-		consider(lookUp(x.byKind, f.kinds))
-	}
-	if len(f.authors) > 0 {
-		consider(lookUp(x.byAuthor, f.authors))
-	}
-	if pairs := len(f.kinds) * len(f.authors); pairs > 0 && pairs <= maxPairs {
-		both := make([]authorKind, 0, pairs)
-		for _, author := range f.authors {
-			for _, kind := range f.kinds {
-				both = append(both, authorKind{author, kind})
-			}
-		}
-		consider(lookUp(x.byBoth, both))
-	}
-	return best
-}
-
-// maxPairs is how many author and kind pairs a query looks up one by one; with more it goes
-// through the authors or the kinds.
-const maxPairs = 1000
-
-func lookUp[K comparable](m map[K]list, keys []K) []list {
-	lists := make([]list, 0, len(keys))
-	for _, k := range keys {
-		if l := m[k]; len(l) > 0 {
-			lists = append(lists, l)
-		}
-	}
-	return lists
-}
-
-// matches reports whether rec, whose time is in the range, matches the rest of f.
-func (x *index) matches(f *filter, rec *record) bool {
-	if len(f.ids) > 0 && !slices.Contains(f.ids, rec.id) ||
-		len(f.kinds) > 0 && !slices.Contains(f.kinds, rec.kind) ||
-		len(f.authors) > 0 && !slices.Contains(f.authors, rec.author) {
-		return false
-	}
-	for _, keys := range f.tags {
-		if !slices.ContainsFunc(keys, func(k tagKey) bool { return x.byTag[k].has(rec) }) {
-			return false
-		}
-	}
-	return true
-}
-
-// find lists the records that f matches and want accepts, newest first, each once, at most
-// f.limit.
-func (x *index) find(f *filter, want func(*record) bool) []*record {
-	if f.never || f.limit == 0 {
-		return nil
-	}
-	var cursors cursors
-	for _, l := range x.source(f) {
-		if l = l[:l.until(f.until)]; len(l) > 0 {
-			cursors = append(cursors, l)
-		}
-	}
-	heap.Init(&cursors)
-	var found []*record
-	var last *record
-	for len(cursors) > 0 && len(found) < f.limit {
-		top := cursors[0]
-		rec := top[len(top)-1]
-		if rec.created < f.since {
-			break
-		}
-		if cursors[0] = top[:len(top)-1]; len(cursors[0]) > 0 {
-			heap.Fix(&cursors, 0)
-		} else {
-			heap.Pop(&cursors)
-		}
-		// One record in several lists comes out several times in a row.
-		if rec != last && x.matches(f, rec) && want(rec) {
-			found = append(found, rec)
-		}
-		last = rec
-	}
-	return found
-}
-
-// cursors is a heap of lists that are read from the end, the one with the newest record on top.
-type cursors []list
-
-func (h cursors) Len() int { return len(h) }
-func (h cursors) Less(i, j int) bool {
-	return compare(h[i][len(h[i])-1], h[j][len(h[j])-1]) > 0
-}
-func (h cursors) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *cursors) Push(x any)   { *h = append(*h, x.(list)) }
-func (h *cursors) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
 }

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"cmp"
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -11,16 +13,14 @@ import (
 
 const (
 	informationType = "application/nostr+json"
-	managementType  = "application/nostr+json+rpc" // NIP-86; khatru's handler reads bodies without a bound
+	managementType  = "application/nostr+json+rpc" // NIP-86
 )
 
 // Handler serves everything on one address: WebSocket connections on any path, the relay's
 // description (NIP-11), and the registered routes.
 func (r *Relay) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"} {
-			req.Header.Del(name)
-		}
+		r.believe(req)
 		switch {
 		case websocket.IsWebSocketUpgrade(req):
 			r.serve(w, req)
@@ -28,7 +28,7 @@ func (r *Relay) Handler() http.Handler {
 			req.Header.Set("Accept", informationType) // khatru compares the whole header
 			r.khatru.ServeHTTP(w, req)
 		case req.Header.Get("Content-Type") == managementType:
-			http.Error(w, "this relay is not managed over HTTP", http.StatusNotImplemented)
+			r.manage(w, req)
 		default:
 			r.khatru.ServeHTTP(w, req)
 		}
@@ -60,9 +60,33 @@ func (r *Relay) describe() {
 		Icon:          r.cfg.Icon,
 		Software:      "mostro",
 		Version:       r.cfg.Version,
-		SupportedNIPs: []any{1, 9, 11, 40, 59, 69},
+		SupportedNIPs: r.nips(),
 		Limitation:    r.cfg.Limits.advertised(),
 	}
+	r.khatru.OverwriteRelayInformation = append(r.khatru.OverwriteRelayInformation,
+		func(_ context.Context, _ *http.Request, info nip11.RelayInformationDocument) nip11.RelayInformationDocument {
+			set := r.management.now()
+			info.Name, info.Description, info.Icon = cmp.Or(set.Name, info.Name), cmp.Or(set.Description, info.Description), cmp.Or(set.Icon, info.Icon)
+			return info
+		})
+}
+
+// nips lists what works: some only with an address in the settings, without which nobody can
+// sign for this relay, and one only with administrators.
+func (r *Relay) nips() []any {
+	nips := []any{1, 2, 4, 9, 11, 13, 17, 22, 28, 40}
+	if r.cfg.ServiceURL != "" {
+		nips = append(nips, 42)
+	}
+	nips = append(nips, 45, 50, 56, 59, 65, 69)
+	if r.cfg.ServiceURL != "" {
+		nips = append(nips, 70)
+	}
+	nips = append(nips, 77)
+	if r.cfg.ServiceURL != "" && len(r.cfg.Admins) > 0 {
+		nips = append(nips, 86)
+	}
+	return nips
 }
 
 // routes registers the relay's own routes.

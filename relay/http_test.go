@@ -53,7 +53,7 @@ func TestInformation(t *testing.T) {
 		want := nip11.RelayInformationDocument{
 			Name: cfg.Name, Description: cfg.Description, Contact: cfg.Contact, Icon: cfg.Icon, PubKey: cfg.Pubkey,
 			Software: "mostro", Version: "v1.2.3",
-			SupportedNIPs: []any{1.0, 9.0, 11.0, 40.0, 59.0, 69.0},
+			SupportedNIPs: []any{1.0, 2.0, 4.0, 9.0, 11.0, 13.0, 17.0, 22.0, 28.0, 40.0, 42.0, 45.0, 50.0, 56.0, 59.0, 65.0, 69.0, 70.0, 77.0},
 			// The tests of the limits use these figures.
 			Limitation: &nip11.RelayLimitationDocument{
 				MaxMessageLength: 131_072, MaxSubscriptions: 50, MaxLimit: 5000, DefaultLimit: 500, MaxSubidLength: 64,
@@ -81,7 +81,7 @@ func TestRoutes(t *testing.T) {
 		{"/healthz", nil, http.StatusOK, "ok\n"},
 		{"/orders/7", http.Header{"X-Forwarded-For": {"203.0.113.7"}}, http.StatusOK, "7 "},
 		{"/nothing", nil, http.StatusNotFound, "404 page not found\n"},
-		{"/", http.Header{"Content-Type": {"application/nostr+json+rpc"}}, http.StatusNotImplemented, "this relay is not managed over HTTP\n"},
+		{"/", http.Header{"Content-Type": {"application/nostr+json+rpc"}}, http.StatusMethodNotAllowed, `{"result":null,"error":"invalid: the method is POST"}` + "\n"},
 	} {
 		if status, body := get(t, url+c.path, c.header); status != c.status || body != c.body {
 			t.Errorf("%s: %d %q, want %d %q", c.path, status, body, c.status, c.body)

@@ -2,12 +2,15 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	events "mostro/relay/store"
 )
 
 // intake holds the events of one client between the check of their signatures, which the
@@ -124,10 +127,12 @@ func (r *Relay) finish(ctx context.Context, batch []arrival) {
 			}
 		}
 	case toStore:
+		evs := make([]*nostr.Event, len(batch))
 		for i := range batch {
-			a := &batch[i]
-			became, err := r.keep(ctx, &a.ev)
-			a.ok, a.reason = r.answer(became, err)
+			evs[i] = &batch[i].ev
+		}
+		for i, out := range r.keep(ctx, false, evs...) {
+			batch[i].ok, batch[i].reason = r.answer(out)
 		}
 		r.letFanOutCatchUp()
 	}
@@ -152,6 +157,9 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 		}
 	}()
 	if id, err := parseKey(ev.ID); err == nil && r.store.has(id) {
+		if reject, msg := r.repeated(ctx, ev); reject {
+			return toAnswer, false, msg
+		}
 		return toAnswer, true, "duplicate: this event is stored already"
 	}
 	for _, refuse := range r.khatru.RejectEvent {
@@ -161,6 +169,9 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 	}
 	if msg := r.verify(ev); msg != "" {
 		return toAnswer, false, msg
+	}
+	if ev.Kind == kindVanish && !r.vanishes(ev) {
+		return toAnswer, false, "invalid: this request to vanish does not name this relay"
 	}
 	if msg := s.protected(ev); msg != "" {
 		return toAnswer, false, msg
@@ -209,20 +220,24 @@ func (r *Relay) recipients(ev *nostr.Event) (toNode, others bool) {
 	return toNode, tags > 1
 }
 
-func (r *Relay) answer(became outcome, err error) (ok bool, answer string) {
-	if err != nil {
-		r.log.Error("take event", "error", err)
+func (r *Relay) answer(out events.Outcome) (ok bool, answer string) {
+	switch out.Status {
+	case events.Failed:
+		if errors.Is(out.Err, events.ErrFull) {
+			return false, "error: the disk of this relay is nearly full"
+		}
+		r.log.Error("take event", "error", out.Err)
 		return false, "error: the event could not be stored"
-	}
-	switch became {
-	case stored:
+	case events.Expired:
+		return false, "invalid: the event has expired"
+	case events.Stored:
 		return true, ""
-	case duplicate:
+	case events.Duplicate:
 		return true, "duplicate: this event is stored already"
-	case stale:
+	case events.Superseded:
 		return false, "duplicate: a newer version of this event is stored"
-	case deleted:
+	case events.Deleted:
 		return false, "blocked: this event was deleted by its author"
 	}
-	panic(fmt.Sprintf("unknown outcome %d", became))
+	panic(fmt.Sprintf("unknown outcome %d", out.Status))
 }

@@ -12,49 +12,63 @@ import (
 // Limits bounds what one client can ask for. The same values are enforced and advertised
 // (NIP-11).
 type Limits struct {
-	Connections   int           // open at once, over all clients
-	MessageBytes  int           // one WebSocket message from a client
-	Subscriptions int           // open at once on one connection
-	Filters       int           // in one REQ
-	FilterValues  int           // in one list of a filter
-	FilterTags    int           // tag names in one filter
-	SubIDLength   int           // characters of a subscription id, at least 1
-	Results       int           // stored events for a filter without a limit of its own
-	BookResults   int           // the same, for filters that ask only for orders or messages
-	MaxResults    int           // the most that a filter's limit can ask for
-	ResultBytes   int           // stored events for one filter, by size; the oldest are left out
-	QueryTime     time.Duration // of one filter, without waiting for the client
-	AuthKeys      int           // that can authenticate on one connection
-	QueueBytes    int           // frames waiting for a client to read; one that lets more pile up is cut off
-	EventTags     int
-	TagBytes      int // all tag elements of an event together
-	ContentBytes  int
-	Past, Future  time.Duration // how far created_at may be from now, whole seconds
+	Connections         int           // open at once, over all clients
+	MessageBytes        int           // one WebSocket message from a client
+	Subscriptions       int           // open at once on one connection
+	Filters             int           // in one REQ
+	FilterValues        int           // in one list of a filter
+	FilterTags          int           // tag names in one filter
+	SubIDLength         int           // characters of a subscription id, at least 1
+	Results             int           // stored events for a filter without a limit of its own
+	BookResults         int           // the same, for filters that ask only for orders or messages
+	MaxResults          int           // the most that a filter's limit can ask for
+	ResultBytes         int           // stored events for one filter, by size; the oldest are left out
+	QueryTime           time.Duration // of one filter, without waiting for the client
+	HalfOpen            int           // connections without a whole request; the oldest goes when there are more
+	NegSessions         int           // negentropy sessions on one connection
+	NegItems            int           // events of one negentropy session
+	DuplicatesPerSecond float64       // from one address
+	DuplicatesBurst     int
+	AuthKeys            int // that can authenticate on one connection
+	QueueBytes          int // frames waiting for a client to read; one that lets more pile up is cut off
+	EventTags           int
+	TagBytes            int // all tag elements of an event together
+	ContentBytes        int
+	Past, Future        time.Duration // how far created_at may be from now, whole seconds
 }
 
 const (
 	day = 24 * time.Hour
 
-	handshakeTime = 10 * time.Second
-	messageTime   = 30 * time.Second // from the first to the last fragment of a message
-	maxFragments  = 1000             // of one message
-	writeTime     = 10 * time.Second // one write to a client, of writeBuffer or of one frame
-	writeBuffer   = 32 << 10         // bytes that are joined to one write
-	readBuffer    = 1 << 10          // bytes
-	intakeEvents  = 64               // events of one client that are worked on at the same time
-	intakeBytes   = 512 << 10        // the same, by size
-	backlogBytes  = 32 << 20         // live events in all queues, above which publishers wait a little
-	backlogTime   = 250 * time.Millisecond
-	backlogPoll   = time.Millisecond
-	pingEvery     = 30 * time.Second
-	silenceTime   = 75 * time.Second // nothing heard, not even a pong: the client is gone
-	lingerTime    = time.Second      // for the rest of a message that is too long
-	lingerBytes   = 4 << 20
-	authWindow    = 10 * time.Minute // NIP-42: created_at of a login may be this far from now
-	maxSearch     = 256              // bytes
-	searchScan    = 5000             // newest events that a search reads
-	maxCounted    = 1_000_000        // events of one filter of a COUNT
-	sweepEvery    = time.Minute      // removal of expired events; they are hidden at once
+	handshakeTime     = 10 * time.Second
+	messageTime       = 30 * time.Second // from the first to the last fragment of a message
+	maxFragments      = 1000             // of one message
+	writeTime         = 10 * time.Second // one write to a client, of writeBuffer or of one frame
+	writeBuffer       = 32 << 10         // bytes that are joined to one write
+	readBuffer        = 1 << 10          // bytes
+	intakeEvents      = 64               // events of one client that are worked on at the same time
+	intakeBytes       = 512 << 10        // the same, by size
+	backlogBytes      = 32 << 20         // live events in all queues, above which publishers wait a little
+	backlogTime       = 250 * time.Millisecond
+	backlogPoll       = time.Millisecond
+	pingEvery         = 30 * time.Second
+	silenceTime       = 75 * time.Second // nothing heard, not even a pong: the client is gone
+	lingerTime        = time.Second      // for the rest of a message that is too long
+	lingerBytes       = 4 << 20
+	authWindow        = 10 * time.Minute // NIP-42: created_at of a login may be this far from now
+	maxSearch         = 256              // bytes
+	searchScan        = 5000             // newest events that a search reads
+	maxCounted        = 1_000_000        // events of one filter of a COUNT
+	maxNegItems       = 2_000_000        // of all negentropy sessions, 40 bytes each
+	maxNegRounds      = 200              // messages of one negentropy session
+	httpAuthWindow    = 30 * time.Second // NIP-98: created_at may be this far from now
+	maxManagementBody = 64 << 10         // bytes
+	maxReason         = 500              // bytes of a text that an administrator sets
+	maxRules          = 10_000           // of one sort, and authorizations that are remembered
+	headerTime        = 5 * time.Second  // for a client to send its HTTP headers
+	idleTime          = 2 * time.Minute  // between the requests of an HTTP connection
+	headerBytes       = 8 << 10
+	sweepEvery        = time.Minute // removal of expired events; they are hidden at once
 )
 
 // DefaultLimits leaves room for what clients in the field do: 20 subscriptions and more, all
@@ -62,25 +76,30 @@ const (
 // back by days. Content is bounded by eventstore's codec, which counts it in 16 bits.
 func DefaultLimits() Limits {
 	return Limits{
-		Connections:   5000,
-		MessageBytes:  128 << 10,
-		Subscriptions: 50,
-		Filters:       20,
-		FilterValues:  500,
-		FilterTags:    10,
-		SubIDLength:   64,
-		Results:       500,
-		BookResults:   5000,
-		MaxResults:    5000,
-		ResultBytes:   16 << 20,
-		QueryTime:     2 * time.Second,
-		AuthKeys:      64,
-		QueueBytes:    4 << 20,
-		EventTags:     2000,
-		TagBytes:      65_535,
-		ContentBytes:  65_535,
-		Past:          10 * 365 * day,
-		Future:        15 * time.Minute,
+		Connections:         5000,
+		MessageBytes:        128 << 10,
+		Subscriptions:       50,
+		Filters:             20,
+		FilterValues:        500,
+		FilterTags:          10,
+		SubIDLength:         64,
+		Results:             500,
+		BookResults:         5000,
+		MaxResults:          5000,
+		ResultBytes:         16 << 20,
+		QueryTime:           2 * time.Second,
+		HalfOpen:            2000,
+		NegSessions:         4,
+		NegItems:            200_000,
+		DuplicatesPerSecond: 200,
+		DuplicatesBurst:     5000,
+		AuthKeys:            64,
+		QueueBytes:          4 << 20,
+		EventTags:           2000,
+		TagBytes:            65_535,
+		ContentBytes:        65_535,
+		Past:                10 * 365 * day,
+		Future:              15 * time.Minute,
 	}
 }
 

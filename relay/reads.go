@@ -78,7 +78,7 @@ func (r *Relay) writesToAll(author key) bool {
 // shown is shows for stored events; the store calls it with its index locked.
 func (r *Relay) shown(f *ask, rec *record, authed *keys) bool {
 	return r.shows(f, rec.kind, rec.author, authed, func(authed keys) bool {
-		return slices.ContainsFunc(authed, func(k key) bool { return r.store.names(rec, k) })
+		return slices.ContainsFunc(authed, func(k key) bool { return rec.names(k) })
 	})
 }
 

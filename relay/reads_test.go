@@ -332,7 +332,7 @@ func ask1(r *Relay, s *session, f nostr.Filter, path string, check func(map[stri
 		sub := &subscription{session: s, prefix: []byte("x"), filters: []ask{a}}
 		r.subscribe(sub, nil)
 		for i := range events {
-			r.store.sync(func() { r.fanOut(&events[i]) })
+			r.store.sync(func() { r.fanOut(&events[i], encodeEvent(&events[i])) })
 		}
 		r.unsubscribe(map[string]*subscription{"": sub})
 		for i := range s.queue {
@@ -343,7 +343,7 @@ func ask1(r *Relay, s *session, f nostr.Filter, path string, check func(map[stri
 			got[ev.ID] = true
 		}
 	default:
-		if err := s.eachStored(&a, func(rec *record) { got[rec.id.String()] = true }); err != nil {
+		if err := s.eachStored(&a, len(events), func(rec *record) { got[rec.id.String()] = true }); err != nil {
 			return err
 		}
 	}

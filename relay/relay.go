@@ -22,8 +22,7 @@
 // khatru holds the policies (its RejectEvent hooks), the relay's description (NIP-11) and the
 // HTTP routes. The connections are not its: khatru verifies before any hook runs, which one
 // over-long key crashes when go-nostr is built with libsecp256k1, and it walks its listeners
-// while others change them. Behind stands eventstore's Badger backend, with an index of this
-// package's own in front.
+// while others change them. Behind stands the event store of package store.
 //
 // Private kinds (4, 14, 1059) are given out only for filters that name a recipient or an author
 // other than the node. Nobody is asked to authenticate; NIP-42 is not offered.
@@ -37,6 +36,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/policies"
+	events "mostro/relay/store"
 )
 
 // Policy decides whether an event from a client is refused, and why, in the form of NIP-01. It
@@ -65,6 +67,11 @@ type Config struct {
 	ServiceURL string // wss:// address under which clients reach this relay
 	Version    string
 
+	// TrustedProxies are the networks whose X-Forwarded-For and X-Real-Ip are believed.
+	TrustedProxies []netip.Prefix
+	// Admins are the public keys, in hex, that may manage the relay over HTTP (NIP-86).
+	Admins []string
+
 	Limits   Limits   // the zero value stands for DefaultLimits
 	Policies []Policy // asked in order, after the relay's own
 
@@ -82,6 +89,12 @@ type Config struct {
 	// does not end when the client goes away.
 	Receive func(ctx context.Context, ev *nostr.Event) error
 
+	// Space says how much of the disk the event store leaves free.
+	Space events.Space
+	// Progress is told how far a long start is: what it does, and how many of how many events
+	// are done (0 of them = not known).
+	Progress func(doing string, done, total int)
+
 	Logger *slog.Logger
 }
 
@@ -93,10 +106,13 @@ type Relay struct {
 	khatru *khatru.Relay
 	store  *store
 
-	live      *live
-	backlog   atomic.Int64  // bytes of live events that wait in queues
-	verifiers chan struct{} // holds one for each signature that is being checked
-	buffers   sync.Pool     // for joining frames, *[]byte
+	management *management
+	live       *live
+	backlog    atomic.Int64  // bytes of live events that wait in queues
+	verifiers  chan struct{} // holds one for each signature that is being checked
+	repeated   Policy        // a rate for events that are stored already
+	negItems   atomic.Int64  // items of all negentropy sessions
+	buffers    sync.Pool     // for joining frames, *[]byte
 
 	mu       sync.Mutex // guards the following
 	sessions map[*session]struct{}
@@ -125,8 +141,19 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		}},
 		sessions: make(map[*session]struct{}),
 	}
+	var err error
+	if cfg.Dir != "" {
+		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make the relay's folder: %w", err)
+		}
+	}
+	if r.management, err = openManagement(cfg.Dir); err != nil {
+		return nil, err
+	}
+	r.repeated = policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses)
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),
+		r.management.allowed,
 		policies.NotForRelays(),
 		policies.NotExpired(now),
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.Future, now),
@@ -151,8 +178,12 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.describe()
 	r.routes()
 
-	var err error
-	if r.store, err = openStore(cfg.Dir, r.log, now, r.fanOut); err != nil {
+	r.store, err = openStore(events.Options{
+		Dir: cfg.Dir, Log: r.log, Now: now, Space: cfg.Space, Progress: cfg.Progress,
+		Protected: r.undeletable, Vanishes: r.vanishes,
+		Committed: func(c events.Commit) { r.fanOut(c.Event, c.Raw) },
+	})
+	if err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -179,20 +210,11 @@ func (r *Relay) Publish(ctx context.Context, evs ...nostr.Event) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("publish event %s: %w", ev.ID, err)
 		}
-		if _, err := r.keep(ctx, ev); err != nil {
-			return fmt.Errorf("publish event %s: %w", ev.ID, err)
+		if out := r.keep(ctx, true, ev)[0]; out.Err != nil {
+			return fmt.Errorf("publish event %s: %w", ev.ID, out.Err)
 		}
 	}
 	return nil
-}
-
-// keep stores ev, or only sends it on when it is ephemeral.
-func (r *Relay) keep(ctx context.Context, ev *nostr.Event) (outcome, error) {
-	if nostr.IsEphemeralKind(ev.Kind) {
-		r.store.sync(func() { r.fanOut(ev) })
-		return stored, nil
-	}
-	return r.store.add(ctx, ev)
 }
 
 // Has reports whether the event with this id is stored.
@@ -212,10 +234,14 @@ func (r *Relay) Query(ctx context.Context, f nostr.Filter) ([]nostr.Event, error
 		return nil, fmt.Errorf("query events: %w", err)
 	}
 	var found []nostr.Event
-	now := r.store.now().Unix()
 	err = r.store.answer(ctx, &compiled,
-		func(rec *record) bool { return !rec.expired(now) },
-		func(ev *nostr.Event) bool {
+		func(*record) bool { return true },
+		func(_ *record, raw []byte) bool {
+			ev, err := decode(raw)
+			if err != nil {
+				r.log.Error("answer query", "error", err)
+				return true
+			}
 			found = append(found, *ev)
 			return ctx.Err() == nil
 		})
@@ -259,7 +285,7 @@ func (r *Relay) Close(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 	}
-	r.store.close()
+	r.store.Close()
 	return err
 }
 
@@ -272,7 +298,11 @@ func (r *Relay) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			for ctx.Err() == nil && r.store.sweep(ctx) {
+			for more := true; more && ctx.Err() == nil; {
+				var err error
+				if more, err = r.store.Sweep(ctx); err != nil && ctx.Err() == nil {
+					r.log.Error("remove expired events", "error", err)
+				}
 			}
 		}
 	}

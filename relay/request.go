@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
-
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // handle answers one message of the client.
@@ -36,10 +34,16 @@ func (s *session) handle(message []byte) {
 		s.onClose(req.parts[0])
 	case "COUNT":
 		s.onCount(req.parts)
+	case "NEG-OPEN":
+		s.onNegOpen(req.parts)
+	case "NEG-MSG":
+		s.onNegMessage(req.parts)
+	case "NEG-CLOSE":
+		s.onNegClose(req.parts[0])
 	case "AUTH":
 		s.onAuth(req.parts[0])
 	default:
-		s.send(noticeFrame("unsupported: this relay knows EVENT, REQ, CLOSE, COUNT and AUTH"))
+		s.send(noticeFrame("unsupported: this relay knows EVENT, REQ, CLOSE, COUNT, AUTH and NEG-OPEN"))
 	}
 }
 
@@ -142,7 +146,6 @@ func (b *budget) spent(session context.Context) error {
 func (s *session) sendStored(sub *subscription, seq uint64) error {
 	r := s.relay
 	sent := make(map[key]struct{})
-	now := r.store.now().Unix()
 	authed := s.keys.Load()
 	for i := range sub.filters {
 		f := &sub.filters[i]
@@ -150,22 +153,20 @@ func (s *session) sendStored(sub *subscription, seq uint64) error {
 		defer clock.cancel()
 		want := func(rec *record) bool {
 			_, twice := sent[rec.id]
-			return !twice && rec.seq <= seq && !rec.expired(now) &&
+			return !twice && rec.seq <= seq &&
 				(f.words == nil || isSearched(rec.kind)) && r.shown(f, rec, authed) && clock.left()
 		}
 		left, bytes := f.limit, r.cfg.Limits.ResultBytes
-		send := func(ev *nostr.Event) bool {
-			if !f.finds(ev) {
+		send := func(rec *record, raw []byte) bool {
+			if !f.findsRaw(raw) {
 				return clock.left()
 			}
-			o := outgoing{op: opText, prefix: sub.prefix, body: encodeEvent(ev)}
+			o := outgoing{op: opText, prefix: sub.prefix, body: raw}
 			left--
 			if bytes -= o.size(); bytes < 0 {
 				return false
 			}
-			if id, err := parseKey(ev.ID); err == nil {
-				sent[id] = struct{}{}
-			}
+			sent[rec.id] = struct{}{}
 			waited, ok := s.sendTimed(o)
 			clock.end = clock.end.Add(waited)
 			return ok && left > 0

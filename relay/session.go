@@ -27,6 +27,7 @@ type session struct {
 
 	// Only the reader touches these.
 	subs  map[string]*subscription
+	sets  map[string]*reconciling
 	hooks context.Context // for policies: khatru's accessors find the connection in it
 	about *khatru.WebSocket
 
@@ -45,10 +46,17 @@ type session struct {
 
 // serve upgrades a request and starts its session.
 func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
-	s := &session{relay: r, subs: make(map[string]*subscription)}
+	s := &session{relay: r, subs: make(map[string]*subscription), sets: make(map[string]*reconciling)}
 	s.room.L = &s.mu
 	s.events.room.L = &s.events.mu
 	s.ctx, s.end = context.WithCancel(context.Background())
+	if from, ok := hostOf(req.RemoteAddr); ok {
+		if why, blocked := r.management.now().Addresses[from.String()]; blocked {
+			s.end()
+			http.Error(w, "your address is blocked"+because(why), http.StatusForbidden)
+			return
+		}
+	}
 	s.about = newConnection(req)
 	s.hooks = within(s.ctx, s.about)
 	if !r.enter(s) {
@@ -103,6 +111,9 @@ func (s *session) run() {
 	defer s.conn.Close()
 	last, sending := farewell(s.read())
 	s.relay.unsubscribe(s.subs)
+	for _, set := range s.sets {
+		set.close()
+	}
 	s.events.wait() // what was accepted is finished and answered
 	s.stop()
 	s.flush(last)

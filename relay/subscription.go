@@ -155,25 +155,26 @@ func (r *Relay) unsubscribe(subs map[string]*subscription) {
 
 // fanOut sends a new event to the live subscriptions that it matches. The store calls it
 // between commits; it never waits for a client.
-func (r *Relay) fanOut(ev *nostr.Event) {
-	rec, err := newRecord(ev)
+func (r *Relay) fanOut(ev *nostr.Event, raw []byte) {
+	id, err := parseKey(ev.ID)
+	if err != nil {
+		r.log.Error("send event to subscriptions", "error", err)
+		return
+	}
+	author, err := parseKey(ev.PubKey)
 	if err != nil {
 		r.log.Error("send event to subscriptions", "error", err)
 		return
 	}
 	parties := partiesOf(ev)
-	var encoded []byte
 	r.live.mu.Lock()
 	defer r.live.mu.Unlock()
-	r.live.match(ev, rec.id, rec.author,
+	r.live.match(ev, id, author,
 		func(f *ask, sub *subscription) bool {
 			return f.plain.Matches(ev) && f.finds(ev) &&
-				r.shows(f, rec.kind, rec.author, sub.session.keys.Load(), parties)
+				r.shows(f, ev.Kind, author, sub.session.keys.Load(), parties)
 		},
 		func(sub *subscription) {
-			if encoded == nil {
-				encoded = encodeEvent(ev)
-			}
-			sub.session.sendLive(outgoing{op: opText, prefix: sub.prefix, body: encoded})
+			sub.session.sendLive(outgoing{op: opText, prefix: sub.prefix, body: raw})
 		})
 }

@@ -1,0 +1,258 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// manage answers the calls of administrators (NIP-86). khatru's own handler reads bodies without
+// a bound, falls over a missing tag, and takes the relay's address from headers.
+func (r *Relay) manage(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Content-Type", managementType)
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	var answer struct {
+		Result any    `json:"result"`
+		Error  string `json:"error,omitempty"`
+	}
+	result, status, err := r.call(w, req)
+	answer.Result = result
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	w.WriteHeader(status)
+	// The client may be gone.
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// call is one call to the management, with the HTTP status for it.
+func (r *Relay) call(w http.ResponseWriter, req *http.Request) (result any, status int, err error) {
+	if req.Method != http.MethodPost {
+		return nil, http.StatusMethodNotAllowed, errors.New("invalid: the method is POST")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxManagementBody))
+	if err != nil {
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("invalid: read the body: %w", err)
+	}
+	pubkey, err := r.authorize(req, body)
+	if err != nil {
+		return nil, http.StatusUnauthorized, err
+	}
+	if !slices.Contains(r.cfg.Admins, pubkey) {
+		return nil, http.StatusForbidden, errors.New("restricted: this key does not manage this relay")
+	}
+	var call struct {
+		Method string            `json:"method"`
+		Params []json.RawMessage `json:"params"`
+	}
+	if err := json.Unmarshal(body, &call); err != nil {
+		return nil, http.StatusBadRequest, errors.New("invalid: the body is not a call")
+	}
+	methods := r.methods()
+	if call.Method == "supportedmethods" {
+		names := []string{"supportedmethods"}
+		for name := range methods {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return names, http.StatusOK, nil
+	}
+	method, ok := methods[call.Method]
+	if !ok {
+		return nil, http.StatusBadRequest, errors.New("unsupported: there is no such method")
+	}
+	result, err = method(req.Context(), params(call.Params))
+	if err != nil {
+		return nil, http.StatusBadRequest, err
+	}
+	r.log.Info("manage relay", "method", call.Method, "by", pubkey)
+	return result, http.StatusOK, nil
+}
+
+// params are the parameters of a call.
+type params []json.RawMessage
+
+// at reads one parameter into to; one that is missing leaves it as it is.
+func (p params) at(i int, to any) error {
+	if i >= len(p) {
+		return nil
+	}
+	if err := json.Unmarshal(p[i], to); err != nil {
+		return fmt.Errorf("invalid: parameter %d: %w", i+1, err)
+	}
+	return nil
+}
+
+// key reads a key or id and the reason that may follow.
+func (p params) key() (value, why string, err error) {
+	if err := errors.Join(p.at(0, &value), p.at(1, &why)); err != nil {
+		return "", "", err
+	}
+	if _, err := parseKey(value); err != nil {
+		return "", "", fmt.Errorf("invalid: %w", err)
+	}
+	return value, shorten(why), nil
+}
+
+func shorten(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxReason)], "") }
+
+// managementMethod carries out one method.
+type managementMethod func(ctx context.Context, p params) (any, error)
+
+// methods are the methods of NIP-86 that work here.
+func (r *Relay) methods() map[string]managementMethod {
+	m := r.management
+	return map[string]managementMethod{
+		"banpubkey": func(_ context.Context, p params) (any, error) {
+			pubkey, why, err := p.key()
+			if err == nil && (pubkey == r.cfg.Pubkey || slices.Contains(r.cfg.Admins, pubkey)) {
+				err = errors.New("restricted: the node and its administrators cannot be banned")
+			}
+			if err != nil {
+				return nil, err
+			}
+			return true, m.change(func(s *rules) { s.Pubkeys[pubkey] = why })
+		},
+		"allowpubkey": func(_ context.Context, p params) (any, error) {
+			pubkey, _, err := p.key()
+			if err != nil {
+				return nil, err
+			}
+			return true, m.change(func(s *rules) { delete(s.Pubkeys, pubkey) })
+		},
+		"listbannedpubkeys": func(context.Context, params) (any, error) {
+			return m.list("pubkey", func(s *rules) map[string]string { return s.Pubkeys }), nil
+		},
+		"banevent": func(ctx context.Context, p params) (any, error) {
+			id, why, err := p.key()
+			if err != nil {
+				return nil, err
+			}
+			if err := m.change(func(s *rules) { s.Events[id] = why }); err != nil {
+				return nil, err
+			}
+			return true, r.forget(ctx, id)
+		},
+		"allowevent": func(_ context.Context, p params) (any, error) {
+			id, _, err := p.key()
+			if err != nil {
+				return nil, err
+			}
+			return true, m.change(func(s *rules) { delete(s.Events, id) })
+		},
+		"listbannedevents": func(context.Context, params) (any, error) {
+			return m.list("id", func(s *rules) map[string]string { return s.Events }), nil
+		},
+		"disallowkind": func(_ context.Context, p params) (any, error) {
+			kind := -1
+			if err := p.at(0, &kind); err != nil || kind < 0 || kind > 65_535 {
+				return nil, errors.New("invalid: want a kind")
+			}
+			return true, m.change(func(s *rules) { s.Kinds[kind] = true })
+		},
+		"allowkind": func(_ context.Context, p params) (any, error) {
+			kind := -1
+			if err := p.at(0, &kind); err != nil || kind < 0 || kind > 65_535 {
+				return nil, errors.New("invalid: want a kind")
+			}
+			return true, m.change(func(s *rules) { delete(s.Kinds, kind) })
+		},
+		"listdisallowedkinds": func(context.Context, params) (any, error) {
+			kinds := []int{}
+			for kind := range m.now().Kinds {
+				kinds = append(kinds, kind)
+			}
+			slices.Sort(kinds)
+			return kinds, nil
+		},
+		"blockip": func(_ context.Context, p params) (any, error) {
+			address, why, err := p.address()
+			if err != nil {
+				return nil, err
+			}
+			if err := m.change(func(s *rules) { s.Addresses[address] = why }); err != nil {
+				return nil, err
+			}
+			r.cutAddress(address)
+			return true, nil
+		},
+		"unblockip": func(_ context.Context, p params) (any, error) {
+			address, _, err := p.address()
+			if err != nil {
+				return nil, err
+			}
+			return true, m.change(func(s *rules) { delete(s.Addresses, address) })
+		},
+		"listblockedips": func(context.Context, params) (any, error) {
+			return m.list("ip", func(s *rules) map[string]string { return s.Addresses }), nil
+		},
+		"changerelayname":        m.rename(func(s *rules, text string) { s.Name = text }),
+		"changerelaydescription": m.rename(func(s *rules, text string) { s.Description = text }),
+		"changerelayicon":        m.rename(func(s *rules, text string) { s.Icon = text }),
+	}
+}
+
+// address reads an IP address and the reason that may follow.
+func (p params) address() (address, why string, err error) {
+	if err := errors.Join(p.at(0, &address), p.at(1, &why)); err != nil {
+		return "", "", err
+	}
+	parsed, err := netip.ParseAddr(address)
+	if err != nil {
+		return "", "", fmt.Errorf("invalid: %w", err)
+	}
+	return parsed.Unmap().WithZone("").String(), shorten(why), nil
+}
+
+// cutAddress ends the sessions from an address.
+func (r *Relay) cutAddress(address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.sessions {
+		if from, ok := hostOf(s.about.Request.RemoteAddr); ok && from.String() == address {
+			go s.cut()
+		}
+	}
+}
+
+// allowed is a policy: it refuses what administrators have banned.
+func (m *management) allowed(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
+	s := m.now()
+	switch why, banned := s.Pubkeys[ev.PubKey]; {
+	case banned:
+		return true, "blocked: this key is banned here" + because(why)
+	case s.Kinds[ev.Kind]:
+		return true, fmt.Sprintf("blocked: this relay does not take kind %d", ev.Kind)
+	}
+	if why, banned := s.Events[ev.ID]; banned {
+		return true, "blocked: this event is banned here" + because(why)
+	}
+	return false, ""
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
+}
+
+// forget removes an event whatever its author says.
+func (r *Relay) forget(ctx context.Context, id string) error {
+	k, err := parseKey(id)
+	if err != nil {
+		return fmt.Errorf("invalid: %w", err)
+	}
+	if err := r.store.Remove(ctx, k); err != nil {
+		return fmt.Errorf("error: remove event %s: %w", id, err)
+	}
+	return nil
+}
