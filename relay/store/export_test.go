@@ -1,0 +1,60 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestExportImport: what is exported can be imported, again and into another store, and lines
+// that are no events of their authors are refused.
+func TestExportImport(t *testing.T) {
+	clock := newClock()
+	from, to := openTest(t, Options{Now: clock.now}), openTest(t, Options{Now: clock.now})
+	key := nostr.GeneratePrivateKey()
+	var evs []*nostr.Event
+	for i := range importBatch + 20 {
+		ev := &nostr.Event{Kind: 1, CreatedAt: start, Content: fmt.Sprintf("line %d\n\u2028", i), Tags: nostr.Tags{}}
+		if i < 5 || i == importBatch {
+			if err := ev.Sign(key); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			ev = unsigned(person(1), 1, start, ev.Content)
+		}
+		evs = append(evs, ev)
+		mustAdd(t, from, ev, Stored)
+	}
+	var jsonl bytes.Buffer
+	if err := from.Export(t.Context(), &jsonl, func(int, int) {}); err != nil {
+		t.Fatal(err)
+	}
+	text := jsonl.String() + "\n{}\nnot JSON\n" + strings.Replace(evs[0].String(), "line 0", "line X", 1)
+	var refused []int
+	count := func(line int, why error) { refused = append(refused, line) }
+	sum, err := to.Import(t.Context(), strings.NewReader(text), func(Imported) {}, count)
+	lines := len(evs) + 4
+	want := Imported{Lines: lines, Stored: 6, Refused: lines - 7}
+	if diff := cmp.Diff(want, sum); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if len(refused) != want.Refused || refused[0] != 6 || refused[len(refused)-1] != lines {
+		t.Errorf("%d lines refused, from %d to %d", len(refused), refused[0], refused[len(refused)-1])
+	}
+	for _, ev := range append(evs[:5:5], evs[importBatch]) {
+		if got := ids(t, to, nostr.Filter{IDs: []string{ev.ID}}); len(got) != 1 {
+			t.Errorf("event %s was not imported", ev.ID)
+		}
+	}
+	sum, err = to.Import(t.Context(), strings.NewReader(jsonl.String()), func(Imported) {}, func(int, error) {})
+	if sum.Known != 6 || sum.Stored != 0 || err != nil {
+		t.Errorf("again: %+v, %v", sum, err)
+	}
+	if _, err := to.Import(t.Context(), strings.NewReader(strings.Repeat("x", 3*maxEvent)), func(Imported) {}, count); err == nil {
+		t.Error("a line without end was taken")
+	}
+}
