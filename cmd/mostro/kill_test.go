@@ -3,11 +3,16 @@ package main
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/lightningnetwork/lnd/lnrpc"
+
 	"mostro/escrow/client"
+	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
+	"mostro/escrow/order"
 )
 
 // moment is when mostro is killed in a trade.
@@ -157,6 +162,9 @@ func TestLightningNodeRestarts(t *testing.T) {
 			x.run(ctx, x.funding())
 			l.network.KillNode("bob")
 			x.t.Log("!! the buyer's lnd is killed")
+			if err := l.waitDisconnected(ctx, "bob"); err != nil {
+				return err
+			}
 			x.run(ctx, x.payingOut()[:2])
 			asked := x.hears(ctx, x.bought, mostro.AddInvoice)
 			if err := l.network.StartNode(ctx, "bob"); err != nil {
@@ -164,6 +172,25 @@ func TestLightningNodeRestarts(t *testing.T) {
 			}
 			x.t.Log("!! the buyer's lnd is back")
 			x.replaceInvoice(ctx, asked)
+			return nil
+		}},
+		{"the buyer's node hangs when he is paid", false, func(ctx context.Context, x *labTrade) error {
+			x.run(ctx, x.funding())
+			if err := l.network.Freeze(ctx, "bob"); err != nil {
+				return err
+			}
+			x.t.Log("!! the buyer's lnd hangs")
+			steps := x.payingOut()
+			x.run(ctx, steps[:2])
+			// The payment is on its way, and no other is made in its place.
+			if err := l.waitInFlight(ctx, x.payout.Hash); err != nil {
+				return err
+			}
+			if err := l.network.Thaw("bob"); err != nil {
+				return err
+			}
+			x.t.Log("!! the buyer's lnd goes on")
+			x.run(ctx, steps[2:])
 			return nil
 		}},
 		{"killed while the payout is in flight", true, func(ctx context.Context, x *labTrade) error {
@@ -246,4 +273,32 @@ func (x *labTrade) untilHeld(ctx context.Context, happen func() error) error {
 	x.t.Log("!! all are back")
 	x.run(ctx, steps[3:])
 	return nil
+}
+
+// waitDisconnected waits until the escrow's node knows that it has lost a peer. A payment that
+// comes before hangs until the peer is back.
+func (l *lab) waitDisconnected(ctx context.Context, name string) error {
+	return waitUntil(ctx, "the loss of "+name, func() (bool, error) {
+		answer, err := l.network.Client(escrowNode).ListChannels(ctx, &lnrpc.ListChannelsRequest{ActiveOnly: true})
+		return !slices.ContainsFunc(answer.GetChannels(), func(c *lnrpc.Channel) bool {
+			return c.RemotePubkey == l.network.Node(name).Pubkey
+		}), err
+	})
+}
+
+// waitInFlight waits until the escrow's node has begun a payment.
+func (l *lab) waitInFlight(ctx context.Context, hash order.Hash) error {
+	return waitUntil(ctx, "the payout", func() (bool, error) {
+		begun := false
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		err := l.demo.escrow.Track(ctx, hash, func(p lightning.Payment) {
+			begun = p.State == lightning.InFlight
+			cancel()
+		})
+		if begun {
+			return true, nil
+		}
+		return false, err
+	})
 }

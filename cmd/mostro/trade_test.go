@@ -272,6 +272,7 @@ func (l *lab) deadlineLadder(t *testing.T) {
 		t.Helper()
 		l.mineTo(t, ctx, height-1)
 		other := l.newTrade(t, ctx)
+		other.patient = true // so many blocks take lnd a moment
 		other.run(ctx, other.steps())
 		other.account(ctx)
 		if status := x.bought.Status(); status != want {
