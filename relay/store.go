@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -110,6 +111,17 @@ var tradeKinds = []int{8383, kindOrder, 38384, 38385, 38386}
 
 func (r *Relay) undeletable(kind int, author key) bool {
 	return r.cfg.Pubkey != "" && author == r.node && slices.Contains(tradeKinds, kind)
+}
+
+// OpenEvents opens the event store of a relay that is not running, for tools that read and write
+// it. There events of trades cannot be deleted, whoever wrote them, since it is not known who the
+// node is; the relay makes up for it when it starts.
+func OpenEvents(dir string, log *slog.Logger, progress func(doing string, done, total int)) (*events.Store, error) {
+	return events.Open(events.Options{
+		Dir: dir, Log: log, Progress: progress,
+		Protected: func(kind int, _ key) bool { return slices.Contains(tradeKinds, kind) },
+		Vanishes:  new(Relay).vanishes,
+	})
 }
 
 // decode reads an event that the store has kept.

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"mostro/relay"
+	"mostro/relay/store"
+)
+
+func eventsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Export and import the events of the relay",
+		Long: `Export and import the events of the relay as lines of JSON, the form in which other relays
+do it too. The node must not be running.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(eventsExportCommand(), eventsImportCommand())
+	return cmd
+}
+
+func eventsExportCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "export [FILE]",
+		Short: "Write all events, one a line, to a new file or to the standard output",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			events, err := openEvents(cmd, dir, false)
+			if err != nil {
+				return err
+			}
+			defer events.Close()
+			out := cmd.OutOrStdout()
+			if len(args) == 1 {
+				// Messages are in there: for the owner's eyes.
+				file, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+				if err != nil {
+					return fmt.Errorf("make export: %w", err)
+				}
+				defer func() { err = errors.Join(err, file.Sync(), file.Close()) }()
+				out = file
+			}
+			progress := cmd.ErrOrStderr()
+			return events.Export(cmd.Context(), out, func(done, total int) {
+				fmt.Fprintf(progress, "%d of %d events written\n", done, total)
+			})
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	return cmd
+}
+
+func eventsImportCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "import [FILE]",
+		Short: "Read events, one a line, from a file or from the standard input",
+		Long: `Read events, one a line, from a file or from the standard input. The id and signature of each
+are checked. What is stored already is passed over, so an import can be repeated.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if len(args) == 1 {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return fmt.Errorf("open import: %w", err)
+				}
+				defer file.Close()
+				in = file
+			}
+			events, err := openEvents(cmd, dir, true)
+			if err != nil {
+				return err
+			}
+			defer events.Close()
+			return importEvents(cmd, events, in)
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	return cmd
+}
+
+const (
+	importEvery = 10_000 // lines between two reports
+	maxRefusals = 10     // that are told one by one
+)
+
+func importEvents(cmd *cobra.Command, events *store.Store, in io.Reader) error {
+	progress := cmd.ErrOrStderr()
+	told, next := 0, importEvery
+	sum, err := events.Import(cmd.Context(), in,
+		func(sum store.Imported) {
+			if sum.Lines >= next {
+				fmt.Fprintf(progress, "%d lines: %d stored\n", sum.Lines, sum.Stored)
+				next = sum.Lines + importEvery
+			}
+		},
+		func(line int, why error) {
+			if told++; told <= maxRefusals {
+				fmt.Fprintf(progress, "line %d refused: %v\n", line, why)
+			}
+		})
+	fmt.Fprintf(cmd.OutOrStdout(), "%d lines: %d stored, %d known or overtaken, %d refused\n", sum.Lines, sum.Stored, sum.Known, sum.Refused)
+	return err
+}
+
+// openEvents opens the relay's store in the data directory. Only with create may it be new.
+func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, error) {
+	dir, err := resolveDataDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, relayDir)
+	if create {
+		err = openDataDir(dir)
+	} else if _, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		err = hint(fmt.Errorf("%s has no events: %w", dir, err), "name the node's directory with --data-dir")
+	}
+	if err != nil {
+		return nil, err
+	}
+	events, err := relay.OpenEvents(path, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
+		if total > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d events\n", doing, done, total)
+		}
+	})
+	if err != nil {
+		return nil, hint(err, "stop the node first: one process at a time can use its events")
+	}
+	return events, nil
+}
