@@ -62,6 +62,7 @@ func (r *Relay) describe() {
 		Version:       r.cfg.Version,
 		SupportedNIPs: r.nips(),
 		Limitation:    r.cfg.Limits.advertised(),
+		Retention:     r.retention(),
 	}
 	r.khatru.OverwriteRelayInformation = append(r.khatru.OverwriteRelayInformation,
 		func(_ context.Context, _ *http.Request, info nip11.RelayInformationDocument) nip11.RelayInformationDocument {
@@ -78,7 +79,7 @@ func (r *Relay) nips() []any {
 	if r.cfg.ServiceURL != "" {
 		nips = append(nips, 42)
 	}
-	nips = append(nips, 45, 50, 56, 59, 65, 69)
+	nips = append(nips, 45, 50, 56, 59, 62, 65, 69)
 	if r.cfg.ServiceURL != "" {
 		nips = append(nips, 70)
 	}

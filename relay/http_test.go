@@ -53,7 +53,7 @@ func TestInformation(t *testing.T) {
 		want := nip11.RelayInformationDocument{
 			Name: cfg.Name, Description: cfg.Description, Contact: cfg.Contact, Icon: cfg.Icon, PubKey: cfg.Pubkey,
 			Software: "mostro", Version: "v1.2.3",
-			SupportedNIPs: []any{1.0, 2.0, 4.0, 9.0, 11.0, 13.0, 17.0, 22.0, 28.0, 40.0, 42.0, 45.0, 50.0, 56.0, 59.0, 65.0, 69.0, 70.0, 77.0},
+			SupportedNIPs: []any{1.0, 2.0, 4.0, 9.0, 11.0, 13.0, 17.0, 22.0, 28.0, 40.0, 42.0, 45.0, 50.0, 56.0, 59.0, 62.0, 65.0, 69.0, 70.0, 77.0},
 			// The tests of the limits use these figures.
 			Limitation: &nip11.RelayLimitationDocument{
 				MaxMessageLength: 131_072, MaxSubscriptions: 50, MaxLimit: 5000, DefaultLimit: 500, MaxSubidLength: 64,

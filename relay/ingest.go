@@ -170,6 +170,11 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 	if msg := r.verify(ev); msg != "" {
 		return toAnswer, false, msg
 	}
+	for _, refuse := range r.cfg.Verified {
+		if reject, msg := refuse(ctx, ev); reject {
+			return toAnswer, false, reason(msg, "blocked")
+		}
+	}
 	if ev.Kind == kindVanish && !r.vanishes(ev) {
 		return toAnswer, false, "invalid: this request to vanish does not name this relay"
 	}

@@ -68,6 +68,9 @@ const (
 	headerTime        = 5 * time.Second  // for a client to send its HTTP headers
 	idleTime          = 2 * time.Minute  // between the requests of an HTTP connection
 	headerBytes       = 8 << 10
+	retainEvery       = time.Hour
+	maxRetired        = 50_000      // events that one rule of retention removes at a time
+	retiredAtOnce     = 256         // events removed in one go
 	sweepEvery        = time.Minute // removal of expired events; they are hidden at once
 )
 

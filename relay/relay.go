@@ -6,26 +6,32 @@
 //
 //   - No frame ends the process. Every message of a client is shape-checked before anything
 //     looks into it, and handled under recover.
-//   - Frames of one client are handled in order. One reader per connection, no goroutine per
-//     frame; a client that sends faster than it is served waits.
+//   - Frames of one client are handled in order: answers come in the order of events, and what
+//     came before a REQ is stored before it is answered. One reader per connection; a client
+//     that sends faster than it is served waits.
 //   - Nobody waits for a slow reader. Frames to a client go into a queue bounded in bytes;
 //     stored events fill it as fast as the client reads, and a client that lets live events
-//     pile up is cut off.
+//     pile up is told so and cut off.
 //   - OK true means synced to disk, or taken over by the escrow. OK false carries a reason with
 //     a prefix of NIP-01.
 //   - Between stored and live nothing is lost and nothing is sent twice: a subscription is live
 //     before its stored query, and the query leaves out what was committed since.
+//   - An event is encoded once, and finds the subscriptions that want it without asking all.
+//   - Signatures are checked last and at most as many at once as leave a processor free; what
+//     is known already is not checked again.
 //   - What is served verifies: the fields of an event come back as they were signed.
 //   - Limits are enforced and advertised from one value.
-//   - Forwarding headers (X-Forwarded-For and its kin) are not believed: anybody can send them.
+//   - Messages and gift wraps (kinds 4, 14, 1059) go out by one rule on every path (reads.go).
+//     Authentication (NIP-42) adds rights; in the strict mode it is demanded.
+//   - Forwarding headers (X-Forwarded-For and its kin) are believed from listed proxies only,
+//     and the relay's own address comes from the settings only.
 //
-// khatru holds the policies (its RejectEvent hooks), the relay's description (NIP-11) and the
-// HTTP routes. The connections are not its: khatru verifies before any hook runs, which one
-// over-long key crashes when go-nostr is built with libsecp256k1, and it walks its listeners
-// while others change them. Behind stands the event store of package store.
-//
-// Private kinds (4, 14, 1059) are given out only for filters that name a recipient or an author
-// other than the node. Nobody is asked to authenticate; NIP-42 is not offered.
+// khatru holds the policies (its RejectEvent and RejectFilter hooks, whose accessors for
+// connection, key and subscription work), the relay's description (NIP-11) and the HTTP routes.
+// The connections are not its: khatru verifies before any hook runs, which one over-long key
+// crashes when go-nostr is built with libsecp256k1, and it walks its listeners while others
+// change them. Nor is its management (NIP-86), nor its negentropy (NIP-77), both of which trust
+// what they are sent. Behind stands the event store of package store.
 //
 // The package knows nothing of orders, money or the escrow's messages beyond their kinds.
 package relay
@@ -74,6 +80,14 @@ type Config struct {
 
 	Limits   Limits   // the zero value stands for DefaultLimits
 	Policies []Policy // asked in order, after the relay's own
+
+	// Verified are asked for events whose signature is good: rules that take a key at its word.
+	Verified []Policy
+
+	// Retention removes old events; the node's own stay, and messages of Running keys, which
+	// are those of trades that have not ended (nil means none).
+	Retention []Retention
+	Running   func(pubkey string) bool
 
 	// PrivateReads says who reads messages and gift wraps.
 	PrivateReads PrivateReads
@@ -289,21 +303,26 @@ func (r *Relay) Close(ctx context.Context) error {
 	return err
 }
 
-// sweep removes expired events from disk until ctx ends.
+// sweep removes expired events from disk, and those that have been kept long enough, until ctx
+// ends.
 func (r *Relay) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
+	expired, old := time.NewTicker(sweepEvery), time.NewTicker(retainEvery)
+	defer expired.Stop()
+	defer old.Stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			for more := true; more && ctx.Err() == nil; {
-				var err error
-				if more, err = r.store.Sweep(ctx); err != nil && ctx.Err() == nil {
-					r.log.Error("remove expired events", "error", err)
-				}
+		case <-old.C:
+			err = r.retain(ctx)
+		case <-expired.C:
+			for more := true; more && err == nil; {
+				more, err = r.store.Sweep(ctx)
 			}
+		}
+		if err != nil && ctx.Err() == nil {
+			r.log.Error("remove events", "error", err)
 		}
 	}
 }

@@ -68,3 +68,11 @@ func rememberIDs(ids *[]string) ReadPolicy {
 		return slices.Contains(f.Kinds, 7), "no kind 7"
 	}
 }
+
+// refuseAll is a policy that refuses everything and counts.
+func refuseAll(asked *int) Policy {
+	return func(context.Context, *nostr.Event) (bool, string) {
+		*asked++
+		return true, "no"
+	}
+}
