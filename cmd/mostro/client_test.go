@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -228,6 +229,37 @@ func TestClientRestore(t *testing.T) {
 	}
 }
 
+// TestClientRestoreFar: keys that were never used, on this node, do not end the search before
+// the last one that was.
+func TestClientRestoreFar(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice := w.user("alice")
+	alice.keep(clientState{LastIndex: 60})
+	order := []string{"new", "sell", "--sats", "1000", "--fiat", "USD", "--amount", "1", "--method", "bank"}
+	alice.ok(append(order, "--private")...)
+	alice.ok(order...)
+	found := &user{clientWorld: w, dir: filepath.Join(w.dir, "found")}
+	if _, problem, code := found.call(alice.words(), "keys", "import"); code != exitOK {
+		t.Fatal(problem)
+	}
+	found.ok("restore")
+	if got := found.trades(); len(got) != 2 || !got[61].Private || got[62].Private {
+		t.Errorf("the trades are %v", got)
+	}
+}
+
+// keep replaces what a user's client remembers.
+func (u *user) keep(state clientState) {
+	u.Helper()
+	data, err := json.Marshal(state)
+	if err != nil {
+		u.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(u.dir, clientStateFile), data, 0o600); err != nil {
+		u.Fatal(err)
+	}
+}
+
 // TestClientAtOnce: commands at the same time on one directory do not share a key.
 func TestClientAtOnce(t *testing.T) {
 	w := newClientWorld(t, 0)
@@ -327,20 +359,22 @@ func TestClientKeys(t *testing.T) {
 func TestClientNode(t *testing.T) {
 	w := newClientWorld(t, 0)
 	alice := w.user("alice")
-	alice.ok("orders")
-	path := filepath.Join(alice.dir, clientStateFile)
-	state := clientState{Nodes: map[string]string{w.url: strings.Repeat("7", 64)}}
-	data, err := json.Marshal(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	alice.ok("new", "sell", "--sats", "1000", "--fiat", "USD", "--amount", "1", "--method", "bank")
+	trade := alice.trades()[1].clientTrade
+	alice.keep(clientState{LastIndex: 1, Nodes: map[string]string{w.url: strings.Repeat("7", 64)}, Trades: []clientTrade{trade}})
 	alice.refused(exitError, "--mostro "+npub(w.node.Public()), "orders")
 	alice.ok("orders", "--mostro", w.node.Public())
 	alice.ok("orders")
 	alice.refused(exitUsage, "--mostro", "orders", "--mostro", "npub1")
+	// A trade stays with its node, on its relay.
+	alice.keep(clientState{LastIndex: 1, Nodes: map[string]string{w.url: strings.Repeat("7", 64)}, Trades: []clientTrade{trade}})
+	alice.refused(exitError, "this trade is with the node "+npub(w.node.Public()), "cancel", "1", "--mostro", strings.Repeat("7", 64))
+	cmd := rootCommand()
+	cmd.SetArgs([]string{"client", "--dir", alice.dir, "--timeout", clientPatience.String(), "cancel", "1"})
+	cmd.SetOut(io.Discard)
+	if err := cmd.ExecuteContext(w.ctx); err != nil {
+		t.Errorf("without --relay: %v", err)
+	}
 	alice.refused(exitError, "knows nothing of this node", "info", "--mostro", "1c71f0a29c9d14198781f36897c6d6c08e2c4f905ba69fc5f8e67d375d705a8a")
 	alice.refused(exitUsage, "want ws://", "info", "--relay", "localhost:7000")
 }

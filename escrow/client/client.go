@@ -3,11 +3,14 @@
 //
 // Dial connects, Book and Info read what the node says in public, NewOrder and Take begin a
 // Trade, and a Trade carries the requests of its two sides and the messages that come back.
+// Restore and Used find the trades of words that were used before, a Chat goes to the other
+// side past the node, and Admin decides disputes.
 //
 // The rules it keeps:
 //
 //   - Every trade has a key of its own, derived from the user's words by its index (NIP-06).
-//     The identity key is index 0; in full privacy it is not used at all.
+//     The identity key is index 0; in full privacy it is not used at all. Nobody but the
+//     node sees it: what is not about a trade is asked from a key made for the occasion.
 //   - What a request means is said once. A request is one event; when the connection breaks
 //     before the relay has answered, the same event is sent again, and the relay and the node
 //     know it by its id. Nothing is ever sealed a second time.

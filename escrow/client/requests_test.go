@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -253,6 +254,74 @@ func TestRestore(t *testing.T) {
 		if count := len(again.Messages()); count < 3 {
 			t.Errorf("the trade has %d messages", count)
 		}
+	}
+}
+
+// TestRestoreLong: what a node splits into several messages is one answer.
+func TestRestoreLong(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	alice := w.person("alice", w.door())
+	const count = 201 // one more than our node puts into a message
+	var all sync.WaitGroup
+	for range count {
+		all.Go(func() {
+			if _, _, err := alice.NewOrder(w.ctx, sell(), client.Mode{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	data, last, err := alice.Restore(w.ctx, 0)
+	if err != nil || len(data.Orders) != count || last != count {
+		t.Errorf("%d orders up to %d are restored, %v", len(data.Orders), last, err)
+	}
+}
+
+// TestChatReconnect: after a reconnect the relay sends the whole chat again, and each message
+// is heard once.
+func TestChatReconnect(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	d := w.door()
+	alice, bob := w.person("alice", d), w.person("bob", w.door())
+	sold, bought := w.held(alice, bob, buy(), 0)
+	w.must(sold.Wait(w.ctx, mostro.BuyerTookOrder))
+	hears, err := sold.Chat(sold.Peer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	says, err := bought.Chat(bought.Peer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(w.ctx)
+	heard := make(chan string, 10)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- hears.Watch(ctx, func(messages []mostro.ChatMessage) {
+			for _, m := range messages {
+				heard <- m.Text
+			}
+		})
+	}()
+	var got []string
+	for _, text := range []string{"one", "two", "three"} {
+		if err := says.Say(w.ctx, text); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case text := <-heard:
+			got = append(got, text)
+		case <-w.ctx.Done():
+			t.Fatal("it is never heard")
+		}
+		d.cut(false)
+	}
+	if diff := cmp.Diff([]string{"one", "two", "three"}, got); diff != "" {
+		t.Errorf("heard (-want +got):\n%s", diff)
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the end is %v", err)
 	}
 }
 
