@@ -25,6 +25,16 @@ func (w *world) anyID() string {
 	return w.made[w.IntN(len(w.made))].ID
 }
 
+// idFor picks an event that a person may delete: one of their own or a gift wrap to them.
+func (w *world) idFor(who int) string {
+	for range 20 {
+		if ev := w.byID[w.anyID()]; ev.PubKey == w.publics[who] && w.one(2) || ev.Kind == 1059 && ev.Tags.FindWithValue("p", w.publics[who]) != nil {
+			return ev.ID
+		}
+	}
+	return w.anyID()
+}
+
 func (w *world) kind() int {
 	return pick(w, 1, 1, 7, 9999, 4, 14, 1059, 1059, 0, 3, 10002, 20001, 30000, 30000, 38383, 39999)
 }
@@ -41,7 +51,8 @@ func (w *world) event() nostr.Event {
 	if w.one(10) {
 		ev.Kind = 5
 		for range 1 + w.IntN(3) {
-			ev.Tags = append(ev.Tags, pick(w, nostr.Tag{"e", w.anyID()}, nostr.Tag{"e", w.anyID()}, nostr.Tag{"e"}, nostr.Tag{"e", "?"},
+			ev.Tags = append(ev.Tags, pick(w, nostr.Tag{"e", w.anyID()}, nostr.Tag{"e", w.idFor(who)}, nostr.Tag{"e", w.idFor(who)}, nostr.Tag{"e"}, nostr.Tag{"e", "?"},
+				nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", w.kind(), w.publics[who], pick(w, "", "a", "a1"))},
 				nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", w.kind(), pick(w, w.publics...), pick(w, "", "a", "a1"))}, nostr.Tag{"a", "30000"}))
 		}
 	}
