@@ -106,7 +106,11 @@ func (s *Store) loadIndex() error {
 
 // rebuild describes an event from its JSON.
 func (s *Store) rebuild(e *entry, serial uint64) error {
-	raw, err := s.read(serial)
+	var raw []byte
+	err := s.db.View(func(txn *badger.Txn) (err error) {
+		raw, err = readRow(txn, serial)
+		return err
+	})
 	if err != nil {
 		return err
 	}

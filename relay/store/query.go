@@ -83,19 +83,36 @@ func (s *Store) Query(ctx context.Context, filters []nostr.Filter, opts QueryOpt
 
 // readAll appends the raw JSON of events to raws, nil for those that are not there any more.
 func (s *Store) readAll(batch []Meta, raws [][]byte) ([][]byte, error) {
+	missing := 0
+	for i := range batch {
+		raw := s.cache.get(batch[i].Serial)
+		if raws = append(raws, raw); raw == nil {
+			missing++
+		}
+	}
+	if missing == 0 {
+		return raws, nil
+	}
 	s.alive.RLock()
 	defer s.alive.RUnlock()
 	if !s.open {
 		return nil, ErrClosed
 	}
-	for i := range batch {
-		raw, err := s.read(batch[i].Serial)
-		if err != nil {
-			return nil, fmt.Errorf("read event %s: %w", batch[i].ID, err)
+	err := s.db.View(func(txn *badger.Txn) (err error) {
+		for i := range raws {
+			if raws[i] != nil {
+				continue
+			}
+			if raws[i], err = readRow(txn, batch[i].Serial); err != nil {
+				return fmt.Errorf("read event %s: %w", batch[i].ID, err)
+			}
+			if raws[i] != nil {
+				s.cache.put(batch[i].Serial, raws[i])
+			}
 		}
-		raws = append(raws, raw)
-	}
-	return raws, nil
+		return nil
+	})
+	return raws, err
 }
 
 // Count counts the events that match one of the filters, whatever their limits.
@@ -274,26 +291,14 @@ func (x *index) step(q *query, from *position, want func(*Meta) bool, limit int,
 	return batch, true
 }
 
-// read gets the raw JSON of an event, nil when it is not there any more. The caller holds alive.
-func (s *Store) read(serial uint64) ([]byte, error) {
-	if raw := s.cache.get(serial); raw != nil {
-		return raw, nil
-	}
-	var raw []byte
-	err := s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(serialRow(rowEvent, serial))
-		if err != nil {
-			return err
-		}
-		raw, err = item.ValueCopy(nil)
-		return err
-	})
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound):
+// readRow gets the raw JSON of an event, nil when it is not there.
+func readRow(txn *badger.Txn, serial uint64) ([]byte, error) {
+	item, err := txn.Get(serialRow(rowEvent, serial))
+	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, nil
-	case err != nil:
+	}
+	if err != nil {
 		return nil, err
 	}
-	s.cache.put(serial, raw)
-	return raw, nil
+	return item.ValueCopy(nil)
 }

@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 	"github.com/fiatjaf/eventstore"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -80,12 +81,10 @@ const (
 	queueLength  = 4096      // calls waiting for the committer; more wait to get in
 	txnRows      = 8000      // rows removed in one transaction
 
-	// Badger's own defaults are for big machines: a quarter of a gigabyte of cache and five
-	// memtables of 64 MiB.
-	memTableBytes   = 32 << 20
-	memTables       = 2
-	blockCacheBytes = 16 << 20
-	valueLogBytes   = 64 << 20
+	// Badger's own defaults are for big machines: five memtables of 64 MiB.
+	memTableBytes = 32 << 20
+	memTables     = 2
+	valueLogBytes = 64 << 20
 )
 
 // Store is an open store. Its methods can be used by many goroutines at once.
@@ -164,7 +163,9 @@ func (s *Store) Init() error {
 		WithSyncWrites(dir != "").
 		WithDetectConflicts(false). // there is one writer
 		WithMemTableSize(memTableBytes).WithNumMemtables(memTables).
-		WithBlockCacheSize(blockCacheBytes).
+		// Gift wraps do not compress, and blocks that need no unpacking need no cache either.
+		WithCompression(options.None).WithBlockCacheSize(0).
+		WithMetricsEnabled(false).
 		WithValueLogFileSize(valueLogBytes).
 		WithLogger(badgerLog{s.log}))
 	if err != nil {
