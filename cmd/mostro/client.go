@@ -222,7 +222,10 @@ type clientScreen struct {
 }
 
 func (o *clientOptions) screen(cmd *cobra.Command) clientScreen {
-	return clientScreen{out: cmd.OutOrStdout(), json: o.json}
+	if o.json {
+		return clientScreen{out: cmd.OutOrStdout(), json: true}
+	}
+	return clientScreen{out: plainWriter{cmd.OutOrStdout()}}
 }
 
 // message prints a message of the node: what happened and, when it is the latest, what to do

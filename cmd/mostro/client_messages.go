@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -268,5 +269,6 @@ func (s *clientSession) showChat(m mostro.ChatMessage, from string) error {
 	if s.screen.json {
 		return s.screen.object(shownChat{m.ID, from, m.From, m.At, m.Text})
 	}
-	return s.screen.line("%s  %s: %s", time.Unix(m.At, 0).Format(time.DateTime), from, m.Text)
+	text := strings.ReplaceAll(m.Text, "\n", "\n    ") // a line of its own could pass for somebody else's
+	return s.screen.line("%s  %s: %s", time.Unix(m.At, 0).Format(time.DateTime), from, text)
 }

@@ -51,6 +51,8 @@ func TestClientTrade(t *testing.T) {
 	bob.until("1", mostro.HoldInvoicePaymentAccepted)
 
 	bob.ok("chat", "1", "where to?")
+	bob.ok("chat", "1", "\x1b[2J\u009b31m\n2026-01-01 00:00:00  you: forged")
+	alice.says("peer: \ufffd[2J\ufffd31m\n    2026-01-01", "chat", "1")
 	alice.ok("chat", id, "IBAN ES00")
 	bob.says("peer: IBAN ES00", "chat", "1")
 	alice.says("peer: where to?", "chat", "1")
@@ -421,8 +423,10 @@ func TestClientTexts(t *testing.T) {
 			t.Errorf("%s is explained as %q", action, what)
 		}
 		// A node of another kind may leave the payload out.
-		if what, _ := explain(mostro.Message{Action: action}, clientTrade{}); what == "" {
-			t.Errorf("%s without a payload is not explained", action)
+		for _, payload := range []*mostro.Payload{nil, {}, {Order: o}, {PaymentRequest: &mostro.PaymentRequest{}}, {Dispute: &mostro.DisputeRef{}}} {
+			if what, _ := explain(mostro.Message{Action: action, Payload: payload}, clientTrade{}); what == "" {
+				t.Errorf("%s with the payload %+v is not explained", action, payload)
+			}
 		}
 	}
 	if what, _ := explain(mostro.Message{Action: mostro.BondSlashed}, clientTrade{}); !slices.Contains(strings.Fields(what), "bond-slashed.") {

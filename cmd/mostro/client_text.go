@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
+	"unicode"
 
 	"mostro/escrow/client"
 	"mostro/escrow/mostro"
@@ -13,6 +15,19 @@ const (
 	sideBuyer  = "buyer"
 	sideSeller = "seller"
 )
+
+// plainWriter keeps control characters from a terminal: node and peer choose what is printed.
+type plainWriter struct{ io.Writer }
+
+func (w plainWriter) Write(b []byte) (int, error) {
+	_, err := io.WriteString(w.Writer, strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, string(b)))
+	return len(b), err
+}
 
 func sats(amount int64) string { return thousands(amount) + " sat" }
 
@@ -66,7 +81,7 @@ func explain(m mostro.Message, t clientTrade) (what, next string) {
 	wait := clientCall("messages", t, "--follow")
 	switch m.Action {
 	case mostro.NewOrder, mostro.PayInvoice, mostro.AddInvoice, mostro.BuyerTookOrder, mostro.HoldInvoicePaymentAccepted:
-		if o := orderOf(m); o != nil {
+		if o := orderOf(m); o != nil && (m.Action != mostro.PayInvoice || m.Payload.PaymentRequest != nil) {
 			return explainOrder(m, o, t, wait)
 		}
 	case mostro.WaitingSellerToPay:
