@@ -21,7 +21,7 @@
 //	MOSTRO_BENCH_EVENTS=100000   how many events are stored, 10,000 if not set
 //	MOSTRO_BENCH_IDLE=5000       how many idle connections are weighed, 1,000 if not set
 //	MOSTRO_BENCH_ONLY=relay      leave the baseline out, or our side with khatru
-//	MOSTRO_BENCH_PROFILES=DIR    write a CPU profile of each side and row into DIR
+//	MOSTRO_BENCH_PROFILES=DIR    write CPU and heap profiles of each side and row into DIR
 //
 // The load is 40% gift wraps (1059) for 2,000 recipients, 30% notes (1) and 5% reactions (7) of
 // 1,000 authors, 25% orders (38383) of ten nodes; 1.2 kB an event. Rows of one group share a

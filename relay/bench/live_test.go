@@ -177,10 +177,10 @@ func idle(b *testing.B) {
 	each := newFigure("KiB/conn", false)
 	for _, side := range sides(ours, stock) {
 		p := launch(b, side, b.TempDir())
-		p.heap(b)
+		p.heap(b, "idle-empty")
 		_, before := p.resident(b)
 		audience(b, p, count, notesOnly)
-		p.heap(b)
+		p.heap(b, "idle")
 		_, after := p.resident(b)
 		p.stop(b)
 		each.value[side] = float64(after-before) / kibibyte / float64(count)

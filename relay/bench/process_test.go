@@ -74,8 +74,8 @@ func serve(side, dir string) error {
 	return stop()
 }
 
-// obey does one command: "heap" collects garbage and prints the bytes in use, "profile FILE"
-// and "stop" write a CPU profile.
+// obey does one command: "heap" collects garbage and prints the bytes in use, with a FILE it
+// writes what holds them there; "profile FILE" and "stop" write a CPU profile.
 func obey(command string) error {
 	switch name, file, _ := strings.Cut(command, " "); name {
 	case "heap":
@@ -83,6 +83,16 @@ func obey(command string) error {
 		debug.FreeOSMemory()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
+		if file != "" {
+			f, err := os.Create(file)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := pprof.Lookup("heap").WriteTo(f, 0); err != nil {
+				return err
+			}
+		}
 		fmt.Println(m.HeapAlloc)
 		return nil
 	case "profile":
@@ -236,29 +246,40 @@ func (p *process) proc(b testing.TB, file string) string {
 	return string(content)
 }
 
-// heap is what the relay's objects take in bytes, after a garbage collection.
-func (p *process) heap(b testing.TB) int {
+// heap is what the relay's objects take in bytes, after a garbage collection. With
+// MOSTRO_BENCH_PROFILES set, it writes what they are to a profile named after side and row.
+func (p *process) heap(b testing.TB, row string) int {
 	b.Helper()
-	n, err := strconv.Atoi(p.tell(b, "heap"))
+	n, err := strconv.Atoi(p.tell(b, strings.TrimSpace("heap "+p.profile(b, row+"-heap"))))
 	if err != nil {
 		b.Fatal(err)
 	}
 	return n
 }
 
+// profile is the file for a profile of a row, "" when none are wanted.
+func (p *process) profile(b testing.TB, row string) string {
+	b.Helper()
+	dir := os.Getenv("MOSTRO_BENCH_PROFILES")
+	if dir == "" {
+		return ""
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return filepath.Join(dir, p.side+"-"+row+".pprof")
+}
+
 // span is what a piece of work took.
 type span struct{ wall, cpu time.Duration }
 
 // measure runs work and reads what it costs the relay. With MOSTRO_BENCH_PROFILES set, it writes
-// a profile named after side and row.
+// a CPU profile named after side and row.
 func (p *process) measure(b testing.TB, row string, work func() error) span {
 	b.Helper()
-	if dir := os.Getenv("MOSTRO_BENCH_PROFILES"); dir != "" {
-		dir, err := filepath.Abs(dir)
-		if err != nil {
-			b.Fatal(err)
-		}
-		p.tell(b, "profile "+filepath.Join(dir, p.side+"-"+row+".pprof"))
+	if file := p.profile(b, row); file != "" {
+		p.tell(b, "profile "+file)
 		defer p.tell(b, "stop")
 	}
 	before, began := p.cpu(b), time.Now()
