@@ -117,7 +117,7 @@ func TestClientRange(t *testing.T) {
 	bob.until("1", mostro.HoldInvoicePaymentAccepted)
 	bob.ok("fiat-sent", "1")
 	alice.until("1", mostro.FiatSentOk)
-	alice.says("market for 20-70 USD by bank. It is your trade 2", "release", "1")
+	alice.says("sell at market for 20-70 USD by bank. It is your trade 2", "release", "1")
 	child := alice.trades()[2]
 	if child.Parent != id || child.Order == "" || child.Status != mostro.StatusPending {
 		t.Errorf("the rest is %+v", child)

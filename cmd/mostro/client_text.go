@@ -51,8 +51,11 @@ func fiatText(amount int64, least, most *int64, code string) string {
 }
 
 func orderText(o *mostro.SmallOrder) string {
-	return fmt.Sprintf("%s for %s by %s", priceText(o.Amount, o.Premium),
-		fiatText(o.FiatAmount, o.MinAmount, o.MaxAmount, o.FiatCode), o.PaymentMethod)
+	price := priceText(o.Amount, o.Premium)
+	if o.Amount == 0 {
+		price = "at " + price
+	}
+	return fmt.Sprintf("%s for %s by %s", price, fiatText(o.FiatAmount, o.MinAmount, o.MaxAmount, o.FiatCode), o.PaymentMethod)
 }
 
 // clientCall is a command line about a trade.
