@@ -70,6 +70,9 @@ func TestKillNine(t *testing.T) {
 func (l *lab) tradeAndKill(t *testing.T, m moment, delay time.Duration) {
 	ctx := labContext(t)
 	x := l.newTrade(t, ctx)
+	modes := []client.Mode{{Transport: mostro.NIP44}, {Transport: mostro.GiftWrap}, {FullPrivacy: true}}
+	x.makes, x.takes = modes[x.number%3], modes[x.number/3%3]
+	t.Logf("%d is made with %+v and taken with %+v", x.number, x.makes, x.takes)
 	if m.held {
 		x.invoice = x.heldInvoice
 	}
@@ -137,7 +140,7 @@ func TestLightningNodeRestarts(t *testing.T) {
 			}
 			return x.duringAbsence(ctx, func() error { return l.network.StartNode(ctx, escrowNode) })
 		}},
-		{"killed and back before anybody looks", false, func(ctx context.Context, x *labTrade) error {
+		{"killed and back at once", false, func(ctx context.Context, x *labTrade) error {
 			x.run(ctx, x.funding())
 			l.network.KillNode(escrowNode)
 			if err := l.network.StartNode(ctx, escrowNode); err != nil {

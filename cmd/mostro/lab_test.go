@@ -98,8 +98,7 @@ func startLab(t *testing.T, settings ...string) *lab {
 	return l
 }
 
-// labContext ends with the test, and before the test binary is ended for its time, so that
-// what failed can be told.
+// labContext bounds a test: one that hangs fails, and its log tells where.
 func labContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), labTime)
 	t.Cleanup(cancel)

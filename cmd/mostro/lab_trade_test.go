@@ -27,6 +27,7 @@ type labTrade struct {
 	number        int // of the lab's trades
 	seller, buyer *person
 	order         mostro.SmallOrder // that the seller makes
+	makes, takes  client.Mode
 	sold, bought  *client.Trade
 	shown         mostro.BookOrder
 	// invoice makes the buyer's invoice; nil is an ordinary one.
@@ -118,7 +119,7 @@ func (x *labTrade) do(ctx context.Context, s step) error {
 
 func (x *labTrade) newOrder(ctx context.Context) error {
 	var err error
-	if x.sold, _, err = x.seller.client.NewOrder(ctx, x.order, client.Mode{}); err != nil {
+	if x.sold, _, err = x.seller.client.NewOrder(ctx, x.order, x.makes); err != nil {
 		return err
 	}
 	return x.look(ctx)
@@ -137,7 +138,7 @@ func (x *labTrade) takeSell(ctx context.Context) error {
 	for {
 		var answer mostro.Message
 		var err error
-		x.bought, answer, err = x.buyer.client.Take(ctx, x.shown, "", client.Mode{})
+		x.bought, answer, err = x.buyer.client.Take(ctx, x.shown, "", x.takes)
 		switch {
 		case err == nil:
 			return x.prepareInvoice(ctx, answer)
