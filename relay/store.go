@@ -105,6 +105,10 @@ func (r *Relay) keep(ctx context.Context, own bool, evs ...*nostr.Event) []event
 	return out
 }
 
+// Watch returns what ended the event store, as soon as something does, or nil at the end of ctx.
+// After it nothing is taken any more; starting anew recovers.
+func (r *Relay) Watch(ctx context.Context) error { return r.store.Watch(ctx) }
+
 // tradeKinds are the events that say how the node's trades stand. Whoever relies on them must be
 // able to: a deletion does not take them away.
 var tradeKinds = []int{8383, kindOrder, 38384, 38385, 38386}

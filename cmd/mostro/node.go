@@ -22,6 +22,7 @@ import (
 	"mostro/escrow/price"
 	"mostro/policies"
 	"mostro/relay"
+	"mostro/relay/store"
 )
 
 const (
@@ -29,6 +30,8 @@ const (
 	headerTime    = 10 * time.Second      // for a client to send its HTTP headers
 	idleTime      = 2 * time.Minute       // of an HTTP connection that is no WebSocket
 	maxHeader     = 16 << 10              // bytes
+	progressEvery = 2 * time.Second       // of a long start
+	reserveBytes  = 64 << 20              // of disk, given up for the node's own events when it is full
 	readyPoll     = 50 * time.Millisecond // how often waitReady looks
 	payoutTime    = time.Minute           // from a payout's first attempt to the start of its last
 	payoutCLTV    = 1008                  // blocks that an HTLC of a payout may be locked
@@ -131,6 +134,7 @@ func (n *node) relayConfig() relay.Config {
 	if name == "" {
 		name = "Mostro Relay"
 	}
+	told := time.Now()
 	return relay.Config{
 		Dir:         filepath.Join(n.cfg.dir, relayDir),
 		Name:        name,
@@ -145,7 +149,14 @@ func (n *node) relayConfig() relay.Config {
 			policies.PowToEscrow(pubkey, n.known, int(s.Mostro.Pow), int(s.Mostro.PowFirstContact)),
 		},
 		Receive: func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
-		Logger:  n.cfg.logger,
+		Space:   store.Space{MinFree: uint64(s.Relay.MinFreeMiB) << 20, Reserve: reserveBytes},
+		Progress: func(doing string, done, total int) {
+			if time.Since(told) > progressEvery {
+				told = time.Now()
+				n.cfg.logger.Info("event store starts", "doing", doing, "events", done, "of", total)
+			}
+		},
+		Logger: n.cfg.logger,
 	}
 }
 
@@ -235,6 +246,7 @@ func (n *node) run(ctx context.Context) error {
 		}()
 	}
 	part("run escrow", func() error { return n.engine.Run(engineCtx) })
+	part("keep events", func() error { return n.relay.Watch(ctx) })
 	part("serve", func() error {
 		if err := n.server.Serve(n.cfg.listener); !errors.Is(err, http.ErrServerClosed) {
 			return err

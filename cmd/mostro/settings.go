@@ -84,6 +84,7 @@ type RelaySettings struct {
 	MaxMessageBytes  int64
 	EventsPerSecond  int64
 	EventsBurst      int64
+	MinFreeMiB       int64
 }
 
 // seconds turns a setting into a duration.
@@ -197,6 +198,8 @@ func (s *Settings) keys() []key {
 		{"relay.max_message_bytes", &intValue{&r.MaxMessageBytes, 16 << 10, 16 << 20}, "131072", "bytes", "Largest message of a client."},
 		{"relay.events_per_second", &intValue{&r.EventsPerSecond, 1, 1_000_000}, "50", "events", "That one address may send, on average. Behind a proxy all clients share its address: raise it there."},
 		{"relay.events_burst", &intValue{&r.EventsBurst, 1, 1_000_000}, "500", "events", "That one address may send at once."},
+		{"relay.min_free_mib", &intValue{&r.MinFreeMiB, 0, 100_000_000}, "2048", "MiB",
+			"Free space of the disk below which events from outside are refused; the node's own go on. 0 never refuses."},
 	}
 }
 

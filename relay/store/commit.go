@@ -187,6 +187,7 @@ func (s *Store) gather(r *request) {
 	} else if s.Err() == nil {
 		s.log.Error("the event store takes nothing more", "error", err)
 		s.fatal.Store(&err)
+		close(s.failed)
 	}
 	for _, r := range requests {
 		r.err = errors.Join(r.err, err)

@@ -113,7 +113,8 @@ type Store struct {
 	tombstones bool // there are rows of this sort; spares the look-up
 	vanished   bool
 
-	fatal atomic.Pointer[error]
+	fatal  atomic.Pointer[error]
+	failed chan struct{} // closed when fatal is set
 }
 
 var (
@@ -173,7 +174,7 @@ func (s *Store) Init() error {
 	}
 	s.db, s.open = db, true
 	s.index, s.cache = newIndex(), newCache(s.opts.CacheBytes)
-	s.queue, s.quit, s.ended = make(chan *request, queueLength), make(chan struct{}), make(chan struct{})
+	s.queue, s.quit, s.ended, s.failed = make(chan *request, queueLength), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	if s.space, err = newGuard(dir, s.opts.Space, s.log); err == nil {
 		err = s.load()
 	}
@@ -207,6 +208,16 @@ func (s *Store) Err() error {
 		return *err
 	}
 	return nil
+}
+
+// Watch returns why the store takes nothing more, as soon as that is so, or nil at the end of ctx.
+func (s *Store) Watch(ctx context.Context) error {
+	select {
+	case <-s.failed:
+		return s.Err()
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // Has reports whether the event with this id is stored, expired or not. What it reports is on

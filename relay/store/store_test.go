@@ -294,8 +294,8 @@ func TestFailedCommit(t *testing.T) {
 			t.Error("an event that is not stored is shown")
 		}
 	}
-	if s.Err() == nil {
-		t.Error("the store does not say that it has ended")
+	if err := s.Watch(t.Context()); err == nil || err != s.Err() {
+		t.Errorf("the store says that it has ended by %v, %v", err, s.Err())
 	}
 }
 
