@@ -85,10 +85,15 @@ func (s *session) eachStored(f *ask, most int, visit func(*record)) error {
 		scan.limit = most
 	}
 	if f.words == nil {
-		return errors.Join(r.store.list(clock.ctx, &scan, want, visit), clock.spent(s.ctx))
+		err := r.store.list(clock.ctx, &scan, want, func(rec *record) {
+			s.yield()
+			visit(rec)
+		})
+		return errors.Join(err, clock.spent(s.ctx))
 	}
 	scan.limit = searchScan
 	err := r.store.answer(clock.ctx, &scan, want, func(rec *record, raw []byte) bool {
+		s.yield()
 		if f.findsRaw(raw) {
 			visit(rec)
 		}

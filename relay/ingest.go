@@ -48,8 +48,10 @@ func (s *session) take(a arrival) {
 	in := &s.events
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for in.held > 0 && (in.held >= intakeEvents || in.bytes+a.size > intakeBytes) {
-		in.room.Wait()
+	if in.full(a.size) {
+		in.mu.Unlock()
+		s.aside(in.makeRoom(a.size))
+		in.mu.Lock()
 	}
 	in.held++
 	in.bytes += a.size
@@ -57,6 +59,21 @@ func (s *session) take(a arrival) {
 	if !in.working {
 		in.working = true
 		go s.work()
+	}
+}
+
+func (in *intake) full(size int) bool {
+	return in.held > 0 && (in.held >= intakeEvents || in.bytes+size > intakeBytes)
+}
+
+// makeRoom returns what waits for room for so many bytes. Nobody but the reader takes it up.
+func (in *intake) makeRoom(size int) func() {
+	return func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		for in.full(size) {
+			in.room.Wait()
+		}
 	}
 }
 
@@ -90,7 +107,7 @@ func (s *session) work() {
 			s.relay.finish(s.ctx, batch[:n])
 			bytes := 0
 			for i := range batch[:n] {
-				s.send(okFrame(batch[i].ev.ID, batch[i].ok, batch[i].reason))
+				s.sendPatiently(outgoing{op: opText, body: okFrame(batch[i].ev.ID, batch[i].ok, batch[i].reason)})
 				bytes += batch[i].size
 			}
 			in.mu.Lock()

@@ -17,6 +17,8 @@
 //   - Between stored and live nothing is lost and nothing is sent twice: a subscription is live
 //     before its stored query, and the query leaves out what was committed since.
 //   - An event is encoded once, and finds the subscriptions that want it without asking all.
+//   - Clients get their turns: as many messages are worked on at once as there are processors,
+//     a client has one of them, and a long answer goes back to the end of the line.
 //   - Signatures are checked last and at most as many at once as leave a processor free; what
 //     is known already is not checked again.
 //   - What is served verifies: the fields of an event come back as they were signed.
@@ -123,6 +125,7 @@ type Relay struct {
 	management *management
 	live       *live
 	backlog    atomic.Int64  // bytes of live events that wait in queues
+	slots      chan struct{} // holds one for each client whose message is being worked on
 	verifiers  chan struct{} // holds one for each signature that is being checked
 	repeated   Policy        // a rate for events that are stored already
 	negItems   atomic.Int64  // items of all negentropy sessions
@@ -148,6 +151,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, log: cfg.Logger, khatru: khatru.NewRelay(),
 		live:      newLive(),
+		slots:     make(chan struct{}, max(runtime.GOMAXPROCS(0), 2)),
 		verifiers: make(chan struct{}, max(runtime.GOMAXPROCS(0)-1, 1)),
 		buffers: sync.Pool{New: func() any {
 			b := make([]byte, 0, 2*writeBuffer)

@@ -26,7 +26,7 @@ func (s *session) handle(message []byte) {
 		s.onEvent(req.parts[0])
 		return
 	}
-	s.events.wait() // what a client sent before is done before
+	s.aside(s.events.wait) // what a client sent before is done before
 	switch req.label {
 	case "REQ":
 		s.onReq(req.parts)
@@ -50,7 +50,7 @@ func (s *session) handle(message []byte) {
 func (s *session) onEvent(raw json.RawMessage) {
 	a := arrival{size: len(raw)}
 	if err := a.ev.UnmarshalJSON(raw); err != nil {
-		s.events.wait()
+		s.aside(s.events.wait)
 		s.send(noticeFrame("invalid: the event cannot be read"))
 		return
 	}
@@ -158,6 +158,7 @@ func (s *session) sendStored(sub *subscription, seq uint64) error {
 		}
 		left, bytes := f.limit, r.cfg.Limits.ResultBytes
 		send := func(rec *record, raw []byte) bool {
+			s.yield()
 			if !f.findsRaw(raw) {
 				return clock.left()
 			}

@@ -11,10 +11,12 @@ import (
 
 // Server is an HTTP server for the relay's address, with the limits that a handler cannot set:
 // headers come whole within some seconds and are short, and only so many connections may be
-// without a whole request. When there are more, the one that has dawdled longest is closed, so
-// that a crowd of slow ones keeps nobody out.
+// without a whole request, so that a crowd of slow ones keeps nobody out.
 func (r *Relay) Server() *http.Server {
-	g := &gate{most: r.cfg.Limits.HalfOpen, at: make(map[net.Conn]*list.Element)}
+	g := &gate{
+		most: r.cfg.Limits.HalfOpen,
+		at:   make(map[net.Conn]*list.Element), lines: make(map[string]*list.List),
+	}
 	handler := r.Handler()
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -41,25 +43,36 @@ func (r *Relay) Server() *http.Server {
 	}
 }
 
-// gate knows the connections that have not sent a whole request, the oldest first.
+// gate knows the connections that have not sent a whole request. When there are too many, the
+// oldest of the address that has most of them goes: an attacker pushes out himself first.
 type gate struct {
 	most int
 
 	mu    sync.Mutex
-	order list.List
 	at    map[net.Conn]*list.Element
+	lines map[string]*list.List // connections by address, the oldest first
 }
 
 func (g *gate) add(conn net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.at[conn] == nil {
-		g.at[conn] = g.order.PushBack(conn)
+	if g.at[conn] != nil {
+		return
 	}
-	for g.order.Len() > g.most {
-		oldest := g.order.Front().Value.(net.Conn)
-		g.order.Remove(g.at[oldest])
-		delete(g.at, oldest)
+	from := addressOf(conn)
+	if g.lines[from] == nil {
+		g.lines[from] = list.New()
+	}
+	g.at[conn] = g.lines[from].PushBack(conn)
+	if len(g.at) > g.most {
+		var longest *list.List
+		for _, line := range g.lines {
+			if longest == nil || line.Len() > longest.Len() {
+				longest = line
+			}
+		}
+		oldest := longest.Front().Value.(net.Conn)
+		g.drop(oldest)
 		_ = oldest.Close()
 	}
 }
@@ -67,8 +80,31 @@ func (g *gate) add(conn net.Conn) {
 func (g *gate) remove(conn net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if e := g.at[conn]; e != nil {
-		g.order.Remove(e)
-		delete(g.at, conn)
+	g.drop(conn)
+}
+
+// drop forgets conn; the caller holds mu.
+func (g *gate) drop(conn net.Conn) {
+	e := g.at[conn]
+	if e == nil {
+		return
 	}
+	delete(g.at, conn)
+	from := addressOf(conn)
+	if g.lines[from].Remove(e); g.lines[from].Len() == 0 {
+		delete(g.lines, from)
+	}
+}
+
+// addressOf is the address of a peer, for IPv6 its /64, which one subscriber can fill at will.
+func addressOf(conn net.Conn) string {
+	address, ok := hostOf(conn.RemoteAddr().String())
+	if !ok {
+		return ""
+	}
+	if address.Is6() {
+		prefix, _ := address.WithZone("").Prefix(64) // fails only for more bits than there are
+		return prefix.String()
+	}
+	return address.String()
 }

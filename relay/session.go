@@ -28,6 +28,7 @@ type session struct {
 	// Only the reader touches these.
 	subs  map[string]*subscription
 	sets  map[string]*reconciling
+	turn  time.Time       // when work on the present message began, zero outside of it
 	hooks context.Context // for policies: khatru's accessors find the connection in it
 	about *khatru.WebSocket
 
@@ -156,7 +157,9 @@ func (s *session) read() error {
 		if err != nil {
 			return err
 		}
+		s.begin()
 		s.handle(message)
+		s.pause()
 		// Handling can take longer than silence may.
 		if err := k.heard(false); err != nil {
 			return err
@@ -262,26 +265,67 @@ func (s *session) fail() {
 }
 
 // send queues a message, and waits while the queue is more than half full, so that the other
-// half is left for live events. It reports whether the session goes on.
+// half is left for live events. It reports whether the session goes on. Only the reader calls
+// it.
 func (s *session) send(message []byte) bool {
 	_, ok := s.sendTimed(outgoing{op: opText, body: message})
 	return ok
 }
 
+// begin waits for the session's turn, and pause ends it. The reader is in between while it works
+// on a message, but not while it waits for the client or the disk.
+func (s *session) begin() {
+	s.relay.slots <- struct{}{}
+	s.turn = time.Now()
+}
+
+func (s *session) pause() {
+	if !s.turn.IsZero() {
+		s.turn = time.Time{}
+		<-s.relay.slots
+	}
+}
+
+// yield lets others have their turns when this one has lasted long.
+func (s *session) yield() {
+	if !s.turn.IsZero() && time.Since(s.turn) > slice {
+		s.pause()
+		s.begin()
+	}
+}
+
 // sendTimed is send for any frame, and says how long it waited.
 func (s *session) sendTimed(o outgoing) (waited time.Duration, ok bool) {
+	if s.push(o, s.relay.cfg.Limits.QueueBytes/2, false) {
+		return 0, s.ctx.Err() == nil
+	}
+	began := time.Now()
+	s.aside(func() { ok = s.sendPatiently(o) })
+	return time.Since(began), ok
+}
+
+// aside runs what waits for the client or the disk, and lets others have their turns meanwhile.
+func (s *session) aside(wait func()) {
+	held := !s.turn.IsZero()
+	s.pause()
+	wait()
+	if held {
+		s.begin()
+	}
+}
+
+// sendPatiently is send for whoever has no turn.
+func (s *session) sendPatiently(o outgoing) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ctx.Err() == nil && s.until.IsZero() {
 		if s.fits(&o, s.relay.cfg.Limits.QueueBytes/2) {
 			s.append(o, false)
-			return waited, true
+			return true
 		}
-		began := time.Now()
 		s.room.Wait()
-		waited += time.Since(began)
 	}
-	return waited, false
+	return false
 }
 
 // fits reports whether o can wait in the queue; a single frame always can.

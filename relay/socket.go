@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 	"unicode/utf8"
 )
 
@@ -19,6 +20,9 @@ type socket struct {
 	most  int                             // bytes of one message
 	heard func(within bool) error         // a whole frame has come; within a message or between two
 	reply func(code byte, payload []byte) // answers a control frame
+
+	controls int       // control frames since the time below
+	since    time.Time // the count begins anew after controlWindow
 }
 
 // Frame types, RFC 6455 section 5.2.
@@ -158,6 +162,12 @@ func unmask(b []byte, mask [4]byte) {
 }
 
 func (k *socket) control(head frameHead, within bool) error {
+	if now := time.Now(); now.Sub(k.since) > controlWindow {
+		k.controls, k.since = 0, now
+	}
+	if k.controls++; k.controls > maxControls {
+		return closeError{closePolicy, "too many control frames"}
+	}
 	payload, err := k.payload(nil, head)
 	if err != nil {
 		return err
