@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	differentialEvents = 3000 // in a usual run
+	differentialEvents = 1500 // in a usual run
 	worldSteps         = 300  // each most often an event
 	worldPeople        = 4
 	worldSeconds       = 8 // created_at is one of so many, so that ties are common
