@@ -140,7 +140,11 @@ func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*orde
 	if !e.node.ready() {
 		return nil, fmt.Errorf("settle: the node is not ready: %w", errLater)
 	}
-	err := e.cfg.Node.Settle(ctx, e.preimage(id, c.Attempt))
+	preimage := e.preimage(id, c.Attempt)
+	if preimage.Hash() != c.Hash {
+		return nil, fmt.Errorf("alarm: settle %s: the escrow secret is not the one that it was opened with", c.Hash)
+	}
+	err := e.cfg.Node.Settle(ctx, preimage)
 	switch {
 	case errors.Is(err, lightning.ErrAlreadyCanceled):
 		return e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: c.Hash}), nil
@@ -189,7 +193,10 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, e
 		case p.State == lightning.Succeeded:
 			return e.paymentEvent(order.PaySucceeded, p, c.Try), nil
 		case p.State == lightning.InFlight:
-			return nil, fmt.Errorf("alarm: payment %s was reported failed and is in flight: %w", h, errLater)
+			if r.Tries%60 == 1 {
+				e.log.Error("alarm: a payment that was reported failed is in flight; nothing else is paid until it ends", "hash", h, "instead_of", c.Hash)
+			}
+			return nil, fmt.Errorf("payment %s is in flight: %w", h, errLater)
 		}
 	}
 	p, err := e.track(ctx, c.Hash)

@@ -140,7 +140,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := newEngine(cfg, db)
-	if err := e.load(); err != nil {
+	if err := first(e.checkSecret(), e.load()); err != nil {
 		db.Close()
 		return nil, err
 	}

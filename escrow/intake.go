@@ -55,7 +55,7 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 // act applies a message to its order: the mark that it was heard, and all that follows from
 // it, in one transaction.
 func (e *Engine) act(ctx context.Context, got mostro.Received, event order.Event) error {
-	given := e.look(ctx, got.Message)
+	given := e.look(ctx, got.Message, got.Sender)
 	return e.submit(ctx, event.Order, func(txn *badger.Txn, w *writes) error {
 		done, err := e.markSeen(txn, w, event.ID, got)
 		if done || err != nil {
@@ -133,7 +133,7 @@ func (e *Engine) checkAge(got mostro.Received) error {
 
 // look finds out what takes time, before the writer: what the invoice says, and whether
 // there is a way to its payee.
-func (e *Engine) look(ctx context.Context, m mostro.Message) *request {
+func (e *Engine) look(ctx context.Context, m mostro.Message, sender string) *request {
 	var text string
 	switch p := m.Payload; {
 	case p == nil:
@@ -157,7 +157,11 @@ func (e *Engine) look(ctx context.Context, m mostro.Message) *request {
 		return &request{invoiceBad: err.Error()}
 	}
 	r := &request{invoice: &inv}
-	if amount := e.payoutOf(m.ID, inv); amount > 0 && e.node.ready() && inv.Payee != e.node.info().Pubkey {
+	amount := e.payoutOf(m, sender)
+	if inv.Amount > 0 && amount != 0 {
+		amount = inv.Amount
+	}
+	if amount > 0 && e.node.ready() && inv.Payee != e.node.info().Pubkey {
 		ctx, cancel := context.WithTimeout(ctx, routeTimeout)
 		defer cancel()
 		r.noRoute = errors.Is(e.cfg.Node.CanRoute(ctx, inv, amount), lightning.ErrRefused)
@@ -168,16 +172,22 @@ func (e *Engine) look(ctx context.Context, m mostro.Message) *request {
 // routeTimeout bounds the question for a route; no answer in time is no objection.
 const routeTimeout = 3 * time.Second
 
-// payoutOf is what an invoice would be paid, 0 when that is not known yet.
-func (e *Engine) payoutOf(id string, inv order.Invoice) order.Msat {
-	if inv.Amount > 0 {
-		return inv.Amount
+// payoutOf is about what an invoice would be paid, 0 when the message will be refused anyhow:
+// nobody makes the node look for routes in vain.
+func (e *Engine) payoutOf(m mostro.Message, sender string) order.Msat {
+	if m.Action == mostro.NewOrder {
+		return order.Sat(max(1, m.Payload.Order.Amount)).Msat()
 	}
-	o, ok, err := e.Order(id)
-	if err != nil || !ok || o.Amount == 0 {
+	o, ok, err := e.Order(m.ID)
+	switch {
+	case err != nil || !ok:
+		return 0
+	case m.Action == mostro.AddInvoice && o.Buyer.Trade == sender && !o.Payout.State.Busy():
+	case m.Action == mostro.TakeSell && o.Status == mostro.StatusPending:
+	default:
 		return 0
 	}
-	return o.BuyerGets().Msat()
+	return max(1000, o.BuyerGets().Msat())
 }
 
 // Known tells whether a key is a party of a trade that has not ended. It is exact at every

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
 
@@ -31,9 +32,10 @@ type watch struct {
 }
 
 type liveOrder struct {
-	at      int64  // when the clock is due
-	height  uint32 // at which block it is due
-	hold    order.Hash
+	at      int64      // when the clock is due
+	height  uint32     // at which block it is due
+	hold    order.Hash // watched
+	blamed  bool       // its deadlines wait until the node has spoken about hold
 	payment order.Hash
 	try     int64
 	// asked: the node has said how the hold invoice stands since this process began. Before
@@ -58,8 +60,9 @@ func (l *liveSet) moved(was, is *order.Order) {
 	} else {
 		lo.at, lo.height = order.NextWake(is)
 		switch is.Escrow.State {
-		case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted:
+		case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted, order.EscrowSettling:
 			lo.hold, lo.asked = is.Escrow.Hash, old.asked && old.hold == is.Escrow.Hash
+			lo.blamed = is.Escrow.State != order.EscrowSettling
 		}
 		switch is.Payout.State {
 		case order.PayoutFlying, order.PayoutUnknown:
@@ -151,6 +154,10 @@ func (l *liveSet) count(o *order.Order, n int) {
 	switch o.Escrow.State {
 	case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted, order.EscrowSettling:
 		l.holds += n
+	default:
+		if o.Status == mostro.StatusWaitingBuyerInvoice { // it will want one
+			l.holds += n
+		}
 	}
 }
 
@@ -180,7 +187,7 @@ func (l *liveSet) due(now int64, height uint32, ready bool) (ids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, o := range l.orders {
-		if !o.hold.IsZero() && !(ready && o.asked) {
+		if o.blamed && !(ready && o.asked) {
 			continue
 		}
 		if o.at > 0 && o.at <= now || o.height > 0 && o.height <= height {

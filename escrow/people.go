@@ -170,7 +170,7 @@ func (e *Engine) peopleFacts(txn *badger.Txn, o *order.Order, ev order.Event, f 
 		return err
 	}
 	switch ev.On {
-	case order.EventName(mostro.Dispute), order.LadderWarn:
+	case order.EventName(mostro.Dispute), order.EventName(mostro.FiatSent), order.LadderWarn, order.LadderLastCall, order.LadderDeadline:
 		f.Solvers, err = e.disputeKeys(txn)
 	}
 	return err

@@ -1,6 +1,8 @@
 package escrow
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -47,6 +49,7 @@ const (
 	tableSolver  = 'r'
 	tableRating  = 'n'
 	tableVersion = '!' // the version of this layout
+	tableSecret  = '#' // fingerprint of the escrow secret
 	tableAlive   = '@' // when this store was last in use, unix seconds
 )
 
@@ -110,6 +113,28 @@ func checkVersion(db *badger.DB) error {
 			}
 			return nil
 		})
+	})
+}
+
+// checkSecret refuses an escrow secret other than the one that this store was made with: no
+// held escrow could be settled with it. The fingerprint tells nothing of the secret.
+func (e *Engine) checkSecret() error {
+	b, err := hkdf.Key(sha256.New, e.cfg.EscrowSecret[:], nil, "mostro escrow fingerprint v1", 16)
+	if err != nil {
+		return err
+	}
+	mine := fmt.Sprintf("%x", b)
+	return e.db.Update(func(txn *badger.Txn) error {
+		kept, err := text(txn, []byte{tableSecret})
+		switch {
+		case err != nil:
+			return err
+		case kept == "":
+			return txn.Set([]byte{tableSecret}, []byte(mine))
+		case kept != mine:
+			return errors.New("the escrow secret is not the one that this money store was made with: put the right file back, or held escrows can never be settled")
+		}
+		return nil
 	})
 }
 

@@ -146,6 +146,10 @@ func (w *world) command(words []string) error {
 		w.crash()
 		w.settle()
 		return nil
+	case "holds":
+		n, err := strconv.Atoi(words[1])
+		w.e.cfg.Settings.HoldCap = n
+		return err
 	case "server":
 		w.server = words[1]
 		return nil
@@ -199,6 +203,14 @@ func (w *world) nodeCommand(what string, a args) error {
 	case "down":
 		w.node.Stop()
 	case "up":
+		w.node.Start()
+	case "lame": // up, but it makes no hold invoices
+		w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+			if m == lightning.SimOpenHold {
+				return lightning.ErrSimDropped
+			}
+			return nil
+		}})
 		w.node.Start()
 	case "unsynced":
 		w.net.SetSynced(false)

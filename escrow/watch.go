@@ -16,6 +16,7 @@ import (
 // word must not hold up a trade.
 const (
 	nodeEvery       = 5 * time.Second
+	sayAgain        = 5 * time.Minute
 	streamLife      = 30 * time.Second // then the stream is opened anew, and says the state again
 	holdsPerChannel = 483              // lnd
 	// unknownAfter is how long the node may not know a payment that it had acknowledged
@@ -29,6 +30,8 @@ type nodeView struct {
 	latest  lightning.Info
 	balance lightning.Balance
 	up      bool
+	since   time.Time // of up being what it is
+	said    time.Time // when it was last logged that the node is away
 	height  uint32
 	// asked is closed once the node has answered, or failed to, since this process began.
 	asked chan struct{}
@@ -70,13 +73,13 @@ func (e *Engine) nodeFacts() order.NodeFacts {
 	promised, holds := e.live.load()
 	e.node.mu.Lock()
 	defer e.node.mu.Unlock()
-	free := e.node.balance.ActiveChannels*holdsPerChannel - holds
+	free := e.node.balance.ActiveChannels*holdsPerChannel*9/10 - holds // a tenth is left for everything else
 	if limit := e.cfg.Settings.HoldCap; limit > 0 {
 		free = min(free, limit-holds)
 	}
 	return order.NodeFacts{
 		Ready: e.node.up && e.node.latest.Synced, Pubkey: e.node.latest.Pubkey, Network: e.node.latest.Network,
-		Outbound: e.node.balance.Local - promised, Holds: free,
+		Height: e.node.height, Outbound: e.node.balance.Local - promised, Holds: free,
 	}
 }
 
@@ -123,24 +126,50 @@ func (e *Engine) askNode(ctx context.Context) {
 	if err == nil {
 		balance, err = e.cfg.Node.Balance(ctx)
 	}
+	now := e.cfg.Clock()
 	e.node.mu.Lock()
-	was, old := e.node.up, e.node.latest
+	was, old, since := e.node.up, e.node.latest, e.node.since
 	e.node.up = err == nil
 	if err == nil {
 		e.node.latest, e.node.balance = info, balance
 		e.node.height = max(e.node.height, info.Height)
 	}
+	if was != e.node.up || since.IsZero() {
+		e.node.since = now
+	}
+	// Silence is said again now and then: an operator who starts to look must find it.
+	say := err != nil && (was || now.Sub(e.node.said) > sayAgain)
+	if say {
+		e.node.said = now
+	}
 	e.node.mu.Unlock()
 	e.node.once.Do(func() { close(e.node.asked) })
 	switch {
-	case err != nil && was:
+	case say:
 		e.log.Error("the Lightning node does not answer; trades wait for it", "error", err)
 	case err == nil && !was:
 		e.log.Info("the Lightning node answers", "alias", info.Alias, "pubkey", info.Pubkey, "network", info.Network, "height", info.Height, "synced", info.Synced)
 	}
+	if err == nil && !was && old.Pubkey != "" {
+		e.giveBack(ctx, now.Sub(since))
+	}
 	if err == nil && (!was || old.Synced != info.Synced || old.Pubkey != info.Pubkey) {
 		e.live.wake()
 		signal(e.news)
+	}
+}
+
+// giveBack returns the time that the node was away to who had something to do in it.
+func (e *Engine) giveBack(ctx context.Context, away time.Duration) {
+	if away < 2*nodeEvery {
+		return
+	}
+	for _, id := range e.live.ids() {
+		ev := e.newEvent(order.Resumed, id)
+		ev.Pause = int64(away / time.Second)
+		if err := e.apply(ctx, ev); err != nil {
+			e.log.Warn("give back the time that the node was away", "order", id, "error", err)
+		}
 	}
 }
 

@@ -145,6 +145,7 @@ var (
 		o.Escrow.State, o.SettlingFrom = EscrowSettled, ""
 		if over := o.Ledger.entry(OwedSeller); over != nil {
 			s.alarm("order %s: the seller paid %d msat too much; they are owed to him", o.ID, over.Amount)
+			s.say(o.Seller, "You paid %d msat more than the invoice of order %s asked for. They are owed to you: ask the operator.", over.Amount, o.ID)
 		}
 	}}
 	voidLiability = Effect{"owe nothing", func(s *step) {

@@ -129,6 +129,7 @@ type NodeFacts struct {
 	Ready    bool   `json:"ready"` // reachable and synced
 	Pubkey   string `json:"pubkey,omitempty"`
 	Network  string `json:"network,omitempty"`
+	Height   uint32 `json:"height,omitempty"`   // of the chain, 0 = not known
 	Outbound Msat   `json:"outbound,omitempty"` // what it can still promise to pay out
 	Holds    int    `json:"holds,omitempty"`    // hold invoices it can still carry
 	// NoRoute: the graph knows the payee of Invoice and has no route to it.

@@ -3,6 +3,7 @@ package order
 import (
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"mostro/escrow/mostro"
@@ -175,7 +176,7 @@ var (
 	}}
 	badText = Guard{"payment method is empty or too long", func(s *step) bool {
 		m := asked(s).PaymentMethod
-		return strings.TrimSpace(m) == "" || utf8.RuneCountInString(m) > maxMethodRunes
+		return strings.TrimSpace(m) == "" || utf8.RuneCountInString(m) > maxMethodRunes || strings.ContainsFunc(m, deceives)
 	}}
 	expiryPassed = Guard{"expiry is past", func(s *step) bool {
 		at := asked(s).ExpiresAt
@@ -193,7 +194,12 @@ var (
 		if s.prev.Status == none {
 			amounts = offers(s)
 		}
-		return slices.Min(amounts) < s.f.Rules.MinAmount || slices.Max(amounts) > s.f.Rules.MaxAmount
+		terms := s.o.Terms
+		if s.prev.Status == none {
+			terms = s.f.Terms
+		}
+		least := slices.Min(amounts)
+		return least < s.f.Rules.MinAmount || slices.Max(amounts) > s.f.Rules.MaxAmount || unroutable(terms, least)
 	}}
 	// The reputation of an identity stands on one number per trade that only ever rises; in
 	// full privacy there is nothing to count.
@@ -221,7 +227,6 @@ var (
 	badInvoice = Guard{"invoice does not fit", func(s *step) bool {
 		return invoiceProblem(s, s.o.BuyerGets()) != ""
 	}}
-	nodeDown   = Guard{"node is not ready", func(s *step) bool { return !s.f.Node.Ready }}
 	nodeCannot = Guard{"node is not ready, or could not pay out or hold more", func(s *step) bool {
 		n, q := s.f.Node, quoted(s)
 		fee := FeeSide(q, s.o.Terms.FeePPM)
@@ -240,6 +245,8 @@ var (
 	foreignSettle = Guard{"not known as settled", func(s *step) bool {
 		return !(s.o.Escrow.State == EscrowSettled && s.e.Hold.Hash == s.o.Escrow.Hash)
 	}}
+
+	afterWarning = Guard{"after the deadline warning", func(s *step) bool { return s.o.Rung > 0 }}
 
 	presentPayout = Guard{"present payout", func(s *step) bool {
 		return s.e.Payment.Hash == s.o.Payout.Hash && s.e.Payment.Try == s.o.Payout.Tries
@@ -291,6 +298,18 @@ var (
 		return s.o.CancelBy != "" && s.o.CancelBy != s.e.Sender
 	}}
 )
+
+// unroutable tells that an amount leaves nothing for routing: no payout that costs a sat
+// could ever be made. Who charges no fee at all has decided so.
+func unroutable(t Terms, amount Sat) bool {
+	return t.FeePPM > 0 && RoutingBudget(t, amount, FeeSide(amount, t.FeePPM)) < 1000
+}
+
+// deceives tells of characters that make a text look like another: controls, and those that
+// turn the direction of writing.
+func deceives(r rune) bool {
+	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}
 
 // isFiatCode accepts codes as the order book of the field has them: ISO 4217 and a few
 // look-alikes, three or four capital letters.

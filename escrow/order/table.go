@@ -129,7 +129,6 @@ func Table() []Row {
 		{From: settled, On: addInv, By: Buyer, If: payoutBusy, Refuse: mostro.NotAllowedByStatus},
 		{From: join(wantInvoice, settled), On: addInv, By: Buyer, If: badInvoice, Refuse: mostro.InvalidInvoice},
 		{From: wantInvoice, On: addInv, By: Buyer, If: escrowHeld, To: mostro.StatusActive, Do: do(keepInvoice, tellActive)},
-		{From: wantInvoice, On: addInv, By: Buyer, If: nodeDown, Refuse: mostro.NotAllowedByStatus},
 		{From: wantInvoice, On: addInv, By: Buyer, To: mostro.StatusWaitingPayment, Do: do(keepInvoice, awaitNode, openEscrow)},
 		{From: settled, On: addInv, By: Buyer, To: same, Do: do(replaceInvoice, tellInvoiceUpdated, pay)},
 
@@ -156,6 +155,7 @@ func Table() []Row {
 		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},
 
 		// Fiat changes hands.
+		{From: active, On: sentFiat, By: Buyer, If: afterWarning, To: mostro.StatusDispute, Do: do(keepNext, tellFiatSent, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
 		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(keepNext, tellFiatSent)},
 		{From: active, On: sentFiat, By: Anyone, Refuse: mostro.InvalidPubkey},
 
@@ -229,8 +229,10 @@ func Table() []Row {
 		// The deadline ladder: the node would give the sats back by itself soon.
 		{From: fiatSent, On: LadderWarn, By: Clock, To: mostro.StatusDispute, Do: do(climb, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
 		{From: join(active, disputed), On: LadderWarn, By: Clock, To: same, Do: do(climb, tellDeadlineWarning)},
-		{From: held, On: LadderLastCall, By: Clock, To: same, Do: do(climb, tellDeadlineLastCall, alarmDeadline)},
-		{From: held, On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled)},
+		{From: fiatSent, On: LadderLastCall, By: Clock, To: mostro.StatusDispute, Do: do(openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
+		{From: fiatSent, On: LadderDeadline, By: Clock, To: mostro.StatusDispute, Do: do(openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
+		{From: join(active, disputed), On: LadderLastCall, By: Clock, To: same, Do: do(climb, tellDeadlineLastCall, tellSolverDeadline, alarmDeadline)},
+		{From: join(active, disputed), On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled, tellSolverDeadline)},
 
 		// A pending order's time is over.
 		{From: pending, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},

@@ -42,6 +42,15 @@ func (s *step) say(to Party, format string, args ...any) {
 	}})
 }
 
+// deadline says when the escrow is given back, in blocks and in hours as far as they are known.
+func (s *step) deadline() string {
+	at := ladderBase(s.o)
+	if h := s.f.Node.Height; h > 0 && h < at {
+		return fmt.Sprintf("at block %d, in about %d hours", at, (at-h+3)/6)
+	}
+	return fmt.Sprintf("at block %d", at)
+}
+
 // both says the same to both parties.
 func (s *step) both(format string, args ...any) {
 	s.say(s.o.Buyer, format, args...)
@@ -277,16 +286,34 @@ var (
 		s.tell(s.o.Seller, mostro.HoldInvoicePaymentCanceled, nil)
 	}}
 	tellDeadlineWarning = Effect{"both: deadline warning", func(s *step) {
-		s.both("The escrow of order %s goes back to the seller at block %d, about 12 hours from now. Finish the trade before.", s.o.ID, ladderBase(s.o))
+		s.both("The escrow of order %s goes back to the seller %s. Finish the trade before.", s.o.ID, s.deadline())
 	}}
 	tellDeadlineDispute = Effect{"both: dispute", func(s *step) {
 		payload := &mostro.Payload{Dispute: &mostro.DisputeRef{ID: s.o.Dispute.ID}}
 		s.tell(s.o.Buyer, mostro.DisputeInitiatedByYou, payload)
 		s.tell(s.o.Seller, mostro.DisputeInitiatedByPeer, payload)
-		s.both("The escrow of order %s would go back to the seller at block %d, about 12 hours from now, although the fiat was reported as sent. A dispute was opened for the buyer.", s.o.ID, ladderBase(s.o))
+		s.both("The escrow of order %s would go back to the seller %s, although the fiat was reported as sent. A dispute was opened for the buyer.", s.o.ID, s.deadline())
 	}}
 	tellDeadlineLastCall = Effect{"both: last call", func(s *step) {
-		s.both("Last call: the escrow of order %s goes back to the seller at block %d, about 4 hours from now.", s.o.ID, ladderBase(s.o))
+		s.both("Last call: the escrow of order %s goes back to the seller %s.", s.o.ID, s.deadline())
+	}}
+	// The solver who has the dispute hears of its deadline, or all of them while nobody has it.
+	tellSolverDeadline = Effect{"solver: deadline", func(s *step) {
+		d := s.o.Dispute
+		if d == nil {
+			return
+		}
+		keys := s.f.Solvers
+		if d.Solver != "" {
+			keys = []string{d.Solver}
+		}
+		for _, key := range keys {
+			if s.o.Status == mostro.StatusCanceled {
+				s.say(Party{Trade: key}, "The escrow of order %s has reached its last safe block: the sats went back to the seller, and dispute %s is closed.", s.o.ID, d.ID)
+			} else {
+				s.say(Party{Trade: key}, "Last call for dispute %s: the escrow of order %s goes back to the seller %s.", d.ID, s.o.ID, s.deadline())
+			}
+		}
 	}}
 	tellDeadlineCanceled = Effect{"both: deadline", func(s *step) {
 		s.both("The escrow of order %s has reached its last safe block and was returned to the seller.", s.o.ID)
