@@ -41,6 +41,7 @@ func (s *session) asks(id string, parts []json.RawMessage, blind bool) ([]ask, e
 	case len(parts) > r.cfg.Limits.Filters:
 		return nil, fmt.Errorf("invalid: there are %d filters, at most %d are taken", len(parts), r.cfg.Limits.Filters)
 	}
+	//lint:ignore SA1029 khatru looks it up under this key
 	ctx := context.WithValue(s.hooks, subscriptionKey, id)
 	asks := make([]ask, len(parts))
 	hopeless := 0

@@ -15,18 +15,12 @@ type filter struct {
 	tags    [][]tagKey // one list per tag name; one value of each must occur
 	limit   int        // stored events to answer with
 	never   bool
-	private bool // may give out events of private kinds, whatever their author
 }
 
 // compile checks f against the limits. The error is for the client, with a prefix of NIP-01.
-//
-// Which private events a filter may give out is the default rule for clients that do not
-// authenticate: one that names a recipient exactly, or an author, knows what it asks for.
-// The node's own key does not count as naming an author: it writes to everybody.
 func compile(f nostr.Filter, limits Limits) (filter, error) {
 	c := filter{
 		plain: f, kinds: f.Kinds, limit: limits.results(f),
-		private: len(f.Tags["p"]) > 0,
 	}
 	if f.Search != "" {
 		return c, fmt.Errorf("unsupported: this relay does not search")
@@ -79,13 +73,7 @@ func parseKeys(values []string) ([]key, error) {
 	return keys, nil
 }
 
-// isPrivate reports whether events of this kind are read only by those who know a party.
+// isPrivate reports whether events of this kind go out by the rule of PrivateReads only.
 func isPrivate(kind int) bool {
 	return kind == nostr.KindEncryptedDirectMessage || kind == nostr.KindDirectMessage || kind == nostr.KindGiftWrap
-}
-
-// reveals reports whether an event that f matches may be given out for f. node is the node's
-// own key.
-func (f *filter) reveals(kind int, author, node key) bool {
-	return !isPrivate(kind) || f.private || len(f.authors) > 0 && author != node
 }

@@ -3,7 +3,6 @@ package relay
 import (
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -28,10 +27,6 @@ func eoseFrame(sub string) []byte { return frame("EOSE", sub) }
 func eventPrefix(sub string) []byte {
 	whole := frame("EVENT", sub)
 	return append(whole[:len(whole)-1], ',')
-}
-
-func eventFrame(prefix, event []byte) []byte {
-	return slices.Concat(prefix, event, []byte("]"))
 }
 
 func encodeEvent(ev *nostr.Event) []byte {

@@ -79,7 +79,7 @@ const (
 
 // DefaultLimits leaves room for what clients in the field do: 20 subscriptions and more, all
 // trade keys in one filter, the whole order book or all mail without a limit, gift wraps dated
-// back by days. Content is bounded by eventstore's codec, which counts it in 16 bits.
+// back by days.
 func DefaultLimits() Limits {
 	return Limits{
 		Connections:         5000,
