@@ -90,6 +90,28 @@ channels and orders. Ctrl-C stops everything.`,
 	return cmd
 }
 
+// untilGoRunEnds ends with the "go run" that started this process, if one did: go run does
+// not pass a SIGTERM on, and would leave the whole network behind.
+func untilGoRunEnds(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	parent := os.Getppid()
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", parent))
+	if err != nil || strings.TrimSpace(string(name)) != "go" {
+		return ctx, cancel
+	}
+	go func() {
+		for os.Getppid() == parent {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}
+
 // devPresets are settings that are friendly to trying things. The flags come after them.
 func devPresets(priceURL string) []string {
 	return []string{
@@ -104,6 +126,8 @@ func devPresets(priceURL string) []string {
 // runDev brings the network up, keeps it up until ctx ends or a part of it dies, and takes
 // it down. It returns nil when ctx ended it.
 func runDev(ctx context.Context, o devOptions, out io.Writer) error {
+	ctx, cancel := untilGoRunEnds(ctx)
+	defer cancel()
 	if err := openDataDir(o.dir); err != nil {
 		return err
 	}

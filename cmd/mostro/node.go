@@ -188,6 +188,7 @@ func (s *Settings) engine() escrow.Settings {
 			MaxPending:    m.MaxExpirationDays * daysToSecond,
 			InvoiceWindow: l.InvoiceWindow,
 			MaxFinalCLTV:  uint32(l.MaxFinalCLTV),
+			MaxOpen:       int(m.MaxOpen),
 		},
 		HoldCap:       int(l.MaxHolds),
 		PayoutCLTV:    payoutCLTV,

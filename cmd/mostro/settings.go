@@ -51,6 +51,7 @@ type MostroSettings struct {
 	PowFirstContact   int64 // bits
 	Fiat              []string
 	MaxOrders         int64
+	MaxOpen           int64
 }
 
 // ExpirationSettings say how many days the relay keeps what the node publishes.
@@ -167,6 +168,8 @@ func (s *Settings) keys() []key {
 			"Proof of work of messages from keys without a trade. -1: the same as mostro.pow. Most clients mine only mostro.pow."},
 		{"mostro.fiat_currencies_accepted", &codesValue{&m.Fiat}, `["USD", "EUR", "ARS", "CUP"]`, "",
 			"Currencies of orders. []: all."},
+		{"mostro.max_open_orders_per_user", &intValue{&m.MaxOpen, 0, 100000}, "25", "orders",
+			"Most orders of one identity that wait in the book at once. 0: no limit."},
 		{"mostro.max_orders_per_response", &intValue{&m.MaxOrders, 1, 255}, "10", "orders",
 			"Most orders in one answer to a client that asks for its orders."},
 
