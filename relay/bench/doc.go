@@ -24,7 +24,8 @@
 //	MOSTRO_BENCH_PROFILES=DIR    write CPU and heap profiles of each side and row into DIR
 //
 // The load is 40% gift wraps (1059) for 2,000 recipients, 30% notes (1) and 5% reactions (7) of
-// 1,000 authors, 25% orders (38383) of ten nodes; 1.2 kB an event. Rows of one group share a
+// 1,000 authors, 25% orders (38383) of ten nodes; 1.2 kB an event. Beyond 100,000 events there
+// are more people, not more events for each. Rows of one group share a
 // filled relay: it is filled when the first of them runs.
 //
 // How to read it: a unit starts with the side that it belongs to, and x-... are ratios with more

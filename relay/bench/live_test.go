@@ -151,7 +151,7 @@ func selected(b *testing.B, events [][]byte) {
 	wanted := make([]int, listeners)
 	for i := range events {
 		// draft gives wrap i of the load to recipient i, in rounds.
-		wanted[i%recipients%listeners]++
+		wanted[i%recipients(liveLoad)%listeners]++
 	}
 	for _, side := range sides(ours, stock) {
 		p := launch(b, side, b.TempDir())

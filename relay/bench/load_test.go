@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	authors    = 1000 // of notes and reactions
-	recipients = 2000 // of gift wraps
-	nodes      = 10   // that publish orders
+	leastAuthors    = 1000 // of notes and reactions
+	leastRecipients = 2000 // of gift wraps
+	nodes           = 10   // that publish orders
 
 	signers = 4 // goroutines that sign
 )
@@ -53,6 +53,12 @@ func public(b testing.TB, role string, i int) string {
 	return key
 }
 
+// authors and recipients are how many there are in a load of n events. Beyond 100,000 they grow
+// with it, so that a question has the same number of answers.
+func authors(n int) int { return max(leastAuthors, n/100) }
+
+func recipients(n int) int { return max(leastRecipients, n/400*8) }
+
 func recipient(i int) string { return secret("recipient", i) }
 
 // load is a number of signed events.
@@ -66,7 +72,7 @@ type load struct {
 func makeLoad(b testing.TB, n int) *load {
 	b.Helper()
 	l := &load{events: make([]nostr.Event, n)}
-	for i := range authors {
+	for i := range authors(n) {
 		l.authors = append(l.authors, public(b, "author", i))
 	}
 	began := nostr.Now() - nostr.Timestamp(3600*4)
@@ -103,11 +109,11 @@ func draft(i, n int) (nostr.Event, string) {
 	}
 	switch {
 	case i%20 < 8:
-		return nostr.Event{Kind: nostr.KindGiftWrap, Content: text(1000, 1600), Tags: nostr.Tags{{"p", recipient(i/20*8%recipients + i%20)}}},
+		return nostr.Event{Kind: nostr.KindGiftWrap, Content: text(1000, 1600), Tags: nostr.Tags{{"p", recipient(i/20*8%recipients(n) + i%20)}}},
 			secret("wrap", i)
 	case i%20 < 14:
 		return nostr.Event{Kind: nostr.KindTextNote, Content: text(300, 1000), Tags: nostr.Tags{{"t", "bitcoin"}}},
-			secret("author", r.IntN(authors))
+			secret("author", r.IntN(authors(n)))
 	case i%20 < 19:
 		return nostr.Event{Kind: 38383, Tags: nostr.Tags{
 			{"d", fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", r.Uint32(), r.IntN(1<<16), r.IntN(1<<12), r.IntN(1<<12), i)},
@@ -122,8 +128,8 @@ func draft(i, n int) (nostr.Event, string) {
 			{"y", "mostro", text(10, 30)}, {"z", "order"},
 		}}, secret("node", r.IntN(nodes))
 	}
-	return nostr.Event{Kind: nostr.KindReaction, Content: "+", Tags: nostr.Tags{{"e", secret("note", r.IntN(n))}, {"p", secret("liked", r.IntN(authors))}}},
-		secret("author", r.IntN(authors))
+	return nostr.Event{Kind: nostr.KindReaction, Content: "+", Tags: nostr.Tags{{"e", secret("note", r.IntN(n))}, {"p", secret("liked", r.IntN(authors(n)))}}},
+		secret("author", r.IntN(authors(n)))
 }
 
 // frames encodes events as EVENT messages.

@@ -134,13 +134,13 @@ func (m *market) queries() []query {
 			return nostr.Filter{IDs: []string{m.load.events[r.IntN(len(m.load.events)/20)*20+8].ID}}
 		}),
 		vary("notes-of-author", func(int) nostr.Filter {
-			return nostr.Filter{Kinds: []int{1}, Authors: []string{m.load.authors[r.IntN(authors)]}, Limit: 100}
+			return nostr.Filter{Kinds: []int{1}, Authors: []string{m.load.authors[r.IntN(len(m.load.authors))]}, Limit: 100}
 		}),
 		vary("wraps-by-p", func(int) nostr.Filter {
-			return nostr.Filter{Kinds: []int{1059}, Tags: nostr.TagMap{"p": {recipient(r.IntN(recipients))}}, Limit: 100}
+			return nostr.Filter{Kinds: []int{1059}, Tags: nostr.TagMap{"p": {recipient(r.IntN(recipients(len(m.load.events))))}}, Limit: 100}
 		}),
 		vary("wraps-of-nobody", func(i int) nostr.Filter {
-			return nostr.Filter{Kinds: []int{1059}, Tags: nostr.TagMap{"p": {recipient(recipients + i)}}, Limit: 100}
+			return nostr.Filter{Kinds: []int{1059}, Tags: nostr.TagMap{"p": {recipient(recipients(len(m.load.events)) + i)}}, Limit: 100}
 		}),
 		vary("orders-by-s-f-y", func(i int) nostr.Filter {
 			return nostr.Filter{Kinds: []int{38383}, Limit: 100, Tags: nostr.TagMap{
@@ -148,7 +148,7 @@ func (m *market) queries() []query {
 		}),
 		vary("notes-of-100-authors", func(int) nostr.Filter {
 			f := nostr.Filter{Kinds: []int{1}, Limit: 100}
-			for _, i := range r.Perm(authors)[:manyAuthors] {
+			for _, i := range r.Perm(len(m.load.authors))[:manyAuthors] {
 				f.Authors = append(f.Authors, m.load.authors[i])
 			}
 			return f
