@@ -25,8 +25,8 @@
 //
 // The load is 40% gift wraps (1059) for 2,000 recipients, 30% notes (1) and 5% reactions (7) of
 // 1,000 authors, 25% orders (38383) of ten nodes; 1.2 kB an event. Beyond 100,000 events there
-// are more people, not more events for each. Rows of one group share a
-// filled relay: it is filled when the first of them runs.
+// are more people, not more events for each. Rows of one group share a filled relay: it is
+// filled when the first of them runs.
 //
 // How to read it: a unit starts with the side that it belongs to, and x-... are ratios with more
 // than one meaning that our side is the better one. CPU is that of the relay's process, of all
