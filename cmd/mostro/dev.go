@@ -87,6 +87,7 @@ channels and orders. Ctrl-C stops everything.`,
 	flags.BoolVar(&o.keepGoing, "keep-going", false, "start a node that dies again instead of ending")
 	flags.BoolVar(&o.demo, "demo", false, "play trades of two clients, show where every sat went, and end")
 	flags.DurationVar(&o.blockInterval, "block-interval", blockInterval, "time between blocks, 0 for none")
+	cmd.AddCommand(devWalletCommands(&o.dir)...)
 	return cmd
 }
 

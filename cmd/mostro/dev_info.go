@@ -103,7 +103,12 @@ Ready. A Mostro node and its Lightning network run on this machine.
   log            %s
 
 What you can do now:
-  - point a Mostro client at the relay and the pubkey, and trade: alice and bob are the wallets
+  - point a Mostro client at the relay and the pubkey, or trade by hand, with two --dir for two people:
+      mostro client --relay %s --dir ~/ann keys new
+      mostro client --relay %s --dir ~/ann new sell --fiat USD --amount 50 --sats 100000 --method cash
+  - pay and be paid by the wallets alice and bob:
+      mostro dev pay alice BOLT11
+      mostro dev invoice bob 99700
   - read the order book:       a Nostr REQ {"kinds":[38383],"authors":["%s"]}
   - speak to bob's wallet:     lncli --network simnet --rpcserver %s \
                                  --tlscertpath %s \
@@ -111,6 +116,6 @@ What you can do now:
   - change a setting:          mostro dev --settings mostro.fee=0.01
 
 Ctrl-C stops everything; the next start takes seconds.
-`, info.RelayURL, info.MostroPubkey, filepath.Join(dir, devFile), filepath.Join(dir, devLogFile), info.MostroPubkey,
+`, info.RelayURL, info.MostroPubkey, filepath.Join(dir, devFile), filepath.Join(dir, devLogFile), info.RelayURL, info.RelayURL, info.MostroPubkey,
 		info.Nodes["bob"].GRPC, info.Nodes["bob"].TLSCert, info.Nodes["bob"].Macaroon)
 }
