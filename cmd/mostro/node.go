@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,6 +87,9 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	// The relay is open before the engine, which publishes into it, and takes no message
 	// before run.
 	if n.relay, err = relay.Open(n.relayConfig()); err != nil {
+		if strings.Contains(err.Error(), "directory lock") {
+			err = hint(fmt.Errorf("%s is in use: %w", cfg.dir, err), "another mostro runs on this data directory: stop it, or name another with --data-dir")
+		}
 		return nil, errors.Join(err, n.ln.Close())
 	}
 	payees, err := lnurl.New(lnurl.Config{})

@@ -181,6 +181,21 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
+// secondLine is the line on which a key stands for the second time, 1 if it does not.
+func secondLine(file []byte, key string) int {
+	n, seen := 0, false
+	for line := range strings.Lines(string(file)) {
+		n++
+		if name, _, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) == key {
+			if seen {
+				return n
+			}
+			seen = true
+		}
+	}
+	return 1
+}
+
 // parseFile lists the assignments of a TOML file with their lines.
 func parseFile(name string, file []byte) ([]assignment, error) {
 	// The decoder knows all rules of TOML, such as that a key stands only once; the
@@ -193,7 +208,12 @@ func parseFile(name string, file []byte) ([]assignment, error) {
 			line, _ := at.Position()
 			where = fmt.Sprintf("%s line %d", name, line)
 		}
-		return nil, settingsError{{where, "", strings.TrimPrefix(err.Error(), "toml: "), "mend the line; texts need quotes"}}
+		what, remedy := strings.TrimPrefix(err.Error(), "toml: "), "mend the line; texts need quotes"
+		// The decoder says which key stands twice, but not where.
+		if key, rest, ok := strings.Cut(strings.TrimPrefix(what, "key "), " is already defined"); ok && rest == "" {
+			where, remedy = fmt.Sprintf("%s line %d", name, secondLine(file, key)), "keep one of the two lines"
+		}
+		return nil, settingsError{{where, "", what, remedy}}
 	}
 	var list []assignment
 	var table []string

@@ -86,7 +86,7 @@ func find(ctx context.Context, p program, given string, options Options) (string
 	if given != "" {
 		path, err := exec.LookPath(given)
 		if err != nil {
-			return "", fmt.Errorf("find %s at %s: %w", p.name, given, err)
+			return "", fmt.Errorf("find %s at %s: %w; name a binary that exists, or leave the flag out to have one built", p.name, given, err)
 		}
 		return filepath.Abs(path)
 	}
