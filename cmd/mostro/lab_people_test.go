@@ -115,22 +115,26 @@ func (l *lab) desk(t *testing.T, ctx context.Context, name string, key mostro.Se
 }
 
 // ask sends a request and returns the answer, which must be of the action want.
-func (d *desk) ask(ctx context.Context, m mostro.Message, want mostro.Action) (mostro.Message, error) {
+func (d *desk) ask(ctx context.Context, m mostro.Message, want mostro.Action) mostro.Message {
+	d.t.Helper()
 	id := rand.Uint64()
 	m.Wrapper, m.RequestID = mostro.WrapDispute, &id
 	d.t.Logf("%s -> %s", d.name, m.Action)
 	if err := d.lab.publish(ctx, m, mostro.Party{Trade: d.key, Identity: d.key}); err != nil {
-		return m, err
+		d.t.Fatal(err)
 	}
-	answer, err := d.wait(ctx, func(m mostro.Message) bool { return m.RequestID != nil && *m.RequestID == id })
-	if err == nil && answer.Action != want {
-		err = fmt.Errorf("%s is answered with %s", m.Action, wordsOf(answer))
+	answer, err := d.answer(ctx, id)
+	if err != nil {
+		d.t.Fatal(err)
 	}
-	return answer, err
+	if answer.Action != want {
+		d.t.Fatalf("%s is answered with %s", m.Action, wordsOf(answer))
+	}
+	return answer
 }
 
-// wait reads the mail until a wanted message comes.
-func (d *desk) wait(ctx context.Context, wanted func(mostro.Message) bool) (mostro.Message, error) {
+// answer reads the mail until the answer to a request comes.
+func (d *desk) answer(ctx context.Context, request uint64) (mostro.Message, error) {
 	for {
 		select {
 		case ev, ok := <-d.mail.Events:
@@ -142,21 +146,11 @@ func (d *desk) wait(ctx context.Context, wanted func(mostro.Message) bool) (most
 				return m, err
 			}
 			d.t.Logf("%s <- %s", d.name, wordsOf(m))
-			if wanted(m) {
+			if m.RequestID != nil && *m.RequestID == request {
 				return m, nil
 			}
 		case <-ctx.Done():
 			return mostro.Message{}, fmt.Errorf("wait for mail to %s: %w", d.name, ctx.Err())
 		}
 	}
-}
-
-// asks is ask for tests that end without an answer.
-func (d *desk) asks(ctx context.Context, m mostro.Message, want mostro.Action) mostro.Message {
-	d.t.Helper()
-	answer, err := d.ask(ctx, m, want)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return answer
 }

@@ -202,7 +202,7 @@ func (l *lab) start(ctx context.Context) error {
 	return l.waitLog(ctx, 0, "msg=serving")
 }
 
-// kill ends the process as a power cut would, as far as it can tell.
+// kill ends the process by kill -9.
 func (l *lab) kill() error {
 	if err := l.process.cmd.Process.Kill(); err != nil {
 		return fmt.Errorf("kill mostro: %w", err)

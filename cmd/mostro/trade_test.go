@@ -178,7 +178,7 @@ func (l *lab) disputeSettled(t *testing.T) {
 	}
 	admin, solver := l.desk(t, ctx, "admin", l.admin), l.desk(t, ctx, "solver", key)
 	who := key.Public() + ":read-write"
-	admin.asks(ctx, mostro.Message{Action: mostro.AdminAddSolver, Payload: &mostro.Payload{TextMessage: &who}}, mostro.AdminAddSolver)
+	admin.ask(ctx, mostro.Message{Action: mostro.AdminAddSolver, Payload: &mostro.Payload{TextMessage: &who}}, mostro.AdminAddSolver)
 
 	x := l.newTrade(t, ctx)
 	x.run(ctx, x.funding())
@@ -186,14 +186,14 @@ func (l *lab) disputeSettled(t *testing.T) {
 		t.Fatal(err)
 	}
 	dispute := x.dispute(ctx, x.buyer, x.bought, x.sold)
-	took := solver.asks(ctx, mostro.Message{Action: mostro.AdminTakeDispute, ID: dispute}, mostro.AdminTookDispute)
+	took := solver.ask(ctx, mostro.Message{Action: mostro.AdminTakeDispute, ID: dispute}, mostro.AdminTookDispute)
 	if info := took.Payload.Dispute.Info; info == nil || info.BuyerPubkey != x.bought.Pubkey() || info.SellerPubkey != x.sold.Pubkey() {
 		t.Errorf("the solver gets to see %+v", info)
 	}
 	for _, side := range []*client.Trade{x.bought, x.sold} {
 		x.hears(ctx, side, mostro.AdminTookDispute)
 	}
-	solver.asks(ctx, mostro.Message{Action: mostro.AdminSettle, ID: x.sold.OrderID()}, mostro.AdminSettled)
+	solver.ask(ctx, mostro.Message{Action: mostro.AdminSettle, ID: x.sold.OrderID()}, mostro.AdminSettled)
 	for _, side := range []*client.Trade{x.bought, x.sold} {
 		x.hears(ctx, side, mostro.AdminSettled)
 	}
@@ -211,8 +211,8 @@ func (l *lab) disputeCanceled(t *testing.T) {
 	x.refunded = true
 	x.run(ctx, x.funding())
 	dispute := x.dispute(ctx, x.seller, x.sold, x.bought)
-	operator.asks(ctx, mostro.Message{Action: mostro.AdminTakeDispute, ID: dispute}, mostro.AdminTookDispute)
-	operator.asks(ctx, mostro.Message{Action: mostro.AdminCancel, ID: x.sold.OrderID()}, mostro.AdminCanceled)
+	operator.ask(ctx, mostro.Message{Action: mostro.AdminTakeDispute, ID: dispute}, mostro.AdminTookDispute)
+	operator.ask(ctx, mostro.Message{Action: mostro.AdminCancel, ID: x.sold.OrderID()}, mostro.AdminCanceled)
 	for _, side := range []*client.Trade{x.bought, x.sold} {
 		x.hears(ctx, side, mostro.AdminCanceled)
 	}
