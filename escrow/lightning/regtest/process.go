@@ -122,6 +122,9 @@ func (c *child) running() bool {
 	}
 }
 
+// endingTries bounds the wait for a killed process: its pid may be a stranger's by now.
+const endingTries = 500
+
 // endLeftover kills the process that an earlier run left behind in dir, if there is one. A
 // process id may be somebody else's by now: only a process with marker among its arguments
 // is ended.
@@ -142,6 +145,12 @@ func endLeftover(ctx context.Context, dir, name, marker string) error {
 		}
 		for hasArgument(pid, marker) {
 			process.Kill() // again and again is harmless, and it may end in between
+			if err := sleep(ctx, pollInterval); err != nil {
+				return fmt.Errorf("end process %d (%s) of an earlier run: %w", pid, name, err)
+			}
+		}
+		// It may be killed already, by the death of its owner, and hold its locks a moment longer.
+		for tries := 0; isEnding(pid) && tries < endingTries; tries++ {
 			if err := sleep(ctx, pollInterval); err != nil {
 				return fmt.Errorf("end process %d (%s) of an earlier run: %w", pid, name, err)
 			}

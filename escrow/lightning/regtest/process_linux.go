@@ -37,3 +37,18 @@ func isFrozen(pid int) bool {
 		return err != nil || !ok || !bytes.HasPrefix(rest, []byte("T"))
 	})
 }
+
+// isEnding tells whether a process was killed and still closes its files, locks included: its
+// command line is gone by then, and the files are not.
+func isEnding(pid int) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || len(line) > 0 {
+		return false
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return err == nil && slices.ContainsFunc(threads, func(path string) bool {
+		stat, err := os.ReadFile(path)
+		_, rest, ok := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(") "))
+		return err == nil && ok && !bytes.HasPrefix(rest, []byte("Z")) && !bytes.HasPrefix(rest, []byte("X"))
+	})
+}
