@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	readBuffer  = 32 << 10 // bytes
-	frameHead   = 48       // bytes of a payload that are looked at
-	patience    = 5 * time.Minute
+	readBuffer  = 32 << 10  // bytes
+	frameHead   = 48        // bytes of a payload that are looked at
+	patience    = time.Hour // bounds a hang, not a speed
 	opText      = 1
 	opClose     = 8
 	opPing      = 9
@@ -23,6 +23,8 @@ const (
 	finalFrame  = 0x80
 	maskedFrame = 0x80
 )
+
+var errClosed = errors.New("the relay said goodbye")
 
 // client is a WebSocket client that does as little as possible.
 type client struct {
@@ -113,19 +115,24 @@ func (c *client) next() ([]byte, error) {
 			}
 			return c.head, nil
 		case opPing:
-			payload := make([]byte, size)
-			if _, err := io.ReadFull(c.r, payload); err != nil {
-				return nil, err
-			}
-			if err := c.send(appendFrame(nil, opPong, string(payload))); err != nil {
+			if err := c.pong(size); err != nil {
 				return nil, err
 			}
 		case opClose:
-			return nil, errors.New("the relay closed the connection")
+			return nil, errClosed
 		default:
 			return nil, fmt.Errorf("frame of unknown type %d", op)
 		}
 	}
+}
+
+// pong answers a ping whose payload of size bytes comes next.
+func (c *client) pong(size int) error {
+	payload := make([]byte, size)
+	if _, err := io.ReadFull(c.r, payload); err != nil {
+		return err
+	}
+	return c.send(appendFrame(nil, opPong, string(payload)))
 }
 
 // header reads the head of a frame, whose size bytes follow.
@@ -160,6 +167,9 @@ func is(head []byte, label string) bool { return bytes.HasPrefix(head, []byte(`[
 
 // publish sends events, with at most window of them unanswered. All must be taken.
 func (c *client) publish(events [][]byte, window int) error {
+	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	sent, answered := 0, 0
 	var out []byte
 	for answered < len(events) {
@@ -175,7 +185,7 @@ func (c *client) publish(events [][]byte, window int) error {
 		// Take all answers that are here already before the next write.
 		for waiting := true; waiting; waiting = c.r.Buffered() > 0 && answered < len(events) {
 			if err := c.accepted(); err != nil {
-				return err
+				return fmt.Errorf("wait for the answer to event %d of %d: %w", answered+1, len(events), err)
 			}
 			answered++
 		}
@@ -192,6 +202,15 @@ func (c *client) accepted() error {
 		op, _, size, err := c.header()
 		if err != nil {
 			return err
+		}
+		if op == opPing {
+			if err := c.pong(size); err != nil {
+				return err
+			}
+			continue
+		}
+		if op == opClose {
+			return errClosed
 		}
 		if op == opText && size < readBuffer {
 			payload, err := c.r.Peek(size)
