@@ -190,6 +190,8 @@ func (e *Engine) payoutOf(m mostro.Message, sender string) order.Msat {
 	return max(1000, o.BuyerGets().Msat())
 }
 
-// Known tells whether a key is a party of a trade that has not ended. It is exact at every
+// Known tells whether a key is a party of a trade that has not ended, or a solver's. It is exact at every
 // moment; the PoW policy asks it.
-func (e *Engine) Known(pubkey string) bool { return e.live.knows(pubkey) }
+func (e *Engine) Known(pubkey string) bool {
+	return e.live.knows(pubkey) || e.level(nil, pubkey) != order.NoSolver
+}

@@ -22,6 +22,17 @@ type standing struct {
 	// owes cannot take another order.
 	Owes map[string]string `json:"owes,omitempty"`
 	Open int               `json:"open,omitempty"`
+	// Takes counts orders that it has taken and that wait for anybody's invoice or payment.
+	Takes int `json:"takes,omitempty"`
+}
+
+// waitingTaker is who has taken an order that is not active yet.
+func waitingTaker(o *order.Order) string {
+	switch o.Status {
+	case mostro.StatusWaitingBuyerInvoice, mostro.StatusWaitingPayment:
+		return o.Taker().Identity
+	}
+	return ""
 }
 
 // debtor is who owes something in an order, and what.
@@ -81,8 +92,20 @@ func keepStandings(txn *badger.Txn, w *writes, prev, next *order.Order) error {
 			s.Open--
 		}
 	}
+	if took, takes := waitingTaker(prev), waitingTaker(next); took != takes {
+		for identity, n := range map[string]int{took: -1, takes: +1} {
+			if identity == "" {
+				continue
+			}
+			s, err := row(identity)
+			if err != nil {
+				return err
+			}
+			s.Takes += n
+		}
+	}
 	for identity, s := range rows {
-		if len(s.Owes) == 0 && s.Open == 0 {
+		if len(s.Owes) == 0 && s.Open == 0 && s.Takes == 0 {
 			w.delete(rowKey(tableOwes, identity))
 		} else if err := w.set(rowKey(tableOwes, identity), s); err != nil {
 			return err
@@ -144,7 +167,21 @@ func (e *Engine) userFacts(txn *badger.Txn, o *order.Order, ev order.Event, f *o
 	if _, err := get(txn, rowKey(tableOwes, ev.Identity), &s); err != nil {
 		return &defect{err}
 	}
-	f.Open = s.Open
+	f.Open, f.Takes = s.Open, s.Takes
+	if p := ev.Message.Payload; p != nil && p.NextTrade != nil {
+		taken, err := has(txn, rowKey(tableKey, p.NextTrade.Pubkey))
+		if err != nil {
+			return err
+		}
+		user, err := has(txn, rowKey(tableUser, p.NextTrade.Pubkey))
+		if err != nil {
+			return err
+		}
+		f.NextTaken = taken || user || e.live.knows(p.NextTrade.Pubkey)
+	}
+	if o.Dispute != nil && o.Dispute.Solver != "" {
+		f.AssignedLevel = e.level(txn, o.Dispute.Solver)
+	}
 	for id, what := range s.Owes {
 		f.WaitingAsBuyer = f.WaitingAsBuyer || what == "invoice" && id != ev.Order
 		f.WaitingAsSeller = f.WaitingAsSeller || what == "payment" && id != ev.Order
@@ -276,7 +313,11 @@ func (e *Engine) bear(txn *badger.Txn, w *writes, parent, child *order.Order, ev
 	if err != nil {
 		return err
 	}
-	if transport != "" {
+	known, err := has(txn, rowKey(tableKey, child.Maker().Trade))
+	if err != nil {
+		return err
+	}
+	if transport != "" && !known {
 		w.mark(rowKey(tableKey, child.Maker().Trade), []byte(transport))
 	}
 	return e.keep(txn, w, &order.Order{}, child, ev, facts, order.Out{Row: -1})

@@ -146,6 +146,10 @@ func (w *world) command(words []string) error {
 		w.crash()
 		w.settle()
 		return nil
+	case "takes":
+		n, err := strconv.Atoi(words[1])
+		w.e.cfg.Settings.Rules.MaxTakes = n
+		return err
 	case "holds":
 		n, err := strconv.Atoi(words[1])
 		w.e.cfg.Settings.HoldCap = n
@@ -266,6 +270,9 @@ func (w *world) act(p *person, action mostro.Action, a args) {
 		p.index++
 		key := secretFor(fmt.Sprintf("%s trade %d", p.name, p.index))
 		p.keys = append(p.keys, key)
+		if thief := a.named["of"]; thief != "" { // names somebody else's key
+			key = w.person(thief).trade
+		}
 		m.Payload = &mostro.Payload{NextTrade: &mostro.NextTrade{Pubkey: key.Public(), Index: p.index}}
 		defer func() { p.trade = key }()
 	}
@@ -490,7 +497,9 @@ func (w *world) lastIndex(p *person, a args) error {
 // tradeKey asks to be reached at a new key.
 func (w *world) tradeKey(p *person, a args) error {
 	p.nextKey()
-	w.act(p, mostro.TradePubkey, a)
+	m := w.request(p, mostro.TradePubkey, a)
+	m.ID, m.TradeIndex = w.order(a), &p.index
+	_ = w.send(p, m)
 	return nil
 }
 

@@ -193,6 +193,7 @@ func (s *Settings) engine() escrow.Settings {
 			InvoiceWindow: l.InvoiceWindow,
 			MaxFinalCLTV:  uint32(l.MaxFinalCLTV),
 			MaxOpen:       int(m.MaxOpen),
+			MaxTakes:      int(m.MaxTakes),
 		},
 		HoldCap:       int(l.MaxHolds),
 		PayoutCLTV:    payoutCLTV,

@@ -52,6 +52,7 @@ type MostroSettings struct {
 	Fiat              []string
 	MaxOrders         int64
 	MaxOpen           int64
+	MaxTakes          int64
 }
 
 // ExpirationSettings say how many days the relay keeps what the node publishes.
@@ -170,6 +171,8 @@ func (s *Settings) keys() []key {
 			"Currencies of orders. []: all."},
 		{"mostro.max_open_orders_per_user", &intValue{&m.MaxOpen, 0, 100000}, "25", "orders",
 			"Most orders of one identity that wait in the book at once. 0: no limit."},
+		{"mostro.max_waiting_takes_per_user", &intValue{&m.MaxTakes, 0, 100000}, "3", "orders",
+			"Most orders that one identity has taken and that wait for an invoice or a payment. 0: no limit."},
 		{"mostro.max_orders_per_response", &intValue{&m.MaxOrders, 1, 255}, "10", "orders",
 			"Most orders in one answer to a client that asks for its orders."},
 

@@ -216,7 +216,7 @@ var (
 	// keepNext notes the key for the remainder of a range order; it is the maker's to name.
 	keepNext = Effect{"keep the maker's next key", func(s *step) {
 		p := s.e.Message.Payload
-		if p == nil || p.NextTrade == nil || s.o.Maker().Trade != s.e.Sender {
+		if p == nil || p.NextTrade == nil || s.o.Maker().Trade != s.e.Sender || !freeNext(s, *p.NextTrade) {
 			return
 		}
 		next := Party{Trade: p.NextTrade.Pubkey, Identity: s.o.Maker().Identity, Index: p.NextTrade.Index}
@@ -230,10 +230,10 @@ var (
 	makeChild = Effect{"offer the remainder again", func(s *step) {
 		o := s.o
 		least, most := o.MinFiat, o.MaxFiat-o.FiatAmount
-		if !o.Range() || most < least {
+		if !o.Range() || most <= 0 {
 			return
 		}
-		if o.Next == nil {
+		if o.Next == nil || most < least {
 			tellRestGone.Apply(s)
 			return
 		}
@@ -263,7 +263,13 @@ var (
 		s.o.RenewedAt = s.e.At
 		s.out.Republish = true
 	}}
-	changeMakerKey = Effect{"change the maker's trade key", func(s *step) { s.o.Maker().Trade = s.e.Sender }}
+	changeMakerKey = Effect{"change the maker's trade key", func(s *step) {
+		s.o.Maker().Trade = s.e.Sender
+		if index := s.e.Message.TradeIndex; index != nil && *index > s.f.LastIndex && !s.o.Maker().FullPrivacy() {
+			s.o.Maker().Index = *index
+			s.out.UseIndex, s.out.UsedBy = *index, s.o.Maker().Identity
+		}
+	}}
 
 	// countRating counts the first rating of each side. Ratings between keys of one identity
 	// are answered and do not count.
@@ -352,6 +358,23 @@ func (s *step) author() Party {
 	p.Index = *s.e.Message.TradeIndex
 	s.out.UseIndex, s.out.UsedBy = p.Index, p.Identity
 	return p
+}
+
+// nextIndexes is how far ahead of the last trade index the one of a next key may be.
+const nextIndexes = 1000
+
+// freeNext tells whether a maker may have a key for the rest of a range: one that nobody has
+// used, least of all the other party, with an index that rises as for any new order.
+func freeNext(s *step, next mostro.NextTrade) bool {
+	for _, p := range []Party{s.o.Buyer, s.o.Seller} {
+		if next.Pubkey == p.Trade || next.Pubkey == p.Identity {
+			return false
+		}
+	}
+	if s.f.NextTaken {
+		return false
+	}
+	return s.o.Maker().FullPrivacy() || next.Index > s.f.LastIndex && next.Index <= s.f.LastIndex+nextIndexes
 }
 
 // given is the invoice or the address in the message.

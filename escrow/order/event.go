@@ -99,6 +99,13 @@ type Facts struct {
 	// Buyer and Seller are the reputations of the two identities, nil in full privacy.
 	Buyer  *Reputation `json:"buyer,omitempty"`
 	Seller *Reputation `json:"seller,omitempty"`
+	// Takes counts the orders that the sender's identity has taken and that wait for an invoice
+	// or a payment of anybody.
+	Takes int `json:"takes,omitempty"`
+	// NextTaken: the key that a maker names for the rest of a range is somebody's already.
+	NextTaken bool `json:"next_taken,omitempty"`
+	// AssignedLevel is what the solver who has the dispute may do now.
+	AssignedLevel Level `json:"assigned_level,omitempty"`
 	// Solvers are the keys that hear of a new dispute: admins and solvers.
 	Solvers []string `json:"solvers,omitempty"`
 	// WaitingAsBuyer and WaitingAsSeller: the sender's identity has another order in which it
@@ -121,6 +128,7 @@ type Rules struct {
 	MaxPending    int64    `json:"max_pending"`          // seconds
 	InvoiceWindow int64    `json:"invoice_window"`       // seconds that a buyer's invoice must still live
 	MaxFinalCLTV  uint32   `json:"max_final_cltv"`       // blocks
+	MaxTakes      int      `json:"max_takes"`            // waiting takes for each identity; 0 = no limit
 	MaxOpen       int      `json:"max_open"`             // orders in the book for each identity; 0 = no limit
 }
 

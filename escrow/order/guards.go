@@ -217,6 +217,7 @@ var (
 		}
 		return s.f.WaitingAsBuyer
 	}}
+	tooManyTakes  = Guard{"too many takes wait", func(s *step) bool { return s.f.Rules.MaxTakes > 0 && s.f.Takes >= s.f.Rules.MaxTakes }}
 	pendingIsOver = Guard{"time is over", func(s *step) bool { return s.o.ExpiresAt <= s.e.At }}
 	invoiceGiven  = Guard{"invoice came along", func(s *step) bool { return offered(s) != "" }}
 
@@ -279,7 +280,8 @@ var (
 	// again, and who may decide takes over from who may only look.
 	mayTake = Guard{"free, his, or taken by one who may only look", func(s *step) bool {
 		d := s.o.Dispute
-		return d.Solver == "" || d.Solver == s.e.Identity || s.f.Level == AdminKey || s.f.Level == ReadWrite && d.SolverLevel == ReadOnly
+		return d.Solver == "" || d.Solver == s.e.Identity || s.f.Level == AdminKey ||
+			s.f.Level == ReadWrite && (d.SolverLevel == ReadOnly || s.f.AssignedLevel < ReadWrite)
 	}}
 	takenByAdmin = Guard{"an admin has taken it", func(s *step) bool {
 		d := s.o.Dispute

@@ -162,7 +162,7 @@ func TestMatrix(t *testing.T) {
 					trade, identity, level := asker(name)
 					index := int64(7)
 					f := facts
-					f.Level = level
+					f.Level, f.AssignedLevel = level, ReadWrite
 					e := Event{ID: "e", On: on(action), Order: before.ID, At: 3000, Sender: trade, Identity: identity,
 						Message: &mostro.Message{Action: action, ID: before.ID, TradeIndex: &index, Payload: payloadOf(action)}}
 					out, err := machine.Step(before, e, f)

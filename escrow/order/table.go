@@ -100,6 +100,8 @@ func Table() []Row {
 		// for an invoice unless one came along.
 		{From: existing, On: takeBuy, By: Anyone, If: owesElsewhere, Refuse: mostro.PendingOrderExists},
 		{From: existing, On: takeSell, By: Anyone, If: owesElsewhere, Refuse: mostro.PendingOrderExists},
+		{From: pending, On: takeBuy, By: Anyone, If: tooManyTakes, Refuse: mostro.PendingOrderExists},
+		{From: pending, On: takeSell, By: Anyone, If: tooManyTakes, Refuse: mostro.PendingOrderExists},
 		{From: existing, On: takeBuy, By: Anyone, If: isSellOrder, Refuse: mostro.InvalidOrderKind},
 		{From: existing, On: takeSell, By: Anyone, If: isBuyOrder, Refuse: mostro.InvalidOrderKind},
 		{From: join(waiting, held, settling, settled, ended), On: takeBuy, By: Anyone, Refuse: mostro.InvalidOrderStatus},
@@ -149,7 +151,7 @@ func Table() []Row {
 		{From: wantPayment, On: HoldCanceled, By: Node, If: all(presentEscrow, isSellOrder), To: mostro.StatusCanceled, Do: do(escrowGone, tellBothCanceled)},
 		{From: wantPayment, On: HoldCanceled, By: Node, If: presentEscrow, To: toPending, Do: do(escrowGone, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantInvoice, On: HoldCanceled, By: Node, If: all(presentEscrow, escrowHeld), To: mostro.StatusCanceled, Do: do(escrowGone, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
-		{From: held, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
+		{From: held, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, tellSolverClosed, tellRestGone, alarmEscrowLost)},
 
 		// The node itself was away: nobody could do his part, so nobody has lost time.
 		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},
@@ -164,7 +166,7 @@ func Table() []Row {
 		{From: releasable, On: release, By: Seller, To: mostro.StatusSettling, Do: do(keepNext, intendSettle)},
 		{From: settling, On: HoldSettled, By: Node, If: all(presentEscrow, bySolver), To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellAdminSettled, tellRestGone, pay)},
 		{From: settling, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellReleased, makeChild, pay)},
-		{From: settling, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, voidLiability, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
+		{From: settling, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, voidLiability, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, tellSolverClosed, tellRestGone, alarmEscrowLost)},
 		{From: settling, On: Overdue, By: Clock, To: same, Do: do(alarmSettleLate)},
 
 		// The payout.
@@ -232,7 +234,7 @@ func Table() []Row {
 		{From: fiatSent, On: LadderLastCall, By: Clock, To: mostro.StatusDispute, Do: do(openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
 		{From: fiatSent, On: LadderDeadline, By: Clock, To: mostro.StatusDispute, Do: do(openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
 		{From: join(active, disputed), On: LadderLastCall, By: Clock, To: same, Do: do(climb, tellDeadlineLastCall, tellSolverDeadline, alarmDeadline)},
-		{From: join(active, disputed), On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled, tellSolverDeadline)},
+		{From: join(active, disputed), On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled, tellSolverDeadline, tellRestGone)},
 
 		// A pending order's time is over.
 		{From: pending, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},

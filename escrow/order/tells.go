@@ -217,10 +217,18 @@ var (
 	// The rest of a range is never dropped without a word.
 	tellRestGone = Effect{"maker: the rest is not offered", func(s *step) {
 		o := s.o
-		if most := o.MaxFiat - o.FiatAmount; o.Range() && most >= o.MinFiat {
-			s.say(*o.Maker(), "The rest of order %s, %d %s, is not offered again: %s. Make a new order for it if you like.",
-				o.ID, most, o.FiatCode, map[bool]string{true: "no key for the next trade was given", false: "the trade did not end with a release"}[o.Escrow.State == EscrowSettled && o.SettledBy == ""])
+		most := o.MaxFiat - o.FiatAmount
+		if !o.Range() || most <= 0 {
+			return
 		}
+		why := "no key for the next trade was given, or none that is free"
+		switch {
+		case o.Escrow.State != EscrowSettled || o.SettledBy != "":
+			why = "the trade did not end with a release"
+		case most < o.MinFiat:
+			why = "it is less than the least amount"
+		}
+		s.say(*o.Maker(), "The rest of order %s, %d %s, is not offered again: %s. Make a new order for it if you like.", o.ID, most, o.FiatCode, why)
 	}}
 
 	tellDispute = Effect{"sender: dispute-initiated-by-you, peer: dispute-initiated-by-peer", func(s *step) {
@@ -313,6 +321,11 @@ var (
 			} else {
 				s.say(Party{Trade: key}, "Last call for dispute %s: the escrow of order %s goes back to the seller %s.", d.ID, s.o.ID, s.deadline())
 			}
+		}
+	}}
+	tellSolverClosed = Effect{"solver: closed", func(s *step) {
+		if d := s.o.Dispute; d != nil && d.Solver != "" {
+			s.say(Party{Trade: d.Solver}, "Dispute %s is closed: the Lightning node gave up the escrow of order %s, and the sats went back to the seller.", d.ID, s.o.ID)
 		}
 	}}
 	tellDeadlineCanceled = Effect{"both: deadline", func(s *step) {
