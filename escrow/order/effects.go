@@ -71,12 +71,7 @@ var (
 		s.o.Payout = given(s, Payout{})
 	}}
 	replaceInvoice = Effect{"replace the buyer's invoice", func(s *step) {
-		p := &s.o.Payout
-		next := given(s, Payout{Earlier: p.Earlier, Tries: p.Tries})
-		if !p.Hash.IsZero() && p.Hash != next.Hash {
-			next.Earlier = append(next.Earlier, p.Hash)
-		}
-		*p = next
+		s.o.Payout = s.o.Payout.replaced(given(s, Payout{}))
 	}}
 	awaitNode = Effect{"answer when the node has", func(s *step) {
 		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
@@ -157,50 +152,19 @@ var (
 		s.o.SettlingFrom = ""
 	}}
 
-	pay = Effect{"pay the buyer", func(s *step) {
-		o := s.o
-		o.Payout.Tries++
-		o.Payout.Since, o.Payout.NextTry = s.e.At, 0
-		if o.Payout.Invoice == "" {
-			o.Payout.State = PayoutResolving
-			s.call(Call{Do: Resolve, Address: o.Payout.Address, Amount: o.BuyerGets().Msat(), Try: o.Payout.Tries})
-			return
-		}
-		send.Apply(s)
-	}}
-	keepResolved = Effect{"keep the invoice of the address", func(s *step) {
-		s.o.Payout.Invoice, s.o.Payout.Hash = s.e.Invoice.Text, s.e.Invoice.Hash
-	}}
-	send = Effect{"send the payment", func(s *step) {
-		o := s.o
-		o.Payout.State = PayoutSending
-		s.call(Call{
-			Do: Pay, Hash: o.Payout.Hash, Try: o.Payout.Tries, Invoice: o.Payout.Invoice, Amount: o.BuyerGets().Msat(),
-			FeeLimit: RoutingBudget(o.Terms, o.Amount, o.Fee), Earlier: o.Payout.Earlier,
-		})
-	}}
-	payoutFlying = Effect{"the payment is on its way", func(s *step) {
-		s.o.Payout.State, s.o.Payout.Since = PayoutFlying, s.e.At
-	}}
-	payoutFailed = Effect{"try again later", func(s *step) {
-		p := &s.o.Payout
-		p.Attempts++
-		if p.Address != "" && !p.Hash.IsZero() { // the next try asks for another invoice
-			p.Earlier, p.Invoice, p.Hash = append(p.Earlier, p.Hash), "", Hash{}
-		}
-		p.State, p.Since, p.NextTry = PayoutFailed, s.e.At, s.e.At+s.o.Terms.PaymentRetrySeconds
-	}}
+	pay           = Effect{"pay the buyer", func(s *step) { s.paying().begin() }}
+	keepResolved  = Effect{"keep the invoice of the address", func(s *step) { s.paying().resolved(s.e.Invoice) }}
+	send          = Effect{"send the payment", func(s *step) { s.paying().send() }}
+	payoutFlying  = Effect{"the payment is on its way", func(s *step) { s.paying().flies() }}
+	payoutFailed  = Effect{"try again later", func(s *step) { s.paying().failed() }}
 	payoutUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
-		s.o.Payout.State, s.o.Payout.Since = PayoutUnknown, s.e.At
+		s.paying().lost()
 		s.alarm("order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.o.ID, s.o.Payout.Hash)
 	}}
 	// askInvoice asks the buyer for another invoice, and again, at growing intervals, for
 	// ever: a settled order is never forfeited.
 	askInvoice = Effect{"ask the buyer for another invoice", func(s *step) {
-		p := &s.o.Payout
-		wait := int64(askFirst) << min(p.Asked, askDoublings)
-		p.State, p.Since, p.NextTry = PayoutAsking, s.e.At, s.e.At+wait
-		p.Asked++
+		s.paying().asks(int64(askFirst) << min(s.o.Payout.Asked, askDoublings))
 		tellBuyerAddInvoice.Apply(s)
 	}}
 	bookPaid = Effect{"the buyer is paid", func(s *step) {
@@ -208,9 +172,7 @@ var (
 		if o.Payout.Hash != s.e.Payment.Hash && o.Payout.State.Busy() {
 			s.alarm("order %s: payment %s succeeded while %s is under way", o.ID, s.e.Payment.Hash, o.Payout.Hash)
 		}
-		due := o.Ledger.entry(OwedBuyer)
-		due.State, due.Hash, due.Routing, due.At = Paid, s.e.Payment.Hash, s.e.Payment.Routing, s.e.At
-		o.Payout.State, o.Payout.Since = PayoutPaid, s.e.At
+		s.paying().paid(o.Ledger.entry(OwedBuyer), s.e.Payment)
 	}}
 
 	// keepNext notes the key for the remainder of a range order; it is the maker's to name.
@@ -348,6 +310,14 @@ const (
 	askFirst     = 300
 	askDoublings = 9
 )
+
+// paying is the order's payout, to be moved on.
+func (s *step) paying() paying {
+	return paying{
+		Payout: &s.o.Payout, at: s.e.At, amount: s.o.BuyerGets().Msat(), feeLimit: RoutingBudget(s.o.Terms, s.o.Amount, s.o.Fee),
+		retry: s.o.Terms.PaymentRetrySeconds, call: s.call,
+	}
+}
 
 // author is the sender of the message as a party of the trade.
 func (s *step) author() Party {

@@ -250,7 +250,7 @@ var (
 	afterWarning = Guard{"after the deadline warning", func(s *step) bool { return s.o.Rung > 0 }}
 
 	presentPayout = Guard{"present payout", func(s *step) bool {
-		return s.e.Payment.Hash == s.o.Payout.Hash && s.e.Payment.Try == s.o.Payout.Tries
+		return s.o.Payout.speaksOf(s.e.Payment)
 	}}
 	anyPayout = Guard{"a payout of this order", func(s *step) bool {
 		return slices.Contains(s.o.Payout.Hashes(), s.e.Payment.Hash)
@@ -260,7 +260,7 @@ var (
 		return paid == nil || paid.Hash != s.e.Payment.Hash
 	}}
 	resolving = Guard{"its address is being resolved", func(s *step) bool {
-		return s.o.Payout.State == PayoutResolving && s.e.Payment.Try == s.o.Payout.Tries
+		return s.o.Payout.resolves(s.e.Payment)
 	}}
 	resolvedWell = Guard{"the invoice fits", func(s *step) bool {
 		return s.e.Invoice.Amount == s.o.BuyerGets().Msat() && unfit(s, s.e.Invoice, s.o.BuyerGets()) == ""

@@ -1,0 +1,79 @@
+package order
+
+// paying is a payout under way: the way of one liability from an invoice to a payment that
+// the node knows. The payout of an order and that of a bond go the same way, by the same
+// rules: one hash at a time, and no other before the node says that the last has failed.
+type paying struct {
+	*Payout
+	at       int64 // unix seconds
+	amount   Msat
+	feeLimit Msat // of the routing fee
+	retry    int64
+	call     func(Call)
+}
+
+// begin makes the next try: with the invoice that is there, or with one of the address.
+func (p paying) begin() {
+	p.Tries++
+	p.Since, p.NextTry = p.at, 0
+	if p.Invoice == "" {
+		p.State = PayoutResolving
+		p.call(Call{Do: Resolve, Address: p.Address, Amount: p.amount, Try: p.Tries})
+		return
+	}
+	p.send()
+}
+
+func (p paying) send() {
+	p.State = PayoutSending
+	p.call(Call{
+		Do: Pay, Hash: p.Hash, Try: p.Tries, Invoice: p.Invoice, Amount: p.amount, FeeLimit: p.feeLimit, Earlier: p.Earlier,
+	})
+}
+
+// resolved keeps the invoice that the payee's server has given.
+func (p paying) resolved(inv *Invoice) { p.Invoice, p.Hash = inv.Text, inv.Hash }
+
+func (p paying) flies() { p.State, p.Since = PayoutFlying, p.at }
+
+// failed counts a failure; the next try waits.
+func (p paying) failed() {
+	p.Attempts++
+	if p.Address != "" && !p.Hash.IsZero() { // the next try asks for another invoice
+		p.Earlier, p.Invoice, p.Hash = append(p.Earlier, p.Hash), "", Hash{}
+	}
+	p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+p.retry
+}
+
+func (p paying) lost() { p.State, p.Since = PayoutUnknown, p.at }
+
+// asks waits for another invoice, and says when to ask again.
+func (p paying) asks(wait int64) {
+	p.State, p.Since, p.NextTry = PayoutAsking, p.at, p.at+wait
+	p.Asked++
+}
+
+// replaced is the payout with another invoice or address in place of the one that failed.
+func (p Payout) replaced(by Payout) Payout {
+	by.Earlier, by.Tries = p.Earlier, p.Tries
+	if !p.Hash.IsZero() && p.Hash != by.Hash {
+		by.Earlier = append(by.Earlier, p.Hash)
+	}
+	return by
+}
+
+// paid marks the liability that a payment has covered.
+func (p paying) paid(due *Entry, n *PaymentNotice) {
+	due.State, due.Hash, due.Routing, due.At = Paid, n.Hash, n.Routing, p.at
+	p.State, p.Since = PayoutPaid, p.at
+}
+
+// speaksOf tells whether news of the node is about the try that is under way.
+func (p *Payout) speaksOf(n *PaymentNotice) bool {
+	return n.Hash == p.Hash && n.Try == p.Tries
+}
+
+// resolves tells whether news is about the address that is being resolved.
+func (p *Payout) resolves(n *PaymentNotice) bool {
+	return p.State == PayoutResolving && n.Try == p.Tries
+}
