@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -32,10 +33,12 @@ func (e *Engine) callWorker(ctx context.Context) {
 // callLane makes the first call of a lane.
 func (e *Engine) callLane(ctx context.Context, l *laneRows) {
 	r := e.work.rows(l)[0]
+	mention := e.mentionLater(ctx, r)
 	answer, err := e.call(ctx, r)
 	if err == nil {
 		err = e.finishCall(ctx, r, answer)
 	}
+	mention(err != nil)
 	if err == nil {
 		e.work.finish(l, 1)
 		return
@@ -50,10 +53,45 @@ func (e *Engine) callLane(ctx context.Context, l *laneRows) {
 	e.work.retry(l, backoff(r.Tries))
 }
 
+// answerWithin is how long a person waits at most until he hears that his request counts:
+// clients give up after 8 seconds.
+const answerWithin = 5 * time.Second
+
+// mentionLater sees to it that who waits for a call hears so: when the call takes long, or when
+// it has failed, which the function that it returns is told. Once is enough; after a start it
+// is said again only to who was not told.
+func (e *Engine) mentionLater(ctx context.Context, r *row) (done func(failed bool)) {
+	if r.mentioned || r.Call.Do != order.OpenHold && r.Call.Do != order.SettleHold {
+		return func(bool) {}
+	}
+	var once sync.Once
+	mention := func() {
+		once.Do(func() {
+			err := e.apply(ctx, e.newEvent(order.CallWaits, orderOfLane(r.lane)))
+			if err != nil && ctx.Err() == nil {
+				e.log.Warn("tell who waits that the node is away", "call", r.Call.Do, "hash", r.Call.Hash, "error", err)
+			}
+		})
+	}
+	stop := func() bool { return true }
+	if !e.inline { // one step at a time does not wait
+		stop = time.AfterFunc(answerWithin, mention).Stop
+	}
+	return func(failed bool) {
+		r.mentioned = !stop() || failed
+		if failed {
+			mention()
+		}
+	}
+}
+
+// orderOfLane is the order that a lane of calls belongs to.
+func orderOfLane(lane string) string { return lane[:len(lane)-len(laneCalls)-1] }
+
 // finishCall takes a call off the outbox and applies its answer, in one transaction. There is
 // one answer at most: two steps of an order cannot share a transaction.
 func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) error {
-	id := r.lane[:len(r.lane)-len(laneCalls)-1]
+	id := orderOfLane(r.lane)
 	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
 		if answer != nil {
 			ev := *answer
@@ -84,7 +122,7 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	case order.OpenHold:
 		return e.openHold(ctx, c)
 	case order.SettleHold:
-		return e.settleHold(ctx, c, r.lane[:len(r.lane)-len(laneCalls)-1])
+		return e.settleHold(ctx, c, orderOfLane(r.lane))
 	case order.CancelHold:
 		return e.cancelHold(ctx, c)
 	case order.Pay:
@@ -96,7 +134,7 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 // claim counts the try on disk before it is made, and finds out whether the order still
 // wants the call: it may have moved on since it was queued.
 func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
-	id := r.lane[:len(r.lane)-len(laneCalls)-1]
+	id := orderOfLane(r.lane)
 	err = e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
 		var o order.Order
 		if _, err := get(txn, rowKey(tableOrder, id), &o); err != nil {

@@ -29,6 +29,8 @@ type row struct {
 
 	lane string
 	seq  uint64
+	// mentioned: who waits for a call was told that it takes long.
+	mentioned bool
 }
 
 func (r *row) key() []byte { return outboxKey(r.lane, r.seq) }

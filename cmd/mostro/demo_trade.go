@@ -109,6 +109,9 @@ func (t *demoTrade) fund(ctx context.Context, shown mostro.BookOrder) error {
 	if t.sold == nil {
 		t.screen.does(t.selling.name, "take-buy")
 		t.sold, toPay, err = t.selling.client.Take(ctx, shown, "", t.plan.takes)
+		if err == nil && toPay.Action == mostro.SendDM { // the node is slow, and said so
+			toPay, err = t.sold.Wait(ctx, mostro.PayInvoice)
+		}
 	} else {
 		if err = t.takeSell(ctx, shown); err == nil {
 			toPay, err = t.sold.Wait(ctx, mostro.PayInvoice)

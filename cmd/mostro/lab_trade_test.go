@@ -231,6 +231,9 @@ func (x *labTrade) fiatSent(ctx context.Context) error {
 
 func (x *labTrade) release(ctx context.Context) error {
 	answer, err := x.sold.Release(ctx)
+	if err == nil && answer.Action == mostro.SendDM { // the node is slow, and said so
+		answer, err = x.sold.Wait(ctx, mostro.HoldInvoicePaymentSettled)
+	}
 	if err == nil && answer.Action != mostro.HoldInvoicePaymentSettled {
 		err = fmt.Errorf("answered with %s", wordsOf(answer))
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"mostro/escrow/client"
+	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
+	"mostro/escrow/order"
 )
 
 const (
@@ -334,7 +336,7 @@ func TestResume(t *testing.T) {
 }
 
 // TestNoAnswerYet: a release is taken while the Lightning node is away, and carried out when
-// it is back.
+// it is back. The node says so, unless the person does not wait for as long as that.
 func TestNoAnswerYet(t *testing.T) {
 	taken := make(chan struct{}, 100)
 	w := newWorld(t, worldConfig{received: func() { taken <- struct{}{} }})
@@ -345,7 +347,13 @@ func TestNoAnswerYet(t *testing.T) {
 	w.must(bought.Wait(w.ctx, mostro.HoldInvoicePaymentAccepted))
 	w.must(bought.FiatSent(w.ctx))
 
-	w.net.Node("mostro").Stop()
+	hangs := make(chan struct{})
+	w.net.Node("mostro").SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+		if m == lightning.SimSettle {
+			<-hangs
+		}
+		return nil
+	}})
 	for len(taken) > 0 {
 		<-taken
 	}
@@ -361,7 +369,8 @@ func TestNoAnswerYet(t *testing.T) {
 	if err := <-result; !errors.Is(err, client.ErrNoAnswer) || !errors.Is(err, context.Canceled) || client.Hint(err) == "" {
 		t.Errorf("release while the Lightning node is away: %v", err)
 	}
-	w.net.Node("mostro").Start()
+	w.must(sold.Wait(w.ctx, mostro.SendDM))
+	close(hangs)
 	w.must(sold.Wait(w.ctx, mostro.HoldInvoicePaymentSettled))
 	w.must(bought.Wait(w.ctx, mostro.PurchaseCompleted))
 }

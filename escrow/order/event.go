@@ -30,8 +30,9 @@ const (
 	LadderWarn     EventName = "ladder-warn"
 	LadderLastCall EventName = "ladder-last-call"
 	LadderDeadline EventName = "ladder-deadline"
-	Resumed        EventName = "resumed" // this process was away for Event.Pause seconds
-	Renew          EventName = "renew"   // clients do not look at old events of the book
+	Resumed        EventName = "resumed"    // this process was away for Event.Pause seconds
+	Renew          EventName = "renew"      // clients do not look at old events of the book
+	CallWaits      EventName = "call-waits" // the node has not done at once what it was asked for
 )
 
 // Event is one thing that happened to one order.

@@ -243,6 +243,8 @@ var (
 	overpaidTooMuch = Guard{"overpaid by more than 1 %", func(s *step) bool {
 		return s.e.Hold.Paid > s.o.SellerPays().Msat()/100*101
 	}}
+	awaited = Guard{"somebody waits and was not told", func(s *step) bool { return s.o.Awaits != nil && !s.o.Awaits.Told }}
+
 	foreignSettle = Guard{"not known as settled", func(s *step) bool {
 		return !(s.o.Escrow.State == EscrowSettled && s.e.Hold.Hash == s.o.Escrow.Hash)
 	}}

@@ -153,6 +153,9 @@ func Table() []Row {
 		{From: wantInvoice, On: HoldCanceled, By: Node, If: all(presentEscrow, escrowHeld), To: mostro.StatusCanceled, Do: do(escrowGone, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
 		{From: held, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, tellSolverClosed, tellRestGone, alarmEscrowLost)},
 
+		// The node does not do at once what somebody asked for: he is told that his request counts.
+		{From: join(wantPayment, settling), On: CallWaits, By: Clock, If: awaited, To: same, Do: do(tellWaits)},
+
 		// The node itself was away: nobody could do his part, so nobody has lost time.
 		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},
 

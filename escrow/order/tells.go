@@ -160,6 +160,20 @@ var (
 		s.tell(s.o.Seller, mostro.Rate, nil)
 		s.o.Awaits = nil
 	}}
+	// Nobody waits in silence for a node that is away. What was asked for is stored, and will
+	// be done; the answer itself still comes when it is.
+	tellWaits = Effect{"who waits: the node is not ready", func(s *step) {
+		told := *s.o.Awaits
+		told.Told, s.o.Awaits = true, &told
+		text := "Your request about order %s is accepted. The Lightning node is not ready; you hear from us when it has made the hold invoice."
+		if s.o.Status == mostro.StatusSettling {
+			text = "The release of order %s is accepted and cannot be undone. The Lightning node is not ready; the sats go to the buyer when it is."
+		}
+		s.say(Party{Trade: told.By}, text, s.o.ID)
+		if n := len(s.out.Tells); n > 0 {
+			s.out.Tells[n-1].Message.RequestID = told.RequestID
+		}
+	}}
 	tellInvoiceUpdated = Effect{"buyer: invoice-updated", func(s *step) {
 		s.tell(s.o.Buyer, mostro.InvoiceUpdated, nil)
 	}}

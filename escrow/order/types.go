@@ -115,6 +115,7 @@ func (o *Order) BuyerGets() Sat { return o.Amount - o.Fee }
 type Awaited struct {
 	By        string  `json:"by"` // trade key
 	RequestID *uint64 `json:"request_id,omitempty"`
+	Told      bool    `json:"told,omitempty"` // that the node makes him wait
 }
 
 // EscrowState is where the present hold invoice stands, as far as this order knows.

@@ -1,0 +1,51 @@
+package escrow
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// A node that takes a call and never answers keeps nobody in silence: who has released hears
+// that it counts while the call still hangs.
+func TestHangingCallIsMentioned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.play(t, fiatSent)
+	hangs := make(chan struct{})
+	w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+		if m == lightning.SimSettle {
+			<-hangs
+		}
+		return nil
+	}})
+	// From here on the engine runs by itself.
+	box := newPost()
+	w.e.inline, w.e.cfg.Publish = false, box.publish
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.e.Run(ctx) }()
+	p := w.person("alice")
+	alice := &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade}
+	alice.send = func(ev *nostr.Event) error { return w.e.Receive(ctx, ev) }
+	seven, id := uint64(7), w.order(args{})
+	ev, err := mostro.SealRequest(mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, RequestID: &seven, ID: id, Action: mostro.Release}, mostro.NIP44,
+		mostro.Party{Trade: p.trade, Identity: p.identity}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
+	w.check(err)
+	w.check(alice.send(&ev))
+	if m := alice.wait(mostro.SendDM); m.RequestID == nil || *m.RequestID != 7 {
+		t.Errorf("the answer is %+v", m)
+	}
+	if o, _, err := w.e.Order(id); err != nil || o.Status != mostro.StatusSettling {
+		t.Errorf("the order is %s, %v", o.Status, err)
+	}
+	close(hangs)
+	alice.wait(mostro.HoldInvoicePaymentSettled)
+	stop()
+	w.check(<-ended)
+}
