@@ -54,3 +54,12 @@ func (e *Engine) announceNow(ctx context.Context) error {
 		return nil
 	})
 }
+
+// Publish puts a public event of the node out: durably queued when it returns nil, then stamped,
+// signed and published like every other. It is meant for what only the wiring knows, such as
+// prices.
+func (e *Engine) Publish(ctx context.Context, event nostr.Event) error {
+	return e.submit(ctx, "", func(txn *badger.Txn, w *writes) error {
+		return e.publish(txn, w, announceLane, event, event.Tags.GetD())
+	})
+}

@@ -77,13 +77,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	if n.ln, err = lnd.Dial(cfg.lightning); err != nil {
 		return nil, err
 	}
-	n.prices = price.New(price.Config{
-		Sources:   []price.Source{price.Yadio(price.Provider{URL: s.Price.YadioURL})},
-		Interval:  seconds(s.Price.UpdateSeconds),
-		Staleness: seconds(s.Price.StalenessSeconds),
-		Timeout:   seconds(s.Price.TimeoutSeconds),
-		Logger:    cfg.logger,
-	})
+	n.prices = n.newFeed()
 	// The relay is open before the engine, which publishes into it, and takes no message
 	// before run.
 	if n.relay, err = relay.Open(n.relayConfig()); err != nil {
@@ -92,7 +86,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		}
 		return nil, errors.Join(err, n.ln.Close())
 	}
-	payees, err := lnurl.New(lnurl.Config{})
+	payees, err := lnurl.New(lnurl.Config{Proxy: string(s.Network.Proxy)})
 	if err != nil {
 		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())
 	}
@@ -259,7 +253,7 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	if n.cfg.settings.Price.Yadio {
+	if len(n.cfg.settings.Price.sources()) > 0 {
 		part("poll prices", func() error { n.prices.Run(ctx); return nil })
 	}
 	<-ctx.Done()

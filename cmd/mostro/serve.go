@@ -84,6 +84,9 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 	if err != nil {
 		return err
 	}
+	if err := settings.checkOwn(key.Public()); err != nil {
+		return err
+	}
 	if err := checkMacaroon(settings.Lightning.MacaroonFile, logger); err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Settings is everything that an operator can choose, as read from settings.toml. Sections
 // and key names are those of an existing Mostro, with ours beside them. What each key means,
@@ -11,6 +14,7 @@ type Settings struct {
 	Mostro     MostroSettings
 	Expiration ExpirationSettings
 	Price      PriceSettings
+	Network    NetworkSettings
 	Admin      AdminSettings
 	Relay      RelaySettings
 }
@@ -60,13 +64,9 @@ type ExpirationSettings struct {
 	OrderDays, DisputeDays, RatingDays, DMDays int64
 }
 
-// PriceSettings say where prices come from.
-type PriceSettings struct {
-	UpdateSeconds    int64
-	StalenessSeconds int64
-	TimeoutSeconds   int64
-	Yadio            bool
-	YadioURL         string
+// NetworkSettings say how the node reaches others over HTTP.
+type NetworkSettings struct {
+	Proxy secretText
 }
 
 // AdminSettings name the administrators beside the node's own key.
@@ -102,24 +102,28 @@ type key struct {
 	meaning string
 }
 
+// section is a heading of the template.
+type section struct{ name, meaning string }
+
 // sections are the headings of the template, in its order.
-func sections() []struct{ name, meaning string } {
-	return []struct{ name, meaning string }{
+func (s *Settings) sections() []section {
+	return slices.Concat([]section{
 		{"lightning", "The LND node that holds the sellers' sats and pays the buyers."},
 		{"nostr", "The node's identity."},
 		{"mostro", "What the node says about itself, and its terms of trade. An order keeps the terms it was born with."},
 		{"expiration", "How long the node's own events stay on the relay (NIP-40)."},
 		{"price", "Where market orders get their price from."},
-		{"price.providers.yadio", "GET url/exrates/BTC."},
+	}, s.Price.sections(), []section{
+		{"network", "How the node reaches price providers and the servers of Lightning addresses."},
 		{"admin", "Who may act as an administrator, beside the node's own key."},
 		{"relay", "The relay, which is the same process."},
-	}
+	})
 }
 
 // keys is the table of all settings, bound to s.
 func (s *Settings) keys() []key {
 	l, m, e, p, r := &s.Lightning, &s.Mostro, &s.Expiration, &s.Price, &s.Relay
-	return []key{
+	return slices.Concat([]key{
 		{"lightning.lnd_grpc_host", &hostValue{to: &l.Host, optional: true}, `""`, "",
 			"Address of LND's gRPC: https://host:port or host:port. Required."},
 		{"lightning.lnd_cert_file", &textValue{to: &l.CertFile, max: maxPath}, `""`, "",
@@ -180,15 +184,9 @@ func (s *Settings) keys() []key {
 		{"expiration.dispute_days", &intValue{&e.DisputeDays, 1, 3650}, "90", "days", "Disputes."},
 		{"expiration.rating_days", &intValue{&e.RatingDays, 1, 3650}, "90", "days", "Ratings."},
 		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
-
-		{"price.update_interval_seconds", &intValue{&p.UpdateSeconds, 1, 86400}, "300", "seconds", "Between two polls."},
-		{"price.max_price_staleness_seconds", &intValue{&p.StalenessSeconds, 1, 7 * 86400}, "1800", "seconds",
-			"Age beyond which a price is not used; market orders are then refused."},
-		{"price.provider_timeout_seconds", &intValue{&p.TimeoutSeconds, 1, 120}, "10", "seconds", "Of one request."},
-		{"price.providers.yadio.enabled", &boolValue{&p.Yadio}, "true", "",
-			"Without a provider only orders of a fixed amount of sats are possible."},
-		{"price.providers.yadio.url", &urlValue{&p.YadioURL, []string{"https", "http"}}, `"https://api.yadio.io"`, "",
-			"https, or http to this machine."},
+	}, p.keys(), []key{
+		{"network.proxy", &proxyValue{&s.Network.Proxy}, `""`, "",
+			"SOCKS5 proxy for both: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
 
 		{"admin.pubkeys", &pubkeysValue{&s.Admin.Pubkeys}, "[]", "", "Public keys, npub1... or hex."},
 
@@ -206,7 +204,7 @@ func (s *Settings) keys() []key {
 		{"relay.events_burst", &intValue{&r.EventsBurst, 1, 1_000_000}, "500", "events", "That one address may send at once."},
 		{"relay.min_free_mib", &intValue{&r.MinFreeMiB, 0, 100_000_000}, "2048", "MiB",
 			"Free space of the disk below which events from outside are refused; the node's own go on. 0 never refuses."},
-	}
+	})
 }
 
 // need is a setting without which serve refuses to start.
@@ -228,7 +226,7 @@ func (s *Settings) needs() []need {
 // entry for a section covers all its keys.
 func unsupported() map[string]string {
 	const later = "not supported yet by this version; delete it"
-	return map[string]string{
+	all := map[string]string{
 		"anti_abuse_bond": "bonds are " + later,
 		"cashu":           "Cashu escrow is " + later,
 		"rpc":             "the gRPC admin service is " + later,
@@ -245,22 +243,17 @@ func unsupported() map[string]string {
 		"mostro.transport":                              "both transports are always on; delete it",
 		"mostro.bitcoin_price_api_url":                  "it is price.providers.yadio.url now; move it there",
 		"mostro.dev_fee_percentage":                     "the development fee is " + later,
-		"mostro.publish_exchange_rates_to_nostr":        "publishing rates is " + later,
+		"mostro.publish_exchange_rates_to_nostr":        "it is price.publish_to_nostr now; move it there",
 		"mostro.exchange_rates_update_interval_seconds": "it is price.update_interval_seconds now; move it there",
 		"expiration.fee_audit_days":                     "the development fee is " + later,
-		"price.outlier_threshold_pct":                   "several price providers are " + later,
-		"price.provider_failure_threshold":              "several price providers are " + later,
-		"price.provider_failure_cooldown_seconds":       "several price providers are " + later,
-		"price.publish_to_nostr":                        "publishing rates is " + later,
-		"price.providers.yadio.fallback_urls":           "fallback addresses are " + later,
-		"price.providers.yadio.api_key":                 "keys of price providers are " + later,
-		"price.providers.yadio.token":                   "keys of price providers are " + later,
-		"price.providers.yadio.only":                    "choosing currencies by provider is " + later,
-		"price.providers.yadio.except":                  "choosing currencies by provider is " + later,
-		"price.providers.coingecko":                     "this price provider is " + later,
-		"price.providers.currency_api":                  "this price provider is " + later,
-		"price.providers.blockchain":                    "this price provider is " + later,
-		"price.providers.eltoque":                       "this price provider is " + later,
-		"price.providers.nostr":                         "this price provider is " + later,
 	}
+	// An existing Mostro takes these of every provider.
+	for _, each := range new(PriceSettings).providers() {
+		for _, name := range []string{"url", "fallback_urls", "api_key", "token", "trusted_nodes"} {
+			if !slices.ContainsFunc(each.keys(), func(k key) bool { return k.path == each.path(name) }) {
+				all[each.path(name)] = "this provider has no use for it; delete it"
+			}
+		}
+	}
+	return all
 }

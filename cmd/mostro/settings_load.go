@@ -59,6 +59,9 @@ type assignment struct {
 	value literal
 }
 
+// onCommandLine is where overrides stand.
+const onCommandLine = "--settings"
+
 // loadSettings reads a settings file (name is for messages) and then the overrides, each
 // KEY=VALUE with a dotted path, over the defaults. It returns a settingsError that names
 // every unknown key and bad value.
@@ -71,7 +74,7 @@ func loadSettings(name string, file []byte, overrides []string) (*loaded, error)
 	for _, text := range overrides {
 		a, err := parseOverride(text)
 		if err != nil {
-			problems = append(problems, problem{"--settings", "", err.Error(), "write --settings mostro.fee=0.01"})
+			problems = append(problems, problem{onCommandLine, "", err.Error(), "write --settings mostro.fee=0.01"})
 			continue
 		}
 		assignments = append(assignments, a)
@@ -94,6 +97,10 @@ func loadSettings(name string, file []byte, overrides []string) (*loaded, error)
 		k, ok := byPath[a.path]
 		if !ok {
 			problems = append(problems, unknownKey(a, keys))
+			continue
+		}
+		if _, secret := k.value.(*secretValue); secret && a.where == onCommandLine {
+			problems = append(problems, problem{a.where, a.path, "is a secret, and every user of the machine can read a command line", "put it into settings.toml"})
 			continue
 		}
 		if err := k.value.set(a.value); err != nil {
@@ -131,9 +138,7 @@ func (l *loaded) checkTogether() (problems settingsError) {
 	if f := l.Mostro.PowFirstContact; f != samePow && f < l.Mostro.Pow {
 		wrong("mostro.pow_first_contact", fmt.Sprintf("is %d, below mostro.pow, %d", f, l.Mostro.Pow), "raise it, or delete it to use mostro.pow")
 	}
-	if l.Price.Yadio && l.Price.YadioURL == "" {
-		wrong("price.providers.yadio.url", "is empty", "give the address, or set price.providers.yadio.enabled = false")
-	}
+	l.Price.check(string(l.Network.Proxy), wrong)
 	return problems
 }
 
@@ -309,5 +314,5 @@ func parseOverride(text string) (assignment, error) {
 	if err != nil {
 		value = literal{kind: aString, text: raw}
 	}
-	return assignment{"--settings", path, value}, nil
+	return assignment{onCommandLine, path, value}, nil
 }

@@ -13,7 +13,7 @@ func settingsTemplate() string {
 	b.WriteString("# Settings of a Mostro node. Made by `mostro settings template`; a key that is commented out has the\n" +
 		"# value shown. Times have their unit in the comment. Changes take effect at the next start.\n")
 	var s Settings
-	for _, section := range sections() {
+	for _, section := range s.sections() {
 		fmt.Fprintf(&b, "\n# %s\n[%s]\n", section.meaning, section.name)
 		for _, k := range s.keys() {
 			dot := strings.LastIndex(k.path, ".")

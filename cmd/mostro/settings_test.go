@@ -97,7 +97,7 @@ pubkeys = ["npub10elfcs4fr0l0r8af98jlmgdh9c8tcxjvz9qkw038js35mp4dma8qzvjptg"]
 	s.Lightning.Host, s.Lightning.CertFile, s.Lightning.CLTVDelta, s.Lightning.Attempts = "127.0.0.1:10009", "tls.cert", 1000, 7
 	s.Mostro.Name, s.Mostro.About, s.Mostro.FeePPM, s.Mostro.MaxRoutingFeePPM = `N "x"`, "free text", 20_000, 50_000
 	s.Mostro.Pow, s.Mostro.PowFirstContact, s.Mostro.Fiat = 8, 8, []string{"USD", "VES"}
-	s.Price.Yadio, s.Price.YadioURL = false, "https://example.com"
+	s.Price.Yadio.Enabled, s.Price.Yadio.URL = false, "https://example.com"
 	s.Expiration.DMDays = 1
 	s.Relay.URL = "wss://relay.example.com"
 	s.Admin.Pubkeys = []string{"7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4e"}
@@ -148,7 +148,6 @@ func TestSettingsErrors(t *testing.T) {
 		{"[admin]\npubkeys = [\"abc\"]", nil, []string{`has "abc", want npub1... or 64 hex digits`}},
 		{"[anti_abuse_bond]\nenabled = true\namount_pct = 0.01", nil,
 			[]string{"f line 2: anti_abuse_bond.enabled cannot be used: bonds are not supported yet", "f line 3"}},
-		{"[price.providers.coingecko]\nenabled = true", nil, []string{"price.providers.coingecko.enabled cannot be used"}},
 		{"[nostr]\nrelays = [\"wss://x\"]\n[database]\nurl = \"sqlite://x\"", nil, []string{"nostr.relays", "f line 4: database.url"}},
 		{"", []string{"mostro.fee"}, []string{"--settings", "is not KEY=VALUE"}},
 		{"", []string{"=1"}, []string{"is not KEY=VALUE"}},

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
+
+	"mostro/escrow/price"
 )
 
 const (
@@ -183,8 +185,25 @@ func (v *hostValue) set(l literal) error {
 
 func (v *hostValue) takes() string { return "" }
 
+// percentValue is a percentage, kept in parts per million.
+type percentValue struct {
+	to       *int64
+	min, max int64 // parts per million
+}
+
+func (v *percentValue) set(l literal) error {
+	n, err := parsePPM(l.text) // millionths of a percent
+	if l.kind != aNumber || err != nil || n%100 != 0 || n/100 < v.min || n/100 > v.max {
+		return fmt.Errorf("is %.40s, want a percentage from %s with at most four digits after the point", quoted(l), v.takes())
+	}
+	*v.to = n / 100
+	return nil
+}
+
+func (v *percentValue) takes() string { return formatPPM(v.min*100) + " to " + formatPPM(v.max*100) }
+
 // urlValue is an absolute URL of one of the schemes, without user, query and fragment. http is
-// for this machine only; ws is for anywhere, because a relay of a local network or an onion
+// for this machine and onion services only; ws is for anywhere, because a relay of a local network or an onion
 // service has no TLS.
 type urlValue struct {
 	to      *string
@@ -203,7 +222,7 @@ func (v *urlValue) set(l literal) error {
 	if err != nil || !slices.Contains(v.schemes, u.Scheme) || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("is %.80q, want an address that starts with %s://", l.text, v.schemes[0])
 	}
-	if u.Scheme == "http" && !loopback(u.Hostname()) {
+	if u.Scheme == "http" && !loopback(u.Hostname()) && !strings.HasSuffix(u.Hostname(), ".onion") {
 		return fmt.Errorf("is %.80q: without TLS anyone on the way could set the price; want https://", l.text)
 	}
 	*v.to = strings.TrimSuffix(l.text, "/")
@@ -211,6 +230,51 @@ func (v *urlValue) set(l literal) error {
 }
 
 func (v *urlValue) takes() string { return "" }
+
+// urlsValue is a list of such URLs, with or without TLS.
+type urlsValue struct{ to *[]string }
+
+func (v *urlsValue) set(l literal) error {
+	urls, err := list(l)
+	if err != nil {
+		return err
+	}
+	for i := range urls {
+		one := urlValue{&urls[i], []string{"https", "http"}}
+		if urls[i] == "" {
+			return errors.New("has an empty address")
+		}
+		if err := one.set(literal{kind: aString, text: urls[i]}); err != nil {
+			return err
+		}
+	}
+	*v.to = urls
+	return nil
+}
+
+func (v *urlsValue) takes() string { return "" }
+
+// proxyValue is the URL of a SOCKS5 proxy. It may hold a password, so errors never quote it.
+type proxyValue struct{ to *secretText }
+
+func (v *proxyValue) set(l literal) error {
+	if l.kind != aString {
+		return fmt.Errorf("is %s, want %s", l.kind, aString)
+	}
+	if l.text == "" {
+		*v.to = ""
+		return nil
+	}
+	u, err := url.Parse(l.text)
+	if err != nil || u.Scheme != "socks5" && u.Scheme != "socks5h" || u.Hostname() == "" || u.Port() == "" ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("is not of the form socks5h://host:port or socks5://host:port")
+	}
+	*v.to = secretText(l.text)
+	return nil
+}
+
+func (v *proxyValue) takes() string { return "" }
 
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
@@ -235,6 +299,48 @@ func (v *codesValue) set(l literal) error {
 }
 
 func (v *codesValue) takes() string { return "" }
+
+// fiatValue is a list of currencies that have a price.
+type fiatValue struct{ to *[]string }
+
+func (v *fiatValue) set(l literal) error {
+	codes, err := list(l)
+	if err != nil {
+		return err
+	}
+	for _, code := range codes {
+		if !price.IsFiat(code) {
+			return fmt.Errorf("has %.20q, want codes of currencies such as \"USD\"", code)
+		}
+	}
+	*v.to = codes
+	return nil
+}
+
+func (v *fiatValue) takes() string { return "" }
+
+// ratesValue is a list of prices of a bitcoin, each CODE=PRICE, kept in millionths.
+type ratesValue struct{ to *map[string]int64 }
+
+func (v *ratesValue) set(l literal) error {
+	texts, err := list(l)
+	if err != nil {
+		return err
+	}
+	rates := make(map[string]int64, len(texts))
+	for _, text := range texts {
+		code, number, _ := strings.Cut(text, "=")
+		rate, err := price.ParseMillionths(number)
+		if err != nil || !price.IsFiat(code) || rates[code] != 0 {
+			return fmt.Errorf("has %.40q, want each currency once, such as \"USD=100000\" or \"EUR=90000.5\"", text)
+		}
+		rates[code] = rate
+	}
+	*v.to = rates
+	return nil
+}
+
+func (v *ratesValue) takes() string { return "" }
 
 // pubkeysValue is a list of public keys, kept as hex.
 type pubkeysValue struct{ to *[]string }

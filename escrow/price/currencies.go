@@ -1,10 +1,10 @@
 package price
 
-// isFiat tells whether a code is one of the currencies that people trade: those in use by ISO
+// IsFiat tells whether a code is one of the currencies that people trade: those in use by ISO
 // 4217, and the Iranian toman (IRT), the pounds of the Crown dependencies (GGP, IMP, JEP) and the
 // Cuban MLC, which have none there. Bitcoin, other tokens, metals and units of account, which
 // sources list among currencies, are not.
-func isFiat(code string) bool {
+func IsFiat(code string) bool {
 	switch code {
 	case "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN",
 		"BAM", "BBD", "BDT", "BGN", "BHD", "BIF", "BMD", "BND", "BOB", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD",

@@ -14,10 +14,10 @@ const fractionDigits = 6
 // million is a whole in millionths and in parts per million.
 const million = 1_000_000
 
-// parseMillionths reads a positive JSON number exactly into millionths; digits beyond the
+// ParseMillionths reads a positive JSON number exactly into millionths; digits beyond the
 // sixth are cut off. It refuses zero, negative numbers, numbers below a millionth and
 // numbers beyond an int64.
-func parseMillionths(s string) (int64, error) {
+func ParseMillionths(s string) (int64, error) {
 	mantissa, exponent := s, 0
 	if i := strings.IndexAny(s, "eE"); i >= 0 {
 		e, err := strconv.ParseInt(s[i+1:], 10, 16)
@@ -53,7 +53,7 @@ func parseMillionths(s string) (int64, error) {
 	return value, nil
 }
 
-// formatMillionths is the shortest decimal that parseMillionths reads back.
+// formatMillionths is the shortest decimal that ParseMillionths reads back.
 func formatMillionths(value int64) string {
 	text := fmt.Sprintf("%d.%06d", value/million, value%million)
 	return strings.TrimRight(strings.TrimRight(text, "0"), ".")

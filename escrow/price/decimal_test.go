@@ -38,9 +38,9 @@ func TestParseMillionths(t *testing.T) {
 		{".", 0},
 	}
 	for _, test := range tests {
-		got, err := parseMillionths(test.in)
+		got, err := ParseMillionths(test.in)
 		if got != test.want || (err == nil) != (test.want != 0) {
-			t.Errorf("parseMillionths(%q) = %d, %v; want %d", test.in, got, err, test.want)
+			t.Errorf("ParseMillionths(%q) = %d, %v; want %d", test.in, got, err, test.want)
 		}
 	}
 }
@@ -51,14 +51,14 @@ func FuzzParseMillionths(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		got, err := parseMillionths(in)
+		got, err := ParseMillionths(in)
 		if !json.Valid([]byte(in)) || len(in) > 40 {
 			return // never given to it; it must only not panic
 		}
 		exact, ok := new(big.Rat).SetString(in)
 		if !ok || strings.ContainsAny(in, "_xXpPoObB/n") {
 			if err == nil {
-				t.Fatalf("parseMillionths(%q) = %d; it is no number", in, got)
+				t.Fatalf("ParseMillionths(%q) = %d; it is no number", in, got)
 			}
 			return
 		}
@@ -66,10 +66,10 @@ func FuzzParseMillionths(f *testing.F) {
 		want := new(big.Int).Quo(exact.Num(), exact.Denom())
 		if want.Sign() <= 0 || !want.IsInt64() {
 			if err == nil {
-				t.Fatalf("parseMillionths(%q) = %d; want it refused", in, got)
+				t.Fatalf("ParseMillionths(%q) = %d; want it refused", in, got)
 			}
 		} else if err != nil || got != want.Int64() {
-			t.Fatalf("parseMillionths(%q) = %d, %v; want %d", in, got, err, want)
+			t.Fatalf("ParseMillionths(%q) = %d, %v; want %d", in, got, err, want)
 		}
 	})
 }
@@ -105,7 +105,7 @@ func TestArithmetic(t *testing.T) {
 		if got := average([]quote{{perBTC: a}, {perBTC: b}, {perBTC: c}}).perBTC; got != mean {
 			t.Fatalf("seed %d: average of %d, %d, %d = %d, want %d", seed, a, b, c, got, mean)
 		}
-		if back, err := parseMillionths(formatMillionths(a)); err != nil || back != a || !json.Valid([]byte(formatMillionths(a))) {
+		if back, err := ParseMillionths(formatMillionths(a)); err != nil || back != a || !json.Valid([]byte(formatMillionths(a))) {
 			t.Fatalf("seed %d: %d is written %s and read as %d, %v", seed, a, formatMillionths(a), back, err)
 		}
 	}

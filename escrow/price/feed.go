@@ -17,17 +17,19 @@
 //
 // The sources' addresses are the operator's, so they may lie in the operator's own network. The
 // package knows nothing of orders beyond the type of a price. Of Nostr it knows one event, the
-// published rates; sending and receiving it is for others.
+// published rates; keeping, finding and sending it is for others.
 package price
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/escrow/order"
 )
@@ -67,23 +69,23 @@ type Config struct {
 	Failures int
 	Cooldown time.Duration
 	Proxy    *url.URL // socks5://, for hosts outside the operator's network; nil = none
-	Polled   func()   // called by Run after each round, for publishing Rates; may be nil
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// Published finds the rates (kind 30078) that these nodes published last, where this node keeps
+	// events; asked before each round when there is a Nodes source.
+	Published func(ctx context.Context, pubkeys []string) ([]nostr.Event, error)
+	Polled    func() // called by Run after each round, for publishing Rates; may be nil
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 // Feed keeps prices fresh while Run runs.
 type Feed struct {
-	cfg     Config
-	client  *http.Client
-	prices  atomic.Pointer[snapshot]
-	offered chan struct{} // Offer brought something new
-
-	mu     sync.Mutex
-	offers map[string]offer // by the node's key
+	cfg    Config
+	client *http.Client
+	prices atomic.Pointer[snapshot]
 
 	// What follows belongs to Run.
 	sources []source
+	offers  map[string]offer // by the node's key
 	waiting map[string]quote // surprising prices, until they are looked at again
 }
 
@@ -116,7 +118,6 @@ func New(cfg Config) *Feed {
 	f := &Feed{
 		cfg:     cfg,
 		client:  newClient(cfg.Proxy),
-		offered: make(chan struct{}, 1),
 		offers:  map[string]offer{},
 		waiting: map[string]quote{},
 	}

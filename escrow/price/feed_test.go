@@ -241,7 +241,7 @@ func TestElToqueFollowsTheDollar(t *testing.T) {
 	b.next(t)
 	b.want(t, "CUP", 0, 0)
 	// Nor with another node's dollar, or its echo would be published as our own.
-	if err := b.Offer(node.rates(t, b.now, `{"BTC":{"USD":100}}`)); err != nil {
+	if err := b.offer(node.rates(t, b.now, `{"BTC":{"USD":100}}`)); err != nil {
 		t.Error(err)
 	}
 	for range 2 {

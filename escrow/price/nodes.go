@@ -1,6 +1,7 @@
 package price
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,10 +16,12 @@ import (
 	"mostro/escrow/mostro"
 )
 
+// RatesTag is the d tag of published rates.
+const RatesTag = "mostro-rates"
+
 const (
-	ratesTag   = "mostro-rates" // the d tag of published rates
-	maxRates   = 64 << 10       // bytes of another node's rates
-	ratesLimit = time.Hour      // until published rates expire, at most
+	maxRates   = 64 << 10  // bytes of another node's rates
+	ratesLimit = time.Hour // until published rates expire, at most
 )
 
 // offer is what one node published last.
@@ -27,26 +30,35 @@ type offer struct {
 	at int64 // unix seconds, as the node says
 }
 
-// Offer brings published rates (kind 30078) of another node. It verifies the event, and keeps
-// it when it is by a node of a Nodes source, new enough, and newer than the last one of that
-// node. The error says why it is not kept; it is of interest to nobody but a log. Offer may be
-// called at any time, by many goroutines at once.
-func (f *Feed) Offer(ev *nostr.Event) error {
-	if err := f.offer(ev); err != nil {
-		return fmt.Errorf("take rates of %.64s: %w", ev.PubKey, err)
+// listen takes over what other nodes published since the last round.
+func (f *Feed) listen(ctx context.Context) {
+	var pubkeys []string
+	for _, s := range f.sources {
+		pubkeys = slices.AppendSeq(pubkeys, maps.Keys(s.nodes))
 	}
-	select {
-	case f.offered <- struct{}{}:
-	default:
+	if len(pubkeys) == 0 || f.cfg.Published == nil {
+		return
 	}
-	return nil
+	slices.Sort(pubkeys)
+	events, err := f.cfg.Published(ctx, pubkeys)
+	if err != nil {
+		f.cfg.Logger.Warn("look for rates that other nodes published, will try again", "err", err)
+		return
+	}
+	for _, ev := range events[:min(len(events), maxNodes)] {
+		if err := f.offer(&ev); err != nil {
+			f.cfg.Logger.Debug("rates of another node are not taken", "node", ev.PubKey, "err", err)
+		}
+	}
 }
 
+// offer verifies an event, and keeps it when it is by a node of a Nodes source, new enough, and
+// newer than the last one of that node. The error says why it is not kept.
 func (f *Feed) offer(ev *nostr.Event) error {
 	place := slices.IndexFunc(f.cfg.Sources, func(s Source) bool { return s.nodes[ev.PubKey] })
 	at := int64(ev.CreatedAt)
 	switch d := ev.Tags.GetD(); {
-	case ev.Kind != mostro.KindRates || d != ratesTag:
+	case ev.Kind != mostro.KindRates || d != RatesTag:
 		return errors.New("not published rates")
 	case place < 0:
 		return errors.New("not a trusted node")
@@ -66,8 +78,6 @@ func (f *Feed) offer(ev *nostr.Event) error {
 	}
 	read := readQuotes(content.BTC)
 	maps.DeleteFunc(read, func(code string, _ int64) bool { return !f.cfg.Sources[place].takes(code) })
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if at <= f.offers[ev.PubKey].at {
 		return errors.New("not newer than the last")
 	}
@@ -79,7 +89,6 @@ func (f *Feed) offer(ev *nostr.Event) error {
 // price of. Of several nodes' they are combined as those of sources are.
 func (f *Feed) fillGaps(next snapshot, now int64) {
 	byCode := map[string][]quote{}
-	f.mu.Lock()
 	for pubkey, offer := range f.offers {
 		if !f.fresh(offer.at, now) {
 			continue
@@ -89,7 +98,6 @@ func (f *Feed) fillGaps(next snapshot, now int64) {
 			byCode[code] = append(byCode[code], quote{source: place, perBTC: perBTC, at: offer.at})
 		}
 	}
-	f.mu.Unlock()
 	for code, quoted := range byCode {
 		if own, ok := next[code]; ok && !own.relayed && f.fresh(own.At, now) {
 			continue
@@ -131,7 +139,7 @@ func (f *Feed) Rates() (nostr.Event, bool) {
 	return nostr.Event{
 		Kind: mostro.KindRates,
 		Tags: nostr.Tags{
-			{"d", ratesTag},
+			{"d", RatesTag},
 			{"published_at", strconv.FormatInt(now, 10)},
 			{"source", strings.Join(names, ",")},
 			{"expiration", strconv.FormatInt(expiration, 10)},

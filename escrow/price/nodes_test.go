@@ -2,7 +2,9 @@ package price
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +40,7 @@ func TestNodesFillGaps(t *testing.T) {
 	p, node := newProvider(t, `"USD":100`), newPeer(t, 1)
 	b := newBench(t, Config{}, p.source(), Nodes(node.public).Except("EUR"))
 	b.next(t)
-	if err := b.Offer(node.rates(t, b.now.Add(-time.Minute), `{"BTC":{"USD":500,"CUP":7,"EUR":8,"XAU":1,"ARS":-1}}`)); err != nil {
+	if err := b.offer(node.rates(t, b.now.Add(-time.Minute), `{"BTC":{"USD":500,"CUP":7,"EUR":8,"XAU":1,"ARS":-1}}`)); err != nil {
 		t.Fatal(err)
 	}
 	b.next(t)
@@ -58,11 +60,11 @@ func TestNodesFillGaps(t *testing.T) {
 	b.want(t, "CUP", 9, 0)
 	b.want(t, "USD", 100, 5*time.Minute)
 	p.set(``)
-	if err := b.Offer(node.rates(t, b.now.Add(20*time.Minute), `{"BTC":{"CUP":8}}`)); err == nil {
+	if err := b.offer(node.rates(t, b.now.Add(20*time.Minute), `{"BTC":{"CUP":8}}`)); err == nil {
 		t.Error("rates from the future are kept")
 	}
 	b.now = b.now.Add(20 * time.Minute)
-	if err := b.Offer(node.rates(t, b.now, `{"BTC":{"CUP":8}}`)); err != nil {
+	if err := b.offer(node.rates(t, b.now, `{"BTC":{"CUP":8}}`)); err != nil {
 		t.Error(err)
 	}
 	b.next(t)
@@ -84,7 +86,7 @@ func TestSeveralNodes(t *testing.T) {
 	b := newBench(t, Config{JumpPPM: 100_000}, Nodes(peers[0].public, peers[1].public, peers[2].public))
 	offer := func(i int, cup string) {
 		t.Helper()
-		if err := b.Offer(peers[i].rates(t, b.now, `{"BTC":{"CUP":`+cup+`}}`)); err != nil {
+		if err := b.offer(peers[i].rates(t, b.now, `{"BTC":{"CUP":`+cup+`}}`)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -152,13 +154,13 @@ func TestOfferRefuses(t *testing.T) {
 		"no JSON":         node.rates(t, b.now, `CUP 7`),
 		"too long":        node.rates(t, b.now, `{"BTC":{"CUP":7},"pad":"`+strings.Repeat("x", maxRates)+`"}`),
 	} {
-		if err := b.Offer(ev); err == nil {
+		if err := b.offer(ev); err == nil {
 			t.Errorf("%s: kept", name)
 		}
 	}
 	b.next(t)
 	b.want(t, "CUP", 0, 0)
-	if err := b.Offer(node.rates(t, b.now, `{"BTC":{"CUP":7}}`)); err != nil {
+	if err := b.offer(node.rates(t, b.now, `{"BTC":{"CUP":7}}`)); err != nil {
 		t.Error(err)
 	}
 	for name, ev := range map[string]*nostr.Event{
@@ -166,29 +168,51 @@ func TestOfferRefuses(t *testing.T) {
 		"older":         node.rates(t, b.now.Add(-time.Minute), `{"BTC":{"CUP":8}}`),
 		"another of it": node.rates(t, b.now, `{"BTC":{"CUP":9}}`),
 	} {
-		if err := b.Offer(ev); err == nil {
+		if err := b.offer(ev); err == nil {
 			t.Errorf("%s: kept", name)
 		}
 	}
 }
 
-// TestOfferWhileRunning: a node without sources of its own needs no round to hear of a price.
-func TestOfferWhileRunning(t *testing.T) {
-	node := newPeer(t, 1)
-	polled := make(chan struct{}, 1)
-	f := New(Config{Sources: []Source{Nodes(node.public)}, Interval: time.Hour, Staleness: time.Hour, Polled: func() { polled <- struct{}{} }})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { f.Run(ctx); close(done) }()
-	<-polled
-	if err := f.Offer(node.rates(t, time.Now(), `{"BTC":{"CUP":7}}`)); err != nil {
-		t.Fatal(err)
+// TestPublishedIsLookedUp: rates come from where this node keeps events, of the trusted nodes
+// only, whatever else is found there.
+func TestPublishedIsLookedUp(t *testing.T) {
+	one, two, stranger := newPeer(t, 1), newPeer(t, 2), newPeer(t, 3)
+	p := newProvider(t, `"USD":100`)
+	var asked [][]string
+	var found []nostr.Event
+	var fails error
+	b := newBench(t, Config{Published: func(_ context.Context, pubkeys []string) ([]nostr.Event, error) {
+		asked = append(asked, pubkeys)
+		return found, fails
+	}}, p.source(), Nodes(one.public, two.public))
+	b.next(t)
+	b.want(t, "CUP", 0, 0)
+	found = []nostr.Event{
+		*stranger.rates(t, b.now, `{"BTC":{"CUP":1}}`),
+		*one.rates(t, b.now, `{"BTC":{"CUP":7,"USD":900}}`),
+		*two.rates(t, b.now, `{"BTC":{"CUP":9}}`),
 	}
-	for _, ok := f.Price("CUP"); !ok; _, ok = f.Price("CUP") {
-		time.Sleep(time.Millisecond)
+	b.next(t)
+	b.want(t, "CUP", 8, 5*time.Minute)
+	b.want(t, "USD", 100, 0)
+	fails, found = errors.New("the store is closing"), nil
+	b.next(t)
+	b.want(t, "CUP", 8, 10*time.Minute)
+	b.want(t, "USD", 100, 0)
+	both := []string{one.public, two.public}
+	slices.Sort(both)
+	if diff := cmp.Diff([][]string{both, both, both}, asked); diff != "" {
+		t.Error(diff)
 	}
-	cancel()
-	<-done
+
+	// Who trusts nobody asks for nothing.
+	asked = nil
+	alone := newBench(t, Config{Published: b.cfg.Published}, p.source())
+	alone.next(t)
+	if len(asked) > 0 {
+		t.Errorf("asked for %v", asked)
+	}
 }
 
 func TestRates(t *testing.T) {
@@ -213,7 +237,7 @@ func TestRates(t *testing.T) {
 	node := newPeer(t, 9)
 	other := newBench(t, Config{}, Nodes(node.public))
 	other.now = b.now
-	if err := other.Offer(node.rates(t, b.now, ev.Content)); err != nil {
+	if err := other.offer(node.rates(t, b.now, ev.Content)); err != nil {
 		t.Error(err)
 	}
 	other.round(t.Context())

@@ -32,12 +32,16 @@ func (f *Feed) Run(ctx context.Context) {
 			return
 		}
 		var wait time.Duration
-		wait, retry = pause(f.cfg.Interval, retry, asked > 0 && answered == 0, surprised)
+		// A node that has heard of no price yet looks again soon, too.
+		failed := asked > 0 && answered == 0 || len(*f.prices.Load()) == 0
+		wait, retry = pause(f.cfg.Interval, retry, failed, surprised)
 		if f.cfg.Polled != nil {
 			f.cfg.Polled()
 		}
-		if !f.rest(ctx, wait) {
+		select {
+		case <-ctx.Done():
 			return
+		case <-time.After(wait):
 		}
 	}
 }
@@ -53,26 +57,10 @@ func pause(interval, retry time.Duration, failed, surprised bool) (wait, next ti
 	return interval, firstRetry
 }
 
-// rest waits for the next round, and meanwhile takes over what other nodes publish. It is false
-// when ctx has ended.
-func (f *Feed) rest(ctx context.Context, wait time.Duration) bool {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-f.offered:
-			f.update(func(next snapshot) { f.fillGaps(next, f.cfg.Now().Unix()) })
-		case <-timer.C:
-			return true
-		}
-	}
-}
-
 // round asks all sources that are due at once, and takes over what they agree on. It tells how
 // many were asked and answered, and whether a price waits for a second look.
 func (f *Feed) round(ctx context.Context) (asked, answered int, surprised bool) {
+	f.listen(ctx)
 	due := f.due(f.cfg.Now())
 	answers, failures := make([]quotes, len(f.sources)), make([]error, len(f.sources))
 	var group sync.WaitGroup

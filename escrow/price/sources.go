@@ -42,7 +42,7 @@ func (p Provider) source(name, path string, parse func([]byte) (quotes, error)) 
 		urls:  append([]string{p.URL}, p.Fallbacks...),
 		path:  func(time.Time) string { return path },
 		parse: parse,
-		takes: isFiat,
+		takes: IsFiat,
 	}
 }
 
@@ -142,13 +142,13 @@ func ElToque(p Provider) Source {
 // Fixed quotes the same prices for ever, in millionths of the currency's unit per bitcoin: for
 // closed networks.
 func Fixed(perBTC map[string]int64) Source {
-	return Source{name: "fixed", fixed: maps.Clone(perBTC), takes: isFiat}
+	return Source{name: "fixed", fixed: maps.Clone(perBTC), takes: IsFiat}
 }
 
 // Nodes are other Mostros, by hex public key, whose published rates fill the gaps: currencies that
-// no other source has a fresh price of. Feed.Offer brings the events.
+// no other source has a fresh price of. Config.Published finds the events.
 func Nodes(pubkeys ...string) Source {
-	s := Source{name: "nostr", nodes: map[string]bool{}, takes: isFiat}
+	s := Source{name: "nostr", nodes: map[string]bool{}, takes: IsFiat}
 	for _, pubkey := range pubkeys[:min(len(pubkeys), maxNodes)] {
 		s.nodes[pubkey] = true
 	}
@@ -163,12 +163,12 @@ func parseElToque(body []byte) (quotes, error) {
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil, err
 	}
-	usd, err := parseMillionths(string(answer.Rates["USD"]))
+	usd, err := ParseMillionths(string(answer.Rates["USD"]))
 	if err != nil {
 		return nil, fmt.Errorf("CUP per USD: %w", err)
 	}
 	perUSD := quotes{"CUP": usd}
-	if mlc, err := parseMillionths(string(answer.Rates["MLC"])); err == nil {
+	if mlc, err := ParseMillionths(string(answer.Rates["MLC"])); err == nil {
 		if value, ok := mulDiv(usd, million, mlc); ok {
 			perUSD["MLC"] = value
 		}
@@ -180,7 +180,7 @@ func parseElToque(body []byte) (quotes, error) {
 func readQuotes(raw map[string]json.RawMessage) quotes {
 	read := make(quotes, len(raw))
 	for code, text := range raw {
-		if value, err := parseMillionths(string(text)); err == nil {
+		if value, err := ParseMillionths(string(text)); err == nil {
 			read[code] = value
 		}
 	}

@@ -120,7 +120,7 @@ func TestCurrencies(t *testing.T) {
 	for a := 'A'; a <= 'Z'; a++ {
 		for b := 'A'; b <= 'Z'; b++ {
 			for c := 'A'; c <= 'Z'; c++ {
-				if isFiat(string([]rune{a, b, c})) {
+				if IsFiat(string([]rune{a, b, c})) {
 					n++
 				}
 			}
@@ -130,12 +130,12 @@ func TestCurrencies(t *testing.T) {
 		t.Errorf("%d currencies are known, want about 170", n)
 	}
 	for _, code := range strings.Fields("USD EUR ARS CUP VES IRT GGP IMP JEP MLC " + strings.ToUpper(strings.ReplaceAll(geckoCodes, ",", " "))) {
-		if !isFiat(code) {
+		if !IsFiat(code) {
 			t.Errorf("%s is a currency", code)
 		}
 	}
 	for _, code := range strings.Fields("VEF XAU XAG XPT XPD BTC XBT ETH USDT XDR usd US DOLLAR") {
-		if isFiat(code) {
+		if IsFiat(code) {
 			t.Errorf("%s is none", code)
 		}
 	}
@@ -151,7 +151,7 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("%s reads %v, %v", s.name, read, err)
 			}
 			for code, value := range read {
-				if value <= 0 || !isFiat(code) {
+				if value <= 0 || !IsFiat(code) {
 					t.Fatalf("%s reads %d for %q", s.name, value, code)
 				}
 			}

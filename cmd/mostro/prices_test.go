@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/mostro"
+	"mostro/escrow/price"
+)
+
+// pricedNode runs a node without a Lightning node, with these settings.
+func pricedNode(t *testing.T, overrides ...string) *node {
+	t.Helper()
+	dir := t.TempDir()
+	if err := openDataDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeLNDFiles(dir); err != nil {
+		t.Fatal(err)
+	}
+	settings, err := loadSettings("", nil, append([]string{"price.update_interval_seconds=1", "price.providers.yadio.enabled=false"}, overrides...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := openNode(t.Context(), nodeConfig{
+		dir: dir, settings: &settings.Settings, key: key, listener: listener, logger: slog.New(slog.DiscardHandler),
+		lightning: lnd.Config{Host: "127.0.0.1:1", CertFile: filepath.Join(dir, "tls.cert"), MacaroonFile: filepath.Join(dir, "good.macaroon")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// TestPricesBetweenNodes: a node publishes its prices on its relay. Another one that trusts it and
+// gets the event, whoever brings it, trades at them, and does not publish them again.
+func TestPricesBetweenNodes(t *testing.T) {
+	first := pricedNode(t, "price.providers.fixed.enabled=true", `price.providers.fixed.rates=["USD=100000", "CUP=40000000.5"]`)
+	second := pricedNode(t, "price.providers.nostr.enabled=true", "price.providers.nostr.trusted_nodes=[\""+first.cfg.key.Public()+"\"]",
+		`price.providers.nostr.except=["USD"]`)
+	filter := nostr.Filter{Kinds: []int{mostro.KindRates}, Tags: nostr.TagMap{"d": {price.RatesTag}}}
+	relay, err := nostr.RelayConnect(t.Context(), first.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close()
+	sub, err := relay.Subscribe(t.Context(), nostr.Filters{filter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rates := <-sub.Events
+	if ok, err := rates.CheckSignature(); !ok || err != nil || rates.PubKey != first.cfg.key.Public() {
+		t.Fatalf("published by %s: %v", rates.PubKey, err)
+	}
+	if rates.Content != `{"BTC":{"CUP":40000000.5,"USD":100000}}` || rates.Tags.Find("source")[1] != "fixed" ||
+		rates.Tags.Find("published_at") == nil || rates.Tags.Find("expiration") == nil {
+		t.Errorf("published %v", rates)
+	}
+
+	peer, err := nostr.RelayConnect(t.Context(), second.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	for known := false; !known; time.Sleep(10 * time.Millisecond) {
+		// It is replaced each second, so that one may be overtaken on the way.
+		select {
+		case rates = <-sub.Events:
+		default:
+		}
+		if err := peer.Publish(t.Context(), *rates); err != nil {
+			t.Fatal(err)
+		}
+		got, ok := second.prices.Price("CUP")
+		if known = ok; known && got.PerBTC != 40_000_000_500_000 {
+			t.Errorf("CUP is %v", got)
+		}
+	}
+	if got, ok := second.prices.Price("USD"); ok {
+		t.Errorf("USD, which is not taken from there, is %v", got)
+	}
+	mine, err := second.relay.Query(t.Context(), nostr.Filter{Kinds: filter.Kinds, Authors: []string{second.cfg.key.Public()}})
+	if err != nil || len(mine) > 0 {
+		t.Errorf("published again: %v, %v", mine, err)
+	}
+}
