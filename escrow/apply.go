@@ -105,8 +105,7 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
 		return err
 	}
-	past := history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}
-	if err := w.set(logKey(next.ID, next.Rev), past); err != nil {
+	if err := keepHistory(txn, w, next, history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
 		return err
 	}
 	if ended := order.Ended(next.Status); ended && !order.Ended(prev.Status) {

@@ -18,7 +18,8 @@ import (
 // The tables of the money store, by the first byte of the key.
 //
 //	o ID               the order, the authority
-//	l ID rev           its history: event and facts of each step
+//	l ID rev           its history: event and facts of each step; kept thirty days after the end
+//	h ID               what stays of the history of an order that has ended
 //	v ID               marks an order that has not ended
 //	x lane seq         the outbox
 //	s event-id         messages that were handled; kept seven days
@@ -35,6 +36,7 @@ import (
 const (
 	tableOrder   = 'o'
 	tableLog     = 'l'
+	tablePast    = 'h'
 	tableLive    = 'v'
 	tableOutbox  = 'x'
 	tableSeen    = 's'
@@ -143,15 +145,6 @@ type user struct {
 	LastIndex int64 `json:"last_index"`
 	Since     int64 `json:"since"` // unix seconds of the first trade here
 	order.Reputation
-}
-
-// history is one row of an order's past: enough to step it again.
-type history struct {
-	Event order.Event `json:"event"`
-	Facts order.Facts `json:"facts"`
-	From  string      `json:"from"`
-	To    string      `json:"to"`
-	Row   int         `json:"row"`
 }
 
 // get reads a row into v and tells whether it is there.

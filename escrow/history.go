@@ -1,0 +1,73 @@
+package escrow
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/order"
+)
+
+// history is one row of an order's past: enough to step it again.
+type history struct {
+	Event order.Event `json:"event"`
+	Facts order.Facts `json:"facts"`
+	From  string      `json:"from"`
+	To    string      `json:"to"`
+	Row   int         `json:"row"`
+}
+
+// past is what stays of a step: when, what, and where it led.
+type past struct {
+	Rev uint64          `json:"rev"`
+	At  int64           `json:"at"` // unix seconds
+	On  order.EventName `json:"on"`
+	To  string          `json:"to"`
+}
+
+// historyFor is how long the whole history of an order is kept after its end, for who has to
+// look into it. It is ten times as large as the order itself.
+const historyFor = 30 * 24 * time.Hour
+
+// keepHistory writes a step into the history of its order. With the end of the order the
+// history is compacted: the steps stay in a few words, their events and facts for a while.
+func keepHistory(txn *badger.Txn, w *writes, o *order.Order, step history) error {
+	key := logKey(o.ID, o.Rev)
+	if !order.Ended(o.Status) {
+		return w.set(key, step)
+	}
+	var steps []past
+	compacted, err := get(txn, rowKey(tablePast, o.ID), &steps)
+	if err != nil {
+		return &defect{err}
+	}
+	if !compacted {
+		if steps, err = compact(txn, w, o.ID); err != nil {
+			return &defect{err}
+		}
+	}
+	b, err := json.Marshal(step)
+	if err != nil {
+		return fmt.Errorf("encode row %q: %w", key, err)
+	}
+	w.entries = append(w.entries, badger.NewEntry(key, b).WithTTL(historyFor))
+	return w.set(rowKey(tablePast, o.ID), append(steps, step.past(o.Rev)))
+}
+
+// compact gives every step of a history its end, and returns what stays of them. One that does
+// not decode leaves nothing but its number: it must not keep a trade from ending.
+func compact(txn *badger.Txn, w *writes, id string) (steps []past, err error) {
+	err = scan(txn, append(rowKey(tableLog, id), 0), true, func(key, value []byte) error {
+		var h history
+		_ = json.Unmarshal(value, &h)
+		w.entries = append(w.entries, badger.NewEntry(key, value).WithTTL(historyFor))
+		steps = append(steps, h.past(binary.BigEndian.Uint64(key[len(key)-8:])))
+		return nil
+	})
+	return steps, err
+}
+
+func (h history) past(rev uint64) past { return past{rev, h.Event.At, h.Event.On, h.To} }

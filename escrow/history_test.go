@@ -1,0 +1,87 @@
+package escrow
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// The history of an order is whole while it lives, and for a month after its end; a few words
+// of each step stay for ever.
+func TestHistoriesOfEndedOrdersAreCompacted(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=1000\n alice new sell sats=100000\n bob take\n bob cancel\n bob take invoice=99700\n alice pay\n bob fiat-sent\n alice release\n alice rate stars=5")
+	lives, ended := w.order(args{named: map[string]string{"order": "A"}}), w.order(args{})
+	o, _, err := w.e.Order(ended)
+	w.check(err)
+	rows := func(id string) (bytes int, ends []time.Duration) {
+		w.check(w.e.db.View(func(txn *badger.Txn) error {
+			opts := badger.DefaultIteratorOptions
+			opts.Prefix = rowKey(tableLog, id)
+			it := txn.NewIterator(opts)
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				bytes += int(it.Item().ValueSize())
+				var end time.Duration
+				if at := it.Item().ExpiresAt(); at != 0 {
+					end = time.Until(time.Unix(int64(at), 0)).Round(time.Hour)
+				}
+				ends = append(ends, end)
+			}
+			return nil
+		}))
+		return bytes, ends
+	}
+	if _, ends := rows(lives); len(ends) != 1 || ends[0] != 0 {
+		t.Errorf("the rows of a live order end after %v", ends)
+	}
+	size, ends := rows(ended)
+	if uint64(len(ends)) != o.Rev {
+		t.Errorf("%d rows after %d steps", len(ends), o.Rev)
+	}
+	for i, end := range ends {
+		if end != historyFor {
+			t.Errorf("step %d is kept for %s", i+1, end)
+		}
+	}
+	var steps []past
+	w.check(w.e.db.View(func(txn *badger.Txn) error {
+		ok, err := get(txn, rowKey(tablePast, lives), &steps)
+		if ok {
+			t.Error("a live order is compacted")
+		}
+		_, err2 := get(txn, rowKey(tablePast, ended), &steps)
+		return first(err, err2)
+	}))
+	if uint64(len(steps)) != o.Rev {
+		t.Fatalf("%d steps stay of %d", len(steps), o.Rev)
+	}
+	for i, s := range steps {
+		if s.Rev != uint64(i+1) || s.At == 0 || s.On == "" || s.To == "" {
+			t.Errorf("step %d stays as %+v", i+1, s)
+		}
+	}
+	if last := steps[len(steps)-1]; last.On != "rate-user" || last.To != "success" {
+		t.Errorf("the last step is %+v", last)
+	}
+	kept, _ := json.Marshal(steps)
+	whole, _ := json.Marshal(o)
+	t.Logf("%d bytes of history, %d of them for ever beside %d of the order", size, len(kept), len(whole))
+	if len(kept)*5 > size {
+		t.Errorf("%d of %d bytes are kept for ever", len(kept), size)
+	}
+}
+
+// A row of history that does not decode keeps no trade from ending.
+func TestBrokenHistoryHoldsNobody(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, fiatSent)
+	id := w.order(args{})
+	w.check(w.e.db.Update(func(txn *badger.Txn) error { return txn.Set(logKey(id, 2), []byte(`{"event":17}`)) }))
+	w.play(t, "alice release")
+	if o, _, err := w.e.Order(id); err != nil || o.Status != "success" {
+		t.Errorf("the order is %s, %v", o.Status, err)
+	}
+}
