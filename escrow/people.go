@@ -116,9 +116,19 @@ func keepStandings(txn *badger.Txn, w *writes, prev, next *order.Order) error {
 
 // mine is what a user who lost his device needs to know of one of his live orders.
 type mine struct {
-	Index   int64          `json:"index"`
+	Index int64 `json:"index"`
+	// Other is the index of the other side, of who trades with himself; else 0.
+	Other   int64          `json:"other,omitempty"`
 	Status  mostro.Status  `json:"status"`
 	Dispute *order.Dispute `json:"dispute,omitempty"`
+}
+
+// indexes are the trade indexes that somebody has in the order.
+func (m mine) indexes() []int64 {
+	if m.Other != 0 {
+		return []int64{m.Index, m.Other}
+	}
+	return []int64{m.Index}
 }
 
 // mineOf lists the order under the identities of its parties while it lives.
@@ -129,7 +139,7 @@ func mineOf(o *order.Order) map[string]mine {
 	}
 	for _, p := range []order.Party{o.Buyer, o.Seller} {
 		if p.Identity != "" {
-			list[p.Identity] = mine{Index: p.Index, Status: order.Shown(o), Dispute: o.Dispute}
+			list[p.Identity] = mine{Index: p.Index, Other: list[p.Identity].Index, Status: order.Shown(o), Dispute: o.Dispute}
 		}
 	}
 	return list

@@ -1,7 +1,6 @@
 package escrow
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,70 +84,6 @@ func (e *Engine) queryOrders(txn *badger.Txn, _ *writes, ev order.Event) ([]orde
 		return nil, mostro.NotFound, nil
 	}
 	return []order.Tell{reply(ev, mostro.WrapOrder, &mostro.Payload{Orders: found})}, "", nil
-}
-
-// queryRestore gives a user who lost his device what he needs to go on: his live orders, his
-// disputes, and once more whatever he is asked to do.
-func (e *Engine) queryRestore(txn *badger.Txn, _ *writes, ev order.Event) ([]order.Tell, mostro.Reason, error) {
-	data := mostro.RestoreData{Orders: []mostro.RestoredOrder{}, Disputes: []mostro.RestoredDispute{}}
-	var prompts []order.Tell
-	prefix := append(rowKey(tableMine, ev.Identity), 0)
-	err := scan(txn, prefix, true, func(key, value []byte) error {
-		id := string(key[len(prefix):])
-		var m mine
-		if err := json.Unmarshal(value, &m); err != nil {
-			return fmt.Errorf("decode row %q: %w", key, err)
-		}
-		if d := m.Dispute; d != nil && (d.Status == order.DisputeInitiated || d.Status == order.DisputeInProgress) {
-			data.Disputes = append(data.Disputes, mostro.RestoredDispute{
-				DisputeID: d.ID, OrderID: id, TradeIndex: m.Index, Status: string(d.Status), Initiator: d.Initiator, SolverPubkey: d.Solver})
-		}
-		if m.Status != mostro.StatusDispute {
-			data.Orders = append(data.Orders, mostro.RestoredOrder{OrderID: id, TradeIndex: m.Index, Status: mostro.ClientStatus(m.Status)})
-		}
-		if !order.Prompts(m.Status) {
-			return nil
-		}
-		var o order.Order
-		if _, err := get(txn, rowKey(tableOrder, id), &o); err != nil {
-			return err
-		}
-		for _, t := range order.Prompt(&o) {
-			if t.To == partyOf(&o, ev.Identity).Trade {
-				prompts = append(prompts, t)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	return append(restoreReplies(ev, data), prompts...), "", nil
-}
-
-// restoredAtOnce bounds an answer: an encrypted message holds 64 kB, and on version 1 it is
-// encrypted twice.
-const restoredAtOnce = 200
-
-// restoreReplies splits what is too much for one message, latest trades first.
-func restoreReplies(ev order.Event, data mostro.RestoreData) (tells []order.Tell) {
-	slices.SortFunc(data.Orders, func(a, b mostro.RestoredOrder) int { return cmp.Compare(b.TradeIndex, a.TradeIndex) })
-	for {
-		n := min(len(data.Orders), restoredAtOnce)
-		part := mostro.RestoreData{Orders: data.Orders[:n], Disputes: data.Disputes}
-		tells = append(tells, reply(ev, mostro.WrapRestore, &mostro.Payload{RestoreData: &part}))
-		data.Orders, data.Disputes = data.Orders[n:], []mostro.RestoredDispute{}
-		if len(data.Orders) == 0 {
-			return tells
-		}
-	}
-}
-
-func partyOf(o *order.Order, identity string) order.Party {
-	if o.Buyer.Identity == identity {
-		return o.Buyer
-	}
-	return o.Seller
 }
 
 func (e *Engine) queryLastIndex(txn *badger.Txn, _ *writes, ev order.Event) ([]order.Tell, mostro.Reason, error) {

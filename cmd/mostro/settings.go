@@ -174,7 +174,7 @@ func (s *Settings) keys() []key {
 		{"mostro.fiat_currencies_accepted", &codesValue{&m.Fiat}, `["USD", "EUR", "ARS", "CUP"]`, "",
 			"Currencies of orders. []: all."},
 		{"mostro.max_open_orders_per_user", &intValue{&m.MaxOpen, 0, 100000}, "25", "orders",
-			"Most orders of one identity that wait in the book at once. 0: no limit."},
+			"Most orders of one identity that wait in the book at once. 0: no limit. Some clients restore only what one message holds, about 300 orders."},
 		{"mostro.max_waiting_takes_per_user", &intValue{&m.MaxTakes, 0, 100000}, "3", "orders",
 			"Most orders that one identity has taken and that wait for an invoice or a payment. 0: no limit."},
 		{"mostro.max_orders_per_response", &intValue{&m.MaxOrders, 1, 255}, "10", "orders",
