@@ -179,6 +179,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 			MacaroonFile: info.Nodes[escrowNode].Macaroon,
 		},
 		logger: slog.New(slog.NewTextHandler(logFile, nil)),
+		closed: true,
 	})
 	if err != nil {
 		return endedBy(ctx, err)

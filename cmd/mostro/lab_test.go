@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -63,8 +64,14 @@ type lab struct {
 // KEY=VALUE.
 func startLab(t *testing.T, settings ...string) *lab {
 	t.Helper()
+	return labOn(t, regtest.ForTest(t), (*lab).start, settings...)
+}
+
+// labOn is startLab on a network, with a node that start runs.
+func labOn(t *testing.T, network *regtest.Network, start func(*lab, context.Context) error, settings ...string) *lab {
+	t.Helper()
 	l := &lab{
-		t: t, network: regtest.ForTest(t), dir: filepath.Join(t.TempDir(), "node"), address: labAddress(t),
+		t: t, network: network, dir: filepath.Join(t.TempDir(), "node"), address: labAddress(t),
 		settings: settings, changed: make(chan struct{}), demo: &demo{screen: &screen{out: io.Discard}},
 	}
 	ctx := labContext(t)
@@ -84,7 +91,7 @@ func startLab(t *testing.T, settings ...string) *lab {
 	if l.before, err = l.demo.books(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.start(ctx); err != nil {
+	if err := start(l, ctx); err != nil {
 		t.Fatal(err)
 	}
 	// Its terms, with its Lightning node in them, are the last that a node says of itself.
@@ -187,11 +194,7 @@ func (l *lab) start(ctx context.Context) error {
 		defer close(drained)
 		for line := range p.lines {
 			p.seen = append(p.seen, line)
-			l.mu.Lock()
-			l.log = append(l.log, line)
-			close(l.changed)
-			l.changed = make(chan struct{})
-			l.mu.Unlock()
+			l.hear(line)
 		}
 		p.end()
 	}()
@@ -200,6 +203,55 @@ func (l *lab) start(ctx context.Context) error {
 		<-drained
 	})
 	return l.waitLog(ctx, 0, "msg=serving")
+}
+
+// startHere runs the node in this process, as mostro dev does: as part of a closed network, in
+// which Lightning addresses may lead to this machine. No setting of mostro serve does that.
+func (l *lab) startHere(ctx context.Context) error {
+	settings, err := readSettings(l.dir, l.settings)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(l.address)
+	if err != nil {
+		return err
+	}
+	node := l.network.Node(escrowNode)
+	n, err := openNode(ctx, nodeConfig{
+		dir: l.dir, settings: &settings.Settings, key: l.key, listener: listener, closed: true,
+		lightning: lnd.Config{Host: node.GRPC, CertFile: node.TLSCert, MacaroonFile: l.macaroon()},
+		logger:    slog.New(slog.NewTextHandler(l, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.drained = make(chan struct{})
+	go func() {
+		defer close(l.drained)
+		if err := n.run(running); err != nil {
+			l.t.Errorf("run node: %v", err)
+		}
+	}()
+	l.t.Cleanup(func() {
+		stop()
+		<-l.drained
+	})
+	return nil
+}
+
+// Write takes the log of a node in this process.
+func (l *lab) Write(line []byte) (int, error) {
+	l.hear(strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+func (l *lab) hear(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.log = append(l.log, line)
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 // kill ends the process by kill -9.

@@ -185,6 +185,11 @@ func (x *labTrade) addInvoice(ctx context.Context) error {
 	if _, err := x.bought.AddInvoice(ctx, x.payout.Text); err != nil {
 		return err
 	}
+	return x.invoiceAsked(ctx)
+}
+
+// invoiceAsked waits until the seller is asked to pay.
+func (x *labTrade) invoiceAsked(ctx context.Context) error {
 	m, err := x.sold.Wait(ctx, mostro.PayInvoice)
 	if err != nil {
 		return err

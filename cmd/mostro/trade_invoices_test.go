@@ -159,6 +159,9 @@ func (x *labTrade) makeBad(ctx context.Context, amount order.Msat) map[string]st
 		"of another network":               mainnetInvoice(x.t, amount),
 		"of the node itself":               own.Text,
 		"cut off":                          good[:len(good)-1],
+		"an address of this machine":       "bob@127.0.0.1:9735",
+		"an address of localhost":          "bob@localhost",
+		"a link to this machine":           "lnurlp://127.0.0.1/bob",
 		"nonsense":                         "lnsb1nonsense",
 	}
 	expired, err := lightning.Decode(bad["expired"])
