@@ -33,9 +33,6 @@ const (
 	progressEvery = 2 * time.Second       // of a long start
 	reserveBytes  = 64 << 20              // of disk, given up for the node's own events when it is full
 	readyPoll     = 50 * time.Millisecond // how often waitReady looks
-	payoutTime    = time.Minute           // from a payout's first attempt to the start of its last
-	payoutCLTV    = 1008                  // blocks that an HTLC of a payout may be locked
-	payoutParts   = 16
 	hoursToSecond = 3600
 	daysToSecond  = 86400
 )
@@ -186,9 +183,9 @@ func (s *Settings) engine() escrow.Settings {
 			MaxTakes:      int(m.MaxTakes),
 		},
 		HoldCap:       int(l.MaxHolds),
-		PayoutCLTV:    payoutCLTV,
-		PayoutParts:   payoutParts,
-		PayoutTimeout: payoutTime,
+		PayoutCLTV:    uint32(l.PayoutCLTV),
+		PayoutParts:   uint32(l.PayoutParts),
+		PayoutTimeout: seconds(l.PayoutSeconds),
 		MessageDays:   int(s.Expiration.DMDays),
 		OrderDays:     int(s.Expiration.OrderDays),
 		DisputeDays:   int(s.Expiration.DisputeDays),

@@ -32,6 +32,9 @@ type LightningSettings struct {
 	HoldExpiry     int64 // blocks
 	RoutingSubsidy int64 // sats
 	MaxHolds       int64
+	PayoutCLTV     int64 // blocks
+	PayoutParts    int64
+	PayoutSeconds  int64
 }
 
 // NostrSettings hold the node's key.
@@ -140,6 +143,11 @@ func (s *Settings) keys() []key {
 			"Wait between two payout tries."},
 		{"lightning.max_final_cltv_expiry_delta", &intValue{&l.MaxFinalCLTV, 18, 1008}, "144", "blocks",
 			"Largest final CLTV delta that a buyer's invoice may ask for."},
+		{"lightning.payout_cltv_limit", &intValue{&l.PayoutCLTV, 144, 2016}, "1008", "blocks",
+			"Longest that sats of a payout can be locked on their way, such as by a payee who neither takes nor refuses them. Must be more than lightning.max_final_cltv_expiry_delta, to leave room for the route."},
+		{"lightning.payout_max_parts", &intValue{&l.PayoutParts, 1, 100}, "16", "parts", "Most parts that a payout is split into."},
+		{"lightning.payout_timeout_seconds", &intValue{&l.PayoutSeconds, 5, 3600}, "60", "seconds",
+			"How long a payout looks for a route. One that is on its way may take longer; nobody else waits for it."},
 		{"lightning.lnd_hold_expiry_delta", &intValue{&l.HoldExpiry, 11, 144}, "12", "blocks",
 			"LND's own invoices.holdexpirydelta. Must say what LND's configuration says: the deadlines of a trade are counted from it."},
 		{"lightning.routing_subsidy", &intValue{&l.RoutingSubsidy, 0, 100_000}, "0", "sats",

@@ -135,12 +135,19 @@ func (l *loaded) checkTogether() (problems settingsError) {
 			"is %d: too short for a trade with lightning.lnd_hold_expiry_delta %d", l.Lightning.CLTVDelta, l.Lightning.HoldExpiry),
 			fmt.Sprintf("set it to %d or more", least))
 	}
+	if least := l.Lightning.MaxFinalCLTV + minRouteCLTV; l.Lightning.PayoutCLTV < least {
+		wrong("lightning.payout_cltv_limit", fmt.Sprintf("is %d: too short for an invoice with lightning.max_final_cltv_expiry_delta, %d, and a route to it",
+			l.Lightning.PayoutCLTV, l.Lightning.MaxFinalCLTV), fmt.Sprintf("set it to %d or more, or lower the other", least))
+	}
 	if f := l.Mostro.PowFirstContact; f != samePow && f < l.Mostro.Pow {
 		wrong("mostro.pow_first_contact", fmt.Sprintf("is %d, below mostro.pow, %d", f, l.Mostro.Pow), "raise it, or delete it to use mostro.pow")
 	}
 	l.Price.check(string(l.Network.Proxy), wrong)
 	return problems
 }
+
+// minRouteCLTV is what the hops before the last one may add: two at lnd's default of 80 blocks.
+const minRouteCLTV = 160
 
 // minCLTVDelta is the shortest CLTV delta with which the last step of the deadline ladder,
 // 24 blocks before the node cancels by itself, comes after the seller has paid. The node

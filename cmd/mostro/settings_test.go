@@ -137,6 +137,7 @@ func TestSettingsErrors(t *testing.T) {
 		{"[mostro]\nmin_payment_amount = 5000\nmax_order_amount = 1000", nil, []string{"f line 2: mostro.min_payment_amount is 5000, above"}},
 		{"[mostro]\npow = 9\npow_first_contact = 8", nil, []string{"f line 3", "below mostro.pow"}},
 		{"[lightning]\nhold_invoice_cltv_delta = 100\nlnd_hold_expiry_delta = 80", nil, []string{"f line 2", "116 or more"}},
+		{"[lightning]\npayout_cltv_limit = 303", nil, []string{"f line 2: lightning.payout_cltv_limit is 303: too short", "304 or more"}},
 		{"[lightning]\nlnd_hold_expiry_delta = 10", nil, []string{"from 11"}},
 		{"[lightning]\nlnd_grpc_host = \"localhost\"", nil, []string{"want host:port"}},
 		{"[lightning]\nlnd_grpc_host = \"http://localhost:1\"", nil, []string{"want host:port"}},
