@@ -16,11 +16,15 @@ import (
 	"mostro/escrow/order"
 )
 
-// preimage derives the secret of an order's escrow attempt. It is never stored: whoever has
-// the escrow secret and the memo of a hold invoice can make it again.
 func (e *Engine) preimage(id string, attempt uint32) order.Preimage {
+	return Preimage(e.cfg.EscrowSecret, id, attempt)
+}
+
+// Preimage derives the secret of an order's escrow attempt. It is never stored: whoever has
+// the escrow secret and the memo of a hold invoice can make it again.
+func Preimage(secret [32]byte, id string, attempt uint32) order.Preimage {
 	info := fmt.Sprintf("mostro escrow preimage v1 %s/%d", id, attempt)
-	b, err := hkdf.Key(sha256.New, e.cfg.EscrowSecret[:], nil, info, 32)
+	b, err := hkdf.Key(sha256.New, secret[:], nil, info, 32)
 	if err != nil {
 		panic(err) // only for absurd lengths
 	}
@@ -113,12 +117,12 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	} else if !ended && prev.Status == "" {
 		w.mark(rowKey(tableLive, next.ID), nil)
 	}
-	for _, h := range claims(prev) {
-		if !slices.Contains(claims(next), h) {
+	for _, h := range order.Claims(prev) {
+		if !slices.Contains(order.Claims(next), h) {
 			w.delete(rowKey(tableHash, h.String()))
 		}
 	}
-	for _, h := range claims(next) {
+	for _, h := range order.Claims(next) {
 		w.mark(rowKey(tableHash, h.String()), []byte(next.ID))
 	}
 	if err := keepStandings(txn, w, prev, next); err != nil {
@@ -162,15 +166,6 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	was, is := *prev, *next
 	w.then(func() { e.live.moved(&was, &is) })
 	return nil
-}
-
-// claims are the payment hashes that no other order may use: those of the buyer's invoices,
-// until the order has ended without a payment.
-func claims(o *order.Order) []order.Hash {
-	if order.Ended(o.Status) && o.Payout.State == order.PayoutNone {
-		return nil
-	}
-	return o.Payout.Hashes()
 }
 
 // request is what was found out about a message before it reached the writer.

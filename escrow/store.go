@@ -76,9 +76,9 @@ func outboxKey(lane string, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(rowKey(tableOutbox, lane), 0), seq)
 }
 
-// openStore opens the money store with synced writes. One process has it at a time.
-func openStore(dir string) (*badger.DB, error) {
-	opts := badger.DefaultOptions(dir).
+// storeOptions are those of the money store: synced writes above all.
+func storeOptions(dir string) badger.Options {
+	return badger.DefaultOptions(dir).
 		WithInMemory(dir == "").
 		WithSyncWrites(true).
 		WithDetectConflicts(false). // one writer
@@ -89,9 +89,17 @@ func openStore(dir string) (*badger.DB, error) {
 		WithValueLogFileSize(64 << 20).
 		WithValueThreshold(1 << 20). // no value log garbage: rows are small
 		WithLogger(nil)
-	db, err := badger.Open(opts)
+}
+
+func openError(dir string, err error) error {
+	return fmt.Errorf("open money store %s: %w (is another mostro using it?)", dir, err)
+}
+
+// openStore opens the money store. One process has it at a time.
+func openStore(dir string) (*badger.DB, error) {
+	db, err := badger.Open(storeOptions(dir))
 	if err != nil {
-		return nil, fmt.Errorf("open money store %s: %w (is another mostro using it?)", dir, err)
+		return nil, openError(dir, err)
 	}
 	if err := checkVersion(db); err != nil {
 		db.Close()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"mostro/escrow/audit"
 	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
@@ -34,7 +35,7 @@ func TestStories(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := play(t, string(want))
+			got := play(t, strings.TrimSuffix(filepath.Base(file), ".txt"), string(want))
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
@@ -48,8 +49,9 @@ func TestStories(t *testing.T) {
 }
 
 // play runs a story's commands and returns it with the transcript of this run.
-func play(t *testing.T, text string) string {
+func play(t *testing.T, name, text string) string {
 	w := newWorld(t)
+	var differences []audit.Kind
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
@@ -61,6 +63,7 @@ func play(t *testing.T, text string) string {
 				t.Fatalf("%s: %v", line, err)
 			}
 			b.WriteString(w.out.String())
+			differences = append(differences, w.agree(t, name, line)...)
 		case line == "", strings.HasPrefix(line, "#"):
 			fmt.Fprintln(&b, line)
 		}
@@ -68,6 +71,9 @@ func play(t *testing.T, text string) string {
 	total, minted := w.net.Total()
 	if total != minted {
 		t.Errorf("the network holds %d msat of %d", total, minted)
+	}
+	if want := faults[name]; want != "" && len(differences) == 0 {
+		t.Errorf("the auditor finds nothing, and there is %s", want)
 	}
 	return b.String()
 }

@@ -171,22 +171,28 @@ func readEnvFile(path string) (string, error) {
 // start. It is made only while there is no money store: a store whose secret is gone must
 // not get another one, with which no held invoice could be settled.
 func escrowSecret(dir string) (secret [32]byte, err error) {
-	path := filepath.Join(dir, escrowSecretFile)
-	data, err := readSecretFile(path)
-	switch {
-	case err == nil:
-		decoded, err := hex.DecodeString(string(bytes.TrimSpace(data)))
-		if err != nil || len(decoded) != len(secret) {
-			return secret, hint(fmt.Errorf("%s is damaged: want 64 hex digits", path), "restore it from your backup")
-		}
-		return [32]byte(decoded), nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return secret, fmt.Errorf("read escrow secret: %w", err)
+	if secret, err = readEscrowSecret(dir); !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
 	}
+	path := filepath.Join(dir, escrowSecretFile)
 	if _, err := os.Stat(filepath.Join(dir, escrowDir)); !errors.Is(err, fs.ErrNotExist) {
 		return secret, hint(fmt.Errorf("%s is missing, but there are trades in %s", path, filepath.Join(dir, escrowDir)),
 			"restore it from your backup: without it no held invoice can be settled")
 	}
 	rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
 	return secret, writeWhole(path, []byte(hex.EncodeToString(secret[:])+"\n"))
+}
+
+// readEscrowSecret reads the secret, and makes none.
+func readEscrowSecret(dir string) (secret [32]byte, err error) {
+	path := filepath.Join(dir, escrowSecretFile)
+	data, err := readSecretFile(path)
+	if err != nil {
+		return secret, fmt.Errorf("read escrow secret: %w", err)
+	}
+	decoded, err := hex.DecodeString(string(bytes.TrimSpace(data)))
+	if err != nil || len(decoded) != len(secret) {
+		return secret, hint(fmt.Errorf("%s is damaged: want 64 hex digits", path), "restore it from your backup")
+	}
+	return [32]byte(decoded), nil
 }

@@ -305,6 +305,7 @@ func (l *lab) settle(t *testing.T) {
 		t.Error(err)
 	}
 	t.Log(table.String())
+	l.agrees(t)
 }
 
 // events asks the relay for public events of the node.

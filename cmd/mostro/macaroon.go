@@ -15,20 +15,27 @@ import (
 const macaroonRootKey = 42
 
 func macaroonCommand() *cobra.Command {
-	return &cobra.Command{
+	audit := false
+	cmd := &cobra.Command{
 		Use:   "macaroon",
 		Short: "Print the lncli command that bakes the macaroon for this node",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), bakeCommand())
+			file, uris := "mostro.macaroon", lnd.MacaroonURIs()
+			if audit {
+				file, uris = "audit.macaroon", lnd.AuditURIs()
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), bakeCommand(file, uris))
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&audit, "audit", false, "one for mostro audit, which can only read")
+	return cmd
 }
 
-func bakeCommand() string {
-	return fmt.Sprintf("lncli bakemacaroon --root_key_id %d --save_to mostro.macaroon \\\n  uri:%s",
-		macaroonRootKey, strings.Join(lnd.MacaroonURIs(), " \\\n  uri:"))
+func bakeCommand(file string, uris []string) string {
+	return fmt.Sprintf("lncli bakemacaroon --root_key_id %d --save_to %s \\\n  uri:%s",
+		macaroonRootKey, file, strings.Join(uris, " \\\n  uri:"))
 }
 
 // checkMacaroon refuses a macaroon that lacks a right, which would be noticed only in the

@@ -64,7 +64,7 @@ pays the buyer when the seller has the fiat.
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(), eventsCommand(),
-		clientCommand(), versionCommand())
+		auditCommand(), clientCommand(), versionCommand())
 	return root
 }
 

@@ -246,6 +246,7 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return nil
 	})
+	part("serve commands", func() error { return n.serveControl(ctx) })
 	if len(n.cfg.settings.Price.sources()) > 0 {
 		part("poll prices", func() error { n.prices.Run(ctx); return nil })
 	}

@@ -120,6 +120,8 @@ type Balance struct {
 // Node is a Lightning node. Every call takes a context whose deadline the caller sets; all
 // methods may be called from many goroutines.
 type Node interface {
+	Records
+
 	Info(ctx context.Context) (Info, error)
 	Balance(ctx context.Context) (Balance, error)
 

@@ -25,6 +25,8 @@ const (
 	SimTrack       SimMethod = "Track"
 	SimCanRoute    SimMethod = "CanRoute"
 	SimWatchBlocks SimMethod = "WatchBlocks"
+	SimInvoices    SimMethod = "Invoices"
+	SimPayments    SimMethod = "Payments"
 )
 
 // Errors of a node that is in trouble. Both mean "unknown" to the caller.

@@ -15,6 +15,8 @@ type simInvoice struct {
 	node          *SimNode
 	preimage      [32]byte // of a hold invoice: known once it is settled
 	hold          bool
+	memo          string
+	settledAt     time.Time
 	state         HoldState
 	htlcs         []*simHTLC // that are held or were settled
 	streams       []*simWatch[HoldInvoice]
@@ -125,6 +127,7 @@ func (s *SimNode) newInvoice(hash order.Hash, req SimInvoiceRequest) (*simInvoic
 			Network:       s.network.config.Network,
 		},
 		node:  s,
+		memo:  req.Memo,
 		state: Open,
 	}
 	text, err := encodeBolt11(invoice.Invoice, req.Memo, s.key)
@@ -198,7 +201,7 @@ func (i *simInvoice) cancelHeight() uint32 {
 
 // settle takes the money. The payer learns the preimage.
 func (i *simInvoice) settle(preimage [32]byte) {
-	i.state, i.preimage = Settled, preimage
+	i.state, i.preimage, i.settledAt = Settled, preimage, i.node.network.now()
 	for _, htlc := range i.htlcs {
 		htlc.settled = true
 	}

@@ -86,10 +86,7 @@ var (
 		s.call(Call{
 			Do: OpenHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt, Amount: o.SellerPays().Msat(),
 			CLTVDelta: o.Terms.CLTVDelta, Expiry: o.Terms.WaitingSeconds + holdSlack,
-			// The memo carries what a preimage is derived from, so that a held escrow can be
-			// settled even from a lost or older store.
-			Memo: fmt.Sprintf("Mostro escrow %s/%d: paying locks %d sat for %d %s. They come back only if the trade is canceled.",
-				o.ID, o.Escrow.Attempt, o.SellerPays(), o.FiatAmount, o.FiatCode),
+			Memo: EscrowMemo(o),
 		})
 	}}
 	escrowOpened = Effect{"keep the hold invoice", func(s *step) {

@@ -188,6 +188,15 @@ func (p Payout) Hashes() []Hash {
 	return append(append([]Hash(nil), p.Earlier...), p.Hash)
 }
 
+// Claims are the payment hashes that no other order may use: those of the buyer's invoices,
+// until the order has ended without a payment.
+func Claims(o *Order) []Hash {
+	if Ended(o.Status) && o.Payout.State == PayoutNone {
+		return nil
+	}
+	return o.Payout.Hashes()
+}
+
 // DisputeStatus is the status of kind 38386.
 type DisputeStatus string
 

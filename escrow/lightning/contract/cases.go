@@ -36,6 +36,7 @@ func cases() []testCase {
 		{name: "what can never be paid is refused", run: testRefusals},
 		{name: "what cannot be paid now fails", run: testFailures},
 		{name: "a route is found or not", run: testCanRoute},
+		{name: "the books list what happened", run: testRecords},
 		{name: "a payment outlives the call that sent it", run: testContextEnds},
 		{name: "a payment is found when the answer was lost", needs: []Capability{LostAnswer}, run: testLostAnswer},
 		{name: "rights bind", needs: []Capability{Restricted}, run: testRestricted},

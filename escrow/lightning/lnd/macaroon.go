@@ -44,6 +44,12 @@ func MacaroonURIs() []string {
 	return uris
 }
 
+// AuditURIs are the calls of an audit. They show every invoice and payment of the node, and
+// change nothing.
+func AuditURIs() []string {
+	return []string{"/lnrpc.Lightning/GetInfo", "/lnrpc.Lightning/ListInvoices", "/lnrpc.Lightning/ListPayments"}
+}
+
 // CheckMacaroon compares what a macaroon file permits with MacaroonURIs. Extra are rights
 // that the escrow does not need, in lnd's words: a call's URI, or "entity:action"; the admin
 // macaroon has only such. Missing are calls that would be refused. Caveats, such as an end

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mostro/escrow"
+	"mostro/escrow/audit"
+	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/order"
+)
+
+const (
+	auditTime   = 10 * time.Minute // for the node's whole books
+	auditRounds = 5                // in which a running escrow may still be hearing of something
+	auditPause  = 2 * time.Second  // between two of them
+)
+
+// auditOptions are the flags of mostro audit.
+type auditOptions struct {
+	dir, macaroon, month string
+	settings             []string
+	json, csv            bool
+}
+
+func auditCommand() *cobra.Command {
+	var o auditOptions
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Compare the escrow's books with those of the Lightning node, to the millisat",
+		Long: `Compare the escrow's books with those of the Lightning node, to the millisat, and print for each
+order what came in, what went out, what it cost, what the node kept and what is owed. The node
+may be running or not. Nothing is changed, anywhere: a macaroon that can only read is enough,
+and "mostro macaroon --audit" prints how to bake one.
+
+Exit code 0: the two agree. Exit code 1: they do not, and the differences are listed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			from, before, err := o.between()
+			if err != nil {
+				return err
+			}
+			dir, err := resolveDataDir(o.dir)
+			if err != nil {
+				return err
+			}
+			o.dir = dir
+			ctx, cancel := context.WithTimeout(cmd.Context(), auditTime)
+			defer cancel()
+			a, err := newAuditor(ctx, o)
+			if err != nil {
+				return err
+			}
+			defer a.node.Close()
+			report, accounts, err := a.audit(ctx)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if before > 0 {
+				report.Between(accounts, from, before)
+			} else {
+				before = report.At + 1
+			}
+			switch {
+			case o.json:
+				encoder := json.NewEncoder(out)
+				encoder.SetIndent("", "  ")
+				err = encoder.Encode(report)
+			case o.csv:
+				err = printBookings(out, audit.Bookings(accounts, from, before))
+			default:
+				printAudit(out, report, a.source)
+			}
+			if err != nil || report.Agrees() {
+				return err
+			}
+			return hint(fmt.Errorf("the books and the Lightning node differ in %s", count(len(report.Differences), "thing", "things")),
+				"each is listed above; look at the order and the hash at LND before you do anything",
+				"while it is not explained, take no new orders: mostro mode drain")
+		},
+	}
+	dataDirFlag(cmd, &o.dir, "~/.mostro")
+	settingsFlag(cmd, &o.settings)
+	flags := cmd.Flags()
+	flags.StringVar(&o.macaroon, "macaroon", "", "macaroon that can read (default: the escrow's own)")
+	flags.StringVar(&o.month, "month", "", "only what was booked in a month, YYYY-MM in UTC")
+	flags.BoolVar(&o.json, "json", false, "print JSON; amounts are millisats")
+	flags.BoolVar(&o.csv, "csv", false, "print each booking as a line of CSV; amounts are millisats")
+	cmd.MarkFlagsMutuallyExclusive("json", "csv")
+	return cmd
+}
+
+// between are the bounds of the month that was asked for; 0 and 0 are none.
+func (o *auditOptions) between() (from, before int64, err error) {
+	if o.month == "" {
+		return 0, 0, nil
+	}
+	month, err := time.Parse("2006-01", o.month)
+	if err != nil {
+		return 0, 0, hint(fmt.Errorf("--month is %q, want a month", o.month), "write it as --month 2026-11")
+	}
+	return month.Unix(), month.AddDate(0, 1, 0).Unix(), nil
+}
+
+// auditor has both sides of an audit at hand.
+type auditor struct {
+	node    *lnd.Node
+	derive  audit.Derive
+	source  string // of the books, for people
+	running bool
+	books   func(context.Context) ([]audit.Account, error)
+}
+
+func newAuditor(ctx context.Context, o auditOptions) (*auditor, error) {
+	config, err := auditLightning(o)
+	if err != nil {
+		return nil, err
+	}
+	a := &auditor{}
+	if err := a.findBooks(ctx, o); err != nil {
+		return nil, err
+	}
+	if secret, err := readEscrowSecret(o.dir); err == nil {
+		a.derive = func(id string, attempt uint32) order.Hash { return escrow.Preimage(secret, id, attempt).Hash() }
+	}
+	a.node, err = lnd.Dial(config)
+	return a, err
+}
+
+// findBooks asks the running node for its books, or reads those of one that has ended.
+func (a *auditor) findBooks(ctx context.Context, o auditOptions) error {
+	running, err := dialControl(ctx, o.dir)
+	switch {
+	case err == nil:
+		a.source, a.running, a.books = o.dir+", of the running node", true, running.books
+		return nil
+	case !errors.Is(err, errNotRunning):
+		return err
+	}
+	store := filepath.Join(o.dir, escrowDir)
+	if _, err := os.Stat(store); errors.Is(err, fs.ErrNotExist) {
+		return hint(fmt.Errorf("there are no books: %s", store), "name the data directory of a node with --data-dir")
+	}
+	a.source = o.dir + ", of a node that is not running"
+	a.books = func(context.Context) (list []audit.Account, err error) {
+		err = escrow.ReadBooks(store, func(a audit.Account) error { list = append(list, a); return nil })
+		return list, err
+	}
+	return nil
+}
+
+// auditLightning says where the Lightning node is, from the settings or from a dev network.
+func auditLightning(o auditOptions) (lnd.Config, error) {
+	settings, err := readSettings(o.dir, o.settings)
+	if err != nil {
+		if data, readErr := os.ReadFile(filepath.Join(o.dir, devFile)); readErr == nil {
+			var dev devInfo
+			if err := json.Unmarshal(data, &dev); err != nil {
+				return lnd.Config{}, fmt.Errorf("read %s: %w", devFile, err)
+			}
+			n := dev.Nodes[escrowNode]
+			return lnd.Config{Host: n.GRPC, CertFile: n.TLSCert, MacaroonFile: n.Macaroon}, nil
+		}
+		return lnd.Config{}, err
+	}
+	if o.macaroon != "" {
+		if settings.Lightning.MacaroonFile, err = filepath.Abs(o.macaroon); err != nil {
+			return lnd.Config{}, fmt.Errorf("find macaroon: %w", err)
+		}
+	}
+	if err := settings.requireLightning(o.dir); err != nil {
+		return lnd.Config{}, err
+	}
+	l := settings.Lightning
+	return lnd.Config{Host: l.Host, CertFile: l.CertFile, MacaroonFile: l.MacaroonFile}, nil
+}
+
+// audit compares. While the escrow runs the two sides are read one after the other and things
+// go on in between, so what differs is looked at again until it stays the same.
+func (a *auditor) audit(ctx context.Context) (*audit.Report, []audit.Account, error) {
+	var last []audit.Finding
+	for round := 1; ; round++ {
+		accounts, err := a.books(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		node, err := audit.ReadNode(ctx, a.node)
+		if err != nil {
+			return nil, nil, hint(err, "the Lightning node must be running, and the macaroon allow to read",
+				"`mostro macaroon --audit` prints how to bake one that can only read")
+		}
+		report := audit.Compare(accounts, node, a.derive, time.Now().Unix())
+		if report.Agrees() || !a.running || round > 1 && reflect.DeepEqual(report.Differences, last) || round == auditRounds {
+			return report, accounts, nil
+		}
+		last = report.Differences
+		select {
+		case <-time.After(auditPause):
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lightningnetwork/lnd/lnrpc"
+
+	"mostro/escrow"
+	"mostro/escrow/audit"
+	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/order"
+)
+
+// audit runs mostro audit on the lab's node, with a macaroon that can only read, and returns
+// its exit code and what it prints.
+func (l *lab) audit(ctx context.Context, args ...string) (code int, out string, err error) {
+	macaroon := filepath.Join(filepath.Dir(l.dir), "audit.macaroon")
+	request := &lnrpc.BakeMacaroonRequest{RootKeyId: macaroonRootKey}
+	for _, uri := range lnd.AuditURIs() {
+		request.Permissions = append(request.Permissions, &lnrpc.MacaroonPermission{Entity: "uri", Action: uri})
+	}
+	baked, err := l.network.Client(escrowNode).BakeMacaroon(ctx, request)
+	if err != nil {
+		return 0, "", err
+	}
+	raw, err := hex.DecodeString(baked.Macaroon)
+	if err != nil {
+		return 0, "", err
+	}
+	if err := writeWhole(macaroon, raw); err != nil {
+		return 0, "", err
+	}
+	cmd := exec.CommandContext(ctx, "mostro", append([]string{"audit", "--data-dir", l.dir, "--macaroon", macaroon}, args...)...)
+	var both bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &both, &both
+	err = cmd.Run()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		return 0, "", err
+	}
+	return cmd.ProcessState.ExitCode(), both.String(), nil
+}
+
+// agrees checks that the auditor finds nothing.
+func (l *lab) agrees(t *testing.T) {
+	t.Helper()
+	code, out, err := l.audit(labContext(t))
+	if err != nil || code != exitOK {
+		t.Errorf("mostro audit ends with %d, %v:\n%s", code, err, out)
+		return
+	}
+	t.Log(out)
+}
+
+// TestAudit: after trades the auditor agrees with lnd, while the node runs and when it has
+// been killed; then lnd is made to have what the books do not, and it is found.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	l := startLab(t)
+	ctx := labContext(t)
+	done, open := l.newTrade(t, ctx), l.newTrade(t, ctx)
+	done.run(ctx, done.steps())
+	done.account(ctx)
+	open.run(ctx, open.funding())
+	l.agrees(t)
+
+	report := func() (r audit.Report) {
+		t.Helper()
+		_, out, err := l.audit(ctx, "--json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.NewDecoder(strings.NewReader(out)).Decode(&r); err != nil {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+		return r
+	}
+	r := report()
+	want := audit.Sums{SettledIn: 100_300_000, PaidOut: 99_700_000, NodeFee: 600_000, Held: 100_300_000}
+	if r.Total != want || r.Settled.Amount != want.SettledIn || r.Paid.Amount != want.PaidOut {
+		t.Errorf("sums %+v, at the node %+v and %+v", r.Total, r.Settled, r.Paid)
+	}
+
+	if err := l.kill(); err != nil {
+		t.Fatal(err)
+	}
+	l.agrees(t)
+	if r := report(); r.Total != want {
+		t.Errorf("when it is killed: %+v", r.Total)
+	}
+
+	// The seller's sats are given back behind the escrow's back: it will hear of that.
+	if err := l.demo.escrow.Cancel(ctx, open.hold); err != nil {
+		t.Fatal(err)
+	}
+	r = report()
+	if !r.Agrees() || len(r.News) != 1 || r.News[0].Kind != audit.GoneNews {
+		t.Errorf("a canceled escrow: %+v, news %+v", r.Differences, r.News)
+	}
+
+	// An escrow of an order that nobody knows, derived as only this escrow derives it.
+	secret, err := readEscrowSecret(l.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := "00000000-0000-4000-8000-000000000000"
+	add := &lnrpc.Invoice{Memo: fmt.Sprintf("Mostro escrow %s/1: lost", id), ValueMsat: 1_000}
+	preimage := escrow.Preimage(secret, id, 1).Bytes()
+	add.RPreimage = preimage[:]
+	lost, err := l.network.Client(escrowNode).AddInvoice(ctx, add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.demo.alice.wallet.Pay(ctx, lost.PaymentRequest); err != nil {
+		t.Fatal(err)
+	}
+	if paid, err := l.demo.alice.wallet.Paid(ctx, order.Hash(lost.RHash)); err != nil || paid.Amount != 1_000 {
+		t.Fatalf("%+v, %v", paid, err)
+	}
+	code, out, err := l.audit(ctx)
+	if err != nil || code != exitError || !strings.Contains(out, "belongs to no order") || !strings.Contains(out, id) {
+		t.Errorf("money of a lost order: code %d, %v:\n%s", code, err, out)
+	}
+	t.Log(out)
+
+	// lnd forgets how the buyer was paid.
+	if _, err := l.network.Client(escrowNode).DeletePayment(ctx, &lnrpc.DeletePaymentRequest{PaymentHash: done.payout.Hash[:]}); err != nil {
+		t.Fatal(err)
+	}
+	r = report()
+	if len(r.Differences) != 2 || r.Total != want {
+		t.Errorf("a payment that lnd has forgotten: %+v", r.Differences)
+	}
+	code, out, err = l.audit(ctx, "--csv", "--month", "2026-13")
+	if err != nil || code != exitError || !strings.Contains(out, "--month 2026-11") {
+		t.Errorf("a month that is none: code %d, %v:\n%s", code, err, out)
+	}
+}
+
+// A book that was cut on its way is not taken for a whole one.
+func TestReadAccounts(t *testing.T) {
+	for text, want := range map[string]int{
+		"\n": 0, `{"id":"a"}` + "\n\n": 1, `{"id":"a"}` + "\n" + `{"id":"b"}` + "\n\n": 2,
+		"": -1, `{"id":"a"}` + "\n": -1, `{"id":"a"}` + "\n" + `{"i`: -1, "{\n\n": -1,
+	} {
+		list, err := readAccounts(strings.NewReader(text))
+		if want < 0 && err == nil || want >= 0 && (err != nil || len(list) != want) {
+			t.Errorf("%q: %d accounts, %v", text, len(list), err)
+		}
+	}
+}
+
+func TestAmountsAndAges(t *testing.T) {
+	for m, want := range map[order.Msat]string{0: "0", 1: "0.001", 1500: "1.5", -1500: "-1.5", 100_300_000: "100,300", 1_234_567_890: "1,234,567.89"} {
+		if got := msats(m); got != want {
+			t.Errorf("%d msat: %s, want %s", m, got, want)
+		}
+	}
+}

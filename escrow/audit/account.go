@@ -1,0 +1,99 @@
+// Package audit compares what the escrow's books say with what the Lightning node says.
+//
+// The books are accounts: one for each order, with the entries of its ledger, its hold invoice
+// and every payment hash that was ever recorded for it. The node's side is its own list of
+// invoices and payments. Compare is a pure function of the two; it trusts neither. What it
+// reports is of three sorts:
+//
+//   - a difference: the two contradict each other, or the books themselves, by a millisat or
+//     more. Money is wrong, or somebody has to look.
+//   - news: the node has gone further than the books, in a way in which the escrow has yet to
+//     hear of it. A running escrow hears within a minute, a stopped one when it starts.
+//   - a liability: what is owed now, to whom, since when and why it is not paid.
+//
+// The package must not know how rows are stored, nor LND's types; it writes nothing.
+package audit
+
+import (
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// Account is what the books say of one order.
+type Account struct {
+	ID        string        `json:"id"`
+	Status    mostro.Status `json:"status,omitempty"`
+	CreatedAt int64         `json:"created_at,omitempty"`
+	Ledger    order.Ledger  `json:"ledger,omitempty"`
+	// Subsidy is what the payments may cost beyond what came in.
+	Subsidy order.Msat `json:"subsidy,omitempty"`
+	Hold    Hold       `json:"hold"`
+	// Canceling are hold invoices that the node is yet to be asked to cancel.
+	Canceling []order.Hash `json:"canceling,omitempty"`
+	Payout    Payout       `json:"payout"`
+	// Broken says why the order is held back, or cannot be read; "" = it is well.
+	Broken string `json:"broken,omitempty"`
+	// Unread: nothing but ID and Broken is known.
+	Unread bool `json:"unread,omitempty"`
+}
+
+// Hold is the present hold invoice of an order.
+type Hold struct {
+	Attempt uint32            `json:"attempt,omitempty"` // earlier attempts were canceled
+	Hash    order.Hash        `json:"hash"`
+	State   order.EscrowState `json:"state,omitempty"`
+	Paid    order.Msat        `json:"paid,omitempty"`
+	Since   int64             `json:"since,omitempty"` // of the sats being held
+}
+
+// Payout is where the payment to the buyer stands.
+type Payout struct {
+	State   order.PayoutState `json:"state,omitempty"`
+	Hash    order.Hash        `json:"hash"`             // of the present try
+	Claims  []order.Hash      `json:"claims,omitempty"` // every hash that was ever recorded, and is this order's alone
+	Tries   int64             `json:"tries,omitempty"`
+	Asked   int64             `json:"asked,omitempty"`
+	NextTry int64             `json:"next_try,omitempty"`
+	Since   int64             `json:"since,omitempty"`
+}
+
+// Of makes the account of an order. broken is why it is held back.
+func Of(o *order.Order, broken string) Account {
+	e, p := o.Escrow, o.Payout
+	return Account{
+		ID: o.ID, Status: o.Status, CreatedAt: o.CreatedAt, Ledger: o.Ledger, Subsidy: o.Terms.RoutingSubsidy.Msat(), Broken: broken,
+		Hold:   Hold{Attempt: e.Attempt, Hash: e.Hash, State: e.State, Paid: e.Paid, Since: e.AcceptedAt},
+		Payout: Payout{State: p.State, Hash: p.Hash, Claims: order.Claims(o), Tries: p.Tries, Asked: p.Asked, NextTry: p.NextTry, Since: p.Since},
+	}
+}
+
+// hashes are all payment hashes that the books have ever recorded for payments of the account.
+func (a *Account) hashes() []order.Hash {
+	var all []order.Hash
+	seen := map[order.Hash]bool{{}: true}
+	add := func(h order.Hash) {
+		if !seen[h] {
+			seen[h] = true
+			all = append(all, h)
+		}
+	}
+	for _, h := range a.Payout.Claims {
+		add(h)
+	}
+	for _, e := range a.Ledger {
+		if e.State == order.Paid {
+			add(e.Hash)
+		}
+	}
+	return all
+}
+
+// Node is what the Lightning node says of itself.
+type Node struct {
+	Pubkey   string
+	Alias    string
+	Network  string
+	Invoices map[order.Hash]lightning.InvoiceRecord
+	Payments map[order.Hash]lightning.PaymentRecord
+}

@@ -1,0 +1,241 @@
+package audit
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+// Derive gives the payment hash of an order's escrow attempt, when the escrow secret is at
+// hand.
+type Derive func(id string, attempt uint32) order.Hash
+
+// Compare audits the accounts against the node. derive may be nil: then a memo is believed.
+func Compare(accounts []Account, node Node, derive Derive, now int64) *Report {
+	c := &comparison{
+		node: node, derive: derive, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{},
+		r: &Report{
+			At: now, Pubkey: node.Pubkey, Alias: node.Alias, Network: node.Network, Orders: len(accounts),
+			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{},
+		},
+	}
+	for i := range accounts {
+		c.accounts[accounts[i].ID] = &accounts[i]
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.accounts)) {
+		c.account(c.accounts[id])
+	}
+	c.invoices()
+	c.others()
+	c.sort()
+	return c.r
+}
+
+// comparison is an audit under way.
+type comparison struct {
+	node     Node
+	derive   Derive
+	accounts map[string]*Account
+	payer    map[order.Hash]string // payment hash -> the order that claims it
+	ours     map[order.Hash]bool   // invoices of the node that are the escrow's
+	r        *Report
+}
+
+func finding(kind Kind, id string, hash order.Hash, books, node order.Msat) Finding {
+	return Finding{Kind: kind, Order: id, Hash: hash, Books: books, Node: node, Text: texts()[kind]}
+}
+
+func (c *comparison) differ(kind Kind, id string, hash order.Hash, books, node order.Msat) {
+	c.r.Differences = append(c.r.Differences, finding(kind, id, hash, books, node))
+}
+
+func (c *comparison) news(kind Kind, id string, hash order.Hash, books, node order.Msat) {
+	c.r.News = append(c.r.News, finding(kind, id, hash, books, node))
+}
+
+// account audits one order.
+func (c *comparison) account(a *Account) {
+	if a.Unread {
+		f := finding(Unread, a.ID, order.Hash{}, 0, 0)
+		f.Text += ": " + a.Broken
+		c.r.Differences = append(c.r.Differences, f)
+		return
+	}
+	if a.Broken != "" {
+		f := finding(HeldBack, a.ID, order.Hash{}, 0, 0)
+		f.Text += ": " + a.Broken
+		c.r.News = append(c.r.News, f)
+	}
+	sums, strange := sum(a.Ledger)
+	if strange != nil {
+		c.differ(StrangeEntry, a.ID, strange.Hash, strange.Amount, 0)
+	}
+	if gap := sums.Gap(); gap != 0 {
+		c.differ(Unbalanced, a.ID, order.Hash{}, sums.SettledIn, sums.SettledIn-gap)
+	}
+	if out := sums.PaidOut + sums.DevFee + sums.Routing; out > sums.SettledIn+a.Subsidy {
+		c.differ(Overspent, a.ID, order.Hash{}, sums.SettledIn+a.Subsidy, out)
+	}
+	c.settledIn(a)
+	sums.Held = c.hold(a)
+	c.payments(a)
+	c.liabilities(a)
+	c.r.Total.add(sums)
+	if sums != (Sums{}) {
+		line := Line{Order: a.ID, Status: a.Status, At: a.Hold.Since, Sums: sums}
+		for _, e := range a.Ledger {
+			line.At = max(line.At, e.At)
+		}
+		c.r.Lines = append(c.r.Lines, line)
+	}
+}
+
+// settledIn looks for what the books say came in.
+func (c *comparison) settledIn(a *Account) {
+	for _, e := range a.Ledger {
+		if e.Kind != order.SettledIn || e.State != order.Booked {
+			continue
+		}
+		invoice, ok := c.node.Invoices[e.Hash]
+		c.ours[e.Hash] = true
+		switch {
+		case !ok || invoice.State != lightning.Settled:
+			c.differ(InMissing, a.ID, e.Hash, e.Amount, 0)
+		case invoice.AmountPaid != e.Amount:
+			c.differ(InAmount, a.ID, e.Hash, e.Amount, invoice.AmountPaid)
+		}
+	}
+}
+
+// books tells whether the ledger counts a hold invoice as settled.
+func (a *Account) books(hash order.Hash) bool {
+	return slices.ContainsFunc(a.Ledger, func(e order.Entry) bool { return e.Kind == order.SettledIn && e.Hash == hash })
+}
+
+// hold compares the present hold invoice, and returns what is held in it.
+func (c *comparison) hold(a *Account) (held order.Msat) {
+	hash := a.Hold.Hash
+	if hash.IsZero() || a.books(hash) {
+		return 0
+	}
+	c.ours[hash] = true
+	invoice, known := c.node.Invoices[hash]
+	state := invoice.State
+	if !known {
+		state = ""
+	}
+	switch a.Hold.State {
+	case order.EscrowSettled: // and the ledger has no entry of it
+		c.differ(InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
+	case order.EscrowAccepted, order.EscrowSettling:
+		asked := a.Hold.State == order.EscrowSettling
+		switch {
+		case state == lightning.Canceled:
+			c.news(GoneNews, a.ID, hash, a.Hold.Paid, 0)
+		case state == lightning.Settled && !asked:
+			c.differ(InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
+		case state == lightning.Settled || state == lightning.Accepted:
+			switch {
+			case invoice.AmountPaid != a.Hold.Paid:
+				c.differ(HeldAmount, a.ID, hash, a.Hold.Paid, invoice.AmountPaid)
+			case state == lightning.Settled:
+				c.news(SettledNews, a.ID, hash, 0, invoice.AmountPaid)
+			}
+			if state == lightning.Accepted {
+				return a.Hold.Paid
+			}
+		default:
+			c.differ(HeldMissing, a.ID, hash, a.Hold.Paid, 0)
+		}
+	case order.EscrowOpening, order.EscrowOpen:
+		switch state {
+		case lightning.Accepted:
+			c.news(AcceptedNews, a.ID, hash, 0, invoice.AmountPaid)
+		case lightning.Settled:
+			c.differ(InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
+		case lightning.Canceled:
+			c.news(GoneNews, a.ID, hash, 0, 0)
+		}
+	default:
+		c.given(a, invoice)
+	}
+	return 0
+}
+
+// given compares a hold invoice that the books have given up.
+func (c *comparison) given(a *Account, invoice lightning.InvoiceRecord) {
+	canceling := slices.Contains(a.Canceling, invoice.Hash)
+	switch {
+	case invoice.State == lightning.Settled:
+		c.differ(InUnbooked, a.ID, invoice.Hash, 0, invoice.AmountPaid)
+	case invoice.State == lightning.Accepted && !canceling:
+		c.differ(Orphan, a.ID, invoice.Hash, 0, invoice.AmountPaid)
+	case invoice.State == lightning.Accepted, invoice.State == lightning.Open && canceling:
+		c.news(CancelWaits, a.ID, invoice.Hash, 0, invoice.AmountPaid)
+	case invoice.State == lightning.Open:
+		c.news(ExpiresItself, a.ID, invoice.Hash, 0, 0)
+	}
+}
+
+// invoices looks at what the node has of this escrow, and the books do not name.
+func (c *comparison) invoices() {
+	for hash, invoice := range c.node.Invoices {
+		id, attempt, ok := order.ParseMemo(invoice.Memo)
+		if c.ours[hash] || !ok {
+			continue
+		}
+		if c.derive != nil && c.derive(id, attempt) != hash {
+			continue // whoever wrote this memo, it was not this escrow
+		}
+		c.ours[hash] = true
+		a := c.accounts[id]
+		switch {
+		case a != nil && a.Unread:
+		case a != nil && attempt < a.Hold.Attempt:
+			c.given(a, invoice)
+		case invoice.State != lightning.Canceled:
+			c.differ(Orphan, id, hash, 0, invoice.AmountPaid)
+		}
+	}
+}
+
+// others counts what is the escrow's at the node, and what is beside it.
+func (c *comparison) others() {
+	for hash, invoice := range c.node.Invoices {
+		if invoice.State != lightning.Settled {
+			continue
+		}
+		if c.ours[hash] {
+			c.r.Settled.add(invoice.AmountPaid, 0)
+		} else {
+			c.r.OthersIn.add(invoice.AmountPaid, 0)
+		}
+	}
+	for hash, payment := range c.node.Payments {
+		if payment.State != lightning.Succeeded {
+			continue
+		}
+		if c.payer[hash] != "" {
+			c.r.Paid.add(payment.Amount, payment.RoutingFee)
+		} else {
+			c.r.OthersPaid.add(payment.Amount, payment.RoutingFee)
+		}
+	}
+}
+
+func (c *comparison) sort() {
+	byOrder := func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Hash.String(), b.Hash.String()))
+	}
+	slices.SortFunc(c.r.Differences, byOrder)
+	slices.SortFunc(c.r.News, byOrder)
+	sortLines(c.r.Lines)
+	slices.SortFunc(c.r.Owed, func(a, b Liability) int { return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Order, b.Order)) })
+}
+
+func sortLines(lines []Line) {
+	slices.SortFunc(lines, func(a, b Line) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Order, b.Order)) })
+}

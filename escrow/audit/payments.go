@@ -1,0 +1,174 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+// payments compares every payment that was ever recorded for an order.
+func (c *comparison) payments(a *Account) {
+	paid, owed := map[order.Hash]bool{}, false
+	for _, e := range a.Ledger {
+		switch e.State {
+		case order.Paid:
+			paid[e.Hash] = true
+			c.paidEntry(a, e)
+		case order.Owed, order.Conditional:
+			owed = true
+		}
+	}
+	// One payment may be on its way, or have arrived without the books knowing.
+	var out []lightning.PaymentRecord
+	for _, hash := range a.hashes() {
+		if other := c.payer[hash]; other != "" {
+			c.differ(HashShared, a.ID, hash, 0, c.node.Payments[hash].Amount)
+			continue
+		}
+		c.payer[hash] = a.ID
+		p := c.node.Payments[hash]
+		switch {
+		case paid[hash]:
+		case p.State == lightning.Succeeded:
+			out = slices.Insert(out, 0, p)
+		case p.State == lightning.InFlight:
+			out = append(out, p)
+		}
+	}
+	for i, p := range out {
+		switch {
+		case len(paid) > 0 || i > 0:
+			c.differ(PaidTwice, a.ID, p.Hash, 0, p.Amount+p.RoutingFee)
+		case !owed:
+			c.differ(OutUnbooked, a.ID, p.Hash, 0, p.Amount+p.RoutingFee)
+		case p.State == lightning.Succeeded:
+			c.news(PaidNews, a.ID, p.Hash, 0, p.Amount)
+		}
+	}
+}
+
+// paidEntry looks for a payment that the books say was made.
+func (c *comparison) paidEntry(a *Account, e order.Entry) {
+	p, ok := c.node.Payments[e.Hash]
+	if !ok || p.State != lightning.Succeeded {
+		c.differ(OutMissing, a.ID, e.Hash, e.Amount, 0)
+		return
+	}
+	if p.Amount != e.Amount {
+		c.differ(OutAmount, a.ID, e.Hash, e.Amount, p.Amount)
+	}
+	if p.RoutingFee != e.Routing {
+		c.differ(RoutingFee, a.ID, e.Hash, e.Routing, p.RoutingFee)
+	}
+}
+
+// liabilities lists what an order owes now.
+func (c *comparison) liabilities(a *Account) {
+	for _, e := range a.Ledger {
+		if e.State != order.Owed && e.State != order.Conditional {
+			continue
+		}
+		due := Liability{Order: a.ID, To: owedTo[e.Kind], Amount: e.Amount, Since: e.At, Conditional: e.State == order.Conditional, Why: why(a, e)}
+		if e.Kind == order.OwedBuyer {
+			due.Hash = a.Payout.Hash
+		}
+		c.r.Owed = append(c.r.Owed, due)
+	}
+}
+
+var owedTo = map[order.EntryKind]string{order.OwedBuyer: "buyer", order.OwedSeller: "seller"}
+
+// why says why something is not paid yet.
+func why(a *Account, e order.Entry) string {
+	p := a.Payout
+	switch {
+	case a.Broken != "":
+		return "the order is held back after a defect"
+	case e.State == order.Conditional:
+		return "released; the node has not confirmed the settle"
+	case e.Kind == order.OwedSeller:
+		return "the seller paid too much; return it by hand"
+	}
+	switch p.State {
+	case order.PayoutResolving:
+		return "the payee's server is asked for an invoice"
+	case order.PayoutSending:
+		return "the payment is handed to the node"
+	case order.PayoutFlying:
+		return "the payment is in flight"
+	case order.PayoutFailed:
+		return fmt.Sprintf("try %d failed; the next is due at %s", p.Tries, clock(p.NextTry))
+	case order.PayoutAsking:
+		return fmt.Sprintf("the buyer was asked %d times for another invoice", p.Asked)
+	case order.PayoutUnknown:
+		return "the node has lost the payment; find out at the payee what became of it"
+	}
+	return "nothing pays it"
+}
+
+func clock(at int64) string { return time.Unix(at, 0).UTC().Format("2 Jan 15:04") + " UTC" }
+
+// Booking is one movement of money, for a month's accounts.
+type Booking struct {
+	At    int64
+	Order string
+	What  string
+	// Wallet is what it changed in the node's channels, Income what of it is the node's own.
+	Wallet, Income order.Msat
+	Hash           order.Hash
+}
+
+// Bookings lists what moved from one time on and before another, in its order. The sum of
+// Wallet less the sum of Income is by how much more is owed at the end than at the beginning.
+func Bookings(accounts []Account, from, before int64) (list []Booking) {
+	for _, a := range accounts {
+		for _, e := range a.Ledger {
+			if e.At < from || e.At >= before {
+				continue
+			}
+			b := Booking{At: e.At, Order: a.ID, What: string(e.Kind), Hash: e.Hash}
+			switch {
+			case e.State == order.Booked && e.Kind == order.SettledIn:
+				b.Wallet = e.Amount
+			case e.State == order.Booked && e.Kind == order.NodeFee:
+				b.Income = e.Amount
+			case e.State == order.Paid:
+				b.What, b.Wallet = "paid-"+owedTo[e.Kind], -e.Amount
+			default:
+				continue
+			}
+			list = append(list, b)
+			if e.Routing != 0 {
+				list = append(list, Booking{At: e.At, Order: a.ID, What: "routing", Wallet: -e.Routing, Income: -e.Routing, Hash: e.Hash})
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Booking) int { return int(a.At - b.At) })
+	return list
+}
+
+// Between makes the table of the report one of what was booked from one time on and before
+// another. What is owed, held and different stays as it is now.
+func (r *Report) Between(accounts []Account, from, before int64) {
+	held := r.Total.Held
+	r.Lines, r.Total = []Line{}, Sums{}
+	for _, a := range accounts {
+		var ledger order.Ledger
+		at := int64(0)
+		for _, e := range a.Ledger {
+			if e.At >= from && e.At < before {
+				ledger, at = append(ledger, e), max(at, e.At)
+			}
+		}
+		sums, _ := sum(ledger)
+		r.Total.add(sums)
+		if sums != (Sums{}) {
+			r.Lines = append(r.Lines, Line{Order: a.ID, Status: a.Status, At: at, Sums: sums})
+		}
+	}
+	r.Total.Held = held
+	sortLines(r.Lines)
+}

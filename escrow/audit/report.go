@@ -1,0 +1,138 @@
+package audit
+
+import (
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// Report is what an audit found.
+type Report struct {
+	At      int64  `json:"at"` // unix seconds
+	Pubkey  string `json:"lightning_node"`
+	Alias   string `json:"alias,omitempty"`
+	Network string `json:"network,omitempty"`
+
+	Orders int    `json:"orders"` // all, also those without money
+	Lines  []Line `json:"lines"`  // orders that money has moved in
+	Total  Sums   `json:"total"`
+
+	Owed        []Liability `json:"owed"`
+	Differences []Finding   `json:"differences"`
+	News        []Finding   `json:"news"`
+
+	// Settled and Paid are what the node itself has of the escrow; Others is what it took in
+	// and paid beside it.
+	Settled    Tally `json:"settled"`
+	Paid       Tally `json:"paid"`
+	OthersIn   Tally `json:"others_in"`
+	OthersPaid Tally `json:"others_paid"`
+}
+
+// Agrees tells that the books and the node agree to the millisat.
+func (r *Report) Agrees() bool { return len(r.Differences) == 0 }
+
+// Line is one order in the table.
+type Line struct {
+	Order  string        `json:"order"`
+	Status mostro.Status `json:"status"`
+	At     int64         `json:"at"` // of its last entry, or of the sats being held
+	Sums
+}
+
+// Tally counts records of the node.
+type Tally struct {
+	Count   int        `json:"count"`
+	Amount  order.Msat `json:"amount"`
+	Routing order.Msat `json:"routing,omitempty"`
+}
+
+func (t *Tally) add(amount, routing order.Msat) {
+	t.Count++
+	t.Amount += amount
+	t.Routing += routing
+}
+
+// Liability is something that is owed now.
+type Liability struct {
+	Order       string     `json:"order"`
+	To          string     `json:"to"` // "buyer" or "seller"
+	Amount      order.Msat `json:"amount"`
+	Since       int64      `json:"since"`
+	Conditional bool       `json:"conditional,omitempty"`
+	Why         string     `json:"why"` // it is not paid yet
+	Hash        order.Hash `json:"hash"`
+}
+
+// Finding is a difference or news.
+type Finding struct {
+	Kind  Kind       `json:"kind"`
+	Order string     `json:"order,omitempty"`
+	Hash  order.Hash `json:"hash"`
+	Books order.Msat `json:"books"` // what the books say
+	Node  order.Msat `json:"node"`  // what the node says
+	Text  string     `json:"text"`
+}
+
+// Kind is what a finding is about.
+type Kind string
+
+// Differences.
+const (
+	Unread       Kind = "unread"        // an order of the books cannot be read
+	Unbalanced   Kind = "unbalanced"    // the ledger of an order does not add up
+	StrangeEntry Kind = "strange-entry" // an entry that counts in no column
+	Overspent    Kind = "overspent"     // more went out than came in
+	InMissing    Kind = "in-missing"    // booked as settled, and the node has not settled it
+	InAmount     Kind = "in-amount"     // settled with another amount
+	InUnbooked   Kind = "in-unbooked"   // settled at the node, and not in the books
+	HeldMissing  Kind = "held-missing"  // held in the books, and not at the node
+	HeldAmount   Kind = "held-amount"   // held with another amount
+	Orphan       Kind = "orphan"        // a hold invoice that belongs to no order
+	OutMissing   Kind = "out-missing"   // booked as paid, and the node has not paid it
+	OutAmount    Kind = "out-amount"    // paid with another amount
+	RoutingFee   Kind = "routing-fee"   // paid with another routing fee
+	OutUnbooked  Kind = "out-unbooked"  // paid by the node, and not owed in the books
+	PaidTwice    Kind = "paid-twice"    // a second payment for what is owed once
+	HashShared   Kind = "hash-shared"   // one payment hash in two orders
+)
+
+// News.
+const (
+	HeldBack      Kind = "held-back"      // an order waits for the operator after a defect
+	AcceptedNews  Kind = "accepted-news"  // paid by the seller
+	SettledNews   Kind = "settled-news"   // settled as asked
+	GoneNews      Kind = "gone-news"      // the node gave the sats back
+	PaidNews      Kind = "paid-news"      // the payout has arrived
+	CancelWaits   Kind = "cancel-waits"   // the node is to be asked to cancel it
+	ExpiresItself Kind = "expires-itself" // an old invoice that nobody has paid
+)
+
+// texts say each kind to a person; the second part is what to do, "" where nothing is.
+func texts() map[Kind]string {
+	return map[Kind]string{
+		Unread:       "the books have a row that cannot be read",
+		Unbalanced:   "the ledger does not add up: what came in is not what went out, was kept or is owed",
+		StrangeEntry: "the ledger has an entry that the audit does not know",
+		Overspent:    "more was paid, with routing, than came in",
+		InMissing:    "the books say that the escrow was settled, the node does not",
+		InAmount:     "the escrow was settled with another amount",
+		InUnbooked:   "the node has settled an escrow that the books do not count",
+		HeldMissing:  "the books say that sats are held, the node holds none",
+		HeldAmount:   "another amount is held",
+		Orphan:       "a hold invoice of this escrow belongs to no order",
+		OutMissing:   "the books say that it was paid, the node does not",
+		OutAmount:    "another amount was paid",
+		RoutingFee:   "the payment cost another routing fee",
+		OutUnbooked:  "the node has paid what the books do not owe",
+		PaidTwice:    "a second payment went out for what is owed once",
+		HashShared:   "two orders claim the same payment",
+
+		HeldBack:      "the order is held back after a defect",
+		AcceptedNews:  "the seller has paid",
+		SettledNews:   "the escrow is settled",
+		GoneNews:      "the node has given the sats back",
+		PaidNews:      "the payout has arrived",
+		CancelWaits:   "the hold invoice is to be canceled",
+		ExpiresItself: "an earlier hold invoice that nobody has paid will expire",
+	}
+}

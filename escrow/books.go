@@ -1,0 +1,80 @@
+package escrow
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/audit"
+	"mostro/escrow/order"
+)
+
+// Books calls f with the account of each order, all as they were at one moment. The store is
+// open to others meanwhile.
+func (e *Engine) Books(f func(audit.Account) error) error { return readBooks(e.db, f) }
+
+// ReadBooks does the same with the store of a process that has ended. It writes nothing,
+// except that it completes the log of a store whose process was killed, as its next start does.
+func ReadBooks(dir string, f func(audit.Account) error) error {
+	opts := storeOptions(dir)
+	db, err := badger.Open(opts.WithReadOnly(true))
+	if errors.Is(err, badger.ErrTruncateNeeded) {
+		db, err = badger.Open(opts)
+	}
+	if err != nil {
+		return openError(dir, err)
+	}
+	return errors.Join(readBooks(db, f), db.Close())
+}
+
+func readBooks(db *badger.DB, f func(audit.Account) error) error {
+	return db.View(func(txn *badger.Txn) error {
+		canceling, err := cancels(txn)
+		if err != nil {
+			return err
+		}
+		prefix := []byte{tableOrder, 0}
+		return scan(txn, prefix, true, func(key, value []byte) error {
+			id := string(key[len(prefix):])
+			broken, err := text(txn, rowKey(tableHeld, id))
+			if err != nil {
+				return err
+			}
+			var o order.Order
+			if err := json.Unmarshal(value, &o); err != nil {
+				return f(audit.Account{ID: id, Unread: true, Broken: err.Error()})
+			}
+			a := audit.Of(&o, firstLine(broken))
+			a.Canceling = canceling[id]
+			return f(a)
+		})
+	})
+}
+
+// cancels are the hold invoices that the node is yet to be asked to cancel, by order.
+func cancels(txn *badger.Txn) (map[string][]order.Hash, error) {
+	found := map[string][]order.Hash{}
+	err := scan(txn, []byte{tableOutbox, 0}, true, func(key, value []byte) error {
+		lane := string(key[2 : len(key)-9]) // x 0 lane 0 seq
+		id, ok := strings.CutSuffix(lane, "/"+laneCalls)
+		var r row
+		if !ok || json.Unmarshal(value, &r) != nil || r.Call == nil || r.Call.Do != order.CancelHold {
+			return nil
+		}
+		found[id] = append(found[id], r.Call.Hash)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	return found, nil
+}
+
+// firstLine leaves the stack of a panic out.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

@@ -1,0 +1,26 @@
+package lightning
+
+import "context"
+
+// InvoiceRecord is an invoice in a node's own books, of whatever kind: the escrow's hold
+// invoices and everything else that the node was ever asked to be paid.
+type InvoiceRecord struct {
+	HoldInvoice
+	Memo      string
+	CreatedAt int64 // unix seconds
+	SettledAt int64 // unix seconds, 0 until then
+}
+
+// PaymentRecord is an outgoing payment in a node's own books, whoever sent it.
+type PaymentRecord struct {
+	Payment
+	CreatedAt int64 // unix seconds
+}
+
+// Records are a node's own books, oldest first. They are long: nothing that holds up a trade
+// may wait for them. An error of seen ends the reading and is returned.
+type Records interface {
+	Invoices(ctx context.Context, seen func(InvoiceRecord) error) error
+	// Payments leaves nothing out: payments that failed and those in flight are there too.
+	Payments(ctx context.Context, seen func(PaymentRecord) error) error
+}

@@ -1,0 +1,63 @@
+package lightning
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"mostro/escrow/order"
+)
+
+// Invoices are the node's books as lnd's ListInvoices shows them.
+func (s *SimNode) Invoices(ctx context.Context, seen func(InvoiceRecord) error) error {
+	var records []InvoiceRecord
+	err := s.call(ctx, SimInvoices, order.Hash{}, func() (string, error) {
+		for _, invoice := range s.invoices {
+			r := InvoiceRecord{HoldInvoice: invoice.view(), Memo: invoice.memo, CreatedAt: invoice.CreatedAt.Unix()}
+			if invoice.state == Settled {
+				r.SettledAt = invoice.settledAt.Unix()
+			}
+			records = append(records, r)
+		}
+		return "", nil
+	})
+	if err != nil {
+		return fmt.Errorf("list invoices: %w", err)
+	}
+	slices.SortFunc(records, func(a, b InvoiceRecord) int {
+		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), bytes.Compare(a.Hash[:], b.Hash[:]))
+	})
+	return each(records, seen)
+}
+
+// Payments are the node's books as lnd's ListPayments shows them. What Track does not find
+// yet is not there either.
+func (s *SimNode) Payments(ctx context.Context, seen func(PaymentRecord) error) error {
+	var records []PaymentRecord
+	err := s.call(ctx, SimPayments, order.Hash{}, func() (string, error) {
+		for _, payment := range s.payments {
+			if !s.unindexed(payment) {
+				records = append(records, PaymentRecord{Payment: payment.view(), CreatedAt: payment.sentAt.Unix()})
+			}
+		}
+		return "", nil
+	})
+	if err != nil {
+		return fmt.Errorf("list payments: %w", err)
+	}
+	slices.SortFunc(records, func(a, b PaymentRecord) int {
+		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), bytes.Compare(a.Hash[:], b.Hash[:]))
+	})
+	return each(records, seen)
+}
+
+func each[T any](records []T, seen func(T) error) error {
+	for _, r := range records {
+		if err := seen(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
