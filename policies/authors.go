@@ -6,26 +6,20 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Authors refuses events of the keys in deny and, when allow has any, those of all keys that are
-// not in it. Messages (kinds 14 and 1059) are not held against allow: trades use a new key each,
-// and gift wraps a new key each time.
-func Authors(allow, deny []string) Policy {
-	allowed, denied := setOf(allow), setOf(deny)
+// Authors refuses events of keys that denied knows, with the reason for it if there is one, and
+// those of keys that listed does not know. Messages (kinds 14 and 1059) are not held against
+// listed: trades use a new key each, and gift wraps a new key each time.
+func Authors(denied func(pubkey string) (why string, yes bool), listed func(pubkey string) bool) Policy {
 	return func(_ context.Context, ev *nostr.Event) (bool, string) {
-		if denied[ev.PubKey] {
-			return true, "blocked: events of this key are not taken here"
+		if why, yes := denied(ev.PubKey); yes {
+			if why != "" {
+				why = ": " + why
+			}
+			return true, "blocked: events of this key are not taken here" + why
 		}
-		if len(allowed) == 0 || allowed[ev.PubKey] || ev.Kind == nostr.KindDirectMessage || ev.Kind == nostr.KindGiftWrap {
+		if ev.Kind == nostr.KindDirectMessage || ev.Kind == nostr.KindGiftWrap || listed(ev.PubKey) {
 			return false, ""
 		}
 		return true, "restricted: only listed keys publish here"
 	}
-}
-
-func setOf(values []string) map[string]bool {
-	set := make(map[string]bool, len(values))
-	for _, value := range values {
-		set[value] = true
-	}
-	return set
 }

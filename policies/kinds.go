@@ -3,15 +3,14 @@ package policies
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Kinds takes only events of the given kinds.
-func Kinds(allowed ...int) Policy {
+// Kinds refuses events of kinds that takes does not know.
+func Kinds(takes func(kind int) bool) Policy {
 	return func(_ context.Context, ev *nostr.Event) (bool, string) {
-		if slices.Contains(allowed, ev.Kind) {
+		if takes(ev.Kind) {
 			return false, ""
 		}
 		return true, fmt.Sprintf("blocked: this relay does not take kind %d", ev.Kind)

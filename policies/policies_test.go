@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,14 +45,19 @@ func TestPolicies(t *testing.T) {
 	window := TimeWindow(72*time.Hour, 15*time.Minute, clock)
 	expired := NotExpired(clock)
 	own := OwnKey(node)
-	market, err := Profile("market")
+	only := func(kinds ...int) Policy {
+		return Kinds(func(kind int) bool { return slices.Contains(kinds, kind) })
+	}
+	marketOnly, err := Profile("market")
 	if err != nil {
 		t.Fatal(err)
 	}
-	openAll, err := Profile("open")
-	if err != nil {
-		t.Fatal(err)
+	market, notForRelays := only(marketOnly...), NotForRelays()
+	authors := func(allow, deny []string) Policy {
+		return Authors(func(pubkey string) (string, bool) { return "spam", slices.Contains(deny, pubkey) },
+			func(pubkey string) bool { return allow == nil || slices.Contains(allow, pubkey) })
 	}
+	wraps := TimeWindow(time.Hour, time.Minute, clock, 1059)
 	orders := ForeignOrders(func(pubkey string) bool { return pubkey == alice })
 	sizes := Sizes(map[int]int{0: 3})
 	kind := func(kind int) func(*nostr.Event) { return func(ev *nostr.Event) { ev.Kind = kind } }
@@ -101,8 +107,8 @@ func TestPolicies(t *testing.T) {
 		{"shape: long tags", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", strings.Repeat("x", 20)}} }, "invalid: tags have 21 bytes"},
 		{"shape: broken UTF-8 in a tag", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", "\xc3\x28"}} }, "invalid: a tag is not"},
 
-		{"kinds: listed", Kinds(1, 7), same, ""},
-		{"kinds: not listed", Kinds(7), same, "blocked: this relay does not take kind 1"},
+		{"kinds: listed", only(1, 7), same, ""},
+		{"kinds: not listed", only(7), same, "blocked: this relay does not take kind 1"},
 		{"market: note", market, same, "blocked: this relay does not take kind 1"},
 		{"market: order", market, kind(38383), ""},
 		{"market: message", market, kind(14), ""},
@@ -110,14 +116,18 @@ func TestPolicies(t *testing.T) {
 		{"market: relays of a client", market, kind(10002), ""},
 		{"market: video", market, kind(21), "blocked: "},
 		{"market: login", market, kind(22242), "blocked: "},
-		{"open: note", openAll, same, ""},
-		{"open: login", openAll, kind(22242), "invalid: "},
-		{"authors: denied", Authors(nil, []string{alice}), same, "blocked: events of this key"},
-		{"authors: not denied", Authors(nil, []string{node}), same, ""},
-		{"authors: allowed", Authors([]string{alice}, nil), same, ""},
-		{"authors: not allowed", Authors([]string{node}, nil), same, "restricted: "},
-		{"authors: not allowed, message", Authors([]string{node}, nil), kind(14), ""},
-		{"authors: allowed and denied", Authors([]string{alice}, []string{alice}), kind(1059), "blocked: "},
+		{"for relays: note", notForRelays, same, ""},
+		{"for relays: login", notForRelays, kind(22242), "invalid: "},
+		{"window of wraps: other kind", wraps, func(ev *nostr.Event) { ev.CreatedAt -= 3601 }, ""},
+		{"window of wraps: old", wraps, func(ev *nostr.Event) { ev.Kind, ev.CreatedAt = 1059, ev.CreatedAt-3601 }, "invalid: created_at is too old, at most 3600"},
+		{"window of wraps: in it", wraps, func(ev *nostr.Event) { ev.Kind, ev.CreatedAt = 1059, ev.CreatedAt-3600 }, ""},
+		{"window of wraps: future", wraps, func(ev *nostr.Event) { ev.Kind, ev.CreatedAt = 1059, ev.CreatedAt+61 }, "invalid: created_at is in the future"},
+		{"authors: denied", authors(nil, []string{alice}), same, "blocked: events of this key are not taken here: spam"},
+		{"authors: not denied", authors(nil, []string{node}), same, ""},
+		{"authors: allowed", authors([]string{alice}, nil), same, ""},
+		{"authors: not allowed", authors([]string{node}, nil), same, "restricted: "},
+		{"authors: not allowed, message", authors([]string{node}, nil), kind(14), ""},
+		{"authors: allowed and denied", authors([]string{alice}, []string{alice}), kind(1059), "blocked: "},
 		{"orders: followed", orders, kind(38383), ""},
 		{"orders: note of a stranger", orders, to(1, node), ""},
 		{"orders: first", orders, to(38383, node), "blocked: kind 38383"},
@@ -221,7 +231,12 @@ func TestRateByKey(t *testing.T) {
 	}
 }
 
-func TestUnknownProfile(t *testing.T) {
+func TestProfiles(t *testing.T) {
+	for _, name := range Profiles() {
+		if kinds, err := Profile(name); err != nil || (kinds == nil) != (name == "open") {
+			t.Errorf("%s: %v, %v", name, kinds, err)
+		}
+	}
 	if _, err := Profile("closed"); err == nil {
 		t.Error("a profile that does not exist was accepted")
 	}

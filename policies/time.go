@@ -3,6 +3,7 @@ package policies
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -12,9 +13,12 @@ import (
 // TimeWindow refuses events whose created_at is further from now than past or future, whole
 // seconds (NIP-01, NIP-22). A replaceable event from the future would win over every honest
 // later version, so future stays small; past must leave room for gift wraps, which are dated
-// back by up to two days (NIP-59).
-func TimeWindow(past, future time.Duration, now func() time.Time) Policy {
+// back by up to two days (NIP-59). With kinds it holds for those only.
+func TimeWindow(past, future time.Duration, now func() time.Time, kinds ...int) Policy {
 	return func(_ context.Context, ev *nostr.Event) (bool, string) {
+		if len(kinds) > 0 && !slices.Contains(kinds, ev.Kind) {
+			return false, ""
+		}
 		age := now().Unix() - int64(ev.CreatedAt)
 		switch {
 		case age > int64(past/time.Second):

@@ -5,9 +5,11 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/fasthttp/websocket"
+	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip11"
 )
 
@@ -53,39 +55,47 @@ func wantsInformation(req *http.Request) bool {
 func (r *Relay) describe() {
 	r.khatru.ServiceURL = r.cfg.ServiceURL
 	r.khatru.Info = &nip11.RelayInformationDocument{
-		Name:          r.cfg.Name,
-		Description:   r.cfg.Description,
-		PubKey:        r.cfg.Pubkey,
-		Contact:       r.cfg.Contact,
-		Icon:          r.cfg.Icon,
-		Software:      "mostro",
-		Version:       r.cfg.Version,
-		SupportedNIPs: r.nips(),
-		Limitation:    r.cfg.Limits.advertised(),
-		Retention:     r.retention(),
+		Name:        r.cfg.Name,
+		Description: r.cfg.Description,
+		PubKey:      r.cfg.Pubkey,
+		Contact:     r.cfg.Contact,
+		Icon:        r.cfg.Icon,
+		Software:    "mostro",
+		Version:     r.cfg.Version,
+		Limitation:  r.cfg.Limits.advertised(),
+		Retention:   r.retention(),
 	}
 	r.khatru.OverwriteRelayInformation = append(r.khatru.OverwriteRelayInformation,
 		func(_ context.Context, _ *http.Request, info nip11.RelayInformationDocument) nip11.RelayInformationDocument {
 			set := r.management.now()
+			info.SupportedNIPs = r.nips()
+			limits := *info.Limitation
+			limits.RestrictedWrites = r.cfg.OnlyAllowed || r.kinds != nil || limits.MinPowDifficulty > 0
+			info.Limitation = &limits
 			info.Name, info.Description, info.Icon = cmp.Or(set.Name, info.Name), cmp.Or(set.Description, info.Description), cmp.Or(set.Icon, info.Icon)
 			return info
 		})
 }
 
 // nips lists what works: some only with an address in the settings, without which nobody can
-// sign for this relay, and one only with administrators.
+// sign for this relay, one only with administrators, and some only while their kinds are taken.
 func (r *Relay) nips() []any {
-	nips := []any{1, 2, 4, 9, 11, 13, 17, 22, 28, 40}
-	if r.cfg.ServiceURL != "" {
-		nips = append(nips, 42)
-	}
-	nips = append(nips, 45, 50, 56, 59, 62, 65, 69)
-	if r.cfg.ServiceURL != "" {
-		nips = append(nips, 70)
-	}
-	nips = append(nips, 77)
-	if r.cfg.ServiceURL != "" && len(r.cfg.Admins) > 0 {
-		nips = append(nips, 86)
+	nips := []any{}
+	for _, n := range []struct {
+		number  int
+		works   bool
+		carries []int // kinds
+	}{
+		{1, true, nil}, {2, true, []int{3}}, {4, true, []int{4}}, {9, true, []int{5}}, {11, true, nil}, {13, true, nil},
+		{17, true, []int{nostr.KindGiftWrap, nostr.KindDMRelayList}}, {22, true, nil}, {28, true, []int{40, 41, 42, 43, 44}},
+		{40, true, nil}, {42, r.cfg.ServiceURL != "", nil}, {45, true, nil}, {50, true, nil}, {56, true, []int{nostr.KindReporting}},
+		{59, true, []int{nostr.KindGiftWrap}}, {62, true, []int{kindVanish}}, {65, true, []int{nostr.KindRelayListMetadata}},
+		{69, true, []int{kindOrder}}, {70, r.cfg.ServiceURL != "", nil}, {77, r.cfg.Limits.NegSessions > 0, nil},
+		{86, r.cfg.ServiceURL != "" && len(r.cfg.Admins) > 0, nil},
+	} {
+		if n.works && !slices.ContainsFunc(n.carries, func(kind int) bool { return !r.takes(kind) }) {
+			nips = append(nips, n.number)
+		}
 	}
 	return nips
 }

@@ -181,6 +181,9 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 	}
 	for _, refuse := range r.khatru.RejectEvent {
 		if reject, msg := refuse(ctx, ev); reject {
+			if ev.PubKey == r.cfg.Pubkey {
+				r.suspect(ev)
+			}
 			return toAnswer, false, reason(msg, "blocked")
 		}
 	}
@@ -205,6 +208,9 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 		case toNode:
 			return toEscrow, false, ""
 		}
+	}
+	if msg := r.crowded(ev); msg != "" {
+		return toAnswer, false, msg
 	}
 	return toStore, false, ""
 }

@@ -12,7 +12,7 @@ import (
 // Limits bounds what one client can ask for. The same values are enforced and advertised
 // (NIP-11).
 type Limits struct {
-	Connections         int           // open at once, over all clients
+	Connections         int           // open at once, over all clients; then who has most loses its oldest
 	MessageBytes        int           // one WebSocket message from a client
 	Subscriptions       int           // open at once on one connection
 	Filters             int           // in one REQ
@@ -24,7 +24,7 @@ type Limits struct {
 	MaxResults          int           // the most that a filter's limit can ask for
 	ResultBytes         int           // stored events for one filter, by size; the oldest are left out
 	QueryTime           time.Duration // of one filter, without waiting for the client
-	HalfOpen            int           // connections without a whole request; the oldest goes when there are more
+	HalfOpen            int           // connections that are no sessions; the oldest goes when there are more
 	NegSessions         int           // negentropy sessions on one connection
 	NegItems            int           // events of one negentropy session
 	DuplicatesPerSecond float64       // from one address
@@ -35,6 +35,11 @@ type Limits struct {
 	TagBytes            int // all tag elements of an event together
 	ContentBytes        int
 	Past, Future        time.Duration // how far created_at may be from now, whole seconds
+	WrapPast            time.Duration // the same as Past, for gift wraps
+	OrderFuture         time.Duration // the same as Future, for what Mostros publish
+	MinPow              int           // bits of proof of work (NIP-13) of every event
+	Events              int           // stored altogether; the oldest go when there are more
+	EventsPerKey        int           // stored of one key
 }
 
 const (
@@ -69,12 +74,18 @@ const (
 	maxReason         = 500              // bytes of a text that an administrator sets
 	maxRules          = 10_000           // of one sort, and authorizations that are remembered
 	headerTime        = 5 * time.Second  // for a client to send its HTTP headers
+	bodyTime          = 10 * time.Second // for a whole request
+	answerTime        = time.Minute      // for a client to read the answer
 	idleTime          = 2 * time.Minute  // between the requests of an HTTP connection
 	headerBytes       = 8 << 10
 	retainEvery       = time.Hour
-	maxRetired        = 50_000      // events that one rule of retention removes at a time
-	retiredAtOnce     = 256         // events removed in one go
-	sweepEvery        = time.Minute // removal of expired events; they are hidden at once
+	retainFirst       = 5 * time.Minute // after the start
+	eventsSlack       = 20              // part of the store by which it may grow until the oldest are removed
+	wrapsStay         = 30 * day        // messages and gift wraps are not removed for lack of room before that
+	alarmEvery        = time.Second     // between two looks at events that the node's key has signed
+	maxRetired        = 50_000          // events that one rule of retention removes at a time
+	retiredAtOnce     = 256             // events removed in one go
+	sweepEvery        = time.Minute     // removal of expired events; they are hidden at once
 )
 
 // DefaultLimits leaves room for what clients in the field do: 20 subscriptions and more, all
@@ -106,6 +117,10 @@ func DefaultLimits() Limits {
 		ContentBytes:        65_535,
 		Past:                10 * 365 * day,
 		Future:              15 * time.Minute,
+		WrapPast:            3 * day,
+		OrderFuture:         time.Minute,
+		Events:              2_000_000,
+		EventsPerKey:        10_000,
 	}
 }
 
@@ -122,6 +137,7 @@ func (l Limits) advertised() *nip11.RelayLimitationDocument {
 		MaxSubidLength:      l.SubIDLength,
 		MaxEventTags:        l.EventTags,
 		MaxContentLength:    l.ContentBytes,
+		MinPowDifficulty:    l.MinPow,
 		CreatedAtLowerLimit: int64(l.Past / time.Second),
 		CreatedAtUpperLimit: int64(l.Future / time.Second),
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -110,7 +111,7 @@ type managementMethod func(ctx context.Context, p params) (any, error)
 // methods are the methods of NIP-86 that work here.
 func (r *Relay) methods() map[string]managementMethod {
 	m := r.management
-	return map[string]managementMethod{
+	methods := map[string]managementMethod{
 		"banpubkey": func(_ context.Context, p params) (any, error) {
 			pubkey, why, err := p.key()
 			if err == nil && (pubkey == r.cfg.Pubkey || slices.Contains(r.cfg.Admins, pubkey)) {
@@ -121,15 +122,47 @@ func (r *Relay) methods() map[string]managementMethod {
 			}
 			return true, m.change(func(s *rules) { s.Pubkeys[pubkey] = why })
 		},
-		"allowpubkey": func(_ context.Context, p params) (any, error) {
+		"unbanpubkey": func(_ context.Context, p params) (any, error) {
 			pubkey, _, err := p.key()
 			if err != nil {
 				return nil, err
 			}
 			return true, m.change(func(s *rules) { delete(s.Pubkeys, pubkey) })
 		},
+		"allowpubkey": func(_ context.Context, p params) (any, error) {
+			pubkey, why, err := p.key()
+			if err != nil {
+				return nil, err
+			}
+			return true, m.change(func(s *rules) {
+				delete(s.Pubkeys, pubkey)
+				s.Allowed[pubkey] = why
+			})
+		},
+		"unallowpubkey": func(_ context.Context, p params) (any, error) {
+			pubkey, _, err := p.key()
+			if err != nil {
+				return nil, err
+			}
+			return true, m.change(func(s *rules) { delete(s.Allowed, pubkey) })
+		},
+		"listallowedpubkeys": func(context.Context, params) (any, error) {
+			return m.list("pubkey", func(s *rules) map[string]string {
+				all := maps.Clone(s.Allowed)
+				for _, pubkey := range r.cfg.Allow {
+					all[pubkey] = "in the settings"
+				}
+				return all
+			}), nil
+		},
 		"listbannedpubkeys": func(context.Context, params) (any, error) {
-			return m.list("pubkey", func(s *rules) map[string]string { return s.Pubkeys }), nil
+			return m.list("pubkey", func(s *rules) map[string]string {
+				all := maps.Clone(s.Pubkeys)
+				for _, pubkey := range r.cfg.Deny {
+					all[pubkey] = "in the settings"
+				}
+				return all
+			}), nil
 		},
 		"banevent": func(ctx context.Context, p params) (any, error) {
 			id, why, err := p.key()
@@ -152,26 +185,29 @@ func (r *Relay) methods() map[string]managementMethod {
 			return m.list("id", func(s *rules) map[string]string { return s.Events }), nil
 		},
 		"disallowkind": func(_ context.Context, p params) (any, error) {
-			kind := -1
-			if err := p.at(0, &kind); err != nil || kind < 0 || kind > 65_535 {
-				return nil, errors.New("invalid: want a kind")
+			kind, err := p.kind()
+			if err != nil {
+				return nil, err
 			}
-			return true, m.change(func(s *rules) { s.Kinds[kind] = true })
+			return true, m.change(func(s *rules) {
+				delete(s.Taken, kind)
+				s.Kinds[kind] = true
+			})
 		},
 		"allowkind": func(_ context.Context, p params) (any, error) {
-			kind := -1
-			if err := p.at(0, &kind); err != nil || kind < 0 || kind > 65_535 {
-				return nil, errors.New("invalid: want a kind")
+			kind, err := p.kind()
+			if err != nil {
+				return nil, err
 			}
-			return true, m.change(func(s *rules) { delete(s.Kinds, kind) })
+			return true, m.change(func(s *rules) {
+				delete(s.Kinds, kind)
+				if r.kinds != nil && !r.kinds[kind] {
+					s.Taken[kind] = true
+				}
+			})
 		},
 		"listdisallowedkinds": func(context.Context, params) (any, error) {
-			kinds := []int{}
-			for kind := range m.now().Kinds {
-				kinds = append(kinds, kind)
-			}
-			slices.Sort(kinds)
-			return kinds, nil
+			return append([]int{}, slices.Sorted(maps.Keys(m.now().Kinds))...), nil
 		},
 		"blockip": func(_ context.Context, p params) (any, error) {
 			address, why, err := p.address()
@@ -198,18 +234,38 @@ func (r *Relay) methods() map[string]managementMethod {
 		"changerelaydescription": m.rename(func(s *rules, text string) { s.Description = text }),
 		"changerelayicon":        m.rename(func(s *rules, text string) { s.Icon = text }),
 	}
+	if r.kinds != nil {
+		methods["listallowedkinds"] = func(context.Context, params) (any, error) {
+			kinds := slices.Collect(maps.Keys(r.kinds))
+			kinds = slices.AppendSeq(kinds, maps.Keys(m.now().Taken))
+			kinds = slices.DeleteFunc(kinds, func(kind int) bool { return !r.takes(kind) })
+			slices.Sort(kinds)
+			return slices.Compact(kinds), nil
+		}
+	}
+	return methods
 }
 
-// address reads an IP address and the reason that may follow.
+// kind reads the kind of an event.
+func (p params) kind() (int, error) {
+	kind := -1
+	if err := p.at(0, &kind); err != nil || kind < 0 || kind > 65_535 {
+		return 0, errors.New("invalid: want a kind")
+	}
+	return kind, nil
+}
+
+// address reads an IP address, or a network of one subscriber as listblockedips names it, and the
+// reason that may follow.
 func (p params) address() (address, why string, err error) {
 	if err := errors.Join(p.at(0, &address), p.at(1, &why)); err != nil {
 		return "", "", err
 	}
-	parsed, err := netip.ParseAddr(address)
+	parsed, err := netip.ParseAddr(strings.TrimSuffix(address, "/64"))
 	if err != nil {
 		return "", "", fmt.Errorf("invalid: %w", err)
 	}
-	return parsed.Unmap().WithZone("").String(), shorten(why), nil
+	return subscriber(parsed.Unmap()), shorten(why), nil
 }
 
 // cutAddress ends the sessions from an address.
@@ -217,22 +273,15 @@ func (r *Relay) cutAddress(address string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for s := range r.sessions {
-		if from, ok := hostOf(s.about.Request.RemoteAddr); ok && from.String() == address {
+		if s.from == address {
 			go s.cut()
 		}
 	}
 }
 
-// allowed is a policy: it refuses what administrators have banned.
+// allowed is a policy: it refuses the events that administrators have banned.
 func (m *management) allowed(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
-	s := m.now()
-	switch why, banned := s.Pubkeys[ev.PubKey]; {
-	case banned:
-		return true, "blocked: this key is banned here" + because(why)
-	case s.Kinds[ev.Kind]:
-		return true, fmt.Sprintf("blocked: this relay does not take kind %d", ev.Kind)
-	}
-	if why, banned := s.Events[ev.ID]; banned {
+	if why, banned := m.now().Events[ev.ID]; banned {
 		return true, "blocked: this event is banned here" + because(why)
 	}
 	return false, ""

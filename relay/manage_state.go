@@ -18,16 +18,19 @@ import (
 // rules are what administrators have set. A value is not changed once others can see it.
 type rules struct {
 	Pubkeys   map[string]string // banned, with the reason
+	Allowed   map[string]string // keys that may publish where only listed ones do
 	Events    map[string]string
-	Addresses map[string]string
-	Kinds     map[int]bool // not taken
+	Addresses map[string]string // IPv4 addresses and IPv6 networks
+	Kinds     map[int]bool      // not taken
+	Taken     map[int]bool      // beside those of the profile
 
 	Name, Description, Icon string // instead of those from the settings, unless empty
 }
 
 func (s *rules) clone() *rules {
 	c := *s
-	c.Pubkeys, c.Events, c.Addresses, c.Kinds = maps.Clone(s.Pubkeys), maps.Clone(s.Events), maps.Clone(s.Addresses), maps.Clone(s.Kinds)
+	c.Pubkeys, c.Allowed, c.Events, c.Addresses = maps.Clone(s.Pubkeys), maps.Clone(s.Allowed), maps.Clone(s.Events), maps.Clone(s.Addresses)
+	c.Kinds, c.Taken = maps.Clone(s.Kinds), maps.Clone(s.Taken)
 	return &c
 }
 
@@ -45,8 +48,8 @@ const managementFile = "management.json"
 func openManagement(dir string) (*management, error) {
 	m := &management{used: make(map[string]time.Time)}
 	s := &rules{
-		Pubkeys: make(map[string]string), Events: make(map[string]string),
-		Addresses: make(map[string]string), Kinds: make(map[int]bool),
+		Pubkeys: make(map[string]string), Allowed: make(map[string]string), Events: make(map[string]string),
+		Addresses: make(map[string]string), Kinds: make(map[int]bool), Taken: make(map[int]bool),
 	}
 	if dir != "" {
 		m.path = filepath.Join(dir, managementFile)
@@ -71,7 +74,7 @@ func (m *management) change(f func(*rules)) error {
 	defer m.mu.Unlock()
 	s := m.now().clone()
 	f(s)
-	if len(s.Pubkeys) > maxRules || len(s.Events) > maxRules || len(s.Addresses) > maxRules {
+	if max(len(s.Pubkeys), len(s.Allowed), len(s.Events), len(s.Addresses)) > maxRules {
 		return fmt.Errorf("error: there are %d rules of this sort already", maxRules)
 	}
 	if m.path != "" {

@@ -138,6 +138,9 @@ func TestManagement(t *testing.T) {
 		{"disallowkind", `[22]`},
 		{"allowkind", `[22]`},
 		{"blockip", `["192.0.2.7","rude"]`},
+		{"blockip", `["2001:db8::7"]`},
+		{"blockip", `["2001:db8:1::7"]`},
+		{"unblockip", `["2001:db8:1::/64"]`},
 		{"changerelayname", `["second"]`},
 	} {
 		if got := call(c.method, c.params); got != true {
@@ -158,7 +161,7 @@ func TestManagement(t *testing.T) {
 	check := func() {
 		t.Helper()
 		publish(note, "blocked: this event is banned")
-		publish(video, "blocked: this key is banned here: spam")
+		publish(video, "blocked: events of this key are not taken here: spam")
 		publish(signed(t, alice, nostr.Event{Kind: 21}), "blocked: this relay does not take kind 21")
 		if kept, err := r.Has(t.Context(), note.ID); kept || err != nil {
 			t.Errorf("a banned event is still there: %v", err)
@@ -167,7 +170,7 @@ func TestManagement(t *testing.T) {
 		if diff := cmp.Diff(any(want), call("listbannedpubkeys", "[]")); diff != "" {
 			t.Error(diff)
 		}
-		if diff := cmp.Diff(any([]any{map[string]any{"ip": "192.0.2.7", "reason": "rude"}}), call("listblockedips", "[]")); diff != "" {
+		if diff := cmp.Diff(any([]any{map[string]any{"ip": "192.0.2.7", "reason": "rude"}, map[string]any{"ip": "2001:db8::/64", "reason": ""}}), call("listblockedips", "[]")); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff(any([]any{21.0}), call("listdisallowedkinds", "[]")); diff != "" {
@@ -184,7 +187,7 @@ func TestManagement(t *testing.T) {
 	}
 	r, url = start(t, cfg)
 	check()
-	call("allowpubkey", `["`+publicKey(t, bob)+`"]`)
+	call("unbanpubkey", `["`+publicKey(t, bob)+`"]`)
 	call("allowkind", `[21]`)
 	call("allowevent", `["`+note.ID+`"]`)
 	publish(video, "")

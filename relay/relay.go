@@ -53,6 +53,7 @@ import (
 
 	"github.com/fiatjaf/khatru"
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/time/rate"
 
 	"mostro/policies"
 	events "mostro/relay/store"
@@ -82,6 +83,14 @@ type Config struct {
 
 	Limits   Limits   // the zero value stands for DefaultLimits
 	Policies []Policy // asked in order, after the relay's own
+
+	// Kinds are taken and no others; nil takes all that are meant for relays. Administrators
+	// change it while the relay runs.
+	Kinds []int
+	// Deny are the public keys, in hex, whose events are refused. With OnlyAllowed only those of
+	// Allow, of administrators and of followed Mostros are taken, and messages of everybody.
+	Deny, Allow []string
+	OnlyAllowed bool
 
 	// Verified are asked for events whose signature is good: rules that take a key at its word.
 	Verified []Policy
@@ -119,8 +128,13 @@ type Relay struct {
 	cfg    Config
 	log    *slog.Logger
 	node   key
+	ctx    context.Context // ends with Close
 	khatru *khatru.Relay
-	store  *store
+
+	deny, allow map[string]bool
+	kinds       map[int]bool // nil = all
+	alarms      *rate.Limiter
+	store       *store
 
 	management *management
 	live       *live
@@ -133,6 +147,7 @@ type Relay struct {
 
 	mu       sync.Mutex // guards the following
 	sessions map[*session]struct{}
+	crowd    *crowd[*session]
 	closing  bool
 	done     sync.WaitGroup // sessions and the sweeper
 	stop     context.CancelFunc
@@ -157,7 +172,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 			b := make([]byte, 0, 2*writeBuffer)
 			return &b
 		}},
-		sessions: make(map[*session]struct{}),
+		sessions: make(map[*session]struct{}), crowd: newCrowd[*session](cfg.Limits.Connections),
 	}
 	var err error
 	if cfg.Dir != "" {
@@ -171,10 +186,15 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.repeated = policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses)
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),
+		policies.Authors(r.denied, r.listed),
+		policies.Kinds(r.takes),
 		r.management.allowed,
 		policies.NotForRelays(),
 		policies.NotExpired(now),
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.Future, now),
+		policies.TimeWindow(cfg.Limits.WrapPast, cfg.Limits.Future, now, nostr.KindGiftWrap),
+		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.OrderFuture, now, tradeKinds...),
+		policies.Pow(func(*nostr.Event) int { return cfg.Limits.MinPow }),
 	}
 	if cfg.Receive != nil && cfg.Pubkey == "" {
 		return nil, errors.New("a relay with an escrow needs the node's public key")
@@ -187,6 +207,8 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		r.node = node
 		own = append(own, policies.OwnKey(cfg.Pubkey))
 	}
+	r.deny, r.allow, r.kinds = setOf(cfg.Deny), setOf(cfg.Allow), setOf(cfg.Kinds)
+	r.alarms = rate.NewLimiter(rate.Every(alarmEvery), 1)
 	for _, policy := range append(own, cfg.Policies...) {
 		r.khatru.RejectEvent = append(r.khatru.RejectEvent, policy)
 	}
@@ -205,7 +227,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	r.stop = stop
+	r.ctx, r.stop = ctx, stop
 	r.done.Go(func() { r.sweep(ctx) })
 	r.done.Go(func() { r.ping(ctx) })
 	return r, nil
@@ -310,7 +332,9 @@ func (r *Relay) Close(ctx context.Context) error {
 // sweep removes expired events from disk, and those that have been kept long enough, until ctx
 // ends.
 func (r *Relay) sweep(ctx context.Context) {
-	expired, old := time.NewTicker(sweepEvery), time.NewTicker(retainEvery)
+	// A process that never lives for a whole period removes what is old too.
+	old, first := time.NewTicker(retainEvery), time.After(retainFirst)
+	expired := time.NewTicker(sweepEvery)
 	defer expired.Stop()
 	defer old.Stop()
 	for {
@@ -318,12 +342,15 @@ func (r *Relay) sweep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-first:
+			err = r.retain(ctx)
 		case <-old.C:
 			err = r.retain(ctx)
 		case <-expired.C:
 			for more := true; more && err == nil; {
 				more, err = r.store.Sweep(ctx)
 			}
+			err = errors.Join(err, r.makeRoom(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("remove events", "error", err)

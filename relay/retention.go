@@ -15,17 +15,21 @@ import (
 // Retention is how long events of some kinds are kept, counted from their created_at. Keys cost
 // nothing, so no quota by key keeps a disk from filling up.
 type Retention struct {
-	Kinds []int
+	Kinds []int // nil = all that no other rule names
 	For   time.Duration
 }
 
 // retain removes what has been kept long enough, rule by rule.
 func (r *Relay) retain(ctx context.Context) error {
+	named := r.namedKinds()
 	for _, rule := range r.cfg.Retention {
 		until := nostr.Timestamp(r.store.opts.Now().Add(-rule.For).Unix() - 1)
 		var old []key
 		f := nostr.Filter{Kinds: rule.Kinds, Until: &until}
-		err := r.store.Query(ctx, []nostr.Filter{f}, events.QueryOptions{}, func(found events.Found) bool {
+		opts := events.QueryOptions{Visible: func(_ int, m *events.Meta) bool {
+			return m.Author != r.node && (rule.Kinds != nil || !named[m.Kind])
+		}}
+		err := r.store.Query(ctx, []nostr.Filter{f}, opts, func(found events.Found) bool {
 			if !r.needed(&found) {
 				old = append(old, found.ID)
 			}
@@ -34,21 +38,63 @@ func (r *Relay) retain(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("find events that have been kept long enough: %w", err)
 		}
-		for chunk := range slices.Chunk(old, retiredAtOnce) {
-			if err := r.store.Remove(ctx, chunk...); err != nil {
-				return fmt.Errorf("remove events that have been kept long enough: %w", err)
-			}
+		if err := r.retire(ctx, old); err != nil {
+			return fmt.Errorf("remove events that have been kept long enough: %w", err)
 		}
 	}
 	return nil
 }
 
-// needed reports whether an event stays however old it is: the node's own have expirations where
-// they need one, and messages of running trades are still to be read.
-func (r *Relay) needed(found *events.Found) bool {
-	if found.Author == r.node {
-		return true
+func (r *Relay) retire(ctx context.Context, old []key) error {
+	for chunk := range slices.Chunk(old, retiredAtOnce) {
+		if err := r.store.Remove(ctx, chunk...); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (r *Relay) namedKinds() map[int]bool {
+	named := make(map[int]bool)
+	for _, rule := range r.cfg.Retention {
+		for _, kind := range rule.Kinds {
+			named[kind] = true
+		}
+	}
+	return named
+}
+
+// makeRoom removes the oldest events when there are more than the limit: none of the node or of
+// followed Mostros, and no messages that could belong to a trade that is under way. These are
+// many only when somebody floods the relay with them, and then new ones are refused.
+func (r *Relay) makeRoom(ctx context.Context) error {
+	for ctx.Err() == nil {
+		over := r.store.Len() - r.cfg.Limits.Events
+		if over <= 0 {
+			return nil
+		}
+		young := r.store.opts.Now().Add(-wrapsStay).Unix()
+		old, err := r.store.Oldest(ctx, min(over, maxRetired), func(m *events.Meta) bool {
+			return m.Author != r.node && !r.writesToAll(m.Author) && (!isPrivate(m.Kind) || m.CreatedAt < young)
+		})
+		if err == nil {
+			err = r.retire(ctx, old)
+		}
+		if err != nil {
+			return fmt.Errorf("make room for events: %w", err)
+		}
+		if len(old) == 0 {
+			r.log.Warn("the event store is full of what must stay", "events", r.store.Len(), "limit", r.cfg.Limits.Events)
+			return nil
+		}
+		r.log.Info("made room for events", "removed", len(old))
+	}
+	return nil
+}
+
+// needed reports whether an event stays however old it is, because it is a message of a running
+// trade. The node's own events stay too: they have expirations where they need one.
+func (r *Relay) needed(found *events.Found) bool {
 	if r.cfg.Running == nil || !isPrivate(found.Kind) {
 		return false
 	}
@@ -72,7 +118,7 @@ func (r *Relay) retention() []*nip11.RelayRetentionDocument {
 	var told []*nip11.RelayRetentionDocument
 	for _, rule := range r.cfg.Retention {
 		doc := &nip11.RelayRetentionDocument{Time: int64(rule.For / time.Second)}
-		for _, kind := range rule.Kinds {
+		for _, kind := range rule.Kinds { // none stands for all others
 			doc.Kinds = append(doc.Kinds, []int{kind, kind})
 		}
 		told = append(told, doc)

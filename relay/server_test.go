@@ -1,12 +1,15 @@
 package relay
 
 import (
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/fasthttp/websocket"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -78,6 +81,104 @@ func TestC3SlowHandshakes(t *testing.T) {
 		if status, _ := get(t, "http"+url[2:]+"/healthz", nil); status != http.StatusOK {
 			t.Fatal(status)
 		}
+	}
+}
+
+// dialFrom opens a session from another address of this machine.
+func dialFrom(t testing.TB, url, address string) (wire, error) {
+	t.Helper()
+	dialer := websocket.Dialer{NetDialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext}
+	conn, _, err := dialer.Dial(url, nil)
+	if err != nil {
+		return wire{}, err
+	}
+	t.Cleanup(func() { conn.Close() })
+	return wire{t, conn}, nil
+}
+
+// TestC3ConnectionsOfOneAddress: who takes all connections loses them to those who have none.
+func TestC3ConnectionsOfOneAddress(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Connections = 10
+	_, url := serveWhole(t, Config{Limits: limits})
+	var greedy []wire
+	for range limits.Connections {
+		w, err := dialFrom(t, url, "127.0.0.2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write(`["REQ","a",{"limit":0}]`)
+		if got := w.text(); got != "EOSE a" {
+			t.Fatal(got)
+		}
+		greedy = append(greedy, w)
+	}
+	if _, err := dialFrom(t, url, "127.0.0.2"); err == nil {
+		t.Error("an address that has all connections got one more")
+	}
+	var innocent []wire
+	for range limits.Connections / 2 {
+		w, err := dialFrom(t, url, "127.0.0.3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		innocent = append(innocent, w)
+	}
+	// Half each: now everybody stays.
+	if _, err := dialFrom(t, url, "127.0.0.3"); err == nil {
+		t.Error("an address got more than its half")
+	}
+	for i, w := range greedy[:limits.Connections/2] {
+		if got := w.text(); got != "NOTICE rate-limited: your address has too many connections" {
+			t.Errorf("greedy %d: %s", i, got)
+		}
+		if err := w.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.ReadMessage(); !websocket.IsCloseError(err, websocket.ClosePolicyViolation) {
+			t.Errorf("greedy %d: %v", i, err)
+		}
+	}
+	for _, w := range append(innocent, greedy[limits.Connections/2:]...) {
+		w.write(`["REQ","b",{"limit":0}]`)
+		if got := w.text(); got != "EOSE b" {
+			t.Error(got)
+		}
+	}
+}
+
+// TestC3SlowBodies: a request whose body does not come holds no place for long, and none that
+// others need.
+func TestC3SlowBodies(t *testing.T) {
+	limits := DefaultLimits()
+	limits.HalfOpen = 20
+	_, url := serveWhole(t, Config{Limits: limits, ServiceURL: serviceURL})
+	var first net.Conn
+	for i := range 100 {
+		conn, err := net.Dial("tcp", url[len("ws://"):])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if first == nil {
+			first = conn
+		}
+		if _, err := fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/nostr+json+rpc\r\nContent-Length: 60000\r\n\r\n{"); err != nil && i < limits.HalfOpen {
+			t.Fatal(err)
+		}
+	}
+	if err := first.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, first); err != nil {
+		if fault, ok := err.(net.Error); ok && fault.Timeout() {
+			t.Error("the oldest unfinished request is kept")
+		}
+	}
+	w, _ := greet(t, url)
+	w.write(`["REQ","a",{"limit":0}]`)
+	if got := w.text(); got != "EOSE a" {
+		t.Error(got)
 	}
 }
 

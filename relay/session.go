@@ -19,6 +19,7 @@ import (
 // an idle connection is one goroutine and a small buffer.
 type session struct {
 	relay  *Relay
+	from   string // the subscriber at the other end
 	conn   net.Conn
 	ctx    context.Context // ends with the connection
 	end    context.CancelFunc
@@ -51,12 +52,11 @@ func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
 	s.room.L = &s.mu
 	s.events.room.L = &s.events.mu
 	s.ctx, s.end = context.WithCancel(context.Background())
-	if from, ok := hostOf(req.RemoteAddr); ok {
-		if why, blocked := r.management.now().Addresses[from.String()]; blocked {
-			s.end()
-			http.Error(w, "your address is blocked"+because(why), http.StatusForbidden)
-			return
-		}
+	s.from = subscriberOf(req.RemoteAddr)
+	if why, blocked := r.management.now().Addresses[s.from]; blocked {
+		s.end()
+		http.Error(w, "your address is blocked"+because(why), http.StatusForbidden)
+		return
 	}
 	s.about = newConnection(req)
 	s.hooks = within(s.ctx, s.about)
@@ -91,8 +91,14 @@ func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
 func (r *Relay) enter(s *session) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closing || len(r.sessions) >= r.cfg.Limits.Connections {
+	if r.closing {
 		return false
+	}
+	switch gone, full := r.crowd.admit(s, s.from); {
+	case full && gone == s:
+		return false
+	case full:
+		go gone.dismiss("rate-limited: your address has too many connections", "too many connections")
 	}
 	r.sessions[s] = struct{}{}
 	r.done.Add(1)
@@ -103,6 +109,7 @@ func (r *Relay) leave(s *session) {
 	r.mu.Lock()
 	delete(r.sessions, s)
 	r.mu.Unlock()
+	r.crowd.remove(s)
 	r.done.Done()
 }
 
@@ -346,7 +353,7 @@ func (s *session) stop() {
 func (s *session) sendLive(o outgoing) {
 	if s.ctx.Err() == nil && !s.push(o, s.relay.cfg.Limits.QueueBytes, true) {
 		s.relay.log.Info("cut off a client that does not read")
-		s.cutSlow()
+		s.dismiss("error: you read too slowly, connect again", "reading too slowly")
 	}
 }
 
@@ -380,16 +387,19 @@ func (s *session) append(o outgoing, live bool) {
 	}
 }
 
-// cutSlow ends the session of a client that does not keep up, and tells it so in case it reads
-// on.
-func (s *session) cutSlow() {
+// dismiss ends the session of a client that takes more than it may, and tells it so in case it
+// reads on.
+func (s *session) dismiss(notice, why string) {
+	s.leaving.Store(true)
 	s.mu.Lock()
 	s.relay.backlog.Add(-int64(s.live))
 	s.queue, s.queued, s.live = nil, 0, 0
-	s.append(outgoing{op: opText, body: noticeFrame("error: you read too slowly, connect again")}, false)
-	s.append(closing(closePolicy, "reading too slowly"), false)
-	s.until = time.Now().Add(lingerTime)
-	_ = s.conn.SetWriteDeadline(s.until)
+	if s.conn != nil {
+		s.append(outgoing{op: opText, body: noticeFrame(notice)}, false)
+		s.append(closing(closePolicy, why), false)
+		s.until = time.Now().Add(lingerTime)
+		_ = s.conn.SetWriteDeadline(s.until)
+	}
 	s.mu.Unlock()
 	s.stop()
 	s.goodbye()

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 )
+
+const priceHeaderTime = 10 * time.Second // for a client to send its HTTP headers
 
 // fixedPrices is what one bitcoin costs on the dev network, in the answer of a real provider:
 // market orders work without the internet, and tests know what comes out.
@@ -28,7 +31,7 @@ func startPriceServer() (*priceServer, error) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, fixedPrices)
 	})
-	p := &priceServer{"http://" + listener.Addr().String(), &http.Server{Handler: mux, ReadHeaderTimeout: headerTime}}
+	p := &priceServer{"http://" + listener.Addr().String(), &http.Server{Handler: mux, ReadHeaderTimeout: priceHeaderTime}}
 	go p.server.Serve(listener) // returns at Close
 	return p, nil
 }

@@ -8,9 +8,9 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -20,18 +20,11 @@ import (
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 	"mostro/escrow/price"
-	"mostro/policies"
 	"mostro/relay"
-	"mostro/relay/store"
 )
 
 const (
 	drainTime     = 10 * time.Second      // for clients and stores to finish at the end
-	headerTime    = 10 * time.Second      // for a client to send its HTTP headers
-	idleTime      = 2 * time.Minute       // of an HTTP connection that is no WebSocket
-	maxHeader     = 16 << 10              // bytes
-	progressEvery = 2 * time.Second       // of a long start
-	reserveBytes  = 64 << 20              // of disk, given up for the node's own events when it is full
 	readyPoll     = 50 * time.Millisecond // how often waitReady looks
 	hoursToSecond = 3600
 	daysToSecond  = 86400
@@ -57,8 +50,10 @@ type node struct {
 	relay  *relay.Relay
 	engine *escrow.Engine
 	prices *price.Feed
-	server *http.Server
-	ln     *lnd.Node
+	// started is engine for those who may ask before it is there.
+	started atomic.Pointer[escrow.Engine]
+	server  *http.Server
+	ln      *lnd.Node
 }
 
 // openNode opens the stores and connects the parts. Nothing is served before run.
@@ -79,7 +74,11 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	n.prices = n.newFeed()
 	// The relay is open before the engine, which publishes into it, and takes no message
 	// before run.
-	if n.relay, err = relay.Open(n.relayConfig()); err != nil {
+	relaying, err := n.relayConfig()
+	if err != nil {
+		return nil, errors.Join(err, n.ln.Close())
+	}
+	if n.relay, err = relay.Open(relaying); err != nil {
 		if strings.Contains(err.Error(), "directory lock") {
 			err = hint(fmt.Errorf("%s is in use: %w", cfg.dir, err), "another mostro runs on this data directory: stop it, or name another with --data-dir")
 		}
@@ -105,56 +104,9 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	if err != nil {
 		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())
 	}
-	n.server = &http.Server{
-		Handler:           n.relay.Handler(),
-		ReadHeaderTimeout: headerTime,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(cfg.logger.Handler(), slog.LevelDebug),
-	}
+	n.started.Store(n.engine)
+	n.server = n.relay.Server()
 	return n, nil
-}
-
-func (n *node) relayConfig() relay.Config {
-	s, pubkey := n.cfg.settings, n.cfg.key.Public()
-	limits := relay.DefaultLimits()
-	limits.Connections = int(s.Relay.MaxConnections)
-	limits.Subscriptions = int(s.Relay.MaxSubscriptions)
-	limits.MessageBytes = int(s.Relay.MaxMessageBytes)
-	name := s.Mostro.Name
-	if name == "" {
-		name = "Mostro Relay"
-	}
-	told := time.Now()
-	return relay.Config{
-		Dir:         filepath.Join(n.cfg.dir, relayDir),
-		Name:        name,
-		Description: s.Relay.Description,
-		Contact:     s.Relay.Contact,
-		Pubkey:      pubkey,
-		ServiceURL:  n.url,
-		Version:     version,
-		Limits:      limits,
-		Policies: []relay.Policy{
-			policies.RateByIP(float64(s.Relay.EventsPerSecond), int(s.Relay.EventsBurst), policies.DefaultRateAddresses),
-			policies.PowToEscrow(pubkey, n.known, int(s.Mostro.Pow), int(s.Mostro.PowFirstContact)),
-		},
-		Receive: func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
-		Space:   store.Space{MinFree: uint64(s.Relay.MinFreeMiB) << 20, Reserve: reserveBytes},
-		Progress: func(doing string, done, total int) {
-			if time.Since(told) > progressEvery {
-				told = time.Now()
-				n.cfg.logger.Info("event store starts", "doing", doing, "events", done, "of", total)
-			}
-		},
-		Logger: n.cfg.logger,
-	}
-}
-
-// known tells whether a key needs no proof of work of a first contact: keys of live trades,
-// and administrators.
-func (n *node) known(pubkey string) bool {
-	return n.engine.Known(pubkey) || slices.Contains(n.cfg.settings.Admin.Pubkeys, pubkey)
 }
 
 // engine translates settings to what the engine takes.

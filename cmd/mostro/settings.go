@@ -16,6 +16,7 @@ type Settings struct {
 	Price      PriceSettings
 	Network    NetworkSettings
 	Admin      AdminSettings
+	Federation FederationSettings
 	Relay      RelaySettings
 }
 
@@ -77,21 +78,6 @@ type AdminSettings struct {
 	Pubkeys []string // hex
 }
 
-// RelaySettings describe the relay to the outside.
-type RelaySettings struct {
-	Listen      string
-	URL         string
-	Description string
-	Contact     string
-
-	MaxConnections   int64
-	MaxSubscriptions int64
-	MaxMessageBytes  int64
-	EventsPerSecond  int64
-	EventsBurst      int64
-	MinFreeMiB       int64
-}
-
 // seconds turns a setting into a duration.
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
@@ -119,13 +105,14 @@ func (s *Settings) sections() []section {
 	}, s.Price.sections(), []section{
 		{"network", "How the node reaches price providers and the servers of Lightning addresses."},
 		{"admin", "Who may act as an administrator, beside the node's own key."},
+		{"federation", "The other Mostros whose offers are shown here."},
 		{"relay", "The relay, which is the same process."},
 	})
 }
 
 // keys is the table of all settings, bound to s.
 func (s *Settings) keys() []key {
-	l, m, e, p, r := &s.Lightning, &s.Mostro, &s.Expiration, &s.Price, &s.Relay
+	l, m, e, p := &s.Lightning, &s.Mostro, &s.Expiration, &s.Price
 	return slices.Concat([]key{
 		{"lightning.lnd_grpc_host", &hostValue{to: &l.Host, optional: true}, `""`, "",
 			"Address of LND's gRPC: https://host:port or host:port. Required."},
@@ -197,22 +184,7 @@ func (s *Settings) keys() []key {
 			"SOCKS5 proxy for both: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
 
 		{"admin.pubkeys", &pubkeysValue{&s.Admin.Pubkeys}, "[]", "", "Public keys, npub1... or hex."},
-
-		{"relay.listen", &hostValue{to: &r.Listen}, `"127.0.0.1:7000"`, "",
-			"Address that the relay serves on. Put a TLS proxy in front of it for the world."},
-		{"relay.url", &urlValue{&r.URL, []string{"wss", "ws"}}, `""`, "",
-			"Public address of the relay, as clients dial it: wss://... Told to clients in kind 10002. Empty: ws://<relay.listen>."},
-		{"relay.description", &textValue{to: &r.Description, max: maxText}, `"Nostr relay with a built-in escrow for bitcoin trades"`, "", "Of the relay (NIP-11)."},
-		{"relay.contact", &textValue{to: &r.Contact, max: maxText}, `""`, "", "Of the operator, an address (NIP-11)."},
-		{"relay.max_connections", &intValue{&r.MaxConnections, 1, 1_000_000}, "5000", "connections", "Open at once, over all clients."},
-		{"relay.max_subscriptions", &intValue{&r.MaxSubscriptions, 20, 10_000}, "50", "subscriptions",
-			"Open at once on one connection. Clients in the field use up to 20."},
-		{"relay.max_message_bytes", &intValue{&r.MaxMessageBytes, 16 << 10, 16 << 20}, "131072", "bytes", "Largest message of a client."},
-		{"relay.events_per_second", &intValue{&r.EventsPerSecond, 1, 1_000_000}, "50", "events", "That one address may send, on average. Behind a proxy all clients share its address: raise it there."},
-		{"relay.events_burst", &intValue{&r.EventsBurst, 1, 1_000_000}, "500", "events", "That one address may send at once."},
-		{"relay.min_free_mib", &intValue{&r.MinFreeMiB, 0, 100_000_000}, "2048", "MiB",
-			"Free space of the disk below which events from outside are refused; the node's own go on. 0 never refuses."},
-	})
+	}, s.Federation.keys(), s.Relay.keys())
 }
 
 // need is a setting without which serve refuses to start.

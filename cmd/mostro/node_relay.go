@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/policies"
+	"mostro/relay"
+	"mostro/relay/store"
+)
+
+const (
+	progressEvery = 2 * time.Second // of a long start
+	reserveBytes  = 64 << 20        // of disk, given up for the node's own events when it is full
+)
+
+// relayConfig translates settings to what the relay takes. The functions in it are called from
+// when the relay is open, before there is an engine.
+func (n *node) relayConfig() (relay.Config, error) {
+	s, pubkey := &n.cfg.settings.Relay, n.cfg.key.Public()
+	kinds, err := policies.Profile(s.Profile)
+	if err != nil {
+		return relay.Config{}, err
+	}
+	name := n.cfg.settings.Mostro.Name
+	if name == "" {
+		name = "Mostro Relay"
+	}
+	told := time.Now()
+	byKey := policies.RateByKey(float64(s.KeyEventsPerSecond), int(s.KeyEventsBurst), policies.DefaultRateAddresses)
+	return relay.Config{
+		Dir:            filepath.Join(n.cfg.dir, relayDir),
+		Name:           name,
+		Description:    s.Description,
+		Contact:        s.Contact,
+		Icon:           s.Icon,
+		Pubkey:         pubkey,
+		ServiceURL:     n.url,
+		Version:        version,
+		Limits:         s.limits(),
+		TrustedProxies: s.TrustedProxies,
+		Admins:         append([]string{pubkey}, n.cfg.settings.Admin.Pubkeys...),
+		Kinds:          kinds,
+		Deny:           s.Deny,
+		Allow:          s.Allow,
+		OnlyAllowed:    s.OnlyAllowed,
+		PrivateReads:   s.Reads,
+		Followed:       n.follows,
+		Retention:      s.Retention,
+		Running:        n.running,
+		Policies: []relay.Policy{
+			policies.Sizes(s.ContentOf),
+			policies.ForeignOrders(n.follows),
+			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
+			policies.PowToEscrow(pubkey, n.known, int(n.cfg.settings.Mostro.Pow), int(n.cfg.settings.Mostro.PowFirstContact)),
+		},
+		Verified: []relay.Policy{func(ctx context.Context, ev *nostr.Event) (bool, string) {
+			if n.follows(ev.PubKey) {
+				return false, ""
+			}
+			return byKey(ctx, ev)
+		}},
+		Receive: func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
+		Space:   store.Space{MinFree: uint64(s.MinFreeMiB) << 20, Reserve: reserveBytes},
+		Progress: func(doing string, done, total int) {
+			if time.Since(told) > progressEvery {
+				told = time.Now()
+				n.cfg.logger.Info("event store starts", "doing", doing, "events", done, "of", total)
+			}
+		},
+		Logger: n.cfg.logger,
+	}, nil
+}
+
+// known tells whether a key needs no proof of work of a first contact: keys of live trades,
+// and administrators.
+func (n *node) known(pubkey string) bool {
+	return n.engine.Known(pubkey) || slices.Contains(n.cfg.settings.Admin.Pubkeys, pubkey)
+}
+
+// follows tells whether a key is that of a Mostro that this one follows.
+func (n *node) follows(pubkey string) bool {
+	return slices.Contains(n.cfg.settings.Federation.Follow, pubkey)
+}
+
+// running tells whether a key has a part in a trade that has not ended. Until the engine knows,
+// any key may.
+func (n *node) running(pubkey string) bool {
+	engine := n.started.Load()
+	return engine == nil || engine.Known(pubkey)
+}
