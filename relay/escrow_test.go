@@ -54,7 +54,7 @@ func TestMessagesToTheEscrow(t *testing.T) {
 		{"deletion by the node's key", nodeKey, nostr.Event{Kind: 5}, refused, "blocked: "},
 		{"ephemeral by the node's key", nodeKey, nostr.Event{Kind: 20_001}, refused, "blocked: "},
 		{"chat", alice, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", bob}}}, toStore, ""},
-		{"wrap to another, three days old", alice, nostr.Event{Kind: 1059, CreatedAt: nostr.Now() - 72*hour, Tags: nostr.Tags{{"p", bob}}}, toStore, ""},
+		{"wrap to another, nearly three days old", alice, nostr.Event{Kind: 1059, CreatedAt: nostr.Now() - 71*hour, Tags: nostr.Tags{{"p", bob}}}, toStore, ""},
 		{"wrap to two others", alice, nostr.Event{Kind: 1059, Tags: nostr.Tags{{"p", bob}, {"p", publicKey(t, alice)}}}, toStore, ""},
 		{"without recipient", alice, nostr.Event{Kind: 14}, toStore, ""},
 		{"another kind that names us", alice, nostr.Event{Kind: 1, Tags: nostr.Tags{{"p", node}}}, toStore, ""},
