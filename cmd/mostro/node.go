@@ -25,6 +25,8 @@ import (
 
 const (
 	drainTime     = 10 * time.Second      // for clients and stores to finish at the end
+	headerTime    = 10 * time.Second      // for a client of a server beside the relay's to send its HTTP headers
+	maxHeader     = 16 << 10              // bytes
 	readyPoll     = 50 * time.Millisecond // how often waitReady looks
 	hoursToSecond = 3600
 	daysToSecond  = 86400
