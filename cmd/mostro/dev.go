@@ -51,8 +51,8 @@ func devCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "Run a whole network on this machine: bitcoin, three Lightning nodes, relay and escrow",
 		Long: `Run a whole network on this machine, to try things and to develop clients: btcd on simnet,
-the lnd nodes mostro, alice and bob with funded channels, and this relay with its escrow and
-fixed prices. Everything listens on 127.0.0.1 and nothing of it is worth anything.
+the lnd nodes mostro, alice and bob with funded channels, a price server with fixed prices, and
+this relay with its escrow. Everything listens on 127.0.0.1 and nothing of it is worth anything.
 
 The first start compiles lnd and btcd, which takes minutes, unless they are on PATH or named by
 --lnd and --btcd. When all is ready, addresses and keys are in dev.json in the data directory.
@@ -113,21 +113,14 @@ func untilGoRunEnds(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// devRates is what one bitcoin costs on the dev network: market orders work without the internet,
-// and tests know what comes out.
-const devRates = `["USD=100000", "EUR=90000", "ARS=120000000", "CUP=40000000", "VES=11000000", "MXN=1900000",
-	"BRL=560000", "COP=410000000", "CLP=95000000", "PEN=370000", "GBP=78000", "JPY=15000000"]`
-
 // devPresets are settings that are friendly to trying things. The flags come after them.
-func devPresets() []string {
+func devPresets(priceURL string) []string {
 	return []string{
 		"mostro.name=Mostro dev",
 		"mostro.fiat_currencies_accepted=[]",
 		"lightning.payment_retries_interval=5",
 		"price.update_interval_seconds=60",
-		"price.providers.yadio.enabled=false",
-		"price.providers.fixed.enabled=true",
-		"price.providers.fixed.rates=" + devRates,
+		"price.providers.yadio.url=" + priceURL,
 	}
 }
 
@@ -149,7 +142,12 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 		return err
 	}
 	defer listener.Close() // the second close, after the node's, does nothing
-	identity, err := loadDevIdentity(o)
+	prices, err := startPriceServer()
+	if err != nil {
+		return err
+	}
+	defer prices.Close()
+	identity, err := loadDevIdentity(o, prices.URL)
 	if err != nil {
 		return err
 	}
@@ -244,14 +242,14 @@ type devIdentity struct {
 }
 
 // loadDevIdentity reads the keys of the dev network, or makes them, and its settings.
-func loadDevIdentity(o devOptions) (d devIdentity, err error) {
+func loadDevIdentity(o devOptions, priceURL string) (d devIdentity, err error) {
 	if d.node, err = devKey(filepath.Join(o.dir, envFile), nsecVariable+"="); err != nil {
 		return d, err
 	}
 	if d.admin, err = devKey(filepath.Join(o.dir, adminKeyFile), ""); err != nil {
 		return d, err
 	}
-	presets := append(devPresets(), `admin.pubkeys=["`+d.admin.Public()+`"]`)
+	presets := append(devPresets(priceURL), `admin.pubkeys=["`+d.admin.Public()+`"]`)
 	if d.settings, err = loadSettings("", nil, append(presets, o.settings...)); err != nil {
 		return d, err
 	}
