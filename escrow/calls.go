@@ -26,8 +26,27 @@ func (e *Engine) callWorker(ctx context.Context) {
 		if lanes == nil {
 			return
 		}
-		e.callLane(ctx, lanes[0])
+		if l := lanes[0]; e.work.rows(l)[0].Call.Do == order.Resolve {
+			e.askPayee(ctx, l)
+		} else {
+			e.callLane(ctx, l)
+		}
 	}
+}
+
+// askPayee makes a call to a payee's server beside the workers: strangers choose the server, and
+// however many of them do not answer, the calls to the node go on.
+func (e *Engine) askPayee(ctx context.Context, l *laneRows) {
+	select {
+	case e.resolving <- struct{}{}:
+	default:
+		e.work.retry(l, laterAfter)
+		return
+	}
+	e.running.Go(func() {
+		defer func() { <-e.resolving }()
+		e.callLane(ctx, l)
+	})
 }
 
 // callLane makes the first call of a lane.

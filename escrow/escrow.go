@@ -51,6 +51,7 @@ const (
 	resolveTimeout  = 45 * time.Second // of an address, also through Tor
 	publishTimeout  = 30 * time.Second
 	lightningWorker = 64
+	maxResolving    = 512 // payees' servers that are asked at once
 )
 
 // Config is what an Engine is made of.
@@ -110,11 +111,13 @@ type Engine struct {
 
 	ops    chan *op
 	opened chan struct{} // slots for decryption
-	work   *workSet
-	live   *liveSet
-	node   nodeView
-	news   chan struct{} // the node has changed, announce it
-	seq    uint64        // of outbox rows; the writer's own
+	// resolving are slots for questions to payees' servers.
+	resolving chan struct{}
+	work      *workSet
+	live      *liveSet
+	node      nodeView
+	news      chan struct{} // the node has changed, announce it
+	seq       uint64        // of outbox rows; the writer's own
 
 	// inline makes submit write by itself instead of handing over to the writer: for stories
 	// and simulations, which run an engine step by step in one goroutine, without Run.
@@ -157,7 +160,7 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 	e := &Engine{
 		cfg: cfg, db: db, machine: order.NewMachine(), log: cfg.Logger,
 		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
-		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), news: make(chan struct{}, 1),
+		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1),
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
 		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed,
 	}
