@@ -42,6 +42,13 @@ func (e *Engine) apply(ctx context.Context, ev order.Event) error {
 // answer to who asked.
 func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *request) error {
 	var prev order.Order
+	if ev.Bond != "" { // which says whose it is: a maker's bond moves on with his range
+		var b order.Bond
+		if ok, err := get(txn, rowKey(tableBond, ev.Bond), &b); err != nil || !ok {
+			return err
+		}
+		ev.Order = b.Order
+	}
 	if w.stepped {
 		return &defect{fmt.Errorf("a second step in one operation: %s", ev.On)} // it would not see the first
 	}
@@ -75,10 +82,13 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 	}
 	next := &out.Order
 	if out.Row < 0 || out.Refusal != "" {
-		if out.Refusal == "" {
+		if out.Refusal == "" && len(out.Bonds) == 0 {
 			e.log.Debug("stale event", "event", ev.On, "order", ev.Order, "status", prev.Status)
 		}
 	} else if err := e.keep(txn, w, &prev, next, ev, facts, out); err != nil {
+		return err
+	}
+	if err := e.keepBonds(txn, w, &prev, next, ev, facts, out); err != nil {
 		return err
 	}
 	if out.Child != nil {
@@ -97,7 +107,11 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 		}
 	}
 	for _, c := range out.Calls {
-		if err := e.queue(w, lane(next.ID, laneCalls), row{Call: &c}); err != nil {
+		owner := next.ID
+		if c.Bond != "" {
+			owner = c.Bond
+		}
+		if err := e.queue(w, lane(owner, laneCalls), row{Call: &c}); err != nil {
 			return err
 		}
 	}
@@ -109,7 +123,7 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
 		return err
 	}
-	if err := keepHistory(txn, w, next, history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
+	if err := keepHistory(txn, w, next.ID, next.Rev, order.Ended(next.Status), history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
 		return err
 	}
 	if ended := order.Ended(next.Status); ended && !order.Ended(prev.Status) {
@@ -125,7 +139,7 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	for _, h := range order.Claims(next) {
 		w.mark(rowKey(tableHash, h.String()), []byte(next.ID))
 	}
-	if err := keepStandings(txn, w, prev, next); err != nil {
+	if err := keepStandings(txn, w, prev, next, out.Bonds); err != nil {
 		return err
 	}
 	if err := keepLive(w, prev, next); err != nil {
@@ -179,11 +193,17 @@ type request struct {
 // facts loads what Step must know of other rows and of the world.
 func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *request) (f order.Facts, err error) {
 	f = order.Facts{Terms: e.cfg.Settings.Terms, Rules: e.cfg.Settings.Rules}
-	f.Node = e.nodeFacts()
+	f.Node, f.Uptime = e.nodeFacts(), e.uptime.tick(e.now(), e.node.ready())
+	if err := e.bondFacts(txn, o, ev, &f); err != nil {
+		return f, err
+	}
 	if ev.Invoice != nil {
 		if f.HashOwner, err = hashOwner(txn, ev.Invoice); err != nil {
 			return f, err
 		}
+	}
+	if o.ID != "" && (ev.Message != nil || ev.Bond != "") {
+		f.NextHash = e.preimage(o.ID, o.Escrow.Attempt+1).Hash()
 	}
 	if ev.Message == nil {
 		return f, e.peopleFacts(txn, o, ev, &f)
@@ -191,8 +211,6 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 	fiat := o.FiatCode
 	if o.ID == "" {
 		fiat = ev.Message.Payload.Order.FiatCode
-	} else {
-		f.NextHash = e.preimage(o.ID, o.Escrow.Attempt+1).Hash()
 	}
 	if p, ok := e.cfg.Prices(fiat); ok {
 		f.Price = &p

@@ -86,7 +86,11 @@ func (e *Engine) mentionLater(ctx context.Context, r *row) (done func(failed boo
 	var once sync.Once
 	mention := func() {
 		once.Do(func() {
-			err := e.apply(ctx, e.newEvent(order.CallWaits, orderOfLane(r.lane)))
+			ev := e.newEvent(order.CallWaits, r.owner())
+			if r.Call.Bond != "" {
+				ev.Order, ev.Bond = "", r.Call.Bond
+			}
+			err := e.apply(ctx, ev)
 			if err != nil && ctx.Err() == nil {
 				e.log.Warn("tell who waits that the node is away", "call", r.Call.Do, "hash", r.Call.Hash, "error", err)
 			}
@@ -104,17 +108,16 @@ func (e *Engine) mentionLater(ctx context.Context, r *row) (done func(failed boo
 	}
 }
 
-// orderOfLane is the order that a lane of calls belongs to.
-func orderOfLane(lane string) string { return lane[:len(lane)-len(laneCalls)-1] }
-
 // finishCall takes a call off the outbox and applies its answer, in one transaction. There is
 // one answer at most: two steps of an order cannot share a transaction.
 func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) error {
-	id := orderOfLane(r.lane)
+	id := r.owner()
 	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
 		if answer != nil {
 			ev := *answer
-			ev.Order = id
+			if ev.Order = id; r.Call.Bond != "" {
+				ev.Order, ev.Bond = "", id
+			}
 			if err := e.stepOrder(txn, w, ev, nil); err != nil {
 				return err
 			}
@@ -141,7 +144,7 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	case order.OpenHold:
 		return e.openHold(ctx, c)
 	case order.SettleHold:
-		return e.settleHold(ctx, c, orderOfLane(r.lane))
+		return e.settleHold(ctx, c, r.owner())
 	case order.CancelHold:
 		return e.cancelHold(ctx, c)
 	case order.Pay:
@@ -153,14 +156,9 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 // claim counts the try on disk before it is made, and finds out whether the order still
 // wants the call: it may have moved on since it was queued.
 func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
-	id := orderOfLane(r.lane)
-	err = e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
-		var o order.Order
-		if _, err := get(txn, rowKey(tableOrder, id), &o); err != nil {
-			return &defect{err}
-		}
-		if wanted = order.Wanted(&o, *r.Call); !wanted {
-			return nil
+	err = e.submit(ctx, r.owner(), func(txn *badger.Txn, w *writes) error {
+		if wanted, err = stillWanted(txn, r); err != nil || !wanted {
+			return err
 		}
 		counted := *r
 		counted.Tries++
@@ -171,6 +169,22 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 		return w.set(r.key(), counted)
 	})
 	return wanted, err
+}
+
+// stillWanted asks the order or the bond that a call is for.
+func stillWanted(txn *badger.Txn, r *row) (bool, error) {
+	var o order.Order
+	var b order.Bond
+	if r.Call.Bond != "" {
+		if _, err := get(txn, rowKey(tableBond, r.owner()), &b); err != nil {
+			return false, &defect{err}
+		}
+		return order.WantedBond(&b, *r.Call), nil
+	}
+	if _, err := get(txn, rowKey(tableOrder, r.owner()), &o); err != nil {
+		return false, &defect{err}
+	}
+	return order.Wanted(&o, *r.Call), nil
 }
 
 func (e *Engine) holdEvent(name order.EventName, h lightning.HoldInvoice) *order.Event {

@@ -116,6 +116,7 @@ type Engine struct {
 	work      *workSet
 	live      *liveSet
 	node      nodeView
+	uptime    uptime
 	news      chan struct{} // the node has changed, announce it
 	seq       uint64        // of outbox rows; the writer's own
 

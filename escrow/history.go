@@ -32,20 +32,20 @@ type past struct {
 // look into it. It is ten times as large as the order itself.
 const historyFor = 30 * 24 * time.Hour
 
-// keepHistory writes a step into the history of its order. With the end of the order the
+// keepHistory writes a step into the history of its order or bond. With the end of that the
 // history is compacted: the steps stay in a few words, their events and facts for a while.
-func keepHistory(txn *badger.Txn, w *writes, o *order.Order, step history) error {
-	key := logKey(o.ID, o.Rev)
-	if !order.Ended(o.Status) {
+func keepHistory(txn *badger.Txn, w *writes, id string, rev uint64, ended bool, step history) error {
+	key := logKey(id, rev)
+	if !ended {
 		return w.set(key, step)
 	}
 	var steps []past
-	compacted, err := get(txn, rowKey(tablePast, o.ID), &steps)
+	compacted, err := get(txn, rowKey(tablePast, id), &steps)
 	if err != nil {
 		return &defect{err}
 	}
 	if !compacted {
-		if steps, err = compact(txn, w, o.ID); err != nil {
+		if steps, err = compact(txn, w, id); err != nil {
 			return &defect{err}
 		}
 	}
@@ -54,7 +54,7 @@ func keepHistory(txn *badger.Txn, w *writes, o *order.Order, step history) error
 		return fmt.Errorf("encode row %q: %w", key, err)
 	}
 	w.entries = append(w.entries, badger.NewEntry(key, b).WithTTL(historyFor))
-	return w.set(rowKey(tablePast, o.ID), append(steps, step.past(o.Rev)))
+	return w.set(rowKey(tablePast, id), append(steps, step.past(rev)))
 }
 
 // compact gives every step of a history its end, and returns what stays of them. One that does

@@ -14,9 +14,11 @@ import (
 type liveSet struct {
 	mu        sync.Mutex
 	orders    map[string]liveOrder
+	bonds     map[string]liveBond
 	keys      map[string]int // trade keys of live orders, counted
 	promised  order.Msat     // payouts that taken orders will need, routing included
 	holds     int            // hold invoices that occupy a channel, or may
+	held      int            // those of them that are bonds
 	watches   []watch        // to begin or to end, not yet fetched
 	changed   chan struct{}  // deadlines have changed
 	rewatched chan struct{}  // there are watches to fetch
@@ -26,6 +28,7 @@ type liveSet struct {
 type watch struct {
 	hash    order.Hash
 	order   string
+	bond    string // "" = the order's own
 	payment bool
 	try     int64 // of the payment
 	end     bool
@@ -44,7 +47,7 @@ type liveOrder struct {
 }
 
 func newLiveSet() *liveSet {
-	return &liveSet{orders: map[string]liveOrder{}, keys: map[string]int{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
+	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, keys: map[string]int{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
 }
 
 // moved takes note of a step. An order that begins comes from the zero order; one that has
@@ -83,6 +86,7 @@ func (l *liveSet) drop(id string) {
 	old := l.orders[id]
 	delete(l.orders, id)
 	l.rewatch(id, old, liveOrder{})
+	l.dropBonds(id)
 	signal(l.rewatched)
 }
 
@@ -125,13 +129,17 @@ func (l *liveSet) fetch() []watch {
 	return w
 }
 
-// heard notes that the node has spoken about an order's hold invoice.
-func (l *liveSet) heard(id string, hash order.Hash) {
+// heard notes that the node has spoken about the hold invoice of an order or a bond.
+func (l *liveSet) heard(w watch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if o, ok := l.orders[id]; ok && o.hold == hash {
+	if o, ok := l.orders[w.order]; ok && w.bond == "" && o.hold == w.hash {
 		o.asked = true
-		l.orders[id] = o
+		l.orders[w.order] = o
+	}
+	if b, ok := l.bonds[w.bond]; ok && b.hold == w.hash {
+		b.asked = true
+		l.bonds[w.bond] = b
 	}
 }
 

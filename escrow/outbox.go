@@ -35,6 +35,9 @@ type row struct {
 
 func (r *row) key() []byte { return outboxKey(r.lane, r.seq) }
 
+// owner is the order or the bond that a call is for.
+func (r *row) owner() string { return strings.TrimSuffix(r.lane, "/"+laneCalls) }
+
 // The two lanes of an order. Rows of a lane are done one after the other; lanes are
 // independent, so that nobody waits for another's trade, and no message for the node.
 const (
@@ -272,6 +275,9 @@ func (e *Engine) load() error {
 			return nil
 		})
 		if err != nil {
+			return err
+		}
+		if err := e.loadBonds(txn); err != nil {
 			return err
 		}
 		return scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {

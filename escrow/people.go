@@ -22,7 +22,8 @@ type standing struct {
 	// owes cannot take another order.
 	Owes map[string]string `json:"owes,omitempty"`
 	Open int               `json:"open,omitempty"`
-	// Takes counts orders that it has taken and that wait for anybody's invoice or payment.
+	// Takes counts orders that it has taken and that wait for anybody's invoice or payment, a
+	// taker's bond among them.
 	Takes int `json:"takes,omitempty"`
 }
 
@@ -46,8 +47,13 @@ func debtor(o *order.Order) (identity, what string) {
 	return "", ""
 }
 
+// offers tells whether an order waits for a taker, or will when its maker's bond is locked.
+func offers(o *order.Order) bool {
+	return o.Status == mostro.StatusPending || o.Status == mostro.StatusWaitingTakerBond || o.Status == mostro.StatusWaitingMakerBond
+}
+
 // keepStandings updates the rows of everybody whose standing a step changes.
-func keepStandings(txn *badger.Txn, w *writes, prev, next *order.Order) error {
+func keepStandings(txn *badger.Txn, w *writes, prev, next *order.Order, bonds []order.BondChange) error {
 	rows := map[string]*standing{}
 	row := func(identity string) (*standing, error) {
 		if s := rows[identity]; s != nil {
@@ -81,7 +87,7 @@ func keepStandings(txn *badger.Txn, w *writes, prev, next *order.Order) error {
 			s.Owes[next.ID] = after
 		}
 	}
-	if opened, closed := next.Status == mostro.StatusPending, prev.Status == mostro.StatusPending; opened != closed {
+	if opened, closed := offers(next), offers(prev); opened != closed {
 		s, err := row(next.Maker().Identity)
 		if err != nil {
 			return err
@@ -95,6 +101,18 @@ func keepStandings(txn *badger.Txn, w *writes, prev, next *order.Order) error {
 	if took, takes := waitingTaker(prev), waitingTaker(next); took != takes {
 		for identity, n := range map[string]int{took: -1, takes: +1} {
 			if identity == "" {
+				continue
+			}
+			s, err := row(identity)
+			if err != nil {
+				return err
+			}
+			s.Takes += n
+		}
+	}
+	for _, c := range bonds {
+		for identity, n := range map[string]int{racer(&c.Was): -1, racer(&c.Is): +1} {
+			if identity == "" || racer(&c.Was) == racer(&c.Is) {
 				continue
 			}
 			s, err := row(identity)
@@ -204,10 +222,14 @@ func (e *Engine) userFacts(txn *badger.Txn, o *order.Order, ev order.Event, f *o
 func (e *Engine) peopleFacts(txn *badger.Txn, o *order.Order, ev order.Event, f *order.Facts) (err error) {
 	buyer, seller := o.Buyer, o.Seller
 	taker := order.Party{Trade: ev.Sender, Identity: ev.Identity}
-	switch ev.On {
-	case order.EventName(mostro.TakeSell):
+	switch racing := racerIn(f.Bonds, ev.Bond); {
+	case racing != nil && o.Kind == mostro.Sell:
+		buyer = racing.Owner
+	case racing != nil:
+		seller = racing.Owner
+	case ev.On == order.EventName(mostro.TakeSell):
 		buyer = taker
-	case order.EventName(mostro.TakeBuy):
+	case ev.On == order.EventName(mostro.TakeBuy):
 		seller = taker
 	}
 	if f.Buyer, err = reputation(txn, buyer); err != nil {

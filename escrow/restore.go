@@ -52,7 +52,11 @@ func (e *Engine) queryRestore(txn *badger.Txn, _ *writes, ev order.Event) ([]ord
 	if err != nil {
 		return nil, "", err
 	}
-	return append(restoreReplies(ev, data), prompts...), "", nil
+	asked, err := bondPrompts(txn, ev.Identity, &data)
+	if err != nil {
+		return nil, "", err
+	}
+	return append(append(restoreReplies(ev, data), prompts...), asked...), "", nil
 }
 
 // An encrypted message holds 64 kB; in version 1 it is encrypted twice, which leaves 40, and

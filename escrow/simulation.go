@@ -473,7 +473,7 @@ func (s *Simulation) hear(ctx context.Context) error {
 		}
 		h, ok := s.node.HoldState(hash)
 		if !ok {
-			s.e.live.heard(each.order, hash)
+			s.e.live.heard(each)
 		} else if s.told[hash] != string(h.State) || s.chance(5) {
 			s.told[hash] = string(h.State)
 			if err := s.e.sawHold(ctx, each, h); err != nil {

@@ -33,6 +33,9 @@ import (
 //	p hash             the order that has recorded the payment hash of an invoice
 //	a kind d           created_at of the last addressable event
 //	q ID               orders that are held back after a defect, and why
+//	b ID               bonds, the authority; their history is in l too
+//	j order ID         bonds of an order that have not ended
+//	c identity ID      bonds about which somebody is asked to do something
 const (
 	tableOrder   = 'o'
 	tableLog     = 'l'
@@ -50,9 +53,13 @@ const (
 	tableDispute = 'd'
 	tableSolver  = 'r'
 	tableRating  = 'n'
+	tableBond    = 'b'
+	tableBonds   = 'j'
+	tablePrompt  = 'c'
 	tableVersion = '!' // the version of this layout
 	tableSecret  = '#' // fingerprint of the escrow secret
 	tableAlive   = '@' // when this store was last in use, unix seconds
+	tableUptime  = '^' // seconds that this node could be used in, ever
 )
 
 // storeVersion is the layout that this program reads and writes.

@@ -88,6 +88,7 @@ var commands = map[string]func(*world, *person, args) error{
 	"cancel":       func(w *world, p *person, a args) error { w.act(p, mostro.Cancel, a); return nil },
 	"send":         func(w *world, p *person, a args) error { w.act(p, mostro.Action(a.words[0]), a); return nil },
 	"pay":          (*world).pay,
+	"claim":        (*world).claim,
 	"repeat":       func(w *world, p *person, _ args) error { _ = w.deliver(p.last); return nil },
 	"is":           (*world).is,
 	"route":        (*world).route,
@@ -199,6 +200,11 @@ func (w *world) command(words []string) error {
 		return err
 	case "node":
 		return w.nodeCommand(words[1], parse(words[2:]))
+	case "bonds":
+		w.bondTerms(parse(words[1:]))
+		return nil
+	case "bond":
+		return w.showBonds(words[1])
 	case "ledger":
 		return w.ledger(words[1])
 	}
@@ -544,7 +550,8 @@ func (w *world) admin(p *person, action mostro.Action, a args) {
 	m := w.request(p, action, a)
 	m.ID = w.order(a)
 	if a.named["slash"] != "" {
-		m.Payload = &mostro.Payload{BondResolution: &mostro.BondResolution{SlashBuyer: a.named["slash"] == "buyer", SlashSeller: a.named["slash"] == "seller"}}
+		m.Payload = &mostro.Payload{BondResolution: &mostro.BondResolution{
+			SlashBuyer: strings.Contains(a.named["slash"], "buyer"), SlashSeller: strings.Contains(a.named["slash"], "seller")}}
 	}
 	_ = w.send(p, m)
 }

@@ -251,7 +251,7 @@ func (e *Engine) watchHold(ctx context.Context, w watch) {
 		})
 		if errors.Is(err, lightning.ErrNotFound) {
 			// Not opened yet: the call is in the outbox.
-			e.live.heard(w.order, w.hash)
+			e.live.heard(w)
 		}
 		return err
 	})
@@ -268,12 +268,12 @@ var holdEvents = map[lightning.HoldState]order.EventName{
 func (e *Engine) sawHold(ctx context.Context, w watch, h lightning.HoldInvoice) error {
 	if name := holdEvents[h.State]; name != "" {
 		ev := e.holdEvent(name, h)
-		ev.Order = w.order
+		ev.Order, ev.Bond = w.order, w.bond
 		if err := e.apply(ctx, *ev); err != nil {
 			return err
 		}
 	}
-	e.live.heard(w.order, w.hash)
+	e.live.heard(w)
 	return nil
 }
 
@@ -307,7 +307,7 @@ func (e *Engine) missedPayment(ctx context.Context, w watch, since *time.Time) e
 		return nil
 	}
 	ev := e.paymentEvent(order.PayUnknown, lightning.Payment{Hash: w.hash}, w.try)
-	ev.Order = w.order
+	ev.Order, ev.Bond = w.order, w.bond
 	return e.apply(ctx, *ev)
 }
 
@@ -319,7 +319,7 @@ func (e *Engine) sawPayment(ctx context.Context, w watch, p lightning.Payment) e
 	}
 	p.Hash = w.hash
 	ev := e.paymentEvent(name, p, w.try)
-	ev.Order = w.order
+	ev.Order, ev.Bond = w.order, w.bond
 	return e.apply(ctx, *ev)
 }
 
@@ -328,10 +328,18 @@ const heartbeat = 15 * time.Second
 
 // resume gives everybody who had something to do the time back that this process was away.
 func (e *Engine) resume(ctx context.Context) error {
-	var last int64
-	if err := e.db.View(func(txn *badger.Txn) error { _, err := get(txn, []byte{tableAlive}, &last); return err }); err != nil {
+	var last, up int64
+	err := e.db.View(func(txn *badger.Txn) error {
+		_, err := get(txn, []byte{tableAlive}, &last)
+		if err == nil {
+			_, err = get(txn, []byte{tableUptime}, &up)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
+	e.uptime.begin(up)
 	pause := e.now() - last
 	if last > 0 && pause > int64(2*heartbeat/time.Second) {
 		for _, id := range e.live.ids() {
@@ -346,7 +354,10 @@ func (e *Engine) resume(ctx context.Context) error {
 }
 
 func (e *Engine) beat(ctx context.Context) error {
-	return e.submit(ctx, "", func(_ *badger.Txn, w *writes) error { return w.set([]byte{tableAlive}, e.now()) })
+	up := e.uptime.tick(e.now(), e.node.ready())
+	return e.submit(ctx, "", func(_ *badger.Txn, w *writes) error {
+		return first(w.set([]byte{tableAlive}, e.now()), w.set([]byte{tableUptime}, up))
+	})
 }
 
 // watchClock lets the clock have its word: at each deadline and each block.
@@ -358,6 +369,12 @@ func (e *Engine) watchClock(ctx context.Context) {
 	beats := time.NewTicker(heartbeat)
 	defer beats.Stop()
 	for {
+		e.uptime.tick(e.now(), e.node.ready())
+		for _, id := range e.live.dueBonds(e.now(), e.node.ready()) {
+			if err := e.tickBond(ctx, id); err != nil && ctx.Err() == nil {
+				e.log.Warn("apply a deadline, will try again", "bond", id, "error", err)
+			}
+		}
 		for _, id := range e.live.due(e.now(), e.node.tip(), e.node.ready()) {
 			if err := e.tick(ctx, id); err != nil && ctx.Err() == nil {
 				e.log.Warn("apply a deadline, will try again", "order", id, "error", err)

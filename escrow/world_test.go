@@ -199,7 +199,7 @@ func (w *world) hear(ctx context.Context) (busy bool) {
 		}
 		h, ok := w.node.HoldState(hash)
 		if !ok {
-			w.e.live.heard(each.order, hash)
+			w.e.live.heard(each)
 		} else if w.told[hash] != string(h.State) {
 			w.told[hash], busy = string(h.State), true
 			w.check(w.e.sawHold(ctx, each, h))
@@ -210,11 +210,15 @@ func (w *world) hear(ctx context.Context) (busy bool) {
 
 // ring lets the clock have its word.
 func (w *world) ring(ctx context.Context) bool {
+	bonds := w.e.live.dueBonds(w.e.now(), w.e.node.ready())
+	for _, id := range bonds {
+		w.check(w.e.tickBond(ctx, id))
+	}
 	ids := w.e.live.due(w.e.now(), w.e.node.tip(), w.e.node.ready())
 	for _, id := range ids {
 		w.check(w.e.tick(ctx, id))
 	}
-	return len(ids) > 0
+	return len(ids)+len(bonds) > 0
 }
 
 func (w *world) check(err error) {
@@ -226,6 +230,12 @@ func (w *world) check(err error) {
 
 // advance moves the clock, and with it everything that waits.
 func (w *world) advance(d time.Duration) {
+	for left := d; left > 0 && w.cfg.Settings.Terms.Bond != nil; left -= heartbeat {
+		step := min(left, heartbeat)
+		w.net.Advance(step)
+		w.e.uptime.tick(w.e.now(), w.e.node.ready())
+		d -= step
+	}
 	w.net.Advance(d)
 	w.check(w.e.flushRatings(context.Background()))
 	w.check(w.e.beat(context.Background()))
@@ -343,6 +353,8 @@ func (w *world) hand(p *person, m mostro.Message) {
 			inv, err := lightning.Decode(p.invoice)
 			w.check(err)
 			fmt.Fprintf(&w.out, " invoice over %d msat, %s", inv.Amount, small(pl.PaymentRequest.Order))
+		case pl.BondPayoutRequest != nil:
+			fmt.Fprintf(&w.out, " slashed %s", small(&pl.BondPayoutRequest.Order))
 		case pl.Peer != nil && pl.Peer.Reputation != nil:
 			r := pl.Peer.Reputation
 			fmt.Fprintf(&w.out, " taker has %d reviews, %.4g, %d days", r.Reviews, r.Rating, r.OperatingDays)

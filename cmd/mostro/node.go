@@ -124,6 +124,7 @@ func (s *Settings) engine() escrow.Settings {
 			PaymentRetrySeconds: l.RetryInterval,
 			CLTVDelta:           uint32(l.CLTVDelta),
 			HoldExpiryDelta:     uint32(l.HoldExpiry),
+			Bond:                s.Bond.terms(),
 		},
 		Rules: order.Rules{
 			MinAmount:     order.Sat(m.MinPaymentAmount),
@@ -135,6 +136,7 @@ func (s *Settings) engine() escrow.Settings {
 			MaxFinalCLTV:  uint32(l.MaxFinalCLTV),
 			MaxOpen:       int(m.MaxOpen),
 			MaxTakes:      int(m.MaxTakes),
+			MaxBonds:      int(s.Bond.MaxLive),
 		},
 		HoldCap:       int(l.MaxHolds),
 		PayoutCLTV:    uint32(l.PayoutCLTV),
@@ -171,6 +173,7 @@ func (s *Settings) info() mostro.NodeInfo {
 		HoldInvoiceExpirationWindow: m.ExpirationSeconds,
 		HoldInvoiceCLTVDelta:        l.CLTVDelta,
 		InvoiceExpirationWindow:     l.InvoiceWindow,
+		Bond:                        s.Bond.info(),
 	}
 }
 

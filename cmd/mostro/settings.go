@@ -14,6 +14,7 @@ type Settings struct {
 	Mostro     MostroSettings
 	Expiration ExpirationSettings
 	Price      PriceSettings
+	Bond       BondSettings
 	Network    NetworkSettings
 	Admin      AdminSettings
 	Federation FederationSettings
@@ -102,7 +103,7 @@ func (s *Settings) sections() []section {
 		{"mostro", "What the node says about itself, and its terms of trade. An order keeps the terms it was born with."},
 		{"expiration", "How long the node's own events stay on the relay (NIP-40)."},
 		{"price", "Where market orders get their price from."},
-	}, s.Price.sections(), []section{
+	}, s.Price.sections(), s.Bond.sections(), []section{
 		{"network", "How the node reaches price providers and the servers of Lightning addresses."},
 		{"admin", "Who may act as an administrator, beside the node's own key."},
 		{"federation", "The other Mostros whose offers are shown here."},
@@ -179,7 +180,7 @@ func (s *Settings) keys() []key {
 		{"expiration.dispute_days", &intValue{&e.DisputeDays, 1, 3650}, "90", "days", "Disputes."},
 		{"expiration.rating_days", &intValue{&e.RatingDays, 1, 3650}, "90", "days", "Ratings."},
 		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
-	}, p.keys(), []key{
+	}, p.keys(), s.Bond.keys(), []key{
 		{"network.proxy", &proxyValue{&s.Network.Proxy}, `""`, "",
 			"SOCKS5 proxy for both: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
 
@@ -207,10 +208,9 @@ func (s *Settings) needs() []need {
 func unsupported() map[string]string {
 	const later = "not supported yet by this version; delete it"
 	all := map[string]string{
-		"anti_abuse_bond": "bonds are " + later,
-		"cashu":           "Cashu escrow is " + later,
-		"rpc":             "the gRPC admin service is " + later,
-		"database":        "the stores are folders of the data directory; delete it",
+		"cashu":    "Cashu escrow is " + later,
+		"rpc":      "the gRPC admin service is " + later,
+		"database": "the stores are folders of the data directory; delete it",
 
 		"nostr.relays": "copying to other relays is " + later + ". The relay is part of this program",
 

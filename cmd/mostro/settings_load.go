@@ -144,6 +144,7 @@ func (l *loaded) checkTogether() (problems settingsError) {
 	}
 	l.Price.check(string(l.Network.Proxy), wrong)
 	l.Relay.check(wrong)
+	l.Bond.check(l.Lightning.RoutingSubsidy, wrong)
 	return problems
 }
 

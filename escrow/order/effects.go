@@ -50,13 +50,14 @@ var (
 		o.Amount, o.FiatAmount = quoted(s), chosenFiat(s)
 		o.Fee = FeeSide(o.Amount, o.Terms.FeePPM)
 		*o.Taker() = s.author()
-		o.TakenAt, o.DutySince = s.e.At, s.e.At
+		o.TakenAt = s.e.At
+		s.startDuty()
 	}}
 	// backToBook forgets the taker and everything that was agreed with him.
 	backToBook = Effect{"back into the book", func(s *step) {
 		o := s.o
 		*o.Taker() = Party{}
-		o.TakenAt, o.DutySince, o.CancelBy, o.Awaits = 0, 0, "", nil
+		o.TakenAt, o.DutySince, o.DutyUptime, o.CancelBy, o.Awaits = 0, 0, 0, "", nil
 		if o.Kind == mostro.Sell {
 			o.Payout = Payout{}
 		}
@@ -77,11 +78,11 @@ var (
 		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
 	}}
 	giveTimeBack = Effect{"give the time back", func(s *step) { s.o.DutySince += s.e.Pause }}
-	restartDuty  = Effect{"the clock starts anew", func(s *step) { s.o.DutySince = s.e.At }}
+	restartDuty  = Effect{"the clock starts anew", func(s *step) { s.startDuty() }}
 
 	openEscrow = Effect{"open a hold invoice", func(s *step) {
 		o := s.o
-		o.DutySince = s.e.At
+		s.startDuty()
 		o.Escrow = Escrow{Attempt: o.Escrow.Attempt + 1, Hash: s.f.NextHash, State: EscrowOpening}
 		s.call(Call{
 			Do: OpenHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt, Amount: o.SellerPays().Msat(),
@@ -91,6 +92,7 @@ var (
 	}}
 	escrowOpened = Effect{"keep the hold invoice", func(s *step) {
 		s.o.Escrow.Invoice, s.o.Escrow.State = s.e.Hold.Invoice, EscrowOpen
+		s.startDuty() // of the seller, who can pay from now on
 	}}
 	escrowAccepted = Effect{"the sats are held", func(s *step) {
 		o := s.o

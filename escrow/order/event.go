@@ -52,6 +52,11 @@ type Event struct {
 	// Transport is the protocol version by which it came and is answered: 1 or 2.
 	Transport int `json:"transport,omitempty"`
 
+	// Bond is the bond that news of the node or the clock is about, "" for the order itself.
+	Bond string `json:"bond,omitempty"`
+	// inside: an order and its bonds say it to each other.
+	inside bool
+
 	// Of the clock.
 	Pause int64 `json:"pause,omitempty"`
 
@@ -116,6 +121,15 @@ type Facts struct {
 
 	Node NodeFacts `json:"node"`
 
+	// Uptime counts the seconds in which this node, ever since it exists, ran with its Lightning
+	// node ready.
+	Uptime int64 `json:"uptime,omitempty"`
+	// Bonds are the order's that have not ended; LiveBonds counts those of all orders.
+	Bonds     []Bond `json:"bonds,omitempty"`
+	LiveBonds int    `json:"live_bonds,omitempty"`
+	// BondHash is the payment hash of the bond that may be born now.
+	BondHash Hash `json:"bond_hash"`
+
 	// NextHash is the payment hash of the order's next escrow attempt.
 	NextHash Hash `json:"next_hash"`
 }
@@ -131,6 +145,7 @@ type Rules struct {
 	MaxFinalCLTV  uint32   `json:"max_final_cltv"`       // blocks
 	MaxTakes      int      `json:"max_takes"`            // waiting takes for each identity; 0 = no limit
 	MaxOpen       int      `json:"max_open"`             // orders in the book for each identity; 0 = no limit
+	MaxBonds      int      `json:"max_bonds,omitempty"`  // asked for or held at once, of all orders; 0 = no limit
 }
 
 // NodeFacts is what the Lightning node can do now.

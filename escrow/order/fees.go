@@ -19,11 +19,16 @@ func FeeSide(amount Sat, feePPM int64) Sat {
 // amount; never more than what the order brings the node plus the subsidy, so that no order
 // pays out more than it took in.
 func RoutingBudget(t Terms, amount, fee Sat) Msat {
+	return routingCap(t, amount, (2*fee + t.RoutingSubsidy).Msat())
+}
+
+// routingCap is the routing budget of an amount, of which there are funds.
+func routingCap(t Terms, amount Sat, funds Msat) Msat {
 	budget := Msat(10_000)
 	if amount > 1000 {
 		budget = Msat(mulDiv(uint64(amount)*1000, uint64(t.RoutingFeePPM), ppm, 0))
 	}
-	return min(budget, (2*fee + t.RoutingSubsidy).Msat())
+	return min(budget, funds)
 }
 
 // mulDiv is (a*b + round) / c without overflow in between.

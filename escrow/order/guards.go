@@ -95,33 +95,38 @@ func invoiceProblem(s *step, amount Sat) string {
 	if s.f.Address != "" {
 		return "" // resolved and looked at when it is paid
 	}
-	return unfit(s, s.f.Invoice, amount)
+	return s.unfit(s.f.Invoice, amount)
 }
 
-// unfit says what is wrong with an invoice as a payout of amount.
-func unfit(s *step, inv *Invoice, amount Sat) string {
+func (s *step) unfit(inv *Invoice, amount Sat) string {
+	return unfit(s.f, s.e.At, s.o.ID, s.o.Payout.Earlier, inv, amount.Msat())
+}
+
+// unfit says what is wrong with an invoice as a payout of amount by an owner, an order or a
+// bond, that has tried the earlier hashes.
+func unfit(f Facts, at int64, owner string, earlier []Hash, inv *Invoice, amount Msat) string {
 	switch {
-	case s.f.InvoiceBad != "":
-		return s.f.InvoiceBad
+	case f.InvoiceBad != "":
+		return f.InvoiceBad
 	case inv == nil:
 		return "there is none"
-	case s.f.Node.Network != "" && inv.Network != s.f.Node.Network:
+	case f.Node.Network != "" && inv.Network != f.Node.Network:
 		return "it is for another network"
-	case inv.Payee == s.f.Node.Pubkey:
+	case inv.Payee == f.Node.Pubkey:
 		return "it pays this node itself"
-	case inv.Amount != 0 && inv.Amount != amount.Msat():
+	case inv.Amount != 0 && inv.Amount != amount:
 		return "its amount is another"
-	case inv.ExpiresAt.Unix() < s.e.At+s.f.Rules.InvoiceWindow:
+	case inv.ExpiresAt.Unix() < at+f.Rules.InvoiceWindow:
 		return "it expires too soon"
-	case inv.FinalCLTV > s.f.Rules.MaxFinalCLTV:
+	case inv.FinalCLTV > f.Rules.MaxFinalCLTV:
 		return "it would lock the payment for too many blocks"
 	case !inv.PaymentSecret:
 		return "it has no payment secret"
-	case s.f.HashOwner != "" && s.f.HashOwner != s.o.ID:
+	case f.HashOwner != "" && f.HashOwner != owner:
 		return "another order uses it"
-	case slices.Contains(s.o.Payout.Earlier, inv.Hash):
+	case slices.Contains(earlier, inv.Hash):
 		return "it was tried before"
-	case s.f.Node.NoRoute:
+	case f.Node.NoRoute:
 		return "there is no route to it"
 	}
 	return ""
@@ -231,7 +236,11 @@ var (
 	nodeCannot = Guard{"node is not ready, or could not pay out or hold more", func(s *step) bool {
 		n, q := s.f.Node, quoted(s)
 		fee := FeeSide(q, s.o.Terms.FeePPM)
-		return !n.Ready || n.Holds <= 0 || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee)
+		holds := 0 // a hold invoice, and one more for a bond
+		if takerBondAsked.Holds(s) {
+			holds = 1
+		}
+		return !n.Ready || n.Holds <= holds || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee)
 	}}
 
 	hasInvoice = Guard{"buyer's invoice or address is there", func(s *step) bool {
@@ -265,7 +274,7 @@ var (
 		return s.o.Payout.resolves(s.e.Payment)
 	}}
 	resolvedWell = Guard{"the invoice fits", func(s *step) bool {
-		return s.e.Invoice.Amount == s.o.BuyerGets().Msat() && unfit(s, s.e.Invoice, s.o.BuyerGets()) == ""
+		return s.e.Invoice.Amount == s.o.BuyerGets().Msat() && s.unfit(s.e.Invoice, s.o.BuyerGets()) == ""
 	}}
 	payoutSending = Guard{"not acknowledged yet", func(s *step) bool { return s.o.Payout.State == PayoutSending }}
 	payoutFlies   = Guard{"payout is on its way", func(s *step) bool { return s.o.Payout.State == PayoutFlying }}
@@ -291,11 +300,6 @@ var (
 	}}
 	notAssigned = Guard{"not the assigned solver", func(s *step) bool { return rolesOf(s.o, s.e, s.f)&Assigned == 0 }}
 	mayOnlyRead = Guard{"may only look", func(s *step) bool { return s.f.Level < ReadWrite }}
-	// No order has bonds yet, so nothing can be slashed.
-	slashesWithoutBond = Guard{"slashes a bond that is not there", func(s *step) bool {
-		p := s.e.Message.Payload
-		return p != nil && p.BondResolution != nil && (p.BondResolution.SlashBuyer || p.BondResolution.SlashSeller)
-	}}
 
 	nobodyAskedCancel = Guard{"first to ask", func(s *step) bool { return s.o.CancelBy == "" }}
 	peerAskedCancel   = Guard{"peer has asked", func(s *step) bool {

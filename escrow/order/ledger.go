@@ -12,6 +12,10 @@ const (
 	OwedBuyer EntryKind = "owed-buyer"
 	// OwedSeller is what the seller paid beyond the hold invoice's amount.
 	OwedSeller EntryKind = "owed-seller"
+	// OwedWinner is the winner's share of a slashed bond.
+	OwedWinner EntryKind = "owed-winner"
+	// OwedOwner is what the owner of a slashed bond paid beyond its amount.
+	OwedOwner EntryKind = "owed-owner"
 	// NodeFee is the part of SettledIn that is nobody's but the node's; routing is paid from it.
 	NodeFee EntryKind = "node-fee"
 )
@@ -37,7 +41,10 @@ type Entry struct {
 	At      int64      `json:"at"`
 }
 
-// Ledger holds the entries of one order.
+// liabilities are the kinds that somebody else is owed.
+var liabilities = []EntryKind{OwedBuyer, OwedSeller, OwedWinner, OwedOwner}
+
+// Ledger holds the entries of one order, or of one bond.
 type Ledger []Entry
 
 // sum adds up the entries of a kind that are in one of the states.
@@ -52,10 +59,13 @@ func (l Ledger) sum(kind EntryKind, states ...EntryState) (total Msat) {
 	return total
 }
 
-// Owes is what the order owes to anyone, certain and conditional.
+// Owes is what is owed to anyone, certain and conditional.
 func (l Ledger) Owes() (owed, conditional Msat) {
-	return l.sum(OwedBuyer, Owed) + l.sum(OwedSeller, Owed),
-		l.sum(OwedBuyer, Conditional) + l.sum(OwedSeller, Conditional)
+	for _, kind := range liabilities {
+		owed += l.sum(kind, Owed)
+		conditional += l.sum(kind, Conditional)
+	}
+	return owed, conditional
 }
 
 // Routing is the routing fee that payments of this order cost.
@@ -67,7 +77,12 @@ func (l Ledger) Routing() (total Msat) {
 }
 
 // PaidOut is what payments of this order brought to people.
-func (l Ledger) PaidOut() Msat { return l.sum(OwedBuyer, Paid) + l.sum(OwedSeller, Paid) }
+func (l Ledger) PaidOut() (total Msat) {
+	for _, kind := range liabilities {
+		total += l.sum(kind, Paid)
+	}
+	return total
+}
 
 // SettledIn is what the escrow of this order brought.
 func (l Ledger) SettledIn() Msat { return l.sum(SettledIn, Booked) }

@@ -117,7 +117,11 @@ func orderIn(kind mostro.OrderKind, status mostro.Status) Order {
 		Terms: Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, CLTVDelta: 288, HoldExpiryDelta: 12},
 	}
 	*o.Maker() = Party{Trade: "maker", Identity: "maker-identity", Index: 1}
-	if status == mostro.StatusPending || status == mostro.StatusExpired {
+	switch status {
+	case mostro.StatusWaitingTakerBond, mostro.StatusWaitingMakerBond:
+		o.Terms.Bond = &BondTerms{AmountPPM: 10_000, Base: 1000, Taker: true, Maker: true, Attempts: 3, AskSeconds: 300, ClaimSeconds: 15 * 86400, NodeSharePPM: 500_000}
+		return o
+	case mostro.StatusPending, mostro.StatusExpired:
 		return o
 	}
 	*o.Taker() = Party{Trade: "taker", Identity: "taker-identity", Index: 1}
@@ -349,7 +353,7 @@ func told(before, after *Order, out Out, p somebody) (parts []string) {
 			parties = *before
 		}
 		switch {
-		case before.ID == "" || after.Status == mostro.StatusPending || after.Status == mostro.StatusCanceled:
+		case before.ID == "" || contains(inBook, after.Status) || after.Status == mostro.StatusCanceled:
 			for side, key := range map[string]string{"maker": parties.Maker().Trade, "taker": parties.Taker().Trade} {
 				if key == tell.To {
 					to = side

@@ -33,6 +33,7 @@ type Call struct {
 	Do      CallName `json:"do"`
 	Hash    Hash     `json:"hash"`
 	Attempt uint32   `json:"attempt,omitempty"` // of the escrow; the preimage is derived from it
+	Bond    string   `json:"bond,omitempty"`    // the bond that it is for, "" for the order
 	Amount  Msat     `json:"amount,omitempty"`
 
 	Memo      string `json:"memo,omitempty"`
@@ -65,6 +66,11 @@ type Out struct {
 	Rated *Rated
 	// Republish shows the order in the book anew though nothing has changed.
 	Republish bool
+	// Bonds are those that the event has changed.
+	Bonds []BondChange
+
+	born    []Bond
+	signals []signal
 }
 
 // Rated is one rating of a person.
@@ -78,6 +84,9 @@ type Rated struct {
 type Machine struct {
 	rows []Row
 	by   map[key][]int
+
+	bondRows []BondRow
+	byBond   map[bondKey][]int
 }
 
 type key struct {
@@ -94,6 +103,7 @@ func NewMachine() *Machine {
 			m.by[k] = append(m.by[k], i)
 		}
 	}
+	m.indexBonds()
 	return m
 }
 
@@ -108,9 +118,8 @@ type step struct {
 	answered bool
 }
 
-// Step applies an event to an order (the zero Order for new-order). It returns an error only
-// when an invariant of the money would break; then nothing of the step may be kept.
-func (m *Machine) Step(prev Order, e Event, f Facts) (Out, error) {
+// stepOrder applies an event to the order alone.
+func (m *Machine) stepOrder(prev Order, e Event, f Facts) (Out, error) {
 	out := Out{Order: prev, Row: -1}
 	out.Order.Payout.Earlier = append([]Hash(nil), prev.Payout.Earlier...)
 	out.Order.Ledger = append(Ledger(nil), prev.Ledger...)
@@ -158,6 +167,8 @@ func (m *Machine) Step(prev Order, e Event, f Facts) (Out, error) {
 // rolesOf tells what the author of an event is to an order.
 func rolesOf(o *Order, e Event, f Facts) Role {
 	switch {
+	case e.inside:
+		return TheBond
 	case e.Hold != nil || e.Payment != nil:
 		return Node
 	case e.Message == nil:
@@ -207,16 +218,18 @@ func Refusal(to string, m mostro.Message, reason mostro.Reason, admin bool) Tell
 
 // Wanted tells whether a call that was asked for earlier is still to be made. A pay call
 // whose order has moved on must not be sent any more; a cancel is always right.
-func Wanted(o *Order, c Call) bool {
+func Wanted(o *Order, c Call) bool { return wanted(&o.Escrow, &o.Payout, c) }
+
+func wanted(hold *Escrow, payout *Payout, c Call) bool {
 	switch c.Do {
 	case OpenHold:
-		return o.Escrow.Hash == c.Hash && o.Escrow.State == EscrowOpening
+		return hold.Hash == c.Hash && hold.State == EscrowOpening
 	case SettleHold:
-		return o.Escrow.Hash == c.Hash && o.Escrow.State == EscrowSettling
+		return hold.Hash == c.Hash && hold.State == EscrowSettling
 	case Resolve:
-		return o.Payout.Tries == c.Try && o.Payout.State == PayoutResolving
+		return payout.Tries == c.Try && payout.State == PayoutResolving
 	case Pay:
-		return o.Payout.Hash == c.Hash && o.Payout.Tries == c.Try && o.Payout.State == PayoutSending
+		return payout.Hash == c.Hash && payout.Tries == c.Try && payout.State == PayoutSending
 	}
 	return true
 }

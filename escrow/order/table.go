@@ -16,6 +16,9 @@ const (
 	Solver        // a solver or an admin who is not a party of this order
 	Assigned      // the solver who has taken the dispute of this order
 	Anyone        // every person
+	TheBond       // a bond of the order speaks to it
+	TheOrder      // the order speaks to a bond
+	Winner        // who gets the share of a slashed bond
 )
 
 // On the left of each row: which statuses it speaks of.
@@ -24,6 +27,9 @@ const none mostro.Status = "" // before the order exists
 var (
 	fromNone    = []mostro.Status{none}
 	pending     = []mostro.Status{mostro.StatusPending}
+	takerBond   = []mostro.Status{mostro.StatusWaitingTakerBond} // in the book, and takers race
+	makerBond   = []mostro.Status{mostro.StatusWaitingMakerBond} // not in the book yet
+	inBook      = join(pending, takerBond)
 	wantInvoice = []mostro.Status{mostro.StatusWaitingBuyerInvoice}
 	wantPayment = []mostro.Status{mostro.StatusWaitingPayment}
 	waiting     = []mostro.Status{mostro.StatusWaitingBuyerInvoice, mostro.StatusWaitingPayment}
@@ -38,7 +44,7 @@ var (
 	settled     = []mostro.Status{mostro.StatusSettledHoldInvoice}
 	ended       = []mostro.Status{mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusExpired, mostro.StatusCanceledByAdmin}
 	canceled    = []mostro.Status{mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusCanceledByAdmin}
-	existing    = join(pending, waiting, held, settling, settled, ended)
+	existing    = join(makerBond, pending, takerBond, waiting, held, settling, settled, ended)
 )
 
 // same, as To, leaves the status as it is.
@@ -94,33 +100,53 @@ func Table() []Row {
 		{From: fromNone, On: newOrder, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
 		{From: fromNone, On: newOrder, By: Anyone, If: badKind, Refuse: mostro.InvalidOrderKind},
 		{From: fromNone, On: newOrder, By: Anyone, If: tooManyOpen, Refuse: mostro.TooManyRequests},
+		{From: fromNone, On: newOrder, By: Anyone, If: all(makerBondAsked, tooManyBonds), Refuse: mostro.TooManyRequests},
+		{From: fromNone, On: newOrder, By: Anyone, If: makerBondAsked, To: mostro.StatusWaitingMakerBond, Do: do(makeOrder, askMakerBond)},
 		{From: fromNone, On: newOrder, By: Anyone, To: mostro.StatusPending, Do: do(makeOrder, tellMakerNewOrder)},
 
 		// A taker takes it. The seller who takes is asked to pay; the buyer who takes is asked
 		// for an invoice unless one came along.
+		{From: takerBond, On: takeBuy, By: Anyone, If: hasBond, To: same, Do: do(remindBond)},
+		{From: takerBond, On: takeSell, By: Anyone, If: hasBond, To: same, Do: do(remindBond)},
 		{From: existing, On: takeBuy, By: Anyone, If: owesElsewhere, Refuse: mostro.PendingOrderExists},
 		{From: existing, On: takeSell, By: Anyone, If: owesElsewhere, Refuse: mostro.PendingOrderExists},
-		{From: pending, On: takeBuy, By: Anyone, If: tooManyTakes, Refuse: mostro.PendingOrderExists},
-		{From: pending, On: takeSell, By: Anyone, If: tooManyTakes, Refuse: mostro.PendingOrderExists},
+		{From: inBook, On: takeBuy, By: Anyone, If: tooManyTakes, Refuse: mostro.PendingOrderExists},
+		{From: inBook, On: takeSell, By: Anyone, If: tooManyTakes, Refuse: mostro.PendingOrderExists},
 		{From: existing, On: takeBuy, By: Anyone, If: isSellOrder, Refuse: mostro.InvalidOrderKind},
 		{From: existing, On: takeSell, By: Anyone, If: isBuyOrder, Refuse: mostro.InvalidOrderKind},
-		{From: join(waiting, held, settling, settled, ended), On: takeBuy, By: Anyone, Refuse: mostro.InvalidOrderStatus},
-		{From: join(waiting, held, settling, settled, ended), On: takeSell, By: Anyone, Refuse: mostro.InvalidOrderStatus},
-		{From: pending, On: takeBuy, By: Anyone, If: pendingIsOver, Refuse: mostro.InvalidOrderStatus},
-		{From: pending, On: takeSell, By: Anyone, If: pendingIsOver, Refuse: mostro.InvalidOrderStatus},
-		{From: pending, On: takeBuy, By: Maker, Refuse: mostro.InvalidPubkey},
-		{From: pending, On: takeSell, By: Maker, Refuse: mostro.InvalidPubkey},
-		{From: pending, On: takeBuy, By: Anyone, If: outOfRange, Refuse: mostro.OutOfRangeFiatAmount},
-		{From: pending, On: takeBuy, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
-		{From: pending, On: takeSell, By: Anyone, If: outOfRange, Refuse: mostro.OutOfRangeFiatAmount},
-		{From: pending, On: takeSell, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
-		{From: pending, On: takeBuy, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
-		{From: pending, On: takeSell, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
-		{From: pending, On: takeSell, By: Anyone, If: badTakerInvoice, Refuse: mostro.InvalidInvoice},
-		{From: pending, On: takeBuy, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
-		{From: pending, On: takeSell, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
-		{From: pending, On: takeBuy, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
-		{From: pending, On: takeSell, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
+		{From: join(makerBond, waiting, held, settling, settled, ended), On: takeBuy, By: Anyone, Refuse: mostro.InvalidOrderStatus},
+		{From: join(makerBond, waiting, held, settling, settled, ended), On: takeSell, By: Anyone, Refuse: mostro.InvalidOrderStatus},
+		{From: inBook, On: takeBuy, By: Anyone, If: pendingIsOver, Refuse: mostro.InvalidOrderStatus},
+		{From: inBook, On: takeSell, By: Anyone, If: pendingIsOver, Refuse: mostro.InvalidOrderStatus},
+		{From: inBook, On: takeBuy, By: Maker, Refuse: mostro.InvalidPubkey},
+		{From: inBook, On: takeSell, By: Maker, Refuse: mostro.InvalidPubkey},
+		{From: inBook, On: takeBuy, By: Anyone, If: outOfRange, Refuse: mostro.OutOfRangeFiatAmount},
+		{From: inBook, On: takeBuy, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
+		{From: inBook, On: takeSell, By: Anyone, If: outOfRange, Refuse: mostro.OutOfRangeFiatAmount},
+		{From: inBook, On: takeSell, By: Anyone, If: noPrice, Refuse: mostro.PriceTooStale},
+		{From: inBook, On: takeBuy, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
+		{From: inBook, On: takeSell, By: Anyone, If: outOfLimits, Refuse: mostro.OutOfRangeSatsAmount},
+		{From: inBook, On: takeSell, By: Anyone, If: badTakerInvoice, Refuse: mostro.InvalidInvoice},
+		{From: inBook, On: takeBuy, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
+		{From: inBook, On: takeSell, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
+		{From: inBook, On: takeBuy, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
+		{From: inBook, On: takeSell, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
+
+		// Where takers give a bond, several race: the first whose bond is locked has the order.
+		{From: inBook, On: takeBuy, By: Anyone, If: all(takerBondAsked, raceFull), Refuse: mostro.TooManyRequests},
+		{From: inBook, On: takeSell, By: Anyone, If: all(takerBondAsked, raceFull), Refuse: mostro.TooManyRequests},
+		{From: inBook, On: takeBuy, By: Anyone, If: takerBondAsked, To: mostro.StatusWaitingTakerBond, Do: do(askTakerBond)},
+		{From: inBook, On: takeSell, By: Anyone, If: takerBondAsked, To: mostro.StatusWaitingTakerBond, Do: do(askTakerBond)},
+		{From: takerBond, On: TellLocked, By: TheBond, If: isBuyOrder, To: mostro.StatusWaitingPayment, Do: do(takeWithBond, openEscrow)},
+		{From: takerBond, On: TellLocked, By: TheBond, If: bondIsBuys, To: mostro.StatusWaitingPayment, Do: do(takeWithBond, openEscrow, tellMakerReputation)},
+		{From: takerBond, On: TellLocked, By: TheBond, To: mostro.StatusWaitingBuyerInvoice, Do: do(takeWithBond, tellBuyerAddInvoice, tellSellerWaitingInvoice, tellMakerReputation)},
+		{From: takerBond, On: TellGone, By: TheBond, If: raceOver, To: toPending},
+
+		// Where makers give one, an order is in the book only while it is held.
+		{From: makerBond, On: TellLocked, By: TheBond, To: toPending, Do: do(tellMakerNewOrder)},
+		{From: makerBond, On: TellGone, By: TheBond, To: mostro.StatusExpired},
+		{From: inBook, On: TellLost, By: TheBond, To: mostro.StatusCanceled, Do: do(tellMakerBondLost)},
+
 		{From: pending, On: takeBuy, By: Anyone, To: mostro.StatusWaitingPayment, Do: do(takeOrder, awaitNode, openEscrow)},
 		{From: pending, On: takeSell, By: Anyone, If: invoiceGiven, To: mostro.StatusWaitingPayment, Do: do(takeOrder, keepInvoice, awaitNode, openEscrow, tellMakerReputation)},
 		{From: pending, On: takeSell, By: Anyone, To: mostro.StatusWaitingBuyerInvoice, Do: do(takeOrder, tellBuyerAddInvoice, tellSellerWaitingInvoice, tellMakerReputation)},
@@ -143,11 +169,12 @@ func Table() []Row {
 
 		// Somebody did not do his part in time, or the node gave the hold invoice up: the maker's
 		// fault ends the order, the taker's puts it back into the book.
+		{From: waiting, On: WaitingTimeout, By: Clock, If: lostTime, To: same, Do: do(extendDuty)},
 		{From: wantPayment, On: WaitingTimeout, By: Clock, If: neverOpened, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
-		{From: wantPayment, On: WaitingTimeout, By: Clock, If: isSellOrder, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
-		{From: wantPayment, On: WaitingTimeout, By: Clock, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
-		{From: wantInvoice, On: WaitingTimeout, By: Clock, If: isBuyOrder, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
-		{From: wantInvoice, On: WaitingTimeout, By: Clock, To: toPending, Do: do(tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
+		{From: wantPayment, On: WaitingTimeout, By: Clock, If: isSellOrder, To: mostro.StatusCanceled, Do: do(slashLate, cancelEscrow, tellBothCanceled)},
+		{From: wantPayment, On: WaitingTimeout, By: Clock, To: toPending, Do: do(slashLate, cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
+		{From: wantInvoice, On: WaitingTimeout, By: Clock, If: isBuyOrder, To: mostro.StatusCanceled, Do: do(slashLate, cancelEscrow, tellBothCanceled)},
+		{From: wantInvoice, On: WaitingTimeout, By: Clock, To: toPending, Do: do(slashLate, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantPayment, On: HoldCanceled, By: Node, If: all(presentEscrow, isSellOrder), To: mostro.StatusCanceled, Do: do(escrowGone, tellBothCanceled)},
 		{From: wantPayment, On: HoldCanceled, By: Node, If: presentEscrow, To: toPending, Do: do(escrowGone, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantInvoice, On: HoldCanceled, By: Node, If: all(presentEscrow, escrowHeld), To: mostro.StatusCanceled, Do: do(escrowGone, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
@@ -190,8 +217,9 @@ func Table() []Row {
 
 		// Somebody cancels.
 		{From: canceled, On: cancel, By: Anyone, Refuse: mostro.OrderAlreadyCanceled},
-		{From: pending, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(tellMakerCanceled)},
-		{From: pending, On: cancel, By: Anyone, Refuse: mostro.IsNotYourOrder},
+		{From: inBook, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(tellMakerCanceled)},
+		{From: takerBond, On: cancel, By: Anyone, If: hasBond, To: same, Do: do(withdrawBond)},
+		{From: inBook, On: cancel, By: Anyone, Refuse: mostro.IsNotYourOrder},
 		{From: waiting, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
 		{From: waiting, On: cancel, By: Taker, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: waiting, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
@@ -216,8 +244,8 @@ func Table() []Row {
 		{From: cooperative, On: adminStop, By: Assigned, To: same, Do: do(tellSolverCooperative)},
 		{From: disputed, On: adminSet, By: Assigned, If: slashesWithoutBond, Refuse: mostro.InvalidPayload},
 		{From: disputed, On: adminStop, By: Assigned, If: slashesWithoutBond, Refuse: mostro.InvalidPayload},
-		{From: disputed, On: adminSet, By: Assigned, To: mostro.StatusSettling, Do: do(decidedBySolver, intendSettle)},
-		{From: disputed, On: adminStop, By: Assigned, To: mostro.StatusCanceledByAdmin, Do: do(cancelEscrow, closeDisputeRefunded, tellAdminCanceled, tellRestGone)},
+		{From: disputed, On: adminSet, By: Assigned, To: mostro.StatusSettling, Do: do(slashByVerdict, decidedBySolver, intendSettle)},
+		{From: disputed, On: adminStop, By: Assigned, To: mostro.StatusCanceledByAdmin, Do: do(slashByVerdict, cancelEscrow, closeDisputeRefunded, tellAdminCanceled, tellRestGone)},
 
 		// The two rate each other. A rating that comes again gets the same answer and counts once.
 		{From: join(settled, success), On: rate, By: Anyone, If: notParty, Refuse: mostro.InvalidPeer},
@@ -225,11 +253,11 @@ func Table() []Row {
 		{From: join(settled, success), On: rate, By: Buyer | Seller, To: same, Do: do(countRating, tellRateReceived)},
 
 		// The maker wants to be reached at another trade key.
-		{From: pending, On: tradeKey, By: MakerIdentity, To: same, Do: do(changeMakerKey, tellTradeKey)},
-		{From: pending, On: tradeKey, By: Anyone, Refuse: mostro.IsNotYourOrder},
+		{From: inBook, On: tradeKey, By: MakerIdentity, To: same, Do: do(changeMakerKey, tellTradeKey)},
+		{From: inBook, On: tradeKey, By: Anyone, Refuse: mostro.IsNotYourOrder},
 
 		// Clients look only at fresh events of the book.
-		{From: pending, On: Renew, By: Clock, To: same, Do: do(renew)},
+		{From: inBook, On: Renew, By: Clock, To: same, Do: do(renew)},
 
 		// The deadline ladder: the node would give the sats back by itself soon.
 		{From: fiatSent, On: LadderWarn, By: Clock, To: mostro.StatusDispute, Do: do(climb, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
@@ -240,10 +268,11 @@ func Table() []Row {
 		{From: join(active, disputed), On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled, tellSolverDeadline, tellRestGone)},
 
 		// A pending order's time is over.
-		{From: pending, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},
+		{From: makerBond, On: Expire, By: Clock, To: mostro.StatusExpired},
+		{From: inBook, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},
 
 		// What cannot happen, and must not pass unseen if it does.
-		{From: join(pending, waiting, held, settled, ended), On: HoldSettled, By: Node, If: foreignSettle, To: same, Do: do(alarmForeignSettle)},
+		{From: join(makerBond, inBook, waiting, held, settled, ended), On: HoldSettled, By: Node, If: foreignSettle, To: same, Do: do(alarmForeignSettle)},
 		{From: ended, On: PaySucceeded, By: Node, If: secondPayout, To: same, Do: do(alarmSecondPayout)},
 	}
 }
@@ -268,7 +297,7 @@ var refusals = map[EventName]mostro.Reason{
 // Handles tells whether the machine knows what to do with an action, in any status.
 func Handles(a mostro.Action) bool {
 	_, ok := refusals[on(a)]
-	return ok || a == mostro.NewOrder
+	return ok || a == mostro.NewOrder || a == mostro.AddBondInvoice
 }
 
 // Ended tells that nothing will change an order any more.

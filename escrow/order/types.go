@@ -22,6 +22,8 @@ type Terms struct {
 	PaymentRetrySeconds int64  `json:"payment_retry_seconds"`
 	CLTVDelta           uint32 `json:"cltv_delta"`        // blocks, of hold invoices
 	HoldExpiryDelta     uint32 `json:"hold_expiry_delta"` // blocks before expiry at which lnd cancels by itself
+
+	Bond *BondTerms `json:"bond,omitempty"` // nil = no bonds
 }
 
 // Order is one trade, the authority on where it stands.
@@ -49,7 +51,10 @@ type Order struct {
 	ExpiresAt int64 `json:"expires_at"` // of the pending order
 	// DutySince is when the present wait for an invoice or a payment began.
 	DutySince int64 `json:"duty_since,omitempty"`
-	TakenAt   int64 `json:"taken_at,omitempty"`
+	// DutyUptime is Facts.Uptime of that moment: nobody is blamed for time in which the node
+	// could not be reached.
+	DutyUptime int64 `json:"duty_uptime,omitempty"`
+	TakenAt    int64 `json:"taken_at,omitempty"`
 
 	Buyer  Party `json:"buyer"`
 	Seller Party `json:"seller"`

@@ -70,8 +70,8 @@ func makeWakes() []Wake {
 	}
 	nextTry := func(o *Order) int64 { return o.Payout.NextTry }
 	return []Wake{
-		{On: Expire, In: pending, At: func(o *Order) int64 { return o.ExpiresAt }},
-		{On: Renew, In: pending, At: func(o *Order) int64 { return max(o.CreatedAt, o.RenewedAt) + renewAfter }},
+		{On: Expire, In: join(makerBond, inBook), At: func(o *Order) int64 { return o.ExpiresAt }},
+		{On: Renew, In: inBook, At: func(o *Order) int64 { return max(o.CreatedAt, o.RenewedAt) + renewAfter }},
 		{On: WaitingTimeout, In: waiting, At: func(o *Order) int64 { return o.DutySince + o.Terms.WaitingSeconds }},
 		{On: LadderWarn, In: held, Height: rung(0, warnBlocks)},
 		{On: LadderLastCall, In: held, Height: rung(1, lastCallBlocks)},

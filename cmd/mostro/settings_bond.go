@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// BondSettings are the terms of the anti-abuse bond.
+type BondSettings struct {
+	Enabled        bool
+	AmountPPM      int64
+	Base           int64 // sats
+	ApplyTo        string
+	SlashOnTimeout bool
+	NodeSharePPM   int64
+	AskSeconds     int64
+	Retries        int64
+	ClaimDays      int64
+	MaxLive        int64
+}
+
+// The sides that bonds can be asked of.
+const (
+	bondTake = "take"
+	bondMake = "make"
+	bondBoth = "both"
+)
+
+func (b *BondSettings) sections() []section {
+	return []section{{"anti_abuse_bond", "Deposits of takers and makers against abuse. They come back at every normal end; who lets a trade time " +
+		"out, or loses a dispute, can lose his to the other side."}}
+}
+
+func (b *BondSettings) keys() []key {
+	return []key{
+		{"anti_abuse_bond.enabled", &boolValue{&b.Enabled}, "false", "", "Orders that are there already keep the terms they were born with."},
+		{"anti_abuse_bond.amount_pct", &ppmValue{&b.AmountPPM, 0, ppmOne}, "0.01", "fraction of the amount", "Size of a bond."},
+		// A bond is an HTLC of its own: below dust it would not even be safe on chain.
+		{"anti_abuse_bond.base_amount_sats", &intValue{&b.Base, 600, 100_000_000}, "1000", "sats", "The least bond, however small the trade."},
+		{"anti_abuse_bond.apply_to", &choiceValue{&b.ApplyTo, []string{bondTake, bondMake, bondBoth}}, `"take"`, "", "Who gives one."},
+		{"anti_abuse_bond.slash_on_waiting_timeout", &boolValue{&b.SlashOnTimeout}, "false", "",
+			"Whether a bond is lost by who does not pay or give an invoice in time. Time in which this node or LND was away never counts."},
+		{"anti_abuse_bond.slash_node_share_pct", &ppmValue{&b.NodeSharePPM, 0, ppmOne}, "0.5", "fraction of what is slashed",
+			"What the node keeps; the other side of the trade gets the rest. The payout is routed from it."},
+		{"anti_abuse_bond.payout_invoice_window_seconds", &intValue{&b.AskSeconds, 60, 7 * daysToSecond}, "300", "seconds",
+			"Between two requests for an invoice for the share."},
+		{"anti_abuse_bond.payout_max_retries", &intValue{&b.Retries, 1, 20}, "5", "tries", "With one invoice, before another is asked for."},
+		{"anti_abuse_bond.payout_claim_window_days", &intValue{&b.ClaimDays, 1, 365}, "15", "days",
+			"To give an invoice, counted anew from each that could not be paid. A share that nobody claims is the node's."},
+		{"anti_abuse_bond.max_live_bonds", &intValue{&b.MaxLive, 0, 100_000}, "200", "bonds",
+			"Asked for or held at once, of all orders: each may occupy one of the HTLCs that a channel carries. 0: no limit."},
+	}
+}
+
+// check finds terms under which no share could be routed.
+func (b *BondSettings) check(subsidy int64, wrong func(path, what, remedy string)) {
+	if b.Enabled && subsidy == 0 && b.NodeSharePPM*b.Base < ppmOne {
+		wrong("anti_abuse_bond.slash_node_share_pct", fmt.Sprintf("is %s: it leaves nothing to route a winner's share with", formatPPM(b.NodeSharePPM)),
+			"raise it, or set lightning.routing_subsidy")
+	}
+}
+
+// terms are what new orders are born with, nil without bonds.
+func (b *BondSettings) terms() *order.BondTerms {
+	if !b.Enabled {
+		return nil
+	}
+	return &order.BondTerms{
+		AmountPPM: b.AmountPPM, Base: order.Sat(b.Base), Taker: b.ApplyTo != bondMake, Maker: b.ApplyTo != bondTake,
+		SlashOnTimeout: b.SlashOnTimeout, NodeSharePPM: b.NodeSharePPM,
+		AskSeconds: b.AskSeconds, Attempts: b.Retries, ClaimSeconds: b.ClaimDays * daysToSecond,
+	}
+}
+
+// info is what clients are told of them.
+func (b *BondSettings) info() *mostro.BondTerms {
+	if !b.Enabled {
+		return nil
+	}
+	return &mostro.BondTerms{
+		AmountPct: formatPPM(b.AmountPPM), BaseAmount: b.Base, ApplyTo: b.ApplyTo, SlashOnTimeout: b.SlashOnTimeout,
+		SlashNodeSharePct: formatPPM(b.NodeSharePPM), PayoutClaimDays: b.ClaimDays,
+	}
+}

@@ -1,0 +1,79 @@
+package order
+
+import (
+	"slices"
+	"strings"
+)
+
+// BondGuard is the condition of a row of the bond's table; the zero one always holds.
+type BondGuard struct {
+	Name  string
+	Holds func(*bondStep) bool
+}
+
+func allOf(guards ...BondGuard) BondGuard {
+	names := make([]string, len(guards))
+	for i, g := range guards {
+		names[i] = g.Name
+	}
+	return BondGuard{strings.Join(names, ", "), func(s *bondStep) bool {
+		for _, g := range guards {
+			if !g.Holds(s) {
+				return false
+			}
+		}
+		return true
+	}}
+}
+
+var (
+	presentHold  = BondGuard{"its hold invoice", func(s *bondStep) bool { return s.e.Hold.Hash == s.b.Hold.Hash }}
+	bondOverpaid = BondGuard{"overpaid by more than 1 %", func(s *bondStep) bool {
+		return s.e.Hold.Paid > s.b.Amount.Msat()/100*101
+	}}
+	// One taker's bond is locked at most, and only while the order waits for one.
+	raceOpen = BondGuard{"the order waits for it", func(s *bondStep) bool {
+		other := slices.ContainsFunc(s.f.Bonds, func(b Bond) bool {
+			return b.ID != s.b.ID && b.Role == s.b.Role && b.State == BondLocked
+		})
+		return !other && needed(s.order, s.b)
+	}}
+	bondAwaited  = BondGuard{"somebody waits and was not told", func(s *bondStep) bool { return s.b.Awaits != nil && !s.b.Awaits.Told }}
+	nodeTakesAll = BondGuard{"no share is left for the winner", func(s *bondStep) bool { return s.b.Slash.Share == 0 }}
+
+	claimedAlready = BondGuard{"an invoice is there, or a payment may still succeed", func(s *bondStep) bool {
+		return s.b.Payout.State != PayoutAsking
+	}}
+	badClaim = BondGuard{"invoice does not fit", func(s *bondStep) bool {
+		if s.f.Address != "" {
+			return false // resolved and looked at when it is paid
+		}
+		return s.unfit(s.f.Invoice) != ""
+	}}
+	bondResolving    = BondGuard{"its address is being resolved", func(s *bondStep) bool { return s.b.Payout.resolves(s.e.Payment) }}
+	bondResolvedWell = BondGuard{"the invoice fits", func(s *bondStep) bool {
+		return s.e.Invoice.Amount == s.b.WinnerGets() && s.unfit(s.e.Invoice) == ""
+	}}
+	presentBondPay = BondGuard{"present payout", func(s *bondStep) bool { return s.b.Payout.speaksOf(s.e.Payment) }}
+	anyBondPay     = BondGuard{"a payout of this bond", func(s *bondStep) bool {
+		return slices.Contains(s.b.Payout.Hashes(), s.e.Payment.Hash)
+	}}
+	secondBondPay = BondGuard{"another than the one booked", func(s *bondStep) bool {
+		due := s.b.Ledger.entry(OwedWinner)
+		return due == nil || due.Hash != s.e.Payment.Hash
+	}}
+	bondSending = BondGuard{"not acknowledged yet", func(s *bondStep) bool { return s.b.Payout.State == PayoutSending }}
+	bondFlies   = BondGuard{"payout is on its way", func(s *bondStep) bool { return s.b.Payout.State == PayoutFlying }}
+	bondPayOut  = BondGuard{"payout is out", func(s *bondStep) bool { return s.b.Payout.State.Busy() }}
+	lastBondTry = BondGuard{"last attempt", func(s *bondStep) bool {
+		return s.b.Payout.Attempts+1 >= s.b.Terms.Bond.Attempts
+	}}
+	foreignBondSettle = BondGuard{"not known as settled", func(s *bondStep) bool {
+		return !(s.b.Hold.State == EscrowSettled && s.e.Hold.Hash == s.b.Hold.Hash)
+	}}
+)
+
+// unfit says what is wrong with an invoice as the payout of the winner's share.
+func (s *bondStep) unfit(inv *Invoice) string {
+	return unfit(s.f, s.e.At, s.b.ID, s.b.Payout.Earlier, inv, s.b.WinnerGets())
+}

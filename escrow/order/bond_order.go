@@ -1,0 +1,216 @@
+package order
+
+import (
+	"fmt"
+	"slices"
+
+	"mostro/escrow/mostro"
+)
+
+// What the order's table needs for bonds: who must give one, and what becomes of it.
+
+// Limits of bonds.
+const (
+	// maxRacers is how many takers may be asked for a bond at once: each is a hold invoice.
+	maxRacers = 10
+	// blocksPerHour and maxCLTV bound how long a bond can be held: lnd pays no longer locks.
+	blocksPerHour = 6
+	maxCLTV       = 2000
+	// bondSlack is how many blocks a bond outlives what it stands for.
+	bondSlack = 36
+)
+
+// bonds are the terms of the order's bonds, those of the facts while it is born.
+func (s *step) bonds() *BondTerms {
+	if s.prev.Status == none {
+		return s.f.Terms.Bond
+	}
+	return s.o.Terms.Bond
+}
+
+// bondOf finds the locked bond of a side.
+func (s *step) bondOf(side Party) *Bond {
+	role := TakerBond
+	if s.prev.Maker().Trade == side.Trade {
+		role = MakerBond
+	}
+	for i := range s.f.Bonds {
+		if b := &s.f.Bonds[i]; b.Role == role && b.State == BondLocked {
+			return b
+		}
+	}
+	return nil
+}
+
+// racing counts the takers who are asked for a bond.
+func (s *step) racing() (n int) {
+	for _, b := range s.f.Bonds {
+		if b.State == BondRequested {
+			n++
+		}
+	}
+	return n
+}
+
+// late is the side whose duty it is while an order waits, and the other.
+func (s *step) late() (late, other Party) {
+	if s.prev.Status == mostro.StatusWaitingPayment {
+		return s.prev.Seller, s.prev.Buyer
+	}
+	return s.prev.Buyer, s.prev.Seller
+}
+
+// blamed is the bond that a missed duty costs, nil when it costs none.
+func (s *step) blamed() *Bond {
+	late, _ := s.late()
+	b := s.bondOf(late)
+	if b == nil || !b.Terms.Bond.SlashOnTimeout {
+		return nil
+	}
+	return b
+}
+
+// servedSeconds is how long somebody with a duty could have done it: only seconds in which this
+// process ran and its node was ready.
+func (s *step) servedSeconds() int64 { return s.f.Uptime - s.o.DutyUptime }
+
+// startDuty begins a wait for somebody.
+func (s *step) startDuty() { s.o.DutySince, s.o.DutyUptime = s.e.At, s.f.Uptime }
+
+var (
+	takerBondAsked = Guard{"takers give a bond", func(s *step) bool { return s.bonds() != nil && s.bonds().Taker }}
+	makerBondAsked = Guard{"makers give a bond", func(s *step) bool { return s.bonds() != nil && s.bonds().Maker }}
+	hasBond        = Guard{"asked for a bond already", func(s *step) bool { return racerOf(s) != nil }}
+	raceFull       = Guard{"too many takers race, or too many bonds live", func(s *step) bool {
+		return s.racing() >= maxRacers || tooManyBonds.Holds(s)
+	}}
+	tooManyBonds = Guard{"too many bonds live", func(s *step) bool {
+		return s.f.Rules.MaxBonds > 0 && s.f.LiveBonds >= s.f.Rules.MaxBonds
+	}}
+	raceOver   = Guard{"nobody races any more", func(s *step) bool { return s.racing() == 0 }}
+	bondIsBuys = Guard{"buyer's invoice came along", func(s *step) bool {
+		t := lockedTake(s)
+		return t != nil && (t.Payout.Invoice != "" || t.Payout.Address != "")
+	}}
+	// Time in which nobody could do anything is given back before anybody is blamed.
+	lostTime = Guard{"a bond is at stake and the node was away meanwhile", func(s *step) bool {
+		return s.blamed() != nil && s.servedSeconds() < s.o.Terms.WaitingSeconds
+	}}
+	slashesWithoutBond = Guard{"slashes a bond that is not there", func(s *step) bool {
+		buyer, seller := verdict(s)
+		return buyer && s.bondOf(s.prev.Buyer) == nil || seller && s.bondOf(s.prev.Seller) == nil
+	}}
+)
+
+// racerOf is the bond that the sender was asked for.
+func racerOf(s *step) *Bond {
+	i := slices.IndexFunc(s.f.Bonds, func(b Bond) bool {
+		return b.Role == TakerBond && b.State == BondRequested && b.Owner.Trade == s.e.Sender
+	})
+	if i < 0 {
+		return nil
+	}
+	return &s.f.Bonds[i]
+}
+
+// lockedTake is what the taker has asked for whose bond is locked.
+func lockedTake(s *step) *Take {
+	for _, b := range s.f.Bonds {
+		if b.Role == TakerBond && b.State == BondLocked {
+			return b.Take
+		}
+	}
+	return nil
+}
+
+// verdict is which bonds a solver's decision slashes.
+func verdict(s *step) (buyer, seller bool) {
+	if p := s.e.Message.Payload; p != nil && p.BondResolution != nil {
+		return p.BondResolution.SlashBuyer, p.BondResolution.SlashSeller
+	}
+	return false, false
+}
+
+var (
+	askTakerBond = Effect{"ask the taker for a bond", func(s *step) {
+		amount := quoted(s)
+		b := s.newBond(TakerBond, amount, s.author())
+		b.Take = &Take{Fiat: chosenFiat(s), Amount: amount}
+		if s.e.On == on(mostro.TakeSell) && offered(s) != "" {
+			b.Take.Payout = given(s, Payout{})
+		}
+		s.ask(b, s.o.Terms.CLTVDelta)
+	}}
+	askMakerBond = Effect{"ask the maker for a bond", func(s *step) {
+		b := s.newBond(MakerBond, slices.Max(offers(s)), *s.o.Maker())
+		b.MaxFiat = s.o.MaxFiat
+		wait := (s.o.ExpiresAt - s.e.At) * blocksPerHour / 3600
+		s.ask(b, s.o.Terms.CLTVDelta+uint32(min(max(0, wait), maxCLTV)))
+	}}
+	remindBond   = Effect{"ask him again", func(s *step) { s.signal(BondRemind, racerOf(s), nil) }}
+	withdrawBond = Effect{"his bond is not needed", func(s *step) { s.signal(BondWithdraw, racerOf(s), nil) }}
+	takeWithBond = Effect{"take it as the winner asked", func(s *step) {
+		i := slices.IndexFunc(s.f.Bonds, func(b Bond) bool { return b.Role == TakerBond && b.State == BondLocked })
+		b, o := s.f.Bonds[i], s.o
+		o.Amount, o.FiatAmount = b.Take.Amount, b.Take.Fiat
+		o.Fee = FeeSide(o.Amount, o.Terms.FeePPM)
+		*o.Taker() = b.Owner
+		o.TakenAt = s.e.At
+		s.startDuty()
+		if o.Kind == mostro.Sell {
+			o.Payout = b.Take.Payout
+		}
+	}}
+	extendDuty = Effect{"give the lost time back", func(s *step) {
+		s.o.DutySince += s.o.Terms.WaitingSeconds - s.servedSeconds()
+	}}
+	slashLate = Effect{"slash the bond of who is late", func(s *step) {
+		if b := s.blamed(); b != nil {
+			_, winner := s.late()
+			s.signal(BondSlash, b, b.slashed(TimedOut, winner, s.prev.FiatAmount, s.e.At))
+		}
+	}}
+	slashByVerdict = Effect{"slash as decided", func(s *step) {
+		buyer, seller := verdict(s)
+		for _, each := range []struct {
+			slash         bool
+			loser, winner Party
+		}{{buyer, s.prev.Buyer, s.prev.Seller}, {seller, s.prev.Seller, s.prev.Buyer}} {
+			if each.slash {
+				b := s.bondOf(each.loser)
+				s.signal(BondSlash, b, b.slashed(LostDispute, each.winner, s.prev.FiatAmount, s.e.At))
+			}
+		}
+	}}
+	tellMakerBondLost = Effect{"maker: canceled, and why", func(s *step) {
+		s.tell(*s.o.Maker(), mostro.Canceled, nil)
+		s.say(*s.o.Maker(), "The Lightning node gave the bond of order %s back to you, so the order is not offered any more.", s.o.ID)
+	}}
+)
+
+// newBond is a bond for a trade of so many sats.
+func (s *step) newBond(role BondRole, amount Sat, owner Party) Bond {
+	return Bond{
+		ID: BondID(s.e), Rev: 1, Order: s.o.ID, Role: role, State: BondRequested, Owner: owner, Amount: s.o.Terms.Bond.Of(amount),
+		Terms: s.o.Terms, CreatedAt: s.e.At, Since: s.e.At,
+		Hold:   Escrow{Attempt: 1, Hash: s.f.BondHash, State: EscrowOpening},
+		Awaits: &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID},
+	}
+}
+
+// ask has the node make the hold invoice of a bond that must outlive blocks.
+func (s *step) ask(b Bond, blocks uint32) {
+	waits := uint32(3*s.o.Terms.WaitingSeconds*blocksPerHour/3600) + bondSlack
+	s.call(Call{
+		Do: OpenHold, Bond: b.ID, Hash: b.Hold.Hash, Attempt: b.Hold.Attempt, Amount: b.Amount.Msat(),
+		CLTVDelta: min(blocks+waits, maxCLTV), Expiry: s.o.Terms.WaitingSeconds + holdSlack,
+		// The memo carries what the preimage is derived from.
+		Memo: fmt.Sprintf("mostro bond order_id=%s bond=%s/%d: paying locks %d sat until the trade ends. They are lost only to who breaks its rules.",
+			b.Order, b.ID, b.Hold.Attempt, b.Amount),
+	})
+	s.out.born = append(s.out.born, b)
+}
+
+func (s *step) signal(what EventName, b *Bond, slash *Slash) {
+	s.out.signals = append(s.out.signals, signal{on: what, to: b.ID, slash: slash})
+}
