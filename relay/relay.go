@@ -194,6 +194,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.Future, now),
 		policies.TimeWindow(cfg.Limits.WrapPast, cfg.Limits.Future, now, nostr.KindGiftWrap),
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.OrderFuture, now, tradeKinds...),
+		r.outlived,
 		policies.Pow(func(*nostr.Event) int { return cfg.Limits.MinPow }),
 	}
 	if cfg.Receive != nil && cfg.Pubkey == "" {

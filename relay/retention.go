@@ -19,6 +19,25 @@ type Retention struct {
 	For   time.Duration
 }
 
+// outlived is a policy: it refuses what is so old that it would not be kept.
+func (r *Relay) outlived(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
+	age := r.now().Unix() - int64(ev.CreatedAt)
+	others := true
+	for _, rule := range r.cfg.Retention {
+		named := slices.Contains(rule.Kinds, ev.Kind)
+		others = others && !named
+		if named && age > int64(rule.For/time.Second) {
+			return true, fmt.Sprintf("invalid: created_at is too old, events of kind %d are kept %d seconds", ev.Kind, rule.For/time.Second)
+		}
+	}
+	for _, rule := range r.cfg.Retention {
+		if rule.Kinds == nil && others && age > int64(rule.For/time.Second) {
+			return true, fmt.Sprintf("invalid: created_at is too old, events are kept %d seconds", rule.For/time.Second)
+		}
+	}
+	return false, ""
+}
+
 // retain removes what has been kept long enough, rule by rule.
 func (r *Relay) retain(ctx context.Context) error {
 	named := r.namedKinds()
