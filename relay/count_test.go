@@ -207,7 +207,7 @@ func TestRetention(t *testing.T) {
 	at := &clock{now: time.Now()}
 	r, _ := startAt(t, Config{
 		Pubkey:    publicKey(t, nodeKey),
-		Retention: []Retention{{Kinds: []int{1, 14, 38383}, For: 10 * day}, {Kinds: []int{7}, For: day}},
+		Retention: []Retention{{Kinds: []int{1, 14, 38383}, For: 10 * day}, {Kinds: []int{7}, For: day}, {For: 300 * day}},
 		Running:   func(pubkey string) bool { return pubkey == trade },
 	}, at.time)
 	var kept []string
@@ -224,7 +224,9 @@ func TestRetention(t *testing.T) {
 		{"old message by a trade", alice, 11, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", trade[1:] + "0"}}}},
 		{"old message", nostr.GeneratePrivateKey(), 11, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", trade[1:] + "0"}}}},
 		{"old reaction", alice, 2, nostr.Event{Kind: 7}},
-		{"old article", alice, 300, nostr.Event{Kind: 30_023, Tags: nostr.Tags{{"d", ""}}}},
+		{"old article", alice, 299, nostr.Event{Kind: 30_023, Tags: nostr.Tags{{"d", ""}}}},
+		{"older article", alice, 301, nostr.Event{Kind: 30_023, Tags: nostr.Tags{{"d", "2"}}}},
+		{"old order of the node", nodeKey, 301, nostr.Event{Kind: 38383, Tags: nostr.Tags{{"d", ""}}}},
 	} {
 		c.ev.CreatedAt = nostr.Timestamp(at.time().Add(-time.Duration(c.days) * day).Unix())
 		ev := signed(t, c.secret, c.ev)
@@ -243,8 +245,23 @@ func TestRetention(t *testing.T) {
 	for _, ev := range found {
 		kept = append(kept, strings.ReplaceAll(names[ev.ID], " ", "-"))
 	}
-	if diff := cmp.Diff("new-note old-article old-message-by-a-trade old-message-of-a-trade old-note-of-the-node", sorted(kept)); diff != "" {
+	if diff := cmp.Diff("new-note old-article old-message-by-a-trade old-message-of-a-trade old-note-of-the-node old-order-of-the-node", sorted(kept)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestOutlived: what would not be kept is not taken.
+func TestOutlived(t *testing.T) {
+	r, _ := start(t, Config{Retention: []Retention{{Kinds: []int{7}, For: day}, {For: 300 * day}}})
+	alice := nostr.GeneratePrivateKey()
+	for _, c := range []struct {
+		kind, days int
+		want       string
+	}{{7, 0, ""}, {7, 2, "invalid: created_at is too old, events of kind 7 are kept 86400 seconds"}, {1, 2, ""}, {1, 299, ""}, {1, 301, "invalid: created_at is too old"}} {
+		ev := signed(t, alice, nostr.Event{Kind: c.kind, CreatedAt: nostr.Now() - nostr.Timestamp(c.days)*86_400})
+		if _, reason := r.ingest(t.Context(), &ev); !strings.HasPrefix(reason, c.want) || (reason == "") != (c.want == "") {
+			t.Errorf("kind %d, %d days old: %q", c.kind, c.days, reason)
+		}
 	}
 }
 

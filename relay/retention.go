@@ -21,7 +21,7 @@ type Retention struct {
 
 // outlived is a policy: it refuses what is so old that it would not be kept.
 func (r *Relay) outlived(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
-	age := r.now().Unix() - int64(ev.CreatedAt)
+	age := r.store.opts.Now().Unix() - int64(ev.CreatedAt)
 	others := true
 	for _, rule := range r.cfg.Retention {
 		named := slices.Contains(rule.Kinds, ev.Kind)
