@@ -234,12 +234,13 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	return r, nil
 }
 
-// Publish stores events of the node and sends them to subscriptions. It is on disk when Publish
-// returns nil. It can be repeated: an event that is stored already, or that a newer version,
-// a deletion or its expiration has overtaken, is success. An error leaves later events
-// unpublished.
+// Publish stores events of the node, together, and sends them to subscriptions in their order. They
+// are on disk when Publish returns nil. It can be repeated: an event that is stored already, or that
+// a newer version, a deletion or its expiration has overtaken, is success. After an error any of them
+// may or may not be published.
 func (r *Relay) Publish(ctx context.Context, evs ...nostr.Event) error {
 	shape := policies.Shape(r.cfg.Limits.shape())
+	own := make([]*nostr.Event, len(evs))
 	for i := range evs {
 		ev := &evs[i]
 		if reject, msg := shape(ctx, ev); reject {
@@ -248,11 +249,14 @@ func (r *Relay) Publish(ctx context.Context, evs ...nostr.Event) error {
 		if !ev.CheckID() {
 			return fmt.Errorf("publish event %s: the id does not fit the event", ev.ID)
 		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("publish event %s: %w", ev.ID, err)
-		}
-		if out := r.keep(ctx, true, ev)[0]; out.Err != nil {
-			return fmt.Errorf("publish event %s: %w", ev.ID, out.Err)
+		own[i] = ev
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("publish events: %w", err)
+	}
+	for i, out := range r.keep(ctx, true, own...) {
+		if out.Err != nil {
+			return fmt.Errorf("publish event %s: %w", own[i].ID, out.Err)
 		}
 	}
 	return nil
