@@ -99,7 +99,7 @@ func (c *Chat) Seal(text string, createdAt int64) (nostr.Event, error) {
 	if err := Sign(&inner, c.own); err != nil {
 		return nostr.Event{}, fmt.Errorf("seal chat message: %w", err)
 	}
-	key, err := conversation(c.conversation, c.conversation.Public())
+	key, err := c.conversation.conversations().with(c.conversation.Public())
 	if err != nil {
 		return nostr.Event{}, fmt.Errorf("seal chat message: %w", err)
 	}
@@ -116,7 +116,7 @@ func (c *Chat) Open(ev *nostr.Event, now int64) (ChatMessage, error) {
 	if err := c.checkOuter(ev, now); err != nil {
 		return ChatMessage{}, fmt.Errorf("open chat message: %w", err)
 	}
-	key, err := conversation(c.conversation, c.conversation.Public())
+	key, err := c.conversation.conversations().with(c.conversation.Public())
 	if err != nil {
 		return ChatMessage{}, fmt.Errorf("open chat message: %w", err)
 	}

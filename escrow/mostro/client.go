@@ -58,7 +58,7 @@ func requestMessage(plain []byte, from Party, node string, createdAt int64) (nos
 		}
 		end = `,"` + sig + `",["` + from.Identity.Public() + `","` + proof + `"]]`
 	}
-	key, err := conversation(from.Trade, node)
+	key, err := from.Trade.conversations().with(node)
 	if err != nil {
 		return nostr.Event{}, err
 	}
@@ -75,7 +75,7 @@ func requestWrap(plain []byte, from Party, node string, createdAt int64) (ev nos
 		}
 		end = `,"` + sig + `"]`
 	}
-	key, err := conversation(from.Identity, node)
+	key, err := from.Identity.conversations().with(node)
 	if err != nil {
 		return ev, ephemeral, err
 	}

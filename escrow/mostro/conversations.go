@@ -1,6 +1,8 @@
 package mostro
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"fmt"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -11,7 +13,8 @@ import (
 const conversationsKept = 8192
 
 // conversations makes the NIP-44 conversation keys of one private key and keeps those that
-// were used last: making one costs a scalar multiplication. Safe for many goroutines.
+// were used last: making one costs a scalar multiplication, which beside the signatures is most
+// of what a message costs. Safe for many goroutines.
 type conversations struct {
 	own  Secret
 	kept *lru.Cache[string, [32]byte]
@@ -23,6 +26,14 @@ func newConversations(own Secret) *conversations {
 		panic(err) // only a size below 1 is refused
 	}
 	return &conversations{own, kept}
+}
+
+// conversations returns those of the key.
+func (s Secret) conversations() *conversations {
+	if s.IsZero() {
+		return newConversations(s) // it refuses to make any
+	}
+	return s.key().conversations()
 }
 
 func (c *conversations) with(public string) ([32]byte, error) {
@@ -62,13 +73,16 @@ func decrypt(payload string, key [32]byte) (string, error) {
 	return plain, nil
 }
 
-func conversation(own Secret, public string) ([32]byte, error) {
-	if own.IsZero() || !isPubkey(public) {
-		return [32]byte{}, fmt.Errorf("make conversation key with %q: not a pair of keys", public)
+func conversation(own Secret, public string) (key [32]byte, err error) {
+	var point [32]byte
+	if own.IsZero() || !isPubkey(public) || !decodeHex(point[:], public) {
+		return key, fmt.Errorf("make conversation key with %q: not a pair of keys", public)
 	}
-	key, err := nip44.GenerateConversationKey(public, own.key().hex)
-	if err != nil {
-		return key, fmt.Errorf("make conversation key: %w", err)
+	shared, ok := sharedX(own.key().private, &point)
+	if !ok {
+		return key, fmt.Errorf("make conversation key with %q: not on the curve", public)
 	}
-	return key, nil
+	// NIP-44, version 2.
+	extracted, err := hkdf.Extract(sha256.New, shared[:], []byte("nip44-v2"))
+	return [32]byte(extracted), err
 }

@@ -16,6 +16,10 @@
 // key and the signatures are derived, so that sealing again after a crash gives the same
 // event, byte for byte, and the event store calls it a duplicate.
 //
+// Signatures and conversation keys are made by btcec, or, under the build tag libsecp256k1, by the
+// library of that name, several times faster and with the same bytes. A signature is not verified
+// by its maker.
+//
 // The package knows neither orders in progress nor storage, time or the network: times and
 // seeds come in, bytes and events go out. The parts for clients (Party, SealRequest,
 // OpenReply) use real randomness; nothing else does, except NewMnemonic.

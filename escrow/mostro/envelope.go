@@ -2,6 +2,7 @@ package mostro
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,10 +58,10 @@ type Received struct {
 func (r Received) FullPrivacy() bool { return r.Identity == r.Sender }
 
 // Opener opens what is sent to a node. It may be used by many goroutines.
-type Opener struct{ keys *conversations }
+type Opener struct{ node Secret }
 
 // NewOpener makes an opener for the node's key.
-func NewOpener(node Secret) *Opener { return &Opener{newConversations(node)} }
+func NewOpener(node Secret) *Opener { return &Opener{node} }
 
 // Open opens an event of kind 14 or 1059. The caller has verified the event's id and
 // signature: on NIP44 they are the proof of the trade key and are not checked here again.
@@ -84,7 +85,7 @@ func (o *Opener) Open(ev *nostr.Event) (Received, error) {
 }
 
 func (o *Opener) openMessage(ev *nostr.Event) (Received, error) {
-	content, err := o.keys.decrypt(ev.PubKey, ev.Content)
+	content, err := o.node.conversations().decrypt(ev.PubKey, ev.Content)
 	if err != nil {
 		return Received{}, fmt.Errorf("open message: %w", err)
 	}
@@ -93,7 +94,7 @@ func (o *Opener) openMessage(ev *nostr.Event) (Received, error) {
 }
 
 func (o *Opener) openWrap(ev *nostr.Event) (Received, error) {
-	seal, rumor, err := unwrap(ev, o.keys)
+	seal, rumor, err := unwrap(ev, o.node.conversations())
 	if err != nil {
 		return Received{}, fmt.Errorf("open gift wrap: %w", err)
 	}
@@ -205,14 +206,14 @@ func unwrap(wrap *nostr.Event, keys *conversations) (seal, rumor nostr.Event, er
 
 // verifyEvent checks the id and the signature of an event of any origin.
 func verifyEvent(ev *nostr.Event) error {
-	// go-nostr's libsecp256k1 build panics when these are longer.
 	if !isPubkey(ev.PubKey) || !isHex(ev.Sig, 128) {
 		return errors.New("author or signature is not lower-case hex of the right length")
 	}
-	if !ev.CheckID() {
+	hash := eventHash(ev)
+	if ev.ID != hex.EncodeToString(hash[:]) {
 		return errors.New("the id is not the hash of the event")
 	}
-	if ok, err := ev.CheckSignature(); err != nil || !ok {
+	if !verify(ev.PubKey, ev.Sig, hash) {
 		return errors.New("the signature is invalid")
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
@@ -25,6 +26,9 @@ type secretKey struct {
 	private *btcec.PrivateKey
 	hex     string
 	public  string
+	// conversations are those of this key, for all copies of the Secret: what opens a request and
+	// what seals its answer need the same one.
+	conversations func() *conversations
 }
 
 const redacted = "[secret]"
@@ -58,7 +62,9 @@ func NewSecret(b [32]byte) (Secret, error) {
 		hex:     hex.EncodeToString(b[:]),
 		public:  hex.EncodeToString(schnorr.SerializePubKey(public)),
 	}
-	return Secret{func() *secretKey { return key }}, nil
+	secret := Secret{func() *secretKey { return key }}
+	key.conversations = sync.OnceValue(func() *conversations { return newConversations(secret) })
+	return secret, nil
 }
 
 // Public returns the x-only public key as 64 lower-case hex digits, "" of the zero Secret.
@@ -103,29 +109,24 @@ func (s Secret) sign(hash [32]byte) (string, error) {
 	if s.IsZero() {
 		return "", errors.New("sign: no key")
 	}
-	sig, err := schnorr.Sign(s.key().private, hash[:], schnorr.CustomNonce([32]byte{}), schnorr.FastSign())
+	sig, err := signHash(s.key().private, &hash)
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}
-	return hex.EncodeToString(sig.Serialize()), nil
+	return hex.EncodeToString(sig[:]), nil
 }
 
 // verify checks a BIP-340 signature of a hash by an x-only public key, both in hex.
 func verify(public, signature string, hash [32]byte) bool {
-	key, err := hex.DecodeString(public)
-	if err != nil {
-		return false
-	}
-	point, err := schnorr.ParsePubKey(key)
-	if err != nil {
-		return false
-	}
-	raw, err := hex.DecodeString(signature)
-	if err != nil {
-		return false
-	}
-	sig, err := schnorr.ParseSignature(raw)
-	return err == nil && sig.Verify(hash[:], point)
+	var key [32]byte
+	var sig [64]byte
+	return decodeHex(key[:], public) && decodeHex(sig[:], signature) && verifyHash(&key, &sig, &hash)
+}
+
+// decodeHex reads exactly as many digits as fill b.
+func decodeHex(b []byte, digits string) bool {
+	n, err := hex.Decode(b, []byte(digits[:min(len(digits), 2*len(b))]))
+	return err == nil && n == len(b) && len(digits) == 2*len(b)
 }
 
 // Sign completes an event: author, id and signature. The same event and key give the same

@@ -23,7 +23,6 @@ type Outgoing struct {
 // Sealer seals what a node sends. It may be used by many goroutines.
 type Sealer struct {
 	node Secret
-	keys *conversations
 	// derive is the input of every derivation; bound to the node's key, so that a seed that
 	// leaks does not open anything.
 	derive [32]byte
@@ -31,7 +30,7 @@ type Sealer struct {
 
 // NewSealer makes a sealer for the node's key.
 func NewSealer(node Secret) *Sealer {
-	s := &Sealer{node: node, keys: newConversations(node)}
+	s := &Sealer{node: node}
 	if !node.IsZero() {
 		s.derive = sha256.Sum256([]byte("mostro relay sealing:" + node.key().hex))
 	}
@@ -51,7 +50,7 @@ func (s *Sealer) Seal(o Outgoing) (nostr.Event, error) {
 	if s.node.IsZero() {
 		return nostr.Event{}, fmt.Errorf("seal message to %s: no key", o.To)
 	}
-	conversation, err := s.keys.with(o.To)
+	conversation, err := s.node.conversations().with(o.To)
 	if err != nil {
 		return nostr.Event{}, fmt.Errorf("seal message: %w", err)
 	}
