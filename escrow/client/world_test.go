@@ -49,10 +49,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	key, err := mostro.NewSecret(sha256.Sum256([]byte("node")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := nodeKey(t)
 	w := &world{TB: t, ctx: ctx, key: key, net: lightning.NewSimNetwork(lightning.SimConfig{Now: time.Now})}
 
 	var engine *escrow.Engine
@@ -83,6 +80,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 	if cfg.dir != "" {
 		relayCfg.Dir, engineCfg.Dir = cfg.dir+"/relay", cfg.dir+"/escrow"
 	}
+	var err error
 	if w.relay, err = relay.Open(relayCfg); err != nil {
 		t.Fatal(err)
 	}
