@@ -209,7 +209,8 @@ func TestChat(t *testing.T) {
 	}
 }
 
-// TestRestore: from the words alone a user gets his trades back, and what he is asked to do.
+// TestRestore: from the words alone a user gets his trades back, those under way first, and what
+// he is asked to do.
 func TestRestore(t *testing.T) {
 	w := newWorld(t, worldConfig{})
 	d := w.door()
@@ -229,8 +230,8 @@ func TestRestore(t *testing.T) {
 		found := alice.dial(d.url, 0)
 		data, last, err := found.Restore(w.ctx, transport)
 		want := mostro.RestoreData{Orders: []mostro.RestoredOrder{
-			{OrderID: second.OrderID(), TradeIndex: 2, Status: mostro.StatusPending},
 			{OrderID: sold.OrderID(), TradeIndex: 1, Status: mostro.StatusWaitingPayment},
+			{OrderID: second.OrderID(), TradeIndex: 2, Status: mostro.StatusPending},
 		}}
 		if diff := cmp.Diff(want, data); diff != "" || last != 2 || err != nil {
 			t.Errorf("restored up to %d, %v (-want +got):\n%s", last, err, diff)
