@@ -155,7 +155,9 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 			return err
 		}
 	}
-	if book := order.Book(next); book != nil && (out.Republish || !reflect.DeepEqual(book, order.Book(prev))) {
+	// What was never in the book, for want of the maker's bond, does not leave it either.
+	shown := order.Book(prev)
+	if book := order.Book(next); book != nil && (shown != nil || book.Status == mostro.StatusPending) && (out.Republish || !reflect.DeepEqual(book, shown)) {
 		if book.Status == mostro.StatusPending {
 			if book.Rating, err = e.makerRating(txn, next, ev.At); err != nil {
 				return err

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -22,8 +23,12 @@ func (e *Engine) Bonds(id string) (list []order.Bond, err error) {
 			return nil
 		})
 	})
-	slices.SortStableFunc(list, func(a, b order.Bond) int { return int(a.CreatedAt - b.CreatedAt) })
+	slices.SortFunc(list, byAge)
 	return list, err
+}
+
+func byAge(a, b order.Bond) int {
+	return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.ID, b.ID))
 }
 
 // eachBond reads every bond of the store.
@@ -37,7 +42,7 @@ func eachBond(txn *badger.Txn, f func(order.Bond) error) error {
 	})
 }
 
-// liveBonds reads the bonds of an order that have not ended.
+// liveBonds reads the bonds of an order that have not ended, oldest first.
 func liveBonds(txn *badger.Txn, id string) (list []order.Bond, err error) {
 	prefix := append(rowKey(tableBonds, id), 0)
 	err = scan(txn, prefix, false, func(key, _ []byte) error {
@@ -48,6 +53,7 @@ func liveBonds(txn *badger.Txn, id string) (list []order.Bond, err error) {
 		list = append(list, b)
 		return nil
 	})
+	slices.SortFunc(list, byAge)
 	return list, err
 }
 

@@ -40,6 +40,7 @@ type world struct {
 	alarms  []string
 	server  string // what is wrong with the payees' server
 	deaf    bool   // the event store is away
+	bonded  bool   // time passes in small steps, since being there counts
 	dispute string // id of the last dispute that anybody was told of
 }
 
@@ -230,7 +231,7 @@ func (w *world) check(err error) {
 
 // advance moves the clock, and with it everything that waits.
 func (w *world) advance(d time.Duration) {
-	for left := d; left > 0 && w.cfg.Settings.Terms.Bond != nil; left -= heartbeat {
+	for left := d; left > 0 && w.bonded; left -= heartbeat {
 		step := min(left, heartbeat)
 		w.net.Advance(step)
 		w.e.uptime.tick(w.e.now(), w.e.node.ready())
@@ -350,6 +351,7 @@ func (w *world) hand(p *person, m mostro.Message) {
 			w.name(pl.Order.ID)
 		case pl.PaymentRequest != nil:
 			p.invoice = pl.PaymentRequest.Invoice
+			w.name(pl.PaymentRequest.Order.ID)
 			inv, err := lightning.Decode(p.invoice)
 			w.check(err)
 			fmt.Fprintf(&w.out, " invoice over %d msat, %s", inv.Amount, small(pl.PaymentRequest.Order))
@@ -386,6 +388,9 @@ func (w *world) hand(p *person, m mostro.Message) {
 			}
 		case pl.TextMessage != nil:
 			text := *pl.TextMessage
+			if _, ok, _ := w.e.Order(m.ID); ok {
+				w.name(m.ID)
+			}
 			for id, name := range w.names {
 				text = strings.ReplaceAll(text, id, name)
 			}
@@ -454,12 +459,15 @@ func (w *world) note() {
 	w.alarms = nil
 }
 
-// withoutHashes shortens hashes, which differ from run to run.
+// withoutHashes shortens hashes and the ids of bonds, which differ from run to run.
 func withoutHashes(s string) string {
 	words := strings.Fields(s)
 	for i, word := range words {
 		if core := strings.TrimRight(word, ",;:"); len(core) == 64 {
 			words[i] = "HASH" + word[64:]
+		}
+		if len(word) == 36 && i > 0 && words[i-1] == "bond" {
+			words[i] = "ID"
 		}
 	}
 	return strings.Join(words, " ")

@@ -69,8 +69,10 @@ type Bond struct {
 	Ledger Ledger   `json:"ledger,omitempty"`
 
 	CreatedAt int64 `json:"created_at"`
-	Since     int64 `json:"since"` // of State, or of what is waited for in it
-	Alarmed   int64 `json:"alarmed,omitempty"`
+	// Seq is the revision of the order that asked for the bond: of two, the later has the larger.
+	Seq     uint64 `json:"seq"`
+	Since   int64  `json:"since"` // of State, or of what is waited for in it
+	Alarmed int64  `json:"alarmed,omitempty"`
 }
 
 // Take is what a taker has asked for, kept until his bond is locked.

@@ -147,7 +147,7 @@ func (s *bondStep) refund(rest Sat, reserve Msat) {
 	b := s.b
 	r := Bond{
 		ID: newID(s.e, "refund"), Rev: 1, Order: b.Order, Role: b.Role, State: BondPayout, Owner: b.Owner, Parent: b.ID, Amount: rest,
-		Terms: b.Terms, CreatedAt: s.e.At, Since: s.e.At,
+		Terms: b.Terms, CreatedAt: s.e.At, Seq: b.Seq, Since: s.e.At,
 		Slash: &Slash{Reason: b.Slash.Reason, Winner: b.Owner, Slice: rest, Share: rest, At: s.e.At},
 		Ledger: Ledger{
 			{Kind: OwedWinner, State: Owed, Amount: rest.Msat(), At: s.e.At},

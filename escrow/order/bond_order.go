@@ -192,7 +192,7 @@ var (
 func (s *step) newBond(role BondRole, amount Sat, owner Party) Bond {
 	return Bond{
 		ID: BondID(s.e), Rev: 1, Order: s.o.ID, Role: role, State: BondRequested, Owner: owner, Amount: s.o.Terms.Bond.Of(amount),
-		Terms: s.o.Terms, CreatedAt: s.e.At, Since: s.e.At,
+		Terms: s.o.Terms, CreatedAt: s.e.At, Seq: s.o.Rev, Since: s.e.At,
 		Hold:   Escrow{Attempt: 1, Hash: s.f.BondHash, State: EscrowOpening},
 		Awaits: &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID},
 	}
