@@ -55,3 +55,24 @@ func BenchmarkMessageToOK(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPublish measures what the node publishes itself, with a synced store, singly and many
+// at a time as the escrow does under load.
+func BenchmarkPublish(b *testing.B) {
+	for _, atOnce := range []int{1, 64} {
+		b.Run(fmt.Sprintf("at-once=%d", atOnce), func(b *testing.B) {
+			r, _ := start(b, Config{Dir: b.TempDir()})
+			evs := make([]nostr.Event, b.N)
+			for i := range evs {
+				evs[i] = signed(b, nodeKey, nostr.Event{Kind: 14, Content: fmt.Sprintf("%0800d", i), Tags: nostr.Tags{{"p", publicKey(b, nodeKey)}}})
+			}
+			b.ResetTimer()
+			for part := range slices.Chunk(evs, atOnce) {
+				if err := r.Publish(b.Context(), part...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
