@@ -110,6 +110,7 @@ func (s *session) work() {
 				s.sendPatiently(outgoing{op: opText, body: okFrame(batch[i].ev.ID, batch[i].ok, batch[i].reason)})
 				bytes += batch[i].size
 			}
+			s.flush()
 			in.mu.Lock()
 			in.held -= n
 			in.bytes -= bytes

@@ -143,7 +143,8 @@ type Relay struct {
 	verifiers  chan struct{} // holds one for each signature that is being checked
 	repeated   Policy        // a rate for events that are stored already
 	negItems   atomic.Int64  // items of all negentropy sessions
-	buffers    sync.Pool     // for joining frames, *[]byte
+	buffers    sync.Pool     // *outBuffer
+	flushers   flushers
 
 	mu       sync.Mutex // guards the following
 	sessions map[*session]struct{}
@@ -168,11 +169,8 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		live:      newLive(),
 		slots:     make(chan struct{}, max(runtime.GOMAXPROCS(0), 2)),
 		verifiers: make(chan struct{}, max(runtime.GOMAXPROCS(0)-1, 1)),
-		buffers: sync.Pool{New: func() any {
-			b := make([]byte, 0, 2*writeBuffer)
-			return &b
-		}},
-		sessions: make(map[*session]struct{}), crowd: newCrowd[*session](cfg.Limits.Connections),
+		buffers:   sync.Pool{New: newOutBuffer},
+		sessions:  make(map[*session]struct{}), crowd: newCrowd[*session](cfg.Limits.Connections),
 	}
 	var err error
 	if cfg.Dir != "" {
@@ -231,6 +229,10 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.ctx, r.stop = ctx, stop
 	r.done.Go(func() { r.sweep(ctx) })
 	r.done.Go(func() { r.ping(ctx) })
+	r.flushers.some.L = &r.flushers.mu
+	for range max(runtime.GOMAXPROCS(0)/2, 1) {
+		go r.flushers.run()
+	}
 	return r, nil
 }
 
@@ -330,6 +332,7 @@ func (r *Relay) Close(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 	}
+	r.flushers.end()
 	r.store.Close()
 	return err
 }
