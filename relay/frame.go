@@ -60,8 +60,8 @@ type request struct {
 var errNotRequest = errors.New("a message must be a JSON array that starts with EVENT, REQ or CLOSE")
 
 func parseRequest(message []byte) (request, error) {
-	var parts []json.RawMessage
-	if err := json.Unmarshal(message, &parts); err != nil || len(parts) < 2 {
+	parts, ok := splitArray(message)
+	if !ok || len(parts) < 2 {
 		return request{}, errNotRequest
 	}
 	var label string

@@ -48,11 +48,14 @@ const (
 	handshakeTime     = 10 * time.Second
 	messageTime       = 30 * time.Second // from the first to the last fragment of a message
 	maxFragments      = 1000             // of one message
+	maxDepth          = 100              // arrays and objects in each other, in a message
 	controlWindow     = 10 * time.Second
 	maxControls       = 100                   // pings and pongs in that time
 	slice             = 10 * time.Millisecond // of work for one client, while others wait
 	writeTime         = 10 * time.Second      // one write to a client, of writeBuffer or of one frame
 	writeBuffer       = 32 << 10              // bytes that are joined to one write
+	spareFrames       = 4                     // in the queue that a connection keeps
+	flushAtOnce       = 16                    // connections that a flusher takes on
 	readBuffer        = 1 << 10               // bytes
 	intakeEvents      = 64                    // events of one client that are worked on at the same time
 	intakeBytes       = 512 << 10             // the same, by size
