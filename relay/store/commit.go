@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/nbd-wtf/go-nostr"
@@ -169,6 +170,7 @@ func (s *Store) commit() {
 func (s *Store) gather(r *request) {
 	b := newBatch(s)
 	requests := []*request{r}
+	wait := s.pace.fast
 	for r.handle(b); b.room(); r.handle(b) {
 		select {
 		case r = <-s.queue:
@@ -176,8 +178,19 @@ func (s *Store) gather(r *request) {
 			continue
 		default:
 		}
+		if wait {
+			wait = false
+			time.Sleep(gatherTime)
+			select {
+			case r = <-s.queue:
+				requests = append(requests, r)
+				continue
+			default:
+			}
+		}
 		break
 	}
+	s.pace.count(len(b.added), s.opts.Dir != "")
 	err := s.Err()
 	if err == nil {
 		err = b.write()
@@ -192,6 +205,23 @@ func (s *Store) gather(r *request) {
 	for _, r := range requests {
 		r.err = errors.Join(r.err, err)
 		close(r.done)
+	}
+}
+
+// pace says whether events come so fast that waiting a moment for more of them pays: with a quick
+// disk each sync is for a few events only, and costs more than they do.
+type pace struct {
+	since  time.Time
+	events int
+	fast   bool
+}
+
+// count adds the events of a batch. Without a disk there is no sync to save.
+func (p *pace) count(events int, disk bool) {
+	p.events += events
+	if took := time.Since(p.since); took > paceTime {
+		p.fast = disk && p.events > int(fastPerSecond*took.Seconds())
+		p.since, p.events = time.Now(), 0
 	}
 }
 

@@ -81,6 +81,10 @@ const (
 	queueLength  = 4096      // calls waiting for the committer; more wait to get in
 	txnRows      = 8000      // rows removed in one transaction
 
+	gatherTime    = time.Millisecond       // for more events, while they come fast
+	fastPerSecond = 4000                   // events
+	paceTime      = 100 * time.Millisecond // over which that is measured
+
 	// Badger's own defaults are for big machines: five memtables of 64 MiB.
 	memTableBytes = 32 << 20
 	memTables     = 2
@@ -110,6 +114,7 @@ type Store struct {
 
 	// The following belong to the committer.
 	next       uint64
+	pace       pace
 	tombstones bool // there are rows of this sort; spares the look-up
 	vanished   bool
 
