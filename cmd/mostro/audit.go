@@ -177,6 +177,7 @@ func auditLightning(o auditOptions) (lnd.Config, error) {
 		if settings.Lightning.MacaroonFile, err = filepath.Abs(o.macaroon); err != nil {
 			return lnd.Config{}, fmt.Errorf("find macaroon: %w", err)
 		}
+		settings.origin["lightning.lnd_macaroon_file"] = "--macaroon"
 	}
 	if err := settings.requireLightning(o.dir); err != nil {
 		return lnd.Config{}, err

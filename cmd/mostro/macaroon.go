@@ -40,13 +40,15 @@ func bakeCommand(file string, uris []string) string {
 
 // checkMacaroon refuses a macaroon that lacks a right, which would be noticed only in the
 // middle of a trade, and warns of one that can do more than the escrow needs.
-func checkMacaroon(path string, logger *slog.Logger) error {
+func (l *loaded) checkMacaroon(logger *slog.Logger) error {
+	path := l.Lightning.MacaroonFile
 	extra, missing, err := lnd.CheckMacaroon(path)
 	if err != nil {
 		return err
 	}
 	if len(missing) > 0 {
-		return hint(fmt.Errorf("the macaroon %s lacks the right to call %s", path, strings.Join(missing, ", ")),
+		return l.problemOf("lightning.lnd_macaroon_file",
+			fmt.Sprintf("is %s, which lacks the right to call %s", path, strings.Join(missing, ", ")),
 			"bake another one with the command that `mostro macaroon` prints")
 	}
 	if len(extra) > 0 {

@@ -87,7 +87,7 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 	if err := settings.checkOwn(key.Public()); err != nil {
 		return err
 	}
-	if err := checkMacaroon(settings.Lightning.MacaroonFile, logger); err != nil {
+	if err := settings.checkMacaroon(logger); err != nil {
 		return err
 	}
 	listener, err := listen(settings.Relay.Listen)

@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"time"
+
+	"mostro/escrow/lightning/lnd"
 )
 
 // Settings is everything that an operator can choose, as read from settings.toml. Sections
@@ -190,16 +192,19 @@ func (s *Settings) keys() []key {
 
 // need is a setting without which serve refuses to start.
 type need struct {
-	path string
-	to   *string
-	file bool // names a file that must be there
+	path  string
+	to    *string
+	check func(path string) error // what must be in the file that it names; nil: it names none
 }
 
 func (s *Settings) needs() []need {
 	return []need{
-		{"lightning.lnd_grpc_host", &s.Lightning.Host, false},
-		{"lightning.lnd_cert_file", &s.Lightning.CertFile, true},
-		{"lightning.lnd_macaroon_file", &s.Lightning.MacaroonFile, true},
+		{"lightning.lnd_grpc_host", &s.Lightning.Host, nil},
+		{"lightning.lnd_cert_file", &s.Lightning.CertFile, lnd.CheckCertificate},
+		{"lightning.lnd_macaroon_file", &s.Lightning.MacaroonFile, func(path string) error {
+			_, _, err := lnd.CheckMacaroon(path)
+			return err
+		}},
 	}
 }
 

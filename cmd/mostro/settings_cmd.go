@@ -52,7 +52,7 @@ func settingsCommand() *cobra.Command {
 				return err
 			}
 			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			if err := checkMacaroon(settings.Lightning.MacaroonFile, logger); err != nil {
+			if err := settings.checkMacaroon(logger); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the settings are good")
@@ -86,9 +86,9 @@ func readSettings(dir string, overrides []string) (*loaded, error) {
 	return loadSettings(path, data, overrides)
 }
 
-// requireLightning checks that the Lightning node is named and that the files are there,
-// whose paths it makes absolute. Whether the node answers is another matter: the relay serves
-// without it.
+// requireLightning checks that the Lightning node is named, and that the files are there and are
+// what they should be; it makes their paths absolute. Whether the node answers is another matter:
+// the relay serves without it.
 func (l *loaded) requireLightning(dir string) error {
 	var problems settingsError
 	for _, n := range l.needs() {
@@ -97,20 +97,34 @@ func (l *loaded) requireLightning(dir string) error {
 				"set it in " + filepath.Join(dir, settingsFile)})
 			continue
 		}
-		if !n.file {
+		if n.check == nil {
 			continue
 		}
 		*n.to = inDir(dir, *n.to)
-		f, err := os.Open(*n.to)
+		err := readable(*n.to)
 		if err != nil {
 			problems = append(problems, problem{l.origin[n.path], n.path, fmt.Sprintf("cannot be read: %v", err),
 				"copy the file from LND, and let the user that runs mostro read it"})
 			continue
 		}
-		f.Close()
+		if err := n.check(*n.to); err != nil {
+			problems = append(problems, problem{l.origin[n.path], n.path, fmt.Sprintf("cannot be used: %v", err), ""})
+		}
 	}
 	if len(problems) > 0 {
 		return problems
+	}
+	return nil
+}
+
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return errors.Join(err, fmt.Errorf("%s is not a file", path))
 	}
 	return nil
 }

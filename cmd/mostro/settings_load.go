@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -104,7 +105,7 @@ func loadSettings(name string, file []byte, overrides []string) (*loaded, error)
 			continue
 		}
 		if err := k.value.set(a.value); err != nil {
-			problems = append(problems, problem{a.where, a.path, err.Error(), "default: " + k.preset})
+			problems = append(problems, problem{a.where, a.path, err.Error(), k.remedy()})
 			continue
 		}
 		l.origin[a.path] = a.where
@@ -119,6 +120,14 @@ func loadSettings(name string, file []byte, overrides []string) (*loaded, error)
 		l.Mostro.PowFirstContact = l.Mostro.Pow
 	}
 	return l, nil
+}
+
+// remedy is what an operator can do about a bad value.
+func (k key) remedy() string {
+	if k.preset == `""` {
+		return "mend it, or see what it means: mostro settings template"
+	}
+	return "default: " + k.preset
 }
 
 // checkTogether checks values that depend on each other.
@@ -195,19 +204,15 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// secondLine is the line on which a key stands for the second time, 1 if it does not.
-func secondLine(file []byte, key string) int {
-	n, seen := 0, false
-	for line := range strings.Lines(string(file)) {
-		n++
-		if name, _, ok := strings.Cut(line, "="); ok && strings.TrimSpace(name) == key {
-			if seen {
-				return n
-			}
-			seen = true
-		}
-	}
-	return 1
+// lineOf finds the line at which an error of the decoder is made that does not say so: the last
+// of the shortest beginning of the file that has the same error.
+func lineOf(file []byte, text string) int {
+	lines := strings.SplitAfter(string(file), "\n")
+	return 1 + sort.Search(len(lines)-1, func(n int) bool {
+		var all map[string]any
+		err := toml.Unmarshal([]byte(strings.Join(lines[:n+1], "")), &all)
+		return err != nil && err.Error() == text
+	})
 }
 
 // parseFile lists the assignments of a TOML file with their lines.
@@ -216,18 +221,18 @@ func parseFile(name string, file []byte) ([]assignment, error) {
 	// parser below knows positions and keeps the digits of decimals.
 	var all map[string]any
 	if err := toml.Unmarshal(file, &all); err != nil {
-		where := name
+		var line int
 		var at *toml.DecodeError
 		if errors.As(err, &at) {
-			line, _ := at.Position()
-			where = fmt.Sprintf("%s line %d", name, line)
+			line, _ = at.Position()
+		} else {
+			line = lineOf(file, err.Error())
 		}
 		what, remedy := strings.TrimPrefix(err.Error(), "toml: "), "mend the line; texts need quotes"
-		// The decoder says which key stands twice, but not where.
-		if key, rest, ok := strings.Cut(strings.TrimPrefix(what, "key "), " is already defined"); ok && rest == "" {
-			where, remedy = fmt.Sprintf("%s line %d", name, secondLine(file, key)), "keep one of the two lines"
+		if strings.Contains(what, "already") {
+			remedy = "it stands twice in the file: keep one of the two"
 		}
-		return nil, settingsError{{where, "", what, remedy}}
+		return nil, settingsError{{fmt.Sprintf("%s line %d", name, line), "", what, remedy}}
 	}
 	var list []assignment
 	var table []string

@@ -177,7 +177,7 @@ func (v *hostValue) set(l literal) error {
 	host, port, err := net.SplitHostPort(text)
 	n, portErr := strconv.ParseUint(port, 10, 16)
 	if err != nil || portErr != nil || strings.ContainsAny(host, "/@") {
-		return fmt.Errorf("is %.80q, want host:port", l.text)
+		return fmt.Errorf("is %.80q, want host:port, such as 127.0.0.1:10009", l.text)
 	}
 	*v.to = net.JoinHostPort(host, strconv.FormatUint(n, 10))
 	return nil

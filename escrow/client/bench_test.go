@@ -35,17 +35,23 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
+// ordersOfClient is how many orders go over one connection, which may have only so many
+// subscriptions; then another takes its turn.
+const ordersOfClient = 1000
+
 func benchAnswer(b *testing.B, clients int, mode client.Mode) {
 	ctx, cancel := context.WithTimeout(b.Context(), patience)
 	defer cancel()
 	node := startNode(b, b.Name())
-	var orders [][]client.Prepared
-	for i := range clients {
-		prepared, err := client.Prepare(node.dial(ctx), sell(), mode, (b.N+i)/clients)
-		if err != nil {
-			b.Fatal(err)
+	orders := make([][]client.Prepared, clients)
+	for i := range orders {
+		for left := (b.N + i) / clients; left > 0; left -= ordersOfClient {
+			prepared, err := client.Prepare(node.dial(ctx), sell(), mode, min(left, ordersOfClient))
+			if err != nil {
+				b.Fatal(err)
+			}
+			orders[i] = append(orders[i], prepared...)
 		}
-		orders = append(orders, prepared)
 	}
 	took := make([][]time.Duration, clients)
 	var all sync.WaitGroup

@@ -85,6 +85,12 @@ func parseHost(host string) (string, error) {
 	return address, nil
 }
 
+// CheckCertificate says what is wrong with a file that should hold lnd's certificate.
+func CheckCertificate(path string) error {
+	_, err := readCertificate(path)
+	return err
+}
+
 func readCertificate(path string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
