@@ -149,6 +149,12 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 		return e.cancelHold(ctx, c)
 	case order.Pay:
 		return e.pay(ctx, c, r)
+	case order.LookAgain:
+		p, err := e.trackEarlier(ctx, c)
+		if err != nil || p.State != lightning.Succeeded {
+			return nil, err
+		}
+		return e.paymentEvent(order.PaySucceeded, p, c.Try), nil
 	}
 	return nil, fmt.Errorf("unknown call %q", c.Do)
 }
@@ -255,20 +261,17 @@ func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment, try int
 // pay sends a payment, after making sure that none of the order is under way: the hashes
 // tried before must still be known as failed, and this one must not have been sent already.
 func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, error) {
-	for _, h := range c.Earlier {
-		p, err := e.track(ctx, h)
-		switch {
-		case errors.Is(err, lightning.ErrNotFound): // reported failed, and deleted since
-		case err != nil:
-			return nil, err
-		case p.State == lightning.Succeeded:
-			return e.paymentEvent(order.PaySucceeded, p, c.Try), nil
-		case p.State == lightning.InFlight:
-			if r.Tries%60 == 1 {
-				e.log.Error("alarm: a payment that was reported failed is in flight; nothing else is paid until it ends", "hash", h, "instead_of", c.Hash)
-			}
-			return nil, fmt.Errorf("payment %s is in flight: %w", h, errLater)
+	earlier, err := e.trackEarlier(ctx, c)
+	switch {
+	case err != nil:
+		return nil, err
+	case earlier.State == lightning.Succeeded:
+		return e.paymentEvent(order.PaySucceeded, earlier, c.Try), nil
+	case earlier.State == lightning.InFlight:
+		if r.Tries%60 == 1 {
+			e.log.Error("alarm: a payment that was reported failed is in flight; nothing else is paid until it ends", "hash", earlier.Hash, "instead_of", c.Hash)
 		}
+		return nil, fmt.Errorf("payment %s is in flight: %w", earlier.Hash, errLater)
 	}
 	p, err := e.track(ctx, c.Hash)
 	switch {
@@ -297,6 +300,20 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, e
 		name = order.PayAcked
 	}
 	return e.paymentEvent(name, p, c.Try), nil
+}
+
+// trackEarlier finds the first of the earlier payments that has not failed, if there is one.
+func (e *Engine) trackEarlier(ctx context.Context, c order.Call) (lightning.Payment, error) {
+	for _, h := range c.Earlier {
+		p, err := e.track(ctx, h)
+		if errors.Is(err, lightning.ErrNotFound) {
+			continue // reported failed, and deleted since
+		}
+		if p.Hash = h; err != nil || p.State != lightning.Failed {
+			return p, err
+		}
+	}
+	return lightning.Payment{}, nil
 }
 
 // finalEvent is the event of a final state of a payment.

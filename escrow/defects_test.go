@@ -22,7 +22,7 @@ func TestDefects(t *testing.T) {
 		name, play  string
 		want, never []string
 	}{
-		{"01 a payout that could not even start strands the buyer", fiatSent + "bob route none\n alice release\n wait 1m\n wait 1m\n bob route\n bob add-invoice invoice=99700",
+		{"01 a payout that could not even start strands the buyer", fiatSent + "bob route none\n alice release\n wait 1m\n wait 1m\n bob route\n bob add-invoice invoice=99700\n wait 5m",
 			[]string{"bob <- payment-failed", "bob <- add-invoice", "settled-hold-invoice -> success"}, nil},
 		{"01 a crash between settle and payout strands the buyer", fiatSent + "node down\n alice release\n crash\n node up\n crash\n wait 1m",
 			[]string{"-> success"}, nil},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -39,16 +40,18 @@ type Simulation struct {
 	orders []string // in the order in which they were met
 	known  map[string]bool
 	faulty bool
-	count  int // of events and keys
+	wall   time.Time // of the network, for hooks that must not ask it
+	count  int       // of events and keys
 
 	watches map[order.Hash]watch
 	told    map[order.Hash]string
 	missing map[order.Hash]time.Time
-	later   []func()          // lanes that wait to be tried again
-	late    []func()          // messages that are still under way
-	stamps  map[string]int64  // newest created_at of each address
-	public  map[string]string // status of each order in the book
-	holds   []order.Preimage  // hold invoices that buyers gave for payouts
+	later   []func()                 // lanes that wait to be tried again
+	late    []func()                 // messages that are still under way
+	stamps  map[string]int64         // newest created_at of each address
+	public  map[string]string        // status of each order in the book
+	holds   []order.Preimage         // hold invoices that buyers gave for payouts
+	lies    map[order.Hash]time.Time // payments that the node calls failed and are not, and until when
 	trace   []string
 
 	Stats SimulationStats
@@ -87,7 +90,7 @@ func Simulate(cfg SimulationConfig) (stats SimulationStats, err error) {
 	s := &Simulation{
 		cfg: cfg, r: rand.New(rand.NewPCG(cfg.Seed, 1)), known: map[string]bool{}, faulty: true,
 		watches: map[order.Hash]watch{}, told: map[order.Hash]string{}, missing: map[order.Hash]time.Time{},
-		stamps: map[string]int64{}, public: map[string]string{},
+		stamps: map[string]int64{}, public: map[string]string{}, lies: map[order.Hash]time.Time{},
 		Stats: SimulationStats{Ends: map[mostro.Status]int{}},
 	}
 	s.net = lightning.NewSimNetwork(lightning.SimConfig{})
@@ -100,7 +103,8 @@ func Simulate(cfg SimulationConfig) (stats SimulationStats, err error) {
 		return s.Stats, err
 	}
 	defer s.db.Close()
-	s.node.SetFaults(lightning.Faults{Before: s.lose, After: s.lose, Fate: s.fate})
+	s.node.SetFaults(lightning.Faults{Before: s.lose, After: s.lose, Fate: s.fate, IndexDelay: s.indexDelay})
+	s.advance(0)
 	if err := s.start(); err != nil {
 		return s.Stats, err
 	}
@@ -117,7 +121,7 @@ type crash struct{}
 
 func (s *Simulation) start() error {
 	settings := Settings{
-		Terms:      order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, CLTVDelta: 288, HoldExpiryDelta: 12},
+		Terms:      order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300, CLTVDelta: 288, HoldExpiryDelta: 12},
 		Rules:      order.Rules{MinAmount: 100, MaxAmount: 1_000_000, PendingTime: 86400, MaxPending: 15 * 86400, InvoiceWindow: 600, MaxFinalCLTV: 144},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute, MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90,
 		Admins: []string{simKey("admin")},
@@ -196,9 +200,12 @@ func (s *Simulation) lose(m lightning.SimMethod, _ order.Hash) error {
 	return nil
 }
 
-// fate makes payments hang. A node that says FAILED and means SUCCEEDED cannot be survived
-// by asking it, so that one is not among them.
-func (s *Simulation) fate(order.Hash) lightning.SimFate {
+// longestLie is how long the node of a simulation takes its time to say what is (M1: 122 s were
+// seen). A node that lies for longer than the grace of payouts cannot be survived by asking it.
+const longestLie = 180 * time.Second
+
+// fate makes payments hang, or called failed while they are not.
+func (s *Simulation) fate(hash order.Hash) lightning.SimFate {
 	if !s.faulty {
 		return lightning.SimNormal
 	}
@@ -207,8 +214,32 @@ func (s *Simulation) fate(order.Hash) lightning.SimFate {
 		return lightning.SimStuck
 	case 1:
 		return lightning.SimFrozen
+	case 2, 3:
+		s.lies[hash] = s.wall.Add(time.Duration(s.r.Int64N(int64(longestLie))))
+		return lightning.SimLying
 	}
 	return lightning.SimNormal
+}
+
+// indexDelay keeps a quarter of the payments unknown for a while after they were sent.
+func (s *Simulation) indexDelay(hash order.Hash) time.Duration {
+	if hash[0] >= 64 {
+		return 0
+	}
+	return time.Duration(hash[1]) * longestLie / 256
+}
+
+// advance moves the clock, and ends the lies that are over.
+func (s *Simulation) advance(d time.Duration) {
+	s.net.Advance(d)
+	s.wall = s.net.Now()
+	over := slices.DeleteFunc(slices.Collect(maps.Keys(s.lies)), func(h order.Hash) bool { return s.lies[h].After(s.wall) })
+	slices.SortFunc(over, func(a, b order.Hash) int { return cmp.Compare(a.String(), b.String()) })
+	for _, hash := range over {
+		s.say("  payment %.4s was not failed", hash)
+		delete(s.lies, hash)
+		s.node.Unstick(hash)
+	}
 }
 
 // resolve is the payees' server, which may be away or lie about the amount.

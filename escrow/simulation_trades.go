@@ -199,7 +199,7 @@ func (s *Simulation) finishTrades() error {
 			s.node.Unstick(hash)
 		}
 	}
-	s.net.Advance(20 * time.Minute)
+	s.advance(20 * time.Minute)
 	return s.settleDown()
 }
 

@@ -12,7 +12,7 @@ import (
 func (s *Simulation) world(ctx context.Context) error {
 	switch s.r.IntN(9) {
 	case 0:
-		s.net.Advance(time.Duration(s.r.IntN(1200)) * time.Second)
+		s.advance(time.Duration(s.r.IntN(1200)) * time.Second)
 	case 1:
 		s.net.Mine(uint32(s.r.IntN(4)))
 	case 2:

@@ -171,7 +171,8 @@ func TestHistoryReplays(t *testing.T) {
 		wait 1m
 		wait 1m
 		bob route
-		bob add-invoice invoice=99700`)
+		bob add-invoice invoice=99700
+		wait 5m`)
 	id := w.order(args{})
 	want, _, err := w.e.Order(id)
 	w.check(err)

@@ -228,6 +228,16 @@ func (w *world) nodeCommand(what string, a args) error {
 			return nil
 		}})
 		w.node.Start()
+	case "lies": // it calls each payment failed that it sends from now on
+		w.node.SetFaults(lightning.Faults{Fate: func(hash order.Hash) lightning.SimFate {
+			w.lied = append(w.lied, hash)
+			return lightning.SimLying
+		}})
+	case "honest":
+		w.node.SetFaults(lightning.Faults{})
+		for _, hash := range w.lied {
+			w.node.Unstick(hash)
+		}
 	case "unsynced":
 		w.net.SetSynced(false)
 	case "synced":

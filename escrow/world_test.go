@@ -38,10 +38,11 @@ type world struct {
 	names   map[string]string        // order id -> "order A"
 	out     strings.Builder          // transcript of the present command
 	alarms  []string
-	server  string // what is wrong with the payees' server
-	deaf    bool   // the event store is away
-	bonded  bool   // time passes in small steps, since being there counts
-	dispute string // id of the last dispute that anybody was told of
+	server  string       // what is wrong with the payees' server
+	deaf    bool         // the event store is away
+	lied    []order.Hash // payments that the node has called failed
+	bonded  bool         // time passes in small steps, since being there counts
+	dispute string       // id of the last dispute that anybody was told of
 }
 
 // person is a user with a wallet.
@@ -72,7 +73,7 @@ func secretFor(text string) mostro.Secret {
 func testSettings() Settings {
 	return Settings{
 		Terms: order.Terms{
-			FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60,
+			FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
 			CLTVDelta: 288, HoldExpiryDelta: 12,
 		},
 		Rules: order.Rules{
@@ -186,13 +187,13 @@ func (w *world) hear(ctx context.Context) (busy bool) {
 	}
 	for hash, each := range w.watches {
 		if each.payment {
-			p, ok := w.node.PaymentState(hash)
-			if !ok {
+			p, err := w.e.track(ctx, hash)
+			if errors.Is(err, lightning.ErrNotFound) {
 				since := w.missing[hash]
 				w.check(w.e.missedPayment(ctx, each, &since))
 				w.missing[hash] = since
 			}
-			if ok && w.told[hash] != string(p.State) {
+			if err == nil && w.told[hash] != string(p.State) {
 				w.told[hash], busy = string(p.State), true
 				w.check(w.e.sawPayment(ctx, each, p))
 			}

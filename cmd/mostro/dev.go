@@ -119,6 +119,7 @@ func devPresets(priceURL string) []string {
 		"mostro.name=Mostro dev",
 		"mostro.fiat_currencies_accepted=[]",
 		"lightning.payment_retries_interval=5",
+		"lightning.payout_grace_seconds=5",
 		"price.update_interval_seconds=60",
 		"price.providers.yadio.url=" + priceURL,
 	}

@@ -155,6 +155,7 @@ lnd_cert_file = %q
 lnd_macaroon_file = "mostro.macaroon"
 payment_attempts = 2
 payment_retries_interval = 1
+payout_grace_seconds = 1
 [price.providers.yadio]
 url = %q
 [admin]

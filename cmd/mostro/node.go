@@ -122,6 +122,7 @@ func (s *Settings) engine() escrow.Settings {
 			WaitingSeconds:      m.ExpirationSeconds,
 			PaymentAttempts:     l.Attempts,
 			PaymentRetrySeconds: l.RetryInterval,
+			PayoutGraceSeconds:  l.PayoutGrace,
 			CLTVDelta:           uint32(l.CLTVDelta),
 			HoldExpiryDelta:     uint32(l.HoldExpiry),
 			Bond:                s.Bond.terms(),

@@ -138,7 +138,7 @@ func (w *world) until(what string, condition func() bool) {
 func testSettings(pow int) escrow.Settings {
 	return escrow.Settings{
 		Terms: order.Terms{
-			FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60,
+			FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
 			CLTVDelta: 288, HoldExpiryDelta: 12,
 		},
 		Rules: order.Rules{

@@ -16,7 +16,10 @@ import (
 	"testing"
 )
 
-var all = flag.Bool("all", false, "try every mutant; without, only look that each still fits the code")
+var (
+	all  = flag.Bool("all", false, "try every mutant; without, only look that each still fits the code")
+	only = flag.String("only", "", "try those whose names contain this")
+)
 
 type change struct{ file, from, to string }
 
@@ -72,7 +75,7 @@ func TestMutants(t *testing.T) {
 			t.Errorf("%s: %v", m.name, err)
 			continue
 		}
-		if !*all {
+		if !*all && (*only == "" || !strings.Contains(m.name, *only)) {
 			continue
 		}
 		tried++

@@ -105,7 +105,8 @@ var (
 	keepBondInvoice = BondEffect{"keep the invoice of the address", func(s *bondStep) { s.paying().resolved(s.e.Invoice) }}
 	sendBond        = BondEffect{"send the payment", func(s *bondStep) { s.paying().send() }}
 	bondFlying      = BondEffect{"the payment is on its way", func(s *bondStep) { s.paying().flies() }}
-	bondPayFailed   = BondEffect{"try again later", func(s *bondStep) { s.paying().failed() }}
+	bondPayFailed   = BondEffect{"try again later", func(s *bondStep) { s.paying().failed(s.e.On == PayFailed) }}
+	bondLookAgain   = BondEffect{"look whether one was paid after all", func(s *bondStep) { s.paying().lookAgain() }}
 	bondPayLost     = BondEffect{"wait: the node has lost the payment", func(s *bondStep) {
 		s.paying().lost()
 		s.alarm("bond %s of order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.b.ID, s.b.Order, s.b.Payout.Hash)
@@ -163,7 +164,8 @@ func (s *bondStep) refund(rest Sat, reserve Msat) {
 // paying is the payout of the winner's share, to be moved on.
 func (s *bondStep) paying() paying {
 	return paying{
-		Payout: &s.b.Payout, at: s.e.At, amount: s.b.WinnerGets(), retry: s.b.Terms.PaymentRetrySeconds, call: s.call,
+		Payout: &s.b.Payout, at: s.e.At, amount: s.b.WinnerGets(), call: s.call,
+		retry: s.b.Terms.PaymentRetrySeconds, grace: s.b.Terms.PayoutGraceSeconds,
 		feeLimit: routingCap(s.b.Terms, s.b.WinnerGets().Sat(), s.b.Ledger.NodeFee()+s.b.Terms.RoutingSubsidy.Msat()),
 	}
 }

@@ -92,7 +92,7 @@ func BondTable() []BondRow {
 		{From: claimed, On: PayRefused, By: Node, If: allOf(presentBondPay, bondSending), To: sameBond, Do: bondDo(bondPayFailed, askWinner)},
 		{From: claimed, On: PayUnknown, By: Node, If: allOf(presentBondPay, bondFlies), To: sameBond, Do: bondDo(bondPayLost)},
 		{From: claimed, On: RetryPayout, By: Clock, To: sameBond, Do: bondDo(payWinner)},
-		{From: claimed, On: AskAgain, By: Clock, To: sameBond, Do: bondDo(askWinner)},
+		{From: claimed, On: AskAgain, By: Clock, To: sameBond, Do: bondDo(bondLookAgain, askWinner)},
 		{From: claimed, On: Overdue, By: Clock, To: sameBond, Do: bondDo(alarmBondLate)},
 		{From: claimed, On: Forfeit, By: Clock, To: BondForfeited, Do: bondDo(bookForfeit)},
 

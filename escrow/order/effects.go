@@ -155,7 +155,8 @@ var (
 	keepResolved  = Effect{"keep the invoice of the address", func(s *step) { s.paying().resolved(s.e.Invoice) }}
 	send          = Effect{"send the payment", func(s *step) { s.paying().send() }}
 	payoutFlying  = Effect{"the payment is on its way", func(s *step) { s.paying().flies() }}
-	payoutFailed  = Effect{"try again later", func(s *step) { s.paying().failed() }}
+	payoutFailed  = Effect{"try again later", func(s *step) { s.paying().failed(s.e.On == PayFailed) }}
+	lookAgain     = Effect{"look whether one was paid after all", func(s *step) { s.paying().lookAgain() }}
 	payoutUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
 		s.paying().lost()
 		s.alarm("order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.o.ID, s.o.Payout.Hash)
@@ -314,7 +315,7 @@ const (
 func (s *step) paying() paying {
 	return paying{
 		Payout: &s.o.Payout, at: s.e.At, amount: s.o.BuyerGets().Msat(), feeLimit: RoutingBudget(s.o.Terms, s.o.Amount, s.o.Fee),
-		retry: s.o.Terms.PaymentRetrySeconds, call: s.call,
+		retry: s.o.Terms.PaymentRetrySeconds, grace: s.o.Terms.PayoutGraceSeconds, call: s.call,
 	}
 }
 

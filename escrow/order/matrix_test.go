@@ -114,7 +114,7 @@ func orderIn(kind mostro.OrderKind, status mostro.Status) Order {
 	o := Order{
 		ID: "308e1272-d5f4-47e6-bd97-3504baea9c23", Rev: 5, Kind: kind, Status: status, FiatCode: "USD", FiatAmount: 50,
 		PaymentMethod: "cash", Amount: 100_000, Fee: 300, CreatedAt: 1000, ExpiresAt: 1_000_000,
-		Terms: Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, CLTVDelta: 288, HoldExpiryDelta: 12},
+		Terms: Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300, CLTVDelta: 288, HoldExpiryDelta: 12},
 	}
 	*o.Maker() = Party{Trade: "maker", Identity: "maker-identity", Index: 1}
 	switch status {

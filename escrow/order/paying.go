@@ -9,11 +9,18 @@ type paying struct {
 	amount   Msat
 	feeLimit Msat // of the routing fee
 	retry    int64
+	grace    int64 // seconds from the failure of a hash to the try of another
 	call     func(Call)
 }
 
 // begin makes the next try: with the invoice that is there, or with one of the address.
 func (p paying) begin() {
+	// M1: a node has called a payment failed that succeeded minutes later. No other hash is tried
+	// before that had the time to show; then all earlier ones are looked up once more.
+	if until := p.graceEnds(); p.at < until {
+		p.State, p.Since, p.NextTry = PayoutFailed, p.at, until
+		return
+	}
 	p.Tries++
 	p.Since, p.NextTry = p.at, 0
 	if p.Invoice == "" {
@@ -36,13 +43,24 @@ func (p paying) resolved(inv *Invoice) { p.Invoice, p.Hash = inv.Text, inv.Hash 
 
 func (p paying) flies() { p.State, p.Since = PayoutFlying, p.at }
 
-// failed counts a failure; the next try waits.
-func (p paying) failed() {
+// failed counts a failure; the next try waits. sent: the node had taken the payment over.
+func (p paying) failed(sent bool) {
 	p.Attempts++
-	if p.Address != "" && !p.Hash.IsZero() { // the next try asks for another invoice
-		p.Earlier, p.Invoice, p.Hash = append(p.Earlier, p.Hash), "", Hash{}
+	if sent {
+		p.FailedAt = p.at
 	}
-	p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+p.retry
+	if p.Address != "" { // the next try asks for another invoice
+		p.leave()
+	}
+	p.State, p.Since, p.NextTry = PayoutFailed, p.at, max(p.at+p.retry, p.graceEnds())
+}
+
+// graceEnds is when another hash than the earlier ones may be tried, 0 when none was sent.
+func (p paying) graceEnds() int64 {
+	if p.EarlierFailedAt == 0 {
+		return 0
+	}
+	return p.EarlierFailedAt + p.grace
 }
 
 func (p paying) lost() { p.State, p.Since = PayoutUnknown, p.at }
@@ -53,12 +71,28 @@ func (p paying) asks(wait int64) {
 	p.Asked++
 }
 
+// lookAgain asks the node whether a payment that it called failed has succeeded since.
+func (p paying) lookAgain() {
+	if hashes := p.Hashes(); len(hashes) > 0 {
+		p.call(Call{Do: LookAgain, Try: p.Tries, Earlier: hashes})
+	}
+}
+
+// leave makes room for another hash than the present one.
+func (p *Payout) leave() {
+	if !p.Hash.IsZero() {
+		p.Earlier = append(p.Earlier, p.Hash)
+		p.EarlierFailedAt = max(p.EarlierFailedAt, p.FailedAt)
+	}
+	p.Invoice, p.Hash, p.FailedAt = "", Hash{}, 0
+}
+
 // replaced is the payout with another invoice or address in place of the one that failed.
 func (p Payout) replaced(by Payout) Payout {
-	by.Earlier, by.Tries = p.Earlier, p.Tries
-	if !p.Hash.IsZero() && p.Hash != by.Hash {
-		by.Earlier = append(by.Earlier, p.Hash)
+	if p.Hash != by.Hash {
+		p.leave()
 	}
+	by.Tries, by.Earlier, by.FailedAt, by.EarlierFailedAt = p.Tries, p.Earlier, p.FailedAt, p.EarlierFailedAt
 	return by
 }
 

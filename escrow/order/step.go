@@ -25,7 +25,8 @@ const (
 	SettleHold CallName = "settle-hold"
 	CancelHold CallName = "cancel-hold"
 	Pay        CallName = "pay"
-	Resolve    CallName = "resolve" // an address to an invoice; the payee's server is asked, not the node
+	LookAgain  CallName = "look-again" // whether a payment that was called failed has succeeded
+	Resolve    CallName = "resolve"    // an address to an invoice; the payee's server is asked, not the node
 )
 
 // Call is one request to the Lightning node. Asking twice is harmless: its key is the hash.
@@ -44,7 +45,8 @@ type Call struct {
 	Invoice  string `json:"invoice,omitempty"`
 	FeeLimit Msat   `json:"fee_limit,omitempty"`
 	Try      int64  `json:"try,omitempty"` // see Payout.Tries
-	// Earlier hashes must all be known to have failed before this one is paid.
+	// Earlier hashes must all be known to have failed before this one is paid; LookAgain is
+	// about them.
 	Earlier []Hash `json:"earlier,omitempty"`
 }
 

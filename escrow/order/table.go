@@ -212,7 +212,7 @@ func Table() []Row {
 		{From: settled, On: PayRefused, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFailed, askInvoice)},
 		{From: settled, On: PayUnknown, By: Node, If: all(presentPayout, payoutFlies), To: same, Do: do(payoutUnknown)},
 		{From: settled, On: RetryPayout, By: Clock, To: same, Do: do(pay)},
-		{From: settled, On: AskAgain, By: Clock, To: same, Do: do(askInvoice)},
+		{From: settled, On: AskAgain, By: Clock, To: same, Do: do(lookAgain, askInvoice)},
 		{From: settled, On: Overdue, By: Clock, To: same, Do: do(alarmPayoutLate)},
 
 		// Somebody cancels.

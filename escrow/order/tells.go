@@ -182,7 +182,7 @@ var (
 		if s.o.Payout.Attempts == 1 {
 			s.tell(s.o.Buyer, mostro.PaymentFailed, &mostro.Payload{PaymentFailed: &mostro.PaymentFailedInfo{
 				Attempts:        s.o.Terms.PaymentAttempts - 1,
-				RetriesInterval: s.o.Terms.PaymentRetrySeconds,
+				RetriesInterval: s.o.Payout.NextTry - s.e.At,
 			}})
 		}
 	}}

@@ -20,8 +20,9 @@ type Terms struct {
 	WaitingSeconds      int64  `json:"waiting_seconds"` // for the invoice, and again for the payment
 	PaymentAttempts     int64  `json:"payment_attempts"`
 	PaymentRetrySeconds int64  `json:"payment_retry_seconds"`
-	CLTVDelta           uint32 `json:"cltv_delta"`        // blocks, of hold invoices
-	HoldExpiryDelta     uint32 `json:"hold_expiry_delta"` // blocks before expiry at which lnd cancels by itself
+	PayoutGraceSeconds  int64  `json:"payout_grace_seconds"` // from the failure of a hash to the try of another
+	CLTVDelta           uint32 `json:"cltv_delta"`           // blocks, of hold invoices
+	HoldExpiryDelta     uint32 `json:"hold_expiry_delta"`    // blocks before expiry at which lnd cancels by itself
 
 	Bond *BondTerms `json:"bond,omitempty"` // nil = no bonds
 }
@@ -180,9 +181,12 @@ type Payout struct {
 	// the try it speaks of: an old one may arrive when the same hash is under way again.
 	Tries   int64  `json:"tries,omitempty"`
 	Earlier []Hash `json:"earlier,omitempty"` // hashes tried before, each reported failed
-	Asked   int64  `json:"asked,omitempty"`   // times that another invoice was asked for
-	NextTry int64  `json:"next_try,omitempty"`
-	Since   int64  `json:"since,omitempty"` // of State
+	// FailedAt and EarlierFailedAt are when Hash, and the last of Earlier, were reported failed.
+	FailedAt        int64 `json:"failed_at,omitempty"`
+	EarlierFailedAt int64 `json:"earlier_failed_at,omitempty"`
+	Asked           int64 `json:"asked,omitempty"` // times that another invoice was asked for
+	NextTry         int64 `json:"next_try,omitempty"`
+	Since           int64 `json:"since,omitempty"` // of State
 }
 
 // Hashes are all payment hashes ever recorded for the payout.
