@@ -165,6 +165,37 @@ func TestFiltersOfClients(t *testing.T) {
 	}
 }
 
+// TestLimitsOfSeveralFilters: each filter finds what it would find alone, and what several find is
+// sent once.
+func TestLimitsOfSeveralFilters(t *testing.T) {
+	r, url := start(t, Config{})
+	now := nostr.Now()
+	for i := range 6 {
+		ev := signed(t, nodeKey, nostr.Event{Kind: 1 + i%2, CreatedAt: now - nostr.Timestamp(i), Content: fmt.Sprint(i)})
+		if err := r.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := dial(t, url)
+	for filters, want := range map[string]string{
+		`{"limit":2},{"limit":4}`:                               "0 1 2 3",
+		`{"limit":4},{"limit":2}`:                               "0 1 2 3",
+		`{"limit":2},{"kinds":[1],"limit":2}`:                   "0 1 2",
+		`{"kinds":[2],"limit":1},{"limit":1}`:                   "1 0",
+		`{"limit":0},{"kinds":[2],"limit":2}`:                   "1 3",
+		`{"limit":3},{"limit":3},{"limit":3}`:                   "0 1 2",
+		`{"kinds":[1],"limit":1},{"kinds":[1]},{"kinds":[1,2]}`: "0 2 4 1 3 5",
+	} {
+		var got []string
+		for _, ev := range w.query(filters) {
+			got = append(got, ev.Content)
+		}
+		if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("%s:\n%s", filters, diff)
+		}
+	}
+}
+
 // TestBookAndMailWithoutLimit: clients ask for their whole book and mail without a limit; other
 // filters get fewer.
 func TestBookAndMailWithoutLimit(t *testing.T) {

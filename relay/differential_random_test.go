@@ -137,9 +137,7 @@ func (w *world) probe() probe {
 func (w *world) probes() []probe {
 	all := []probe{w.probe()}
 	for range w.IntN(6) / 3 {
-		q := w.probe()
-		q.limit = nil // whether what an earlier filter has sent counts against it is for the relay to say
-		all = append(all, q)
+		all = append(all, w.probe())
 	}
 	return all
 }

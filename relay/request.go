@@ -142,18 +142,20 @@ func (b *budget) spent(session context.Context) error {
 }
 
 // sendStored sends what was committed up to seq and matches sub, filter by filter, each event
-// once.
+// once. Each filter has a limit of its own: what it finds is the same with and without the others.
 func (s *session) sendStored(sub *subscription, seq uint64) error {
 	r := s.relay
-	sent := make(map[key]struct{})
+	var sent map[key]struct{}
+	if len(sub.filters) > 1 {
+		sent = make(map[key]struct{})
+	}
 	authed := s.keys.Load()
 	for i := range sub.filters {
 		f := &sub.filters[i]
 		clock := r.budget(s.ctx)
 		defer clock.cancel()
 		want := func(rec *record) bool {
-			_, twice := sent[rec.id]
-			return !twice && rec.seq <= seq &&
+			return rec.seq <= seq &&
 				(f.words == nil || isSearched(rec.kind)) && r.shown(f, rec, authed) && clock.left()
 		}
 		left, bytes := f.limit, r.cfg.Limits.ResultBytes
@@ -167,7 +169,12 @@ func (s *session) sendStored(sub *subscription, seq uint64) error {
 			if bytes -= o.size(); bytes < 0 {
 				return false
 			}
-			sent[rec.id] = struct{}{}
+			if _, twice := sent[rec.id]; twice {
+				return left > 0
+			}
+			if sent != nil {
+				sent[rec.id] = struct{}{}
+			}
 			waited, ok := s.sendTimed(o)
 			clock.end = clock.end.Add(waited)
 			return ok && left > 0
