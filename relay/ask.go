@@ -20,8 +20,14 @@ type ask struct {
 // ask reads and checks one filter. The error is for the client.
 func (r *Relay) ask(part json.RawMessage, blind bool) (ask, error) {
 	var plain nostr.Filter
-	if err := plain.UnmarshalJSON(part); err != nil || part[0] != '{' {
-		return ask{}, fmt.Errorf("invalid: the filter cannot be read")
+	if part[0] != '{' {
+		return ask{}, errors.New("invalid: a filter is an object")
+	}
+	if err := checkFilter(part); err != nil {
+		return ask{}, err
+	}
+	if err := plain.UnmarshalJSON(part); err != nil {
+		return ask{}, errors.New("invalid: the filter cannot be read")
 	}
 	words, err := searchWords(plain.Search)
 	if err != nil {

@@ -56,12 +56,15 @@ func newChallenge() string {
 // a client has a key for every trade.
 func (s *session) onAuth(raw json.RawMessage) {
 	var ev nostr.Event
-	if err := ev.UnmarshalJSON(raw); err != nil {
-		s.send(noticeFrame("invalid: the event cannot be read"))
-		return
+	switch id, err := readEvent(raw, &ev); {
+	case err == nil:
+		msg := s.login(&ev)
+		s.send(okFrame(ev.ID, msg == "", msg))
+	case id == "":
+		s.send(noticeFrame("invalid: " + err.Error()))
+	default:
+		s.send(okFrame(id, false, "invalid: "+err.Error()))
 	}
-	msg := s.login(&ev)
-	s.send(okFrame(ev.ID, msg == "", msg))
 }
 
 func (s *session) login(ev *nostr.Event) string {

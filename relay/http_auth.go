@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,8 +31,11 @@ func (r *Relay) authorize(req *http.Request, body []byte) (pubkey string, err er
 		return "", errors.New("invalid: the authorization is not base64")
 	}
 	var ev nostr.Event
-	if err := ev.UnmarshalJSON(raw); err != nil {
+	if !json.Valid(raw) {
 		return "", errors.New("invalid: the authorization is not an event")
+	}
+	if _, err := readEvent(raw, &ev); err != nil {
+		return "", fmt.Errorf("invalid: the authorization is not an event: %w", err)
 	}
 	if reject, msg := policies.Shape(r.cfg.Limits.shape())(req.Context(), &ev); reject {
 		return "", errors.New(msg)

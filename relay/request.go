@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
+
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // handle answers one message of the client.
@@ -49,13 +51,29 @@ func (s *session) handle(message []byte) {
 
 func (s *session) onEvent(raw json.RawMessage) {
 	a := arrival{size: len(raw)}
-	if err := a.ev.UnmarshalJSON(raw); err != nil {
+	id, err := readEvent(raw, &a.ev)
+	switch {
+	case err == nil:
+		a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev)
+	case id == "":
 		s.aside(s.events.wait)
-		s.send(noticeFrame("invalid: the event cannot be read"))
+		s.send(noticeFrame("invalid: " + err.Error()))
 		return
+	default:
+		a.ev.ID, a.reason = id, "invalid: "+err.Error()
 	}
-	a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev)
 	s.take(a)
+}
+
+// readEvent decodes an event of a client. The id is there whenever one can be made out.
+func readEvent(raw json.RawMessage, ev *nostr.Event) (id string, err error) {
+	if id, err = checkEvent(raw); err == nil {
+		err = ev.UnmarshalJSON(raw)
+	}
+	if err != nil {
+		return id, fmt.Errorf("the event cannot be read: %w", err)
+	}
+	return id, nil
 }
 
 // subID reads a subscription id, and tells the client when it is not one.
