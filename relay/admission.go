@@ -77,7 +77,7 @@ func (r *Relay) crowded(ev *nostr.Event) string {
 // suspect raises an alarm about an event that the node's own key has signed and that comes from
 // outside, unless it is something that the node has published once. Somebody else may have the key.
 func (r *Relay) suspect(ev *nostr.Event) {
-	if !r.alarms.Allow() || r.verify(ev) != "" {
+	if !r.alarms.Allow() || r.verify("", ev) != "" {
 		return
 	}
 	if at := nip40.GetExpiration(ev.Tags); at >= 0 && int64(at) <= r.store.opts.Now().Unix() {

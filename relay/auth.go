@@ -86,7 +86,7 @@ func (s *session) login(ev *nostr.Event) string {
 	case age > window || age < -window:
 		return fmt.Sprintf("invalid: created_at is more than %d seconds from now", window)
 	}
-	if msg := r.verify(ev); msg != "" {
+	if msg := r.verify(s.from, ev); msg != "" {
 		return msg
 	}
 	author, err := parseKey(ev.PubKey)

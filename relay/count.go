@@ -85,15 +85,15 @@ func (s *session) eachStored(f *ask, most int, visit func(*record)) error {
 		scan.limit = most
 	}
 	if f.words == nil {
-		err := r.store.list(clock.ctx, &scan, want, func(rec *record) {
-			s.yield()
+		err := r.store.list(clock.ctx, &scan, want, clock.pause(s), func(rec *record) {
+			clock.end = clock.end.Add(s.yield())
 			visit(rec)
 		})
 		return errors.Join(err, clock.spent(s.ctx))
 	}
 	scan.limit = searchScan
-	err := r.store.answer(clock.ctx, &scan, want, func(rec *record, raw []byte) bool {
-		s.yield()
+	err := r.store.answer(clock.ctx, &scan, want, clock.pause(s), func(rec *record, raw []byte) bool {
+		clock.end = clock.end.Add(s.yield())
 		if f.findsRaw(raw) {
 			visit(rec)
 		}

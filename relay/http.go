@@ -23,6 +23,10 @@ const (
 func (r *Relay) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.believe(req)
+		// Pages say for themselves what they need beside this.
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
 		switch {
 		case websocket.IsWebSocketUpgrade(req):
 			r.serve(w, req)

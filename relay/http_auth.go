@@ -60,7 +60,7 @@ func (r *Relay) authorize(req *http.Request, body []byte) (pubkey string, err er
 	case !oneTag(&ev, "payload", is(hex.EncodeToString(sum[:]))):
 		return "", errors.New("invalid: the payload tag is not the hash of the body")
 	}
-	if msg := r.verify(&ev); msg != "" {
+	if msg := r.verify(subscriberOf(req.RemoteAddr), &ev); msg != "" {
 		return "", errors.New(msg)
 	}
 	if !r.management.first(ev.ID, now) {

@@ -188,7 +188,7 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 			return toAnswer, false, reason(msg, "blocked")
 		}
 	}
-	if msg := r.verify(ev); msg != "" {
+	if msg := r.verify(s.from, ev); msg != "" {
 		return toAnswer, false, msg
 	}
 	for _, refuse := range r.cfg.Verified {
@@ -216,11 +216,11 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 	return toStore, false, ""
 }
 
-// verify checks id and signature, and says what is wrong. Only so many are checked at the same
+// verify checks id and signature of an event from an address, and says what is wrong. Only so many are checked at the same
 // time that the rest of the relay keeps a processor.
-func (r *Relay) verify(ev *nostr.Event) string {
-	r.verifiers <- struct{}{}
-	defer func() { <-r.verifiers }()
+func (r *Relay) verify(from string, ev *nostr.Event) string {
+	r.verifiers.take(from)
+	defer r.verifiers.give()
 	if !ev.CheckID() {
 		return "invalid: the id does not fit the event"
 	}

@@ -31,6 +31,8 @@ type Limits struct {
 	DuplicatesBurst     int
 	AuthKeys            int // that can authenticate on one connection
 	QueueBytes          int // frames waiting for a client to read; one that lets more pile up is cut off
+	AllQueuesBytes      int // stored events waiting for all clients; each gets little when there are more
+	SubscriptionValues  int // in all subscriptions of one connection, and places for them in the index
 	EventTags           int
 	TagBytes            int // all tag elements of an event together
 	ContentBytes        int
@@ -62,6 +64,8 @@ const (
 	backlogBytes      = 32 << 20              // live events in all queues, above which publishers wait a little
 	backlogTime       = 250 * time.Millisecond
 	backlogPoll       = time.Millisecond
+	maxPlacesOfAll    = 2_000_000 // places in the live index; above them only small subscriptions are taken
+	smallSubscription = 200       // values and places
 	pingEvery         = 30 * time.Second
 	silenceTime       = 75 * time.Second // nothing heard, not even a pong: the client is gone
 	lingerTime        = time.Second      // for the rest of a message that is too long
@@ -115,6 +119,8 @@ func DefaultLimits() Limits {
 		DuplicatesBurst:     5000,
 		AuthKeys:            64,
 		QueueBytes:          4 << 20,
+		AllQueuesBytes:      256 << 20,
+		SubscriptionValues:  25_000,
 		EventTags:           2000,
 		TagBytes:            65_535,
 		ContentBytes:        65_535,

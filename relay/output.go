@@ -97,9 +97,10 @@ func (s *session) write(rest []byte, frames []outgoing) {
 // takeQueue empties the queue for the one who writes; the caller holds mu.
 func (s *session) takeQueue() []outgoing {
 	s.relay.backlog.Add(-int64(s.live))
+	s.relay.held.Add(-int64(s.flying))
 	frames := s.queue
 	s.queue, s.spare = s.spare, nil
-	s.queued, s.live = 0, 0
+	s.queued, s.live, s.held, s.flying = 0, 0, 0, s.held
 	s.room.Broadcast()
 	return frames
 }
@@ -108,6 +109,8 @@ func (s *session) takeQueue() []outgoing {
 // written; the caller holds mu.
 func (s *session) written(frames []outgoing) {
 	s.writing = false
+	s.relay.held.Add(-int64(s.flying))
+	s.flying = 0
 	if cap(frames) <= spareFrames {
 		clear(frames)
 		s.spare = frames[:0]
@@ -145,7 +148,8 @@ func (s *session) fail() {
 // dropQueue forgets what is queued; the caller holds mu.
 func (s *session) dropQueue() {
 	s.relay.backlog.Add(-int64(s.live))
-	s.queue, s.queued, s.live = nil, 0, 0
+	s.relay.held.Add(-int64(s.held))
+	s.queue, s.queued, s.live, s.held = nil, 0, 0, 0
 }
 
 // send queues a message, and waits while the queue is more than half full, so that the other
@@ -186,8 +190,12 @@ func (s *session) sendPatiently(o outgoing) bool {
 	return false
 }
 
-// fits reports whether o can wait in the queue; a single frame always can.
+// fits reports whether o can wait in the queue; a single frame always can. When all queues
+// together hold much, each gets little more than that.
 func (s *session) fits(o *outgoing, limit int) bool {
+	if s.relay.held.Load() > int64(s.relay.cfg.Limits.AllQueuesBytes) {
+		limit = min(limit, writeBuffer)
+	}
 	return s.queued == 0 || s.queued+o.size() <= limit
 }
 
@@ -236,6 +244,9 @@ func (s *session) append(o outgoing, live bool) {
 	if live {
 		s.live += o.size()
 		s.relay.backlog.Add(int64(o.size()))
+	} else {
+		s.held += o.size()
+		s.relay.held.Add(int64(o.size()))
 	}
 }
 

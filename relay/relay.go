@@ -18,7 +18,9 @@
 //     before its stored query, and the query leaves out what was committed since.
 //   - An event is encoded once, and finds the subscriptions that want it without asking all.
 //   - Clients get their turns: as many messages are worked on at once as there are processors,
-//     a client has one of them, and a long answer goes back to the end of the line.
+//     a client has one of them, and a long answer goes back to the end of the line. Addresses
+//     take turns, so that many connections from one get no more than one from another. Who takes
+//     most of anything that is short (connections, queues, subscriptions) gives way first.
 //   - Signatures are checked last and at most as many at once as leave a processor free; what
 //     is known already is not checked again.
 //   - What is served verifies: the fields of an event come back as they were signed.
@@ -138,12 +140,14 @@ type Relay struct {
 
 	management *management
 	live       *live
-	backlog    atomic.Int64  // bytes of live events that wait in queues
-	slots      chan struct{} // holds one for each client whose message is being worked on
-	verifiers  chan struct{} // holds one for each signature that is being checked
-	repeated   Policy        // a rate for events that are stored already
-	negItems   atomic.Int64  // items of all negentropy sessions
-	buffers    sync.Pool     // *outBuffer
+	backlog    atomic.Int64 // bytes of live events that wait in queues
+	held       atomic.Int64 // bytes of stored events that wait in queues
+	places     atomic.Int64 // places of all subscriptions in the live index
+	slots      *turns       // for clients whose message is being worked on
+	verifiers  *turns       // for signatures that are being checked
+	repeated   Policy       // a rate for events that are stored already
+	negItems   atomic.Int64 // items of all negentropy sessions
+	buffers    sync.Pool    // *outBuffer
 	flushers   flushers
 
 	mu       sync.Mutex // guards the following
@@ -167,8 +171,8 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, log: cfg.Logger, khatru: khatru.NewRelay(),
 		live:      newLive(),
-		slots:     make(chan struct{}, max(runtime.GOMAXPROCS(0), 2)),
-		verifiers: make(chan struct{}, max(runtime.GOMAXPROCS(0)-1, 1)),
+		slots:     newTurns(max(runtime.GOMAXPROCS(0), 2)),
+		verifiers: newTurns(max(runtime.GOMAXPROCS(0)-1, 1)),
 		buffers:   sync.Pool{New: newOutBuffer},
 		sessions:  make(map[*session]struct{}), crowd: newCrowd[*session](cfg.Limits.Connections),
 	}
@@ -282,7 +286,7 @@ func (r *Relay) Query(ctx context.Context, f nostr.Filter) ([]nostr.Event, error
 	}
 	var found []nostr.Event
 	err = r.store.answer(ctx, &compiled,
-		func(*record) bool { return true },
+		func(*record) bool { return true }, nil,
 		func(_ *record, raw []byte) bool {
 			ev, err := decode(raw)
 			if err != nil {

@@ -110,12 +110,16 @@ func (s *session) onReq(parts []json.RawMessage) {
 	if err == nil && s.subs[id] == nil && len(s.subs) >= s.relay.cfg.Limits.Subscriptions {
 		err = fmt.Errorf("rate-limited: %d subscriptions are open, close one first", len(s.subs))
 	}
+	size := 0
+	if err == nil {
+		size, err = s.roomFor(id, filters)
+	}
 	if err != nil {
 		s.drop(id)
 		s.send(closedFrame(id, err.Error()))
 		return
 	}
-	sub := &subscription{session: s, prefix: eventPrefix(id), filters: filters}
+	sub := &subscription{session: s, prefix: eventPrefix(id), filters: filters, size: size}
 	seq := s.relay.subscribe(sub, s.subs[id])
 	s.subs[id] = sub
 	if err := s.sendStored(sub, seq); err != nil {
@@ -129,7 +133,7 @@ func (s *session) onReq(parts []json.RawMessage) {
 var errTooSlow = errors.New("error: answering takes too long, ask for less")
 
 // budget is the time that one query may take, without the time in which it waits for its
-// client to read.
+// client to read or for its turn.
 type budget struct {
 	ctx    context.Context // ends with the budget
 	cancel context.CancelFunc
@@ -149,6 +153,17 @@ func (b *budget) left() bool {
 		b.cancel()
 	}
 	return b.ctx.Err() == nil
+}
+
+// pause returns what a search calls between two steps: it lets others have their turns, and looks
+// at the clock, since a search can be long and find nothing.
+func (b *budget) pause(s *session) func() {
+	return func() {
+		b.end = b.end.Add(s.yield())
+		if time.Now().After(b.end) {
+			b.cancel()
+		}
+	}
 }
 
 // spent is the error for a client whose query took too long, unless its session has ended.
@@ -178,7 +193,7 @@ func (s *session) sendStored(sub *subscription, seq uint64) error {
 		}
 		left, bytes := f.limit, r.cfg.Limits.ResultBytes
 		send := func(rec *record, raw []byte) bool {
-			s.yield()
+			clock.end = clock.end.Add(s.yield())
 			if !f.findsRaw(raw) {
 				return clock.left()
 			}
@@ -201,7 +216,7 @@ func (s *session) sendStored(sub *subscription, seq uint64) error {
 		if f.words != nil && f.limit > 0 {
 			scan.limit = searchScan // a search reads more than it sends
 		}
-		if err := errors.Join(r.store.answer(clock.ctx, &scan, want, send), clock.spent(s.ctx)); err != nil {
+		if err := errors.Join(r.store.answer(clock.ctx, &scan, want, clock.pause(s), send), clock.spent(s.ctx)); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,9 @@ type session struct {
 	queue   []outgoing
 	spare   []outgoing // to be the queue again, so that most frames need no new one
 	queued  int        // size of queue
-	live    int        // the part of queued that are live events
+	live    int        // the part of queued that are live events, whose text all clients share
+	held    int        // the rest
+	flying  int        // bytes of the rest that are being written
 	writing bool       // somebody writes
 	listed  bool       // a flusher will look
 	until   time.Time  // the last write ends here, zero before the end is near
@@ -206,23 +208,26 @@ func (s *session) goodbye() {
 // begin waits for the session's turn, and pause ends it. The reader is in between while it works
 // on a message, but not while it waits for the client or the disk.
 func (s *session) begin() {
-	s.relay.slots <- struct{}{}
+	s.relay.slots.take(s.from)
 	s.turn = time.Now()
 }
 
 func (s *session) pause() {
 	if !s.turn.IsZero() {
 		s.turn = time.Time{}
-		<-s.relay.slots
+		s.relay.slots.give()
 	}
 }
 
-// yield lets others have their turns when this one has lasted long.
-func (s *session) yield() {
-	if !s.turn.IsZero() && time.Since(s.turn) > slice {
-		s.pause()
-		s.begin()
+// yield lets others have their turns when this one has lasted long, and says how long that took.
+func (s *session) yield() (waited time.Duration) {
+	if s.turn.IsZero() || time.Since(s.turn) <= slice {
+		return 0
 	}
+	began := time.Now()
+	s.pause()
+	s.begin()
+	return time.Since(began)
 }
 
 // aside runs what waits for the client or the disk, and lets others have their turns meanwhile.

@@ -32,9 +32,9 @@ func (f *filter) scan() []nostr.Filter {
 	return []nostr.Filter{scan}
 }
 
-func visible(want func(*record) bool) events.QueryOptions {
+func visible(want func(*record) bool, pause func()) events.QueryOptions {
 	rec := new(record)
-	return events.QueryOptions{Visible: func(_ int, m *events.Meta) bool {
+	return events.QueryOptions{Pause: pause, Visible: func(_ int, m *events.Meta) bool {
 		rec.set(m)
 		return want(rec)
 	}}
@@ -42,10 +42,10 @@ func visible(want func(*record) bool) events.QueryOptions {
 
 // answer gives the stored events that match f, and that want accepts, to send, newest first, each
 // once, as the JSON that goes to clients. It ends early when send says so, and without an error
-// with ctx. want must not wait.
-func (s *store) answer(ctx context.Context, f *filter, want func(*record) bool, send func(rec *record, raw []byte) bool) error {
+// with ctx. want must not wait; pause may, and is called now and then.
+func (s *store) answer(ctx context.Context, f *filter, want func(*record) bool, pause func(), send func(rec *record, raw []byte) bool) error {
 	rec := new(record)
-	err := s.Query(ctx, f.scan(), visible(want), func(found events.Found) bool {
+	err := s.Query(ctx, f.scan(), visible(want, pause), func(found events.Found) bool {
 		rec.set(&found.Meta)
 		return send(rec, found.Raw)
 	})
@@ -54,12 +54,12 @@ func (s *store) answer(ctx context.Context, f *filter, want func(*record) bool, 
 
 // list visits the records that match f and that want accepts, newest first, at most f.limit. It ends
 // without an error with ctx.
-func (s *store) list(ctx context.Context, f *filter, want func(*record) bool, visit func(*record)) error {
+func (s *store) list(ctx context.Context, f *filter, want func(*record) bool, pause func(), visit func(*record)) error {
 	rec, left := new(record), f.limit
 	if left == 0 {
 		return nil
 	}
-	err := s.Scan(ctx, f.scan(), visible(want), func(m *events.Meta) bool {
+	err := s.Scan(ctx, f.scan(), visible(want, pause), func(m *events.Meta) bool {
 		rec.set(m)
 		visit(rec)
 		left--

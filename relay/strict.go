@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -13,90 +12,35 @@ import (
 // that everything is looked at once before it is decoded. All text here is valid JSON already.
 
 // fields gives the names of an object, as they are written and without their quotes, and the values.
-func fields(object []byte, visit func(name string, value []byte) error) error {
-	rest := bytes.TrimLeft(object, whitespace)
-	if len(rest) == 0 || rest[0] != '{' {
+func fields(object []byte, visit func(name, value []byte) error) error {
+	s := scanner{b: object}
+	if len(object) == 0 || object[0] != '{' {
 		return errors.New("it is not an object")
 	}
-	for rest = skipSpace(rest[1:]); len(rest) > 0 && rest[0] != '}'; rest = skipSpace(rest) {
-		if rest[0] == ',' {
-			rest = skipSpace(rest[1:])
-		}
-		name := rest[:endOf(rest)]
-		rest = skipSpace(rest[len(name):])
-		rest = skipSpace(rest[1:]) // the colon
-		value := rest[:endOf(rest)]
-		rest = rest[len(value):]
-		if err := visit(string(name[1:len(name)-1]), value); err != nil {
-			return err
-		}
-	}
-	return nil
+	var err error
+	s.list('}', func() bool {
+		from := s.at
+		s.text()
+		name := object[from+1 : s.at-1]
+		s.space()
+		s.take(':')
+		s.space()
+		from = s.at
+		s.value(1)
+		err = visit(name, object[from:s.at])
+		return err == nil
+	})
+	return err
 }
 
 // elements gives the elements of an array; it reports false for what is none, or when visit does.
 func elements(array []byte, visit func(value []byte) bool) bool {
-	if array[0] != '[' {
-		return false
-	}
-	rest := skipSpace(array[1:])
-	for rest[0] != ']' {
-		if rest[0] == ',' {
-			rest = skipSpace(rest[1:])
-		}
-		end := endOf(rest)
-		if !visit(rest[:end]) {
-			return false
-		}
-		rest = skipSpace(rest[end:])
-	}
-	return true
-}
-
-const whitespace = " \t\r\n"
-
-func skipSpace(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
-		b = b[1:]
-	}
-	return b
-}
-
-// endOf is the length of the value that b begins with.
-func endOf(b []byte) int {
-	depth := 0
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			for i++; ; i++ {
-				i += bytes.IndexByte(b[i:], '"')
-				slashes := 0
-				for b[i-1-slashes] == '\\' {
-					slashes++
-				}
-				if slashes%2 == 0 {
-					break
-				}
-			}
-			if depth == 0 {
-				return i + 1
-			}
-		case '[', '{':
-			depth++
-		case ']', '}':
-			if depth == 0 {
-				return i // of a number or a word
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case ',', ':', ' ', '\t', '\r', '\n':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return len(b)
+	s := scanner{b: array}
+	return array[0] == '[' && s.list(']', func() bool {
+		from := s.at
+		s.value(1)
+		return visit(array[from:s.at])
+	})
 }
 
 func isString(value []byte) bool { return value[0] == '"' }
@@ -125,9 +69,9 @@ func checkEvent(raw json.RawMessage) (id string, err error) {
 			fault = err
 		}
 	}
-	err = fields(raw, func(name string, value []byte) error {
+	err = fields(raw, func(name, value []byte) error {
 		bit, right := 0, false
-		switch name {
+		switch string(name) {
 		case "id":
 			bit, right = 1<<0, isString(value)
 			if text := string(value[min(1, len(value)-1) : len(value)-1]); right {
@@ -170,8 +114,8 @@ func checkEvent(raw json.RawMessage) (id string, err error) {
 // would else be answered with more than was asked for. The error is for the client.
 func checkFilter(raw json.RawMessage) error {
 	seen := make(map[string]bool, 4)
-	return fields(raw, func(name string, value []byte) error {
-		right := false
+	return fields(raw, func(written, value []byte) error {
+		name, right := string(written), false
 		switch {
 		case name == "ids" || name == "authors":
 			right = elements(value, isString)

@@ -11,6 +11,7 @@ type subscription struct {
 	session *session
 	prefix  []byte // what comes before an event in a frame of this subscription
 	filters []ask
+	size    int    // values of the filters, and places
 	round   uint64 // of the last event that was looked at for it; guarded by the live index
 }
 
@@ -140,8 +141,10 @@ func (r *Relay) subscribe(sub, old *subscription) uint64 {
 		defer r.live.mu.Unlock()
 		if old != nil {
 			r.live.remove(old)
+			r.places.Add(-int64(old.size))
 		}
 		r.live.add(sub)
+		r.places.Add(int64(sub.size))
 	})
 }
 
@@ -150,6 +153,7 @@ func (r *Relay) unsubscribe(subs map[string]*subscription) {
 	defer r.live.mu.Unlock()
 	for _, sub := range subs {
 		r.live.remove(sub)
+		r.places.Add(-int64(sub.size))
 	}
 }
 

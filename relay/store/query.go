@@ -17,6 +17,9 @@ type QueryOptions struct {
 	// Visible says whether an event that matches the filter of this number may be found; nil
 	// says yes. It must not wait, nor use the store.
 	Visible func(filter int, m *Meta) bool
+	// Pause is called now and then during a long search, also while it finds nothing; nothing is
+	// locked meanwhile. nil does nothing.
+	Pause func()
 }
 
 // Meta is what the index knows of an event.
@@ -218,6 +221,9 @@ func (s *Store) each(ctx context.Context, filters []nostr.Filter, opts QueryOpti
 			s.mu.RLock()
 			batch, end = s.index.step(q, &from, want, min(left, stepMatches), batch[:0])
 			s.mu.RUnlock()
+			if opts.Pause != nil {
+				opts.Pause()
+			}
 			if len(batch) == 0 {
 				continue
 			}

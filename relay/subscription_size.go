@@ -1,0 +1,33 @@
+package relay
+
+import "fmt"
+
+// size is what a filter keeps in memory while it is subscribed to: its values, and its places in
+// the live index, some hundred bytes each. A few kilobytes of a message can ask for thousands.
+func (f *ask) size() int {
+	n := len(f.ids) + len(f.authors) + len(f.kinds) + len(f.places())
+	for _, values := range f.tags {
+		n += len(values)
+	}
+	return n
+}
+
+// roomFor is the size of a subscription, and an error for the client when there is no room for it.
+func (s *session) roomFor(id string, filters []ask) (size int, err error) {
+	for i := range filters {
+		size += filters[i].size()
+	}
+	others := 0
+	for other, sub := range s.subs {
+		if other != id {
+			others += sub.size
+		}
+	}
+	switch most := s.relay.cfg.Limits.SubscriptionValues; {
+	case size+others > most:
+		return size, fmt.Errorf("rate-limited: the subscriptions of this connection name %d values, at most %d are taken", size+others, most)
+	case size+others > smallSubscription && s.relay.places.Load()+int64(size) > maxPlacesOfAll:
+		return size, fmt.Errorf("rate-limited: subscriptions to so many values are not taken for now, ask for less than %d", smallSubscription)
+	}
+	return size, nil
+}
