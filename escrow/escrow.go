@@ -144,7 +144,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := newEngine(cfg, db)
-	if err := first(e.checkSecret(), e.load()); err != nil {
+	if err := first(e.checkSecret(), e.checkKey(), e.load()); err != nil {
 		db.Close()
 		return nil, err
 	}

@@ -58,6 +58,7 @@ const (
 	tablePrompt  = 'c'
 	tableVersion = '!' // the version of this layout
 	tableSecret  = '#' // fingerprint of the escrow secret
+	tableNode    = '=' // public key of the node
 	tableAlive   = '@' // when this store was last in use, unix seconds
 	tableUptime  = '^' // seconds that this node could be used in, ever
 )
@@ -152,6 +153,31 @@ func (e *Engine) checkSecret() error {
 			return errors.New("the escrow secret is not the one that this money store was made with: put the right file back, or held escrows can never be settled")
 		}
 		return nil
+	})
+}
+
+// checkKey refuses another key of the node while something is under way: the parties of a trade
+// hear nobody but the node that they began it with, and nobody else may say how it stands.
+func (e *Engine) checkKey() error {
+	mine := e.cfg.Key.Public()
+	return e.db.Update(func(txn *badger.Txn) error {
+		kept, err := text(txn, []byte{tableNode})
+		if err != nil || kept == mine {
+			return err
+		}
+		busy := false
+		for _, table := range []byte{tableLive, tableBonds, tableOutbox} {
+			err = first(err, scan(txn, []byte{table, 0}, false, func([]byte, []byte) error { busy = true; return nil }))
+		}
+		switch {
+		case err != nil:
+			return err
+		case kept != "" && busy:
+			return fmt.Errorf("the trades of this money store are under way with node %s, and the key is now that of %s: give it the old key until they have ended, or begin the new node in another data directory", kept, mine)
+		case kept != "":
+			e.log.Warn("this node has a new key; nobody who knows the old one will find it", "was", kept, "is", mine)
+		}
+		return txn.Set([]byte{tableNode}, []byte(mine))
 	})
 }
 
