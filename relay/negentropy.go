@@ -4,14 +4,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"slices"
 	"sync/atomic"
+
+	"mostro/relay/reconcile"
 )
 
 // reconciling is an open negentropy session of a client (NIP-77). Its items stay as they were
 // when it was opened.
 type reconciling struct {
-	reconciler
+	items  reconcile.Set
 	rounds int
 	total  *atomic.Int64 // items of all sessions of all clients
 }
@@ -57,7 +58,7 @@ func (s *session) collect(f *ask) (*reconciling, error) {
 	}
 	set := &reconciling{total: &r.negItems}
 	err := s.eachStored(f, most+1, func(rec *record) {
-		set.items = append(set.items, item{uint64(rec.created), rec.id})
+		set.items = append(set.items, reconcile.Item{Created: uint64(rec.created), ID: rec.id})
 	})
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func (s *session) collect(f *ask) (*reconciling, error) {
 	if len(set.items) > most {
 		return nil, errTooManyItems
 	}
-	slices.SortFunc(set.items, item.compare)
+	set.items.Sort()
 	r.negItems.Add(int64(len(set.items)))
 	return set, nil
 }
@@ -105,7 +106,7 @@ func (n *reconciling) step(raw json.RawMessage, messageBytes int) (string, error
 	if err != nil {
 		return "", errors.New("invalid: the message is not hex")
 	}
-	answer, err := n.answer(message, messageBytes/4)
+	answer, err := n.items.Answer(message, messageBytes/4)
 	return hex.EncodeToString(answer), err
 }
 

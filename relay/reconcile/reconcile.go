@@ -1,4 +1,11 @@
-package relay
+// Package reconcile finds out in which events two relays differ without sending them: range-based
+// set reconciliation, protocol version 1 (the negentropy of NIP-77). Both sides are here: Answer is
+// what a relay says to a client, Begin and Next are what a client says to a relay.
+//
+// Messages come from anybody: each length is checked against what is left of the message before
+// anything is made of it, and ranges only go forward, so that the work for one message grows with
+// the items and not with the message.
+package reconcile
 
 import (
 	"bytes"
@@ -9,31 +16,32 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"sort"
 )
 
-// reconciler is the answering side of range-based set reconciliation, protocol version 1 (the
-// negentropy of NIP-77). It works on what the relay would give out for a filter, in the order
-// of time and id.
-//
-// Messages come from anybody: each length is checked against what is left of the message
-// before anything is made of it, and ranges only go forward, so that the work for one message
-// grows with the items and not with the message.
-type reconciler struct {
-	items []item
+// ID is an event id.
+type ID = [32]byte
+
+// Item is what is known of an event: when it was made, in seconds, and its id.
+type Item struct {
+	Created uint64
+	ID      ID
 }
 
-type item struct {
-	created uint64
-	id      key
-}
-
-func (a item) compare(b item) int {
-	if c := cmp.Compare(a.created, b.created); c != 0 {
+func (a Item) compare(b Item) int {
+	if c := cmp.Compare(a.Created, b.Created); c != 0 {
 		return c
 	}
-	return bytes.Compare(a.id[:], b.id[:])
+	return bytes.Compare(a.ID[:], b.ID[:])
 }
+
+// Set is the events of one side that a filter finds, each once. The zero value is empty; items may
+// be appended in any order until Sort, and the methods want them sorted.
+type Set []Item
+
+// Sort brings the items into the order of time and id.
+func (s Set) Sort() { slices.SortFunc(s, Item.compare) }
 
 // bound is where a range ends: at a time and the beginning of an id.
 type bound struct {
@@ -58,8 +66,8 @@ const (
 
 var errShort = errors.New("message ends early")
 
-// answer reconciles one message and returns the answer, of at most about most bytes.
-func (n *reconciler) answer(message []byte, most int) ([]byte, error) {
+// Answer reconciles one message of a client and returns the answer, of at most about most bytes.
+func (s Set) Answer(message []byte, most int) ([]byte, error) {
 	in := &rangeReader{rest: message}
 	version, err := in.byte()
 	if err != nil {
@@ -77,7 +85,7 @@ func (n *reconciler) answer(message []byte, most int) ([]byte, error) {
 			return nil, err
 		}
 		lower := at
-		upper := lower + sort.Search(len(n.items)-lower, func(i int) bool { return !n.items[lower+i].before(end) })
+		upper := lower + sort.Search(len(s)-lower, func(i int) bool { return !s[lower+i].before(end) })
 		before, pending := *out, skipped
 		flush := func() {
 			if skipped {
@@ -94,29 +102,29 @@ func (n *reconciler) answer(message []byte, most int) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			if ours := fingerprint(n.items[lower:upper]); bytes.Equal(theirs, ours[:]) {
+			if ours := fingerprint(s[lower:upper]); bytes.Equal(theirs, ours[:]) {
 				skipped = true
 				break
 			}
 			flush()
-			n.split(out, lower, upper, end)
+			s.split(out, lower, upper, end)
 		case modeIDList:
 			count, err := in.number()
 			if err != nil {
 				return nil, err
 			}
-			if count > uint64(len(in.rest)/len(key{})) {
+			if count > uint64(len(in.rest)/len(ID{})) {
 				return nil, errShort
 			}
 			// What they have and this side has not is theirs to find out from the answer.
-			in.rest = in.rest[count*uint64(len(key{})):]
+			in.rest = in.rest[count*uint64(len(ID{})):]
 			flush()
-			room := max(most-frameReserve-len(out.b), 0)/len(key{}) + 1
+			room := max(most-frameReserve-len(out.b), 0)/len(ID{}) + 1
 			if upper-lower > room {
 				upper = lower + room
-				end = bound{created: n.items[upper].created, prefix: n.items[upper].id[:]}
+				end = bound{created: s[upper].Created, prefix: s[upper].ID[:]}
 			}
-			out.ids(end, n.items[lower:upper])
+			out.ids(end, s[lower:upper])
 			before = *out
 		default:
 			return nil, fmt.Errorf("unknown mode %d", mode)
@@ -124,11 +132,11 @@ func (n *reconciler) answer(message []byte, most int) ([]byte, error) {
 		if len(out.b) > most-frameReserve {
 			// The rest is left for the next round.
 			*out = before
-			rest := fingerprint(n.items[upper:])
+			rest := fingerprint(s[upper:])
 			if mode != modeIDList {
 				skipped = pending
 				flush()
-				rest = fingerprint(n.items[lower:])
+				rest = fingerprint(s[lower:])
 			}
 			out.bound(bound{created: infinity})
 			out.number(modeFingerprint)
@@ -141,54 +149,54 @@ func (n *reconciler) answer(message []byte, most int) ([]byte, error) {
 }
 
 // before reports whether the item lies before the bound.
-func (a item) before(end bound) bool {
-	if a.created != end.created {
-		return a.created < end.created
+func (a Item) before(end bound) bool {
+	if a.Created != end.created {
+		return a.Created < end.created
 	}
-	return bytes.Compare(a.id[:], end.prefix) < 0
+	return bytes.Compare(a.ID[:], end.prefix) < 0
 }
 
 // split describes a range whose fingerprints differ: by its ids when they are few, by the
 // fingerprints of its parts otherwise.
-func (n *reconciler) split(out *rangeWriter, lower, upper int, end bound) {
+func (s Set) split(out *rangeWriter, lower, upper int, end bound) {
 	count := upper - lower
 	if count < 2*splitRanges {
-		out.ids(end, n.items[lower:upper])
+		out.ids(end, s[lower:upper])
 		return
 	}
 	for i := range splitRanges {
 		from, to := lower+count*i/splitRanges, lower+count*(i+1)/splitRanges
 		next := end
 		if to < upper {
-			next = between(n.items[to-1], n.items[to])
+			next = between(s[to-1], s[to])
 		}
 		out.bound(next)
 		out.number(modeFingerprint)
-		sum := fingerprint(n.items[from:to])
+		sum := fingerprint(s[from:to])
 		out.b = append(out.b, sum[:]...)
 	}
 }
 
 // between is the shortest bound that lies after a and not after b.
-func between(a, b item) bound {
-	if a.created != b.created {
-		return bound{created: b.created}
+func between(a, b Item) bound {
+	if a.Created != b.Created {
+		return bound{created: b.Created}
 	}
 	same := 0
-	for same < len(a.id)-1 && a.id[same] == b.id[same] {
+	for same < len(a.ID)-1 && a.ID[same] == b.ID[same] {
 		same++
 	}
-	return bound{created: b.created, prefix: b.id[:same+1]}
+	return bound{created: b.Created, prefix: b.ID[:same+1]}
 }
 
 // fingerprint is the hash of the sum of the ids, as little-endian numbers modulo 2^256, and
 // their count.
-func fingerprint(items []item) [fingerprintBytes]byte {
+func fingerprint(items []Item) [fingerprintBytes]byte {
 	var sum [4]uint64
 	for i := range items {
 		carry := uint64(0)
 		for j := range sum {
-			sum[j], carry = bits.Add64(sum[j], binary.LittleEndian.Uint64(items[i].id[8*j:]), carry)
+			sum[j], carry = bits.Add64(sum[j], binary.LittleEndian.Uint64(items[i].ID[8*j:]), carry)
 		}
 	}
 	out := &rangeWriter{}
@@ -257,7 +265,7 @@ func (r *rangeReader) head() (end bound, mode uint64, err error) {
 	if err != nil {
 		return end, 0, err
 	}
-	if length > uint64(len(key{})) {
+	if length > uint64(len(ID{})) {
 		return end, 0, errors.New("bound is longer than an id")
 	}
 	if end.prefix, err = r.bytes(length); err != nil {
@@ -291,11 +299,11 @@ func (w *rangeWriter) bound(end bound) {
 }
 
 // ids lists the items of a range that ends at end.
-func (w *rangeWriter) ids(end bound, items []item) {
+func (w *rangeWriter) ids(end bound, items []Item) {
 	w.bound(end)
 	w.number(modeIDList)
 	w.number(uint64(len(items)))
 	for i := range items {
-		w.b = append(w.b, items[i].id[:]...)
+		w.b = append(w.b, items[i].ID[:]...)
 	}
 }
