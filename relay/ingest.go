@@ -41,6 +41,8 @@ const (
 	toAnswer step = iota
 	toStore
 	toEscrow
+	toMostro  // that this one follows
+	toPrimary // of this replica
 )
 
 // take gives an event to the intake, and waits when that is full. Only the reader calls it.
@@ -136,14 +138,11 @@ func (r *Relay) finish(ctx context.Context, batch []arrival) {
 	ctx = context.WithoutCancel(ctx)
 	switch batch[0].next {
 	case toEscrow:
-		for i := range batch {
-			a := &batch[i]
-			if err := r.cfg.Receive(ctx, &a.ev); err != nil {
-				a.reason = reason(err.Error(), "error")
-			} else {
-				a.ok = true
-			}
-		}
+		handOver(ctx, batch, r.cfg.Receive)
+	case toMostro:
+		handOver(ctx, batch, r.cfg.Federation.Carry)
+	case toPrimary:
+		handOver(ctx, batch, r.cfg.Federation.Forward)
 	case toStore:
 		evs := make([]*nostr.Event, len(batch))
 		for i := range batch {
@@ -153,6 +152,18 @@ func (r *Relay) finish(ctx context.Context, batch []arrival) {
 			batch[i].ok, batch[i].reason = r.answer(out)
 		}
 		r.letFanOutCatchUp()
+	}
+}
+
+// handOver gives events to whoever answers for them.
+func handOver(ctx context.Context, batch []arrival, take func(context.Context, *nostr.Event) error) {
+	for i := range batch {
+		a := &batch[i]
+		if err := take(ctx, &a.ev); err != nil {
+			a.reason = reason(err.Error(), "error")
+		} else {
+			a.ok = true
+		}
 	}
 }
 
@@ -201,6 +212,12 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 	}
 	if msg := s.protected(ev); msg != "" {
 		return toAnswer, false, msg
+	}
+	if r.cfg.Federation.Forward != nil {
+		return toPrimary, false, ""
+	}
+	if r.goesElsewhere(ev) {
+		return toMostro, false, ""
 	}
 	if r.cfg.Receive != nil {
 		switch toNode, others := r.recipients(ev); {

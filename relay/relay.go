@@ -116,6 +116,8 @@ type Config struct {
 	// does not end when the client goes away.
 	Receive func(ctx context.Context, ev *nostr.Event) error
 
+	Federation Federation
+
 	// Space says how much of the disk the event store leaves free.
 	Space events.Space
 	// Progress is told how far a long start is: what it does, and how many of how many events

@@ -160,6 +160,9 @@ func (r *Relay) unsubscribe(subs map[string]*subscription) {
 // fanOut sends a new event to the live subscriptions that it matches. The store calls it
 // between commits; it never waits for a client.
 func (r *Relay) fanOut(ev *nostr.Event, raw []byte) {
+	if r.cfg.Federation.Stored != nil {
+		r.cfg.Federation.Stored(ev)
+	}
 	id, err := parseKey(ev.ID)
 	if err != nil {
 		r.log.Error("send event to subscriptions", "error", err)

@@ -1,0 +1,254 @@
+package relay
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/policies"
+	"mostro/relay/reconcile"
+	events "mostro/relay/store"
+)
+
+// Federation is what other relays have to do with this one. All of it is optional. The functions
+// can be called for many clients at once.
+type Federation struct {
+	// Carry takes a message (kind 14 or 1059) whose only p tag is a followed Mostro to where that
+	// one reads. nil means that it has arrived there; the text of an error goes to the client with
+	// OK false. Such a message is not stored here.
+	Carry func(ctx context.Context, ev *nostr.Event) error
+	// Forward makes this relay a replica: what clients publish is verified, goes to the primary,
+	// and is answered as the primary does. What is stored comes through Replicate only.
+	Forward func(ctx context.Context, ev *nostr.Event) error
+	// Stored is told each new event, in the order of commits. It must not wait.
+	Stored func(ev *nostr.Event)
+	// Peer reports whether a key may read all private events once it has authenticated: that of a
+	// replica, or of a followed Mostro that carries messages.
+	Peer func(pubkey string) bool
+	// Hidden reports whether events of a kind by an author are left out of all answers. It must
+	// not wait.
+	Hidden func(kind int, pubkey string) bool
+}
+
+// Taken is what became of an event that was copied from another relay.
+type Taken struct {
+	New     bool   // it was stored
+	Known   bool   // it was stored already, or something newer or a deletion has overtaken it
+	Refused string // why it was refused, in the form of NIP-01
+	Err     error  // it could not be stored; the same may succeed later
+}
+
+// copied are the rules for events from other relays: those for clients but for rates, which the
+// one who copies has for a peer as a whole.
+func (r *Relay) copied() []Policy {
+	rules := []Policy{
+		policies.Shape(r.cfg.Limits.shape()), r.management.allowed, policies.NotForRelays(),
+		policies.NotExpired(r.store.opts.Now),
+	}
+	if r.cfg.Federation.Forward != nil {
+		return rules // a replica has what the primary has
+	}
+	rules = append(rules, policies.TimeWindow(r.cfg.Limits.Past, r.cfg.Limits.Future, r.store.opts.Now))
+	if r.cfg.Pubkey != "" {
+		rules = append(rules, policies.OwnKey(r.cfg.Pubkey))
+	}
+	return rules
+}
+
+// Take stores events that were copied from other relays, in their order, and sends them to
+// subscriptions. All are verified, as many at once as leave a processor free. It does not ask who
+// wrote them or what for: that is the caller's part.
+func (r *Relay) Take(ctx context.Context, evs []*nostr.Event) []Taken {
+	out := make([]Taken, len(evs))
+	rules := r.copied()
+	var check sync.WaitGroup
+	var next sync.Mutex
+	at := 0
+	claim := func() (i int) {
+		next.Lock()
+		defer next.Unlock()
+		i, at = at, at+1
+		return i
+	}
+	for range min(cap(r.verifiers), len(evs), runtime.GOMAXPROCS(0)) {
+		check.Go(func() {
+			for i := claim(); i < len(evs); i = claim() {
+				out[i] = r.inspect(ctx, evs[i], rules)
+			}
+		})
+	}
+	check.Wait()
+	var good []*nostr.Event
+	var places []int
+	for i := range out {
+		if out[i] == (Taken{}) {
+			good, places = append(good, evs[i]), append(places, i)
+		}
+	}
+	for i, done := range r.keep(ctx, false, good...) {
+		out[places[i]] = taken(done)
+	}
+	return out
+}
+
+// inspect does everything for an event that needs no disk; the zero value says that it can be
+// stored.
+func (r *Relay) inspect(ctx context.Context, ev *nostr.Event, rules []Policy) (t Taken) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			r.logPanic(fault)
+			t = Taken{Refused: "error: the event could not be handled"}
+		}
+	}()
+	if id, err := parseKey(ev.ID); err == nil && r.store.has(id) {
+		return Taken{Known: true}
+	}
+	for _, refuse := range rules {
+		if reject, msg := refuse(ctx, ev); reject {
+			return Taken{Refused: reason(msg, "blocked")}
+		}
+	}
+	return Taken{Refused: r.verify(ev)}
+}
+
+func taken(done events.Outcome) Taken {
+	switch done.Status {
+	case events.Stored:
+		return Taken{New: true}
+	case events.Failed:
+		return Taken{Err: done.Err}
+	case events.Expired:
+		return Taken{Refused: "invalid: the event has expired"}
+	}
+	return Taken{Known: true}
+}
+
+// Deliver gives a message to the node that arrived on another relay to Receive, by the rules for
+// messages that arrive here. The error has the form of NIP-01.
+func (r *Relay) Deliver(ctx context.Context, ev *nostr.Event) error {
+	for _, refuse := range r.khatru.RejectEvent {
+		if reject, msg := refuse(ctx, ev); reject {
+			return errors.New(reason(msg, "blocked"))
+		}
+	}
+	if msg := r.verify(ev); msg != "" {
+		return errors.New(msg)
+	}
+	for _, refuse := range r.cfg.Verified {
+		if reject, msg := refuse(ctx, ev); reject {
+			return errors.New(reason(msg, "blocked"))
+		}
+	}
+	if toNode, others := r.recipients(ev); !toNode || others || r.cfg.Receive == nil {
+		return errors.New("invalid: a message to this node has exactly one p tag")
+	}
+	if err := r.cfg.Receive(ctx, ev); err != nil {
+		return errors.New(reason(err.Error(), "error"))
+	}
+	return nil
+}
+
+// Remove takes events away without a trace: they may come back. A replica does so with what its
+// primary has no more.
+func (r *Relay) Remove(ctx context.Context, ids ...reconcile.ID) error {
+	keys := make([]key, len(ids))
+	for i := range ids {
+		keys[i] = ids[i]
+	}
+	return r.store.Remove(ctx, keys...)
+}
+
+// Items lists all stored events that match f, private ones included, for reconciling; more than
+// most are an error.
+func (r *Relay) Items(ctx context.Context, f nostr.Filter, most int) (reconcile.Set, error) {
+	found, err := r.store.Items(ctx, f, events.QueryOptions{}, most)
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	set := make(reconcile.Set, len(found))
+	for i := range found {
+		set[i] = reconcile.Item{Created: uint64(found[i].CreatedAt), ID: found[i].ID}
+	}
+	set.Sort()
+	return set, nil
+}
+
+// Get returns the stored events with these ids, those that are still there.
+func (r *Relay) Get(ctx context.Context, ids ...reconcile.ID) ([]nostr.Event, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	names := make([]string, len(ids))
+	for i := range ids {
+		names[i] = hex.EncodeToString(ids[i][:])
+	}
+	return r.All(ctx, nostr.Filter{IDs: names})
+}
+
+// All is Query without the limits that clients have.
+func (r *Relay) All(ctx context.Context, f nostr.Filter) ([]nostr.Event, error) {
+	var found []nostr.Event
+	var bad error
+	err := r.store.Query(ctx, []nostr.Filter{f}, events.QueryOptions{}, func(e events.Found) bool {
+		ev, err := decode(e.Raw)
+		if err != nil {
+			bad = err
+			return false
+		}
+		found = append(found, *ev)
+		return true
+	})
+	if err = errors.Join(err, bad); err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	return found, nil
+}
+
+// Count is how many stored events match f, and their size in bytes of JSON.
+func (r *Relay) Count(ctx context.Context, f nostr.Filter) (number, bytes int, err error) {
+	err = r.store.Scan(ctx, []nostr.Filter{f}, events.QueryOptions{}, func(m *events.Meta) bool {
+		number++
+		bytes += m.Size
+		return true
+	})
+	return number, bytes, err
+}
+
+// isPeer reports whether a connection with these keys may read everything.
+func (r *Relay) isPeer(authed *keys) bool {
+	if authed == nil || r.cfg.Federation.Peer == nil {
+		return false
+	}
+	for _, k := range *authed {
+		if r.cfg.Federation.Peer(k.String()) {
+			return true
+		}
+	}
+	return false
+}
+
+// hides reports whether events of this kind by this author are left out.
+func (r *Relay) hides(kind int, author key) bool {
+	return kind == kindOrder && r.cfg.Federation.Hidden != nil && r.cfg.Federation.Hidden(kind, author.String())
+}
+
+// goesElsewhere reports whether ev is a message whose only recipient is a followed Mostro, to be
+// carried there.
+func (r *Relay) goesElsewhere(ev *nostr.Event) bool {
+	if r.cfg.Federation.Carry == nil || r.cfg.Followed == nil || ev.Kind != nostr.KindDirectMessage && ev.Kind != nostr.KindGiftWrap {
+		return false
+	}
+	to := ""
+	for tag := range ev.Tags.FindAll("p") {
+		if to != "" {
+			return false
+		}
+		to = tag[1]
+	}
+	return to != "" && r.cfg.Followed(to)
+}

@@ -1,0 +1,445 @@
+package mirror
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fiatjaf/khatru"
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay/reconcile"
+)
+
+// interest knows whose mail is fetched from the relays of followed Mostros, on disk.
+type interest struct {
+	state *state
+	now   func() time.Time
+
+	mu      sync.Mutex
+	seen    map[mailbox]time.Time
+	dirty   map[mailbox]struct{} // not on disk
+	changed chan struct{}        // closed and made anew when a mailbox is added
+}
+
+// mailbox is a key here and the followed Mostro that writes to it, "" for any of them.
+type mailbox struct{ key, mostro string }
+
+func openInterest(st *state, now func() time.Time) (*interest, error) {
+	in := &interest{
+		state: st, now: now, seen: make(map[mailbox]time.Time), dirty: make(map[mailbox]struct{}),
+		changed: make(chan struct{}),
+	}
+	err := st.each(tableKey, nil, func(row [][]byte, value []byte) error {
+		in.seen[mailbox{string(row[0]), string(row[1])}] = decodeTime(value)
+		return nil
+	})
+	return in, err
+}
+
+// add notes a sign of life. It reports whether the mailbox is new.
+func (in *interest) add(box mailbox) (fresh bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	now := in.now()
+	last, known := in.seen[box]
+	if known && now.Sub(last) < time.Hour {
+		return false
+	}
+	if !known && len(in.seen) >= maxKeys {
+		return false
+	}
+	in.seen[box], in.dirty[box] = now, struct{}{}
+	if !known {
+		close(in.changed)
+		in.changed = make(chan struct{})
+	}
+	return !known
+}
+
+// has reports whether mail of a Mostro to a key is fetched.
+func (in *interest) has(key string, mostros []string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if _, ok := in.seen[mailbox{key, ""}]; ok {
+		return true
+	}
+	for _, mostro := range mostros {
+		if _, ok := in.seen[mailbox{key, mostro}]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// keys lists the keys whose mail by one of the Mostros is fetched, the last seen first, and a
+// channel that is closed when there are others.
+func (in *interest) keys(mostros []string) ([]string, <-chan struct{}) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var boxes []mailbox
+	for box := range in.seen {
+		if box.mostro == "" || slices.Contains(mostros, box.mostro) {
+			boxes = append(boxes, box)
+		}
+	}
+	slices.SortFunc(boxes, func(a, b mailbox) int {
+		if c := in.seen[b].Compare(in.seen[a]); c != 0 {
+			return c
+		}
+		return strings.Compare(a.key, b.key)
+	})
+	var keys []string
+	twice := make(map[string]struct{})
+	for _, box := range boxes {
+		if _, ok := twice[box.key]; !ok && len(keys) < keysPerPeer {
+			twice[box.key] = struct{}{}
+			keys = append(keys, box.key)
+		}
+	}
+	return keys, in.changed
+}
+
+// keep writes down what is new, and forgets what has shown no sign of life for long.
+func (in *interest) keep(ctx context.Context, log *slog.Logger) {
+	for end := false; !end; {
+		select {
+		case <-ctx.Done():
+			end = true
+		case <-time.After(time.Second):
+		}
+		in.mu.Lock()
+		rows := make(map[string][]byte)
+		for box := range in.dirty {
+			rows[string(stateRow(tableKey, box.key, box.mostro))] = encodeTime(in.seen[box])
+		}
+		clear(in.dirty)
+		for box, at := range in.seen {
+			if in.now().Sub(at) > keysKept {
+				rows[string(stateRow(tableKey, box.key, box.mostro))] = nil
+				delete(in.seen, box)
+			}
+		}
+		in.mu.Unlock()
+		if len(rows) == 0 {
+			continue
+		}
+		if err := in.state.set(rows); err != nil {
+			log.Error("note whose mail is fetched", "error", err)
+		}
+	}
+}
+
+// marks knows the messages that have crossed, by id.
+type marks struct {
+	mu       sync.Mutex
+	there    *lru.Cache[string, time.Time] // arrived, or failed at that time
+	underway map[string]struct{}
+}
+
+func newMarks() *marks {
+	there, _ := lru.New[string, time.Time](marksKept) // fails only for a size below 1
+	return &marks{there: there, underway: make(map[string]struct{})}
+}
+
+var (
+	errUnderway = errors.New("error: this message is on its way already")
+	errTooSoon  = errors.New("rate-limited: the Mostro could not be reached a moment ago, send it again in a while")
+)
+
+// begin marks a message as being on its way. done is true when it has arrived before.
+func (k *marks) begin(id string) (done bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if failed, known := k.there.Get(id); known {
+		if failed.IsZero() {
+			return true, nil
+		}
+		if time.Since(failed) < carryAgain {
+			return false, errTooSoon
+		}
+	}
+	if _, ok := k.underway[id]; ok {
+		return false, errUnderway
+	}
+	k.underway[id] = struct{}{}
+	return false, nil
+}
+
+func (k *marks) end(id string, arrived bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.underway, id)
+	if arrived {
+		k.there.Add(id, time.Time{})
+	} else {
+		k.there.Add(id, time.Now())
+	}
+}
+
+// heard marks an id, and reports whether it was marked before.
+func (k *marks) heard(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known, _ := k.there.ContainsOrAdd(id, time.Time{})
+	return known
+}
+
+func (k *marks) forget(id string) { k.there.Remove(id) }
+
+// Asked learns from a client's filter whose mail it waits for. It refuses nothing
+// (relay.ReadPolicy).
+func (m *Mirror) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg string) {
+	if len(f.Tags["p"]) == 0 || !slices.Contains(f.Kinds, kindMessage) && !slices.Contains(f.Kinds, kindWrap) {
+		return false, ""
+	}
+	from := []string{""}
+	if len(f.Authors) > 0 && !slices.Contains(f.Kinds, kindWrap) {
+		from = slices.DeleteFunc(slices.Clone(f.Authors), func(author string) bool { return !m.mostro(author) })
+	}
+	for _, mostro := range from {
+		for _, key := range f.Tags["p"] {
+			if nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) {
+				m.learn(ctx, mailbox{key, mostro})
+			}
+		}
+	}
+	return false, ""
+}
+
+// learn adds a mailbox, as long as the connection that it comes from has not added too many.
+func (m *Mirror) learn(ctx context.Context, box mailbox) {
+	conn := khatru.GetConnection(ctx)
+	if conn == nil {
+		m.interest.add(box)
+		return
+	}
+	added, _ := m.clients.Get(conn.Challenge)
+	if added < keysPerClient && m.interest.add(box) {
+		m.clients.Add(conn.Challenge, added+1)
+	}
+}
+
+var errUnreachable = errors.New("error: this Mostro cannot be reached from here now, send it again in a while")
+
+// Carry brings a message to the followed Mostro that is its only recipient
+// (relay.Federation.Carry). Its answer is that of the Mostro's relay.
+func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
+	to := ev.Tags.Find("p")
+	if to == nil {
+		return errUnreachable
+	}
+	if ev.Kind == kindMessage {
+		m.learn(ctx, mailbox{ev.PubKey, to[1]})
+	}
+	done, err := m.marks.begin(ev.ID)
+	if done || err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, carryTime)
+	defer cancel()
+	err = errUnreachable
+	for _, p := range m.list() {
+		l := p.link.Load()
+		if l == nil || !slices.Contains(p.duties.mostros, to[1]) {
+			continue
+		}
+		answer := l.publish(ctx, ev)
+		var refused *RefusedError
+		if answer == nil {
+			p.carriedTo.Add(1)
+			err = nil
+			break
+		}
+		if errors.As(answer, &refused) {
+			err = refused
+			if !passing(refused.Reason) {
+				break
+			}
+		}
+	}
+	m.marks.end(ev.ID, err == nil)
+	return err
+}
+
+// fetchMail subscribes to messages for clients here at the relay of followed Mostros.
+func (p *peer) fetchMail(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in := newIntake(ctx)
+	stored := make(chan error, 1)
+	go func() {
+		err := in.run(p.ingestMail)
+		stored <- err
+		if err != nil {
+			cancel()
+		}
+	}()
+	ended := make(chan error, 1)
+	take := func(ev *nostr.Event) {
+		if p.mail.Wait(ctx) == nil {
+			in.take(ev)
+		}
+	}
+	asked := make(map[string]struct{}) // keys that are subscribed
+	var chunks []*mailChunk
+	for {
+		keys, changed := p.m.interest.keys(p.duties.mostros)
+		fresh := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { _, ok := asked[key]; return ok })
+		if len(asked)+len(fresh) > keysPerPeer+mailSlack {
+			// Some of those that are subscribed have shown no sign of life for long: begin anew.
+			for _, c := range chunks {
+				if err := l.unsubscribe(c.sub); err != nil {
+					return err
+				}
+			}
+			clear(asked)
+			chunks, fresh = nil, keys
+		}
+		for _, key := range fresh {
+			asked[key] = struct{}{}
+		}
+		for rest := fresh; len(rest) > 0; {
+			if len(chunks) == 0 || len(chunks[len(chunks)-1].keys) >= keysPerReq {
+				chunks = append(chunks, newMailChunk(take, ended))
+			}
+			last := chunks[len(chunks)-1]
+			n := min(len(rest), keysPerReq-len(last.keys))
+			if err := last.extend(l, p, rest[:n]); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+		if err := p.fetchOldMail(ctx, l, fresh, in.take); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case err := <-ended:
+			return err
+		case err := <-stored:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// fetchOldMail gets messages that are older than what a subscription asks for, once for each key.
+func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
+	if now := p.m.cfg.Now(); now.Sub(p.mailAt) > mailPast/2 {
+		p.oldMail = make(map[string]struct{}) // it has been away for long
+	}
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { _, ok := p.oldMail[key]; return ok })
+	for chunk := range slices.Chunk(keys, keysPerReq) {
+		for _, f := range p.mailOf(chunk) {
+			if err := l.fetch(ctx, f, take); err != nil {
+				return err
+			}
+		}
+		for _, key := range chunk {
+			p.oldMail[key] = struct{}{}
+		}
+	}
+	p.mailAt = p.m.cfg.Now()
+	return nil
+}
+
+// mailOf asks for messages to keys here.
+func (p *peer) mailOf(keys []string) []nostr.Filter {
+	tags := nostr.TagMap{"p": keys}
+	return []nostr.Filter{
+		{Kinds: []int{kindMessage}, Authors: p.duties.mostros, Tags: tags},
+		{Kinds: []int{kindWrap}, Tags: tags},
+	}
+}
+
+// mailChunk is one subscription for the mail of some keys.
+type mailChunk struct {
+	sub  *sub
+	keys []string
+}
+
+func newMailChunk(take func(*nostr.Event), ended chan<- error) *mailChunk {
+	return &mailChunk{sub: &sub{
+		event: take,
+		end: func(err error) {
+			if err != nil {
+				select {
+				case ended <- err:
+				default:
+				}
+			}
+		},
+	}}
+}
+
+// extend adds keys to the subscription.
+func (c *mailChunk) extend(l *link, p *peer, keys []string) error {
+	c.keys = append(c.keys, keys...)
+	// Gift wraps are dated back by up to two days (NIP-59), also those that come live.
+	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
+	filters := p.mailOf(c.keys)
+	for i := range filters {
+		filters[i].Since = &since
+	}
+	if c.sub.id == "" {
+		return l.subscribe(c.sub, filters...)
+	}
+	return l.ask(c.sub, filters...)
+}
+
+// ingestMail stores messages for clients here.
+func (p *peer) ingestMail(ctx context.Context, evs []*nostr.Event) error {
+	good := evs[:0]
+	for _, ev := range evs {
+		if p.expected(ev) {
+			good = append(good, ev)
+		} else if err := p.strike(ev, "it was not asked for"); err != nil {
+			return err
+		}
+	}
+	for i, t := range p.m.relay.Take(ctx, good) {
+		if t.New {
+			p.carriedIn.Add(1)
+		}
+		if err := p.count(good[i], t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expected reports whether an event is a message that was asked for.
+func (p *peer) expected(ev *nostr.Event) bool {
+	if ev.Kind != kindWrap && (ev.Kind != kindMessage || !slices.Contains(p.duties.mostros, ev.PubKey)) {
+		return false
+	}
+	for tag := range ev.Tags.FindAll("p") {
+		if p.m.interest.has(tag[1], p.duties.mostros) {
+			return true
+		}
+	}
+	return false
+}
+
+// idOf reads an id that has been checked.
+func idOf(text string) (id reconcile.ID) {
+	_, _ = hex.Decode(id[:], []byte(text))
+	return id
+}
+
+// marshal encodes a row of plain fields, which cannot fail.
+func marshal(v any) []byte {
+	b, _ := json.Marshal(v)
+	return b
+}
+
+func unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }

@@ -1,0 +1,483 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
+	"mostro/relay/reconcile"
+)
+
+// arrival is an event of another relay on its way to the store, or a mark: done is closed when all
+// before it has got there.
+type arrival struct {
+	ev   *nostr.Event
+	done chan struct{}
+}
+
+// intake takes events of one duty of a connection to the store, in batches.
+type intake struct {
+	ctx  context.Context
+	come chan arrival
+}
+
+func newIntake(ctx context.Context) *intake {
+	return &intake{ctx: ctx, come: make(chan arrival, 2*batchEvents)}
+}
+
+// take gives an event to the intake, and waits while that is full.
+func (in *intake) take(ev *nostr.Event) {
+	select {
+	case in.come <- arrival{ev: ev}:
+	case <-in.ctx.Done():
+	}
+}
+
+// settle waits until everything taken before is stored.
+func (in *intake) settle() error {
+	done := make(chan struct{})
+	select {
+	case in.come <- arrival{done: done}:
+	case <-in.ctx.Done():
+		return in.ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-in.ctx.Done():
+		return in.ctx.Err()
+	}
+}
+
+// run stores what comes until an error or the end of the context.
+func (in *intake) run(store func(context.Context, []*nostr.Event) error) error {
+	var batch []*nostr.Event
+	var marks []chan struct{}
+	for {
+		batch, marks = batch[:0], marks[:0]
+		add := func(a arrival) {
+			if a.done != nil {
+				marks = append(marks, a.done)
+			} else {
+				batch = append(batch, a.ev)
+			}
+		}
+		select {
+		case a := <-in.come:
+			add(a)
+		case <-in.ctx.Done():
+			return nil
+		}
+	more:
+		for len(batch) < batchEvents && len(marks) == 0 {
+			select {
+			case a := <-in.come:
+				add(a)
+			default:
+				break more
+			}
+		}
+		if len(batch) > 0 {
+			if err := store(in.ctx, batch); err != nil {
+				return err
+			}
+		}
+		for _, done := range marks {
+			close(done)
+		}
+	}
+}
+
+// follow copies the events of the peer's followed keys: it is live first, then compares what is
+// stored, again and again.
+func (p *peer) follow(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in := newIntake(ctx)
+	stored := make(chan error, 1)
+	go func() {
+		err := in.run(p.ingest)
+		stored <- err
+		if err != nil {
+			cancel()
+		}
+	}()
+	err := p.copyAll(ctx, l, in)
+	cancel()
+	if cause := <-stored; cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (p *peer) copyAll(ctx context.Context, l *link, in *intake) error {
+	ended, err := p.listen(ctx, l, in)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := p.compareAll(ctx, l, in); err != nil {
+			return err
+		}
+		p.synced.Store(time.Now().UnixNano())
+		p.set(Live, nil)
+		again := rewalkEvery
+		if p.negentropy.Load() {
+			again = resyncEvery
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			return err
+		case <-time.After(again):
+		}
+	}
+}
+
+// listen makes the subscription for what comes from now on, and waits until it stands. The channel
+// tells when the relay ends it.
+func (p *peer) listen(ctx context.Context, l *link, in *intake) (<-chan error, error) {
+	var filters []nostr.Filter
+	for _, part := range p.parts() {
+		filters = append(filters, nostr.Filter{Authors: part.authors, Kinds: part.kinds, Limit: 1})
+	}
+	stands, ended := make(chan struct{}), make(chan error, 1)
+	var stand sync.Once
+	var live atomic.Bool
+	s := &sub{
+		event: func(ev *nostr.Event) {
+			if p.events.Wait(ctx) != nil || p.bytes.WaitN(ctx, min(sizeOf(ev), liveBurstB)) != nil {
+				return
+			}
+			if live.Load() {
+				p.lag.Store(int64(time.Since(ev.CreatedAt.Time())))
+			}
+			in.take(ev)
+		},
+		end: func(err error) {
+			if err == nil {
+				stand.Do(func() { close(stands) })
+				live.Store(true)
+				return
+			}
+			select {
+			case ended <- err:
+			default:
+			}
+		},
+	}
+	if err := l.subscribe(s, filters...); err != nil {
+		return nil, err
+	}
+	select {
+	case <-stands:
+		return ended, nil
+	case err := <-ended:
+		return nil, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(answerTime):
+		return nil, errNoAnswer
+	}
+}
+
+// part is some of the followed keys and what is copied of them.
+type part struct {
+	authors []string
+	kinds   []int
+}
+
+func (p *peer) parts() (parts []part) {
+	if len(p.duties.mostros) > 0 {
+		parts = append(parts, part{p.duties.mostros, mostroKinds})
+	}
+	if len(p.duties.platforms) > 0 {
+		parts = append(parts, part{p.duties.platforms, platformKinds})
+	}
+	return parts
+}
+
+// compareAll gets what is stored at the relay and not here.
+func (p *peer) compareAll(ctx context.Context, l *link, in *intake) error {
+	for _, part := range p.parts() {
+		for _, author := range part.authors {
+			f := nostr.Filter{Authors: []string{author}, Kinds: part.kinds}
+			if err := p.compare(ctx, l, in, author, f); err != nil {
+				return fmt.Errorf("compare events of %s: %w", author, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, f nostr.Filter) error {
+	began := p.m.cfg.Now().Unix()
+	d, err := l.differ(ctx, f, p.m.relay.Items)
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		p.negentropy.Store(true)
+		if err := l.fetchIDs(ctx, d.Need, in.take); err != nil {
+			return err
+		}
+		if err := in.settle(); err != nil {
+			return err
+		}
+		return p.m.state.setWalked(p.url, author, walked{At: began, Full: began})
+	case errors.Is(err, errNoNegentropy), errors.Is(err, reconcile.ErrVersion), errors.As(err, &refused):
+		p.negentropy.Store(false)
+	default:
+		return err
+	}
+	w, err := p.m.state.walked(p.url, author)
+	if err != nil {
+		return err
+	}
+	since := w.At - int64(overlap/time.Second)
+	full := began-w.Full >= int64(fullEvery/time.Second)
+	if full {
+		since = 0
+	}
+	gap, err := l.walk(ctx, f, max(since, 0), in.take)
+	if err != nil {
+		return err
+	}
+	p.gap.Store(gap)
+	if err := in.settle(); err != nil {
+		return err
+	}
+	w.At = began
+	if full {
+		w.Full = began
+	}
+	return p.m.state.setWalked(p.url, author, w)
+}
+
+// ingest stores events of followed keys. It fails when too many were bad.
+func (p *peer) ingest(ctx context.Context, evs []*nostr.Event) error {
+	good := evs[:0]
+	ahead := p.m.cfg.Now().Add(orderFuture).Unix()
+	for _, ev := range evs {
+		switch {
+		case !p.asked(ev):
+			if err := p.strike(ev, "it was not asked for"); err != nil {
+				return err
+			}
+		case ev.Kind >= kindOrder && int64(ev.CreatedAt) > ahead:
+			p.ahead.Add(1)
+			p.refusal("invalid: the event is from the future: the clock there or here is wrong")
+		case !p.m.room(p, ev):
+			p.refused.Add(1)
+			p.refusal("blocked: this key has as many events here as may be kept of it")
+		default:
+			good = append(good, ev)
+		}
+	}
+	for i, t := range p.m.relay.Take(ctx, good) {
+		if err := p.count(good[i], t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count books what became of an event.
+func (p *peer) count(ev *nostr.Event, t relay.Taken) error {
+	switch {
+	case t.New:
+		p.stored.Add(1)
+		p.lastEvent.Store(time.Now().UnixNano())
+		p.m.grew(ev)
+	case t.Known:
+		p.known.Add(1)
+	case t.Err != nil:
+		return fmt.Errorf("store event: %w", t.Err)
+	case strings.HasPrefix(t.Refused, "invalid: the id"), strings.HasPrefix(t.Refused, "invalid: the signature"),
+		ev.PubKey == p.m.cfg.Pubkey:
+		return p.strike(ev, t.Refused)
+	default:
+		p.refused.Add(1)
+		p.refusal(t.Refused)
+	}
+	return nil
+}
+
+// asked reports whether an event is one of those that the peer was asked for. The signature is not
+// checked yet.
+func (p *peer) asked(ev *nostr.Event) bool {
+	for _, part := range p.parts() {
+		if slices.Contains(part.authors, ev.PubKey) && slices.Contains(part.kinds, ev.Kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// strike counts a bad event. Enough of them end the connection.
+func (p *peer) strike(ev *nostr.Event, why string) error {
+	p.refusal(fmt.Sprintf("%s (id %.64s, kind %d, by %.64s)", why, ev.ID, ev.Kind, ev.PubKey))
+	if p.bad.Add(1)%strikes == 0 {
+		return fmt.Errorf("%w: %s", errMisbehaves, why)
+	}
+	return nil
+}
+
+// room reports whether more of the author may be kept.
+func (m *Mirror) room(p *peer, ev *nostr.Event) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[ev.PubKey]
+	if f == nil {
+		return false
+	}
+	full := f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
+	p.full.Store(full)
+	return !full
+}
+
+// grew notes that something of a followed key was stored.
+func (m *Mirror) grew(ev *nostr.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.followed[ev.PubKey]; f != nil {
+		f.events++
+		f.bytes += sizeOf(ev)
+	}
+}
+
+// sizeOf is about how many bytes of JSON an event has.
+func sizeOf(ev *nostr.Event) int {
+	size := 350 + len(ev.Content)
+	for _, tag := range ev.Tags {
+		for _, element := range tag {
+			size += len(element) + 3
+		}
+	}
+	return size
+}
+
+// tend counts what is kept of the followed keys, since what is replaced or expires makes room, and
+// looks for the relays of those that are followed without any.
+func (m *Mirror) tend(ctx context.Context) {
+	for {
+		m.mu.Lock()
+		var keys []string
+		for pubkey := range m.followed {
+			keys = append(keys, pubkey)
+		}
+		m.mu.Unlock()
+		for _, pubkey := range keys {
+			if err := m.survey(ctx, pubkey); err != nil && ctx.Err() == nil {
+				m.log.Error("count events of a followed Mostro", "pubkey", pubkey, "error", err)
+			}
+		}
+		m.discover(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(checkEvery):
+		}
+	}
+}
+
+// survey counts what is kept of a followed key, and finds out when it last gave news of itself.
+func (m *Mirror) survey(ctx context.Context, pubkey string) error {
+	events, bytes, err := m.relay.Count(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: mostroKinds})
+	if err != nil {
+		return err
+	}
+	infos, err := m.relay.All(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindInfo}, Limit: 1})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[pubkey]
+	if f == nil {
+		return nil
+	}
+	f.events, f.bytes, f.counted = events, bytes, m.cfg.Now()
+	for i := range infos {
+		f.news = max(f.news, int64(infos[i].CreatedAt))
+	}
+	return nil
+}
+
+// discover looks for the relays (kind 10002) of followed keys that came without any, in the store
+// and on all relays that are connected. The operator has agreed to them by following the key.
+func (m *Mirror) discover(ctx context.Context) {
+	m.mu.Lock()
+	var lost []string
+	for pubkey, f := range m.followed {
+		if len(f.Relays) == 0 {
+			lost = append(lost, pubkey)
+		}
+	}
+	m.mu.Unlock()
+	for _, pubkey := range lost {
+		f := nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindRelayList}, Limit: 1}
+		var newest *nostr.Event
+		consider := func(ev *nostr.Event) {
+			if ev.PubKey != pubkey || ev.Kind != kindRelayList || newest != nil && ev.CreatedAt <= newest.CreatedAt || !ev.CheckID() {
+				return
+			}
+			if ok, _ := ev.CheckSignature(); ok {
+				newest = ev
+			}
+		}
+		if stored, err := m.relay.All(ctx, f); err == nil {
+			for i := range stored {
+				consider(&stored[i])
+			}
+		}
+		for _, p := range m.list() {
+			if l := p.link.Load(); l != nil {
+				_ = l.fetch(ctx, f, consider) // the next round asks again
+			}
+		}
+		if newest == nil {
+			continue
+		}
+		var urls []string
+		for tag := range newest.Tags.FindAll("r") {
+			if len(urls) < maxListed && (strings.HasPrefix(tag[1], "wss://") || strings.HasPrefix(tag[1], "ws://")) {
+				urls = append(urls, strings.TrimSuffix(tag[1], "/"))
+			}
+		}
+		m.mu.Lock()
+		if f := m.followed[pubkey]; f != nil && len(f.Relays) == 0 && len(urls) > 0 {
+			f.Relays = urls
+			m.change()
+			m.log.Info("found the relays of a followed Mostro", "pubkey", pubkey, "relays", urls)
+		}
+		m.mu.Unlock()
+	}
+}
+
+// maxListed is how many relays of a found list are used.
+const maxListed = 3
+
+// Orphaned reports whether a followed Mostro has given no news of itself for too long: its offers
+// cannot be trusted to stand.
+func (m *Mirror) Orphaned(pubkey string) bool {
+	if m.cfg.OrphanedAfter == 0 {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[pubkey]
+	return f != nil && f.Platform == "" && !f.counted.IsZero() &&
+		m.cfg.Now().Unix()-f.news > int64(m.cfg.OrphanedAfter/time.Second)
+}
+
+// Hidden reports whether offers of a key are left out of answers (relay.Federation.Hidden).
+func (m *Mirror) Hidden(_ int, pubkey string) bool { return m.cfg.HideOrphaned && m.Orphaned(pubkey) }

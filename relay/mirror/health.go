@@ -1,0 +1,147 @@
+package mirror
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// State is how a connection stands.
+type State string
+
+const (
+	Connecting State = "connecting"
+	Syncing    State = "syncing" // what is stored there is being compared
+	Live       State = "live"
+	Waiting    State = "waiting" // to connect again
+	Stopped    State = "stopped"
+)
+
+// Health is how things stand with one other relay.
+type Health struct {
+	URL       string    `json:"url"`
+	Mostros   []string  `json:"mostros,omitempty"`   // followed keys
+	Platforms []string  `json:"platforms,omitempty"` // the same, of other platforms
+	Outside   bool      `json:"outside,omitempty"`   // the node's own events go there
+	State     State     `json:"state"`
+	Since     time.Time `json:"since"`
+	Retry     time.Time `json:"retry,omitzero"` // of the next connection
+	Error     string    `json:"error,omitempty"`
+
+	Negentropy bool `json:"negentropy"`    // the relay knows it
+	Gap        bool `json:"gap,omitempty"` // not all may have come: it caps its answers below what one second holds
+	Full       bool `json:"full,omitempty"`
+
+	Stored     int64     `json:"stored"`      // events that were new here
+	Known      int64     `json:"known"`       // that were not
+	Refused    int64     `json:"refused"`     // by a rule
+	Bad        int64     `json:"bad"`         // false, or not asked for
+	Ahead      int64     `json:"ahead"`       // refused because they are from the future: whose clock is wrong?
+	Lag        float64   `json:"lag_seconds"` // between created_at and arrival of the last live event
+	LastEvent  time.Time `json:"last_event,omitzero"`
+	Synced     time.Time `json:"synced,omitzero"` // when all there was had been compared
+	Published  int64     `json:"published"`       // own events that it confirmed
+	Rejected   int64     `json:"rejected"`        // own events that it refused
+	Waiting    int       `json:"waiting"`         // own events that it has not confirmed
+	CarriedTo  int64     `json:"carried_to"`      // messages of clients here
+	CarriedIn  int64     `json:"carried_in"`      // messages for clients here
+	Received   int64     `json:"received"`        // messages to the node
+	BytesIn    int64     `json:"bytes_in"`
+	BytesOut   int64     `json:"bytes_out"`
+	Sessions   int64     `json:"connections"` // made since the start
+	LastReason string    `json:"last_refusal,omitempty"`
+}
+
+// tally counts for Health.
+type tally struct {
+	stored, known, refused, bad, ahead  atomic.Int64
+	published, rejections               atomic.Int64
+	carriedTo, carriedIn, received      atomic.Int64
+	bytesIn, bytesOut, sessions         atomic.Int64
+	negentropy, gap, full, needsLogin   atomic.Bool
+	lag, lastEvent, synced, outboxCount atomic.Int64 // nanoseconds, unix nanoseconds twice, events
+
+	mu     sync.Mutex // guards the following
+	state  State
+	since  time.Time
+	retry  time.Time
+	err    string
+	reason string
+}
+
+func (t *tally) set(state State, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state != state {
+		t.state, t.since = state, time.Now()
+	}
+	t.retry = time.Time{}
+	if err != nil {
+		t.err = err.Error()
+	}
+	if state == Live {
+		t.err = ""
+	}
+}
+
+// failed notes why there is no connection, and reports whether that is news.
+func (t *tally) failed(err error, retry time.Time) (news bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	news = text != t.err
+	t.state, t.since, t.retry, t.err = Waiting, time.Now(), retry, text
+	return news
+}
+
+func (t *tally) refusal(reason string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reason = reason
+}
+
+// counted adds up a connection that has ended.
+func (p *peer) counted(l *link) {
+	p.sessions.Add(1)
+	p.bytesIn.Add(l.in.Load())
+	p.bytesOut.Add(l.sent.Load())
+}
+
+func (p *peer) health() Health {
+	h := Health{
+		URL: p.url, Mostros: p.duties.mostros, Platforms: p.duties.platforms, Outside: p.duties.outside,
+		Negentropy: p.negentropy.Load(), Gap: p.gap.Load(), Full: p.full.Load(),
+		Stored: p.stored.Load(), Known: p.known.Load(), Refused: p.refused.Load(), Bad: p.bad.Load(), Ahead: p.ahead.Load(),
+		Lag: time.Duration(p.lag.Load()).Seconds(), Published: p.published.Load(), Rejected: p.rejections.Load(),
+		CarriedTo: p.carriedTo.Load(), CarriedIn: p.carriedIn.Load(), Received: p.received.Load(),
+		BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(), Sessions: p.sessions.Load(),
+		Waiting: p.out.len() + int(p.outboxCount.Load()),
+	}
+	if l := p.link.Load(); l != nil {
+		h.BytesIn += l.in.Load()
+		h.BytesOut += l.sent.Load()
+		h.Sessions++
+	}
+	if at := p.lastEvent.Load(); at != 0 {
+		h.LastEvent = time.Unix(0, at)
+	}
+	if at := p.synced.Load(); at != 0 {
+		h.Synced = time.Unix(0, at)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.State, h.Since, h.Retry, h.Error, h.LastReason = p.state, p.since, p.retry, p.err, p.reason
+	return h
+}
+
+// Health is how things stand with all other relays, by address.
+func (m *Mirror) Health() []Health {
+	all := []Health{}
+	for _, p := range m.list() {
+		all = append(all, p.health())
+	}
+	return all
+}

@@ -1,0 +1,75 @@
+package mirror
+
+import "time"
+
+const (
+	dialTime    = 15 * time.Second
+	aboutTime   = 5 * time.Second
+	writeTime   = 10 * time.Second
+	pingEvery   = 25 * time.Second
+	silenceTime = 75 * time.Second // nothing heard, not even a pong: the relay is gone
+	answerTime  = 30 * time.Second // for the next frame of an answer
+	okTime      = 15 * time.Second // for the OK of an event
+	negTime     = 6 * time.Second  // for the first word about negentropy; relays without it are silent
+	loginTime   = 5 * time.Second  // for a relay to ask who this is
+
+	firstRetry  = time.Second
+	mostRetry   = 30 * time.Second // so that a relay that is back has the book within a minute
+	badRetry    = 5 * time.Minute  // after a relay that lies
+	mostBad     = time.Hour
+	steadyTime  = time.Minute // a connection that lasted so long was a good one
+	strikes     = 20          // bad events on one connection, after which it ends
+	maxFrame    = 640 << 10   // bytes from a relay
+	queueFrames = 256         // frames that wait to be written
+
+	pageEvents   = 500     // asked for at once, where negentropy is not known
+	idsAtOnce    = 200     // of events that are fetched by id
+	batchEvents  = 256     // verified and stored together
+	maxPages     = 100_000 // of one walk
+	negBytes     = 24 << 10
+	negRounds    = 200
+	maxItems     = 1_000_000 // of one reconciling
+	resyncEvery  = 10 * time.Minute
+	rewalkEvery  = time.Hour      // the same for relays without negentropy
+	fullEvery    = 24 * time.Hour // between two walks through everything there
+	overlap      = 48 * time.Hour // that a walk goes back before the last one, for what came late
+	orderFuture  = time.Minute    // how far an order may be ahead of the clock; it would hide later ones
+	liveRate     = 200            // events a second of a followed Mostro, once the backlog is in
+	liveBurst    = 5000
+	liveBytes    = 1 << 20 // a second, the same
+	liveBurstB   = 16 << 20
+	messageRate  = 50 // a second, of messages from another relay
+	messageBurst = 1000
+
+	keysKept      = 30 * 24 * time.Hour
+	maxKeys       = 20_000 // whose mail is fetched elsewhere
+	keysPerPeer   = 2000   // the newest of them, asked of one relay
+	keysPerReq    = 200
+	mailSlack     = 400    // subscribed beside them, until all are subscribed anew
+	keysPerClient = 500    // that one connection can add
+	maxClients    = 10_000 // connections of which that is remembered
+	mailPast      = 72 * time.Hour
+	carryTime     = 8 * time.Second // for the answer of another relay to a carried message
+	marksKept     = 50_000          // ids of messages that crossed
+	carryAgain    = 2 * time.Second // before a message that failed is tried again
+	maxRoutes     = 100_000
+	maxOutbox     = 20_000 // replies that wait for one outside relay
+	sentAtOnce    = 64     // events that wait for the OK of a relay
+	discoverEvery = time.Minute
+	checkEvery    = time.Minute // of what a followed Mostro holds here
+)
+
+// Kinds that are copied of a followed Mostro, and of a platform that trades otherwise.
+var (
+	mostroKinds   = []int{0, 8383, 10002, 30078, kindOrder, 38384, kindInfo, 38386}
+	platformKinds = []int{0, kindOrder}
+)
+
+const (
+	kindMessage   = 14
+	kindWrap      = 1059
+	kindRelayList = 10002
+	kindOrder     = 38383
+	kindInfo      = 38385
+	kindRates     = 30078
+)

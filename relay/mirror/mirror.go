@@ -1,0 +1,309 @@
+// Package mirror connects a relay with others, so that many Mostros make one book:
+//
+//   - in: the public events of followed Mostros, and the offers of other platforms, are copied from
+//     the relays where they publish;
+//   - carried: messages of clients here to a followed Mostro go to its relays, and what it answers
+//     to their keys comes back, so that a client connected only to this relay trades with it;
+//   - out: the node's own public events go to outside relays, and so do its answers to keys whose
+//     last proven message came over one; messages to the node are received from there.
+//
+// Rules that it keeps:
+//
+//   - One connection to a relay, whatever it is for. It is made again with growing waits and jitter;
+//     a relay that lies waits long.
+//   - Nothing is missed. A subscription is live before what is stored is compared: by negentropy
+//     where the relay knows it, else page by page back in time. That happens again at each
+//     connection and now and then, so there is no list of what still has to be sent or fetched:
+//     the comparison finds it. Only answers to traders, which a relay may not show, wait in an
+//     outbox on disk until the relay has said OK.
+//   - Nothing is believed. Every event is verified; only those that were asked for are taken; the
+//     node's own never; what is newest by created_at stays, which the store decides. Rate, size and
+//     number of a followed Mostro's events are bounded, and a relay is read no faster than that.
+//   - Each message crosses once. What is on its way or has arrived is not sent again, so that two
+//     relays that carry for each other make no loop; a message that failed is answered so.
+//   - A client's OK for a carried message is the answer of the Mostro's own relay. There is no
+//     queue: what has not arrived is refused, and the client knows.
+//   - Nothing is decrypted.
+//
+// Whose messages come back: keys that write to a followed Mostro, and keys that clients here ask
+// mail for. They become known to the relays of the Mostros concerned, as they would if the client
+// were connected there.
+//
+// The package knows the relay of this process and nothing of the escrow: what it needs of it are
+// functions in Config.
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
+)
+
+// Followed is somebody whose public events are copied.
+type Followed struct {
+	Pubkey string   // hex
+	Relays []string // where it publishes; none: found by its relay list on the relays that are known
+	// Platform names a marketplace that is no Mostro but publishes its offers the same way
+	// (NIP-69): only they are copied, and no messages are carried. "" is a Mostro.
+	Platform string
+}
+
+// Config says what a Mirror copies.
+type Config struct {
+	Dir    string // of its state; "" keeps it in memory
+	Pubkey string // of this node, hex
+
+	Follow  []Followed
+	Outside []string // relays that get the node's own events, ws:// or wss://
+
+	// Sign signs as this node, to authenticate to relays that ask (NIP-42); nil = it does not.
+	Sign func(*nostr.Event) error
+
+	MaxEvents, MaxBytes int // kept of one followed key; 0 = DefaultMaxEvents, DefaultMaxBytes
+
+	// OrphanedAfter is the time without news of a Mostro (kind 38385) after which its offers are
+	// orphaned; 0 = never. HideOrphaned leaves them out of what the relay answers.
+	OrphanedAfter time.Duration
+	HideOrphaned  bool
+
+	// Rates is told exchange rates (kind 30078) of followed Mostros; nil = nobody is.
+	Rates func(*nostr.Event)
+
+	Logger *slog.Logger     // nil = silent
+	Now    func() time.Time // nil = time.Now
+}
+
+// What is kept of one followed key, when the configuration does not say.
+const (
+	DefaultMaxEvents = 200_000
+	DefaultMaxBytes  = 256 << 20
+)
+
+// Mirror connects one relay with others. Its functions for the relay's configuration can be used
+// at once; nothing happens before Run.
+type Mirror struct {
+	cfg   Config
+	log   *slog.Logger
+	state *state
+	relay *relay.Relay
+
+	interest *interest
+	marks    *marks
+	routes   *routes
+	clients  *lru.Cache[string, int] // keys that a connection has added
+
+	mu       sync.Mutex // guards the following
+	followed map[string]*followed
+	peers    map[string]*peer
+	changed  chan struct{} // the set of followed has changed
+}
+
+// followed is what is known of a followed key.
+type followed struct {
+	Followed
+	events, bytes int       // stored, about
+	counted       time.Time // when they were
+	news          int64     // created_at of its last kind 38385
+}
+
+// New opens the mirror's state.
+func New(cfg Config) (*Mirror, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.MaxEvents == 0 {
+		cfg.MaxEvents = DefaultMaxEvents
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = DefaultMaxBytes
+	}
+	st, err := openState(cfg.Dir, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	m := &Mirror{
+		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
+		followed: make(map[string]*followed), peers: make(map[string]*peer), changed: make(chan struct{}, 1),
+	}
+	m.clients, _ = lru.New[string, int](maxClients) // fails only for a size below 1
+	for _, f := range cfg.Follow {
+		if err = m.Follow(f); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		m.interest, err = openInterest(st, cfg.Now)
+	}
+	if err == nil {
+		m.routes, err = openRoutes(st, cfg.Now)
+	}
+	if err != nil {
+		return nil, errors.Join(err, st.close())
+	}
+	return m, nil
+}
+
+// Attach names the relay; it comes before everything but Followed and what New did.
+func (m *Mirror) Attach(r *relay.Relay) { m.relay = r }
+
+// Close closes the mirror's state, after Run has returned and the relay takes nothing more.
+func (m *Mirror) Close() error { return m.state.close() }
+
+// Follow adds somebody, or says anew where it publishes.
+func (m *Mirror) Follow(f Followed) error {
+	switch {
+	case !nostr.IsValidPublicKey(f.Pubkey):
+		return fmt.Errorf("follow %.80q: not a public key in hex", f.Pubkey)
+	case f.Pubkey == m.cfg.Pubkey:
+		return errors.New("follow: this is the node's own key")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old := m.followed[f.Pubkey]; old != nil {
+		old.Followed = f
+	} else {
+		m.followed[f.Pubkey] = &followed{Followed: f}
+	}
+	m.change()
+	return nil
+}
+
+// Unfollow ends copying. What was copied expires, and is refused from now on.
+func (m *Mirror) Unfollow(pubkey string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.followed, pubkey)
+	m.change()
+}
+
+func (m *Mirror) change() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Followed reports whether a key is followed, Mostro or platform: who may publish orders here.
+func (m *Mirror) Followed(pubkey string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.followed[pubkey] != nil
+}
+
+// mostro reports whether a key is that of a followed Mostro, to which messages are carried.
+func (m *Mirror) mostro(pubkey string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[pubkey]
+	return f != nil && f.Platform == ""
+}
+
+// Run keeps the connections until ctx ends.
+func (m *Mirror) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { m.tend(ctx) })
+	running.Go(func() { m.interest.keep(ctx, m.log) })
+	for {
+		m.arrange(ctx, &running)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.changed:
+		}
+	}
+}
+
+// arrange starts connections that are wanted and ends those that are not.
+func (m *Mirror) arrange(ctx context.Context, running *sync.WaitGroup) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	wanted := make(map[string]duties)
+	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
+		for _, url := range m.followed[pubkey].Relays {
+			d := wanted[url]
+			if m.followed[pubkey].Platform == "" {
+				d.mostros = append(d.mostros, pubkey)
+			} else {
+				d.platforms = append(d.platforms, pubkey)
+			}
+			wanted[url] = d
+		}
+	}
+	for _, url := range m.cfg.Outside {
+		d := wanted[url]
+		d.outside = true
+		wanted[url] = d
+	}
+	for url, p := range m.peers {
+		if !p.duties.equal(wanted[url]) {
+			p.stop()
+			delete(m.peers, url)
+		}
+	}
+	for url, d := range wanted {
+		if m.peers[url] == nil {
+			p := newPeer(m, url, d)
+			var peerCtx context.Context
+			peerCtx, p.stop = context.WithCancel(ctx)
+			m.peers[url] = p
+			running.Go(func() { p.run(peerCtx) })
+		}
+	}
+}
+
+// duties are what a connection is for.
+type duties struct {
+	mostros, platforms []string // followed keys that publish there, sorted
+	outside            bool     // the node publishes there
+}
+
+func (d duties) equal(other duties) bool {
+	return slices.Equal(d.mostros, other.mostros) && slices.Equal(d.platforms, other.platforms) && d.outside == other.outside
+}
+
+// list is the current peers, by address.
+func (m *Mirror) list() []*peer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	peers := make([]*peer, 0, len(m.peers))
+	for _, url := range slices.Sorted(maps.Keys(m.peers)) {
+		peers = append(peers, m.peers[url])
+	}
+	return peers
+}
+
+// Stored is told what the relay has just stored (relay.Federation.Stored).
+func (m *Mirror) Stored(ev *nostr.Event) {
+	switch {
+	case ev.PubKey == m.cfg.Pubkey:
+		if isPublic(ev.Kind) {
+			for _, p := range m.list() {
+				p.offer(ev)
+			}
+		}
+	case ev.Kind == kindInfo:
+		m.mu.Lock()
+		if f := m.followed[ev.PubKey]; f != nil {
+			f.news = max(f.news, int64(ev.CreatedAt))
+		}
+		m.mu.Unlock()
+	case ev.Kind == kindRates && m.cfg.Rates != nil && m.Followed(ev.PubKey):
+		m.cfg.Rates(ev)
+	}
+}
+
+func isPublic(kind int) bool { return slices.Contains(mostroKinds, kind) }

@@ -1,0 +1,430 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay/reconcile"
+)
+
+// queue holds own events that an outside relay has not confirmed: of an address the newest only,
+// in the order in which they came. It is in memory, because comparing finds them again.
+type queue struct {
+	mu    sync.Mutex
+	order []string
+	last  map[string]*nostr.Event
+	wake  chan struct{}
+}
+
+func newQueue() queue {
+	return queue{last: make(map[string]*nostr.Event), wake: make(chan struct{}, 1)}
+}
+
+// place is what later events of the same kind replace.
+func place(ev *nostr.Event) string {
+	switch {
+	case nostr.IsReplaceableKind(ev.Kind):
+		return fmt.Sprint(ev.Kind)
+	case nostr.IsAddressableKind(ev.Kind):
+		return fmt.Sprint(ev.Kind, ":", ev.Tags.GetD())
+	}
+	return ev.ID
+}
+
+func (q *queue) put(ev *nostr.Event) {
+	q.mu.Lock()
+	at := place(ev)
+	old := q.last[at]
+	if old == nil {
+		q.order = append(q.order, at)
+	}
+	if old == nil || old.CreatedAt <= ev.CreatedAt {
+		q.last[at] = ev
+	}
+	q.mu.Unlock()
+	q.stir()
+}
+
+// stir wakes the duty that empties the queue.
+func (q *queue) stir() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// first lists the events that wait longest. They stay until done.
+func (q *queue) first(most int) (evs []*nostr.Event) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, at := range q.order[:min(most, len(q.order))] {
+		evs = append(evs, q.last[at])
+	}
+	return evs
+}
+
+// done takes an event away, unless a newer one has taken its place meanwhile.
+func (q *queue) done(ev *nostr.Event) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	at := place(ev)
+	if q.last[at] != ev || len(q.order) == 0 {
+		return
+	}
+	delete(q.last, at)
+	for i := range q.order {
+		if q.order[i] == at {
+			q.order = append(q.order[:i], q.order[i+1:]...)
+			break
+		}
+	}
+}
+
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.order)
+}
+
+// publishOut brings the node's public events to an outside relay and keeps them equal, and sends
+// the answers that wait for it.
+func (p *peer) publishOut(ctx context.Context, l *link) error {
+	repaired := time.Time{}
+	for {
+		if time.Since(repaired) > resyncEvery {
+			if err := p.repair(ctx, l); err != nil {
+				return err
+			}
+			repaired = time.Now()
+		}
+		if err := p.sendReplies(ctx, l); err != nil {
+			return err
+		}
+		if err := p.sendQueued(ctx, l); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.out.wake:
+		case <-time.After(checkEvery):
+		}
+	}
+}
+
+// sendQueued publishes what is queued.
+func (p *peer) sendQueued(ctx context.Context, l *link) error {
+	for pause := time.Second; ctx.Err() == nil; {
+		evs := p.out.first(sentAtOnce)
+		if len(evs) == 0 {
+			return nil
+		}
+		again, err := p.send(ctx, l, evs, p.out.done)
+		if err != nil {
+			return err
+		}
+		if !again {
+			pause = time.Second
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, mostRetry)
+	}
+	return nil
+}
+
+// send publishes events, and calls done for those that the relay has taken or will never take.
+// again says that it may take the others in a while. An error is for the whole connection.
+func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(*nostr.Event)) (again bool, err error) {
+	try, cancel := context.WithTimeout(ctx, okTime)
+	defer cancel()
+	for i, answer := range l.publishAll(try, evs...) {
+		var refused *RefusedError
+		switch {
+		case answer == nil:
+			p.published.Add(1)
+			done(evs[i])
+		case errors.As(answer, &refused) && passing(refused.Reason):
+			p.refusal(refused.Reason)
+			again = true
+		case refused != nil:
+			p.rejections.Add(1)
+			p.refusal(refused.Reason)
+			if len(p.rejected) < maxRejected {
+				p.rejected[evs[i].ID] = struct{}{}
+			}
+			done(evs[i])
+		case ctx.Err() == nil:
+			return false, fmt.Errorf("publish event %s: %w", evs[i].ID, answer)
+		}
+	}
+	return again, nil
+}
+
+// maxRejected is how many events are remembered that a relay will not take.
+const maxRejected = 10_000
+
+// passing reports whether a refusal may be another one in a while.
+func passing(reason string) bool {
+	return strings.HasPrefix(reason, "rate-limited") || strings.HasPrefix(reason, "error")
+}
+
+// repair finds out which of the node's public events the relay lacks, and queues them.
+func (p *peer) repair(ctx context.Context, l *link) error {
+	m := p.m
+	f := nostr.Filter{Authors: []string{m.cfg.Pubkey}, Kinds: mostroKinds}
+	d, err := l.differ(ctx, f, m.relay.Items)
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		p.negentropy.Store(true)
+	case errors.Is(err, errNoNegentropy), errors.Is(err, reconcile.ErrVersion), errors.As(err, &refused):
+		if d.Have, err = p.lacks(ctx, l, f); err != nil {
+			return fmt.Errorf("compare own events: %w", err)
+		}
+	default:
+		return fmt.Errorf("compare own events: %w", err)
+	}
+	for len(d.Have) > 0 {
+		n := min(len(d.Have), idsAtOnce)
+		evs, err := m.relay.Get(ctx, d.Have[:n]...)
+		if err != nil {
+			return err
+		}
+		for i := range evs {
+			if _, no := p.rejected[evs[i].ID]; !no {
+				p.out.put(&evs[i])
+			}
+		}
+		d.Have = d.Have[n:]
+	}
+	return nil
+}
+
+// lacks finds out by ids which own events a relay without negentropy lacks.
+func (p *peer) lacks(ctx context.Context, l *link, f nostr.Filter) (lacks []reconcile.ID, err error) {
+	there := make(map[string]struct{})
+	if _, err := l.walk(ctx, f, 0, func(ev *nostr.Event) { there[ev.ID] = struct{}{} }); err != nil {
+		return nil, err
+	}
+	own, err := p.m.relay.All(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	for i := range own {
+		if _, has := there[own[i].ID]; !has {
+			lacks = append(lacks, idOf(own[i].ID))
+		}
+	}
+	return lacks, nil
+}
+
+// routes knows over which outside relay the last proven message of a key came, so that answers go
+// there too.
+type routes struct {
+	state *state
+	now   func() time.Time
+
+	mu sync.Mutex
+	of *lru.Cache[string, route]
+}
+
+func openRoutes(st *state, now func() time.Time) (*routes, error) {
+	of, err := lru.New[string, route](maxRoutes)
+	if err != nil {
+		return nil, err
+	}
+	r := &routes{state: st, now: now, of: of}
+	stale := make(map[string][]byte)
+	err = st.each(tableRoute, nil, func(row [][]byte, value []byte) error {
+		var to route
+		if err := unmarshal(value, &to); err != nil {
+			return err
+		}
+		if now().Unix()-to.At > int64(keysKept/time.Second) {
+			stale[string(stateRow(tableRoute, string(row[0])))] = nil
+			return nil
+		}
+		of.Add(string(row[0]), to)
+		return nil
+	})
+	if err == nil && len(stale) > 0 {
+		err = st.set(stale)
+	}
+	return r, err
+}
+
+// originKey marks a context with the outside relay over which a message came.
+type originKey struct{}
+
+// Heard is told which key has sent a proven message (escrow), before the message is acted on. The
+// context is the one that came with the message. When it returns nil the answer will go where the
+// message came from.
+func (m *Mirror) Heard(ctx context.Context, key string) error {
+	from, _ := ctx.Value(originKey{}).(string)
+	r := m.routes
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, known := r.of.Get(key)
+	switch now := r.now().Unix(); {
+	case from == "" && !known:
+		return nil
+	case from == "":
+		r.of.Remove(key)
+		return r.state.set(map[string][]byte{string(stateRow(tableRoute, key)): nil})
+	case known && old.URL == from && now-old.At < int64(time.Hour/time.Second):
+		return nil
+	default:
+		to := route{from, now}
+		r.of.Add(key, to)
+		return r.state.set(map[string][]byte{string(stateRow(tableRoute, key)): marshal(to)})
+	}
+}
+
+// Publish stores own events and sees to it that they get to outside relays: public ones to all,
+// answers to where the last message of their recipient came from. It can be repeated.
+func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
+	// Answers are in the outbox before they are in the store: a crash in between sends them twice,
+	// which is harmless, and the other way round it would lose them.
+	rows := make(map[string][]byte)
+	wake := make(map[string]struct{})
+	for i := range evs {
+		if evs[i].Kind != kindMessage && evs[i].Kind != kindWrap {
+			continue
+		}
+		for tag := range evs[i].Tags.FindAll("p") {
+			if to, ok := m.routes.of.Get(tag[1]); ok {
+				rows[outboxRow(to.URL, &evs[i])] = []byte(evs[i].String())
+				wake[to.URL] = struct{}{}
+			}
+		}
+	}
+	if len(rows) > 0 {
+		if err := m.state.set(rows); err != nil {
+			return err
+		}
+	}
+	if err := m.relay.Publish(ctx, evs...); err != nil {
+		return err
+	}
+	for _, p := range m.list() {
+		if _, ok := wake[p.url]; ok {
+			p.out.stir()
+		}
+	}
+	return nil
+}
+
+// sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed
+// or will never take.
+func (p *peer) sendReplies(ctx context.Context, l *link) error {
+	waiting, err := p.m.state.waiting(p.url)
+	if err != nil {
+		return err
+	}
+	p.outboxCount.Store(int64(len(waiting)))
+	if old := len(waiting) - maxOutbox; old > 0 {
+		p.m.log.Warn("replies that an outside relay has not taken are dropped", "relay", p.url, "replies", old)
+	}
+	for i := 0; i < len(waiting) && ctx.Err() == nil; {
+		n := min(len(waiting)-i, sentAtOnce)
+		var evs []*nostr.Event
+		rows := make(map[string][]byte)
+		for j := i; j < i+n; j++ {
+			if ev := &waiting[j]; len(waiting)-j <= maxOutbox && p.m.current(ev) {
+				evs = append(evs, ev)
+			} else {
+				rows[outboxRow(p.url, ev)] = nil
+			}
+		}
+		again, err := p.send(ctx, l, evs, func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil })
+		if err != nil {
+			return err
+		}
+		if err := p.m.state.set(rows); err != nil {
+			return err
+		}
+		p.outboxCount.Add(-int64(len(rows)))
+		i += n
+		if again {
+			return p.later(ctx)
+		}
+	}
+	return nil
+}
+
+// later lets the duty come back after a while to what the relay did not take now.
+func (p *peer) later(ctx context.Context) error {
+	time.AfterFunc(firstRetry*5, func() {
+		if ctx.Err() == nil {
+			p.out.stir()
+		}
+	})
+	return nil
+}
+
+// current reports whether a reply is still worth sending.
+func (m *Mirror) current(ev *nostr.Event) bool {
+	return m.cfg.Now().Sub(ev.CreatedAt.Time()) < keysKept
+}
+
+// receive takes messages to the node that arrive at an outside relay to the node. It knows each by
+// its id, so that one that arrives in several places is handled once.
+func (p *peer) receive(ctx context.Context, l *link) error {
+	messages := make(chan *nostr.Event, batchEvents)
+	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
+	ended := make(chan error, 2)
+	s := &sub{
+		event: func(ev *nostr.Event) {
+			if p.mail.Wait(ctx) != nil {
+				return
+			}
+			select {
+			case messages <- ev:
+			case <-ctx.Done():
+			}
+		},
+		end: func(err error) {
+			if err != nil {
+				ended <- err
+			}
+		},
+	}
+	f := nostr.Filter{Kinds: []int{kindMessage, kindWrap}, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}, Since: &since}
+	if err := l.subscribe(s, f); err != nil {
+		return err
+	}
+	from := context.WithValue(ctx, originKey{}, p.url)
+	for {
+		select {
+		case ev := <-messages:
+			if p.m.marks.heard(ev.ID) {
+				continue
+			}
+			// Only what the node has taken, or will never take, is not heard again.
+			if err := p.m.relay.Deliver(from, ev); err != nil && passing(err.Error()) {
+				p.m.marks.forget(ev.ID)
+				p.refusal(err.Error())
+			} else if err != nil {
+				p.refused.Add(1)
+				p.refusal(err.Error())
+			} else {
+				p.received.Add(1)
+			}
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/time/rate"
+)
+
+// peer is another relay, whatever this one has to do with it.
+type peer struct {
+	m      *Mirror
+	url    string
+	duties duties
+	stop   context.CancelFunc
+
+	link   atomic.Pointer[link] // nil while there is no connection
+	events *rate.Limiter        // that come live
+	bytes  *rate.Limiter
+	mail   *rate.Limiter // messages that come from there
+
+	out queue // own events for it
+
+	// The following belong to the duty that fetches mail.
+	oldMail map[string]struct{} // keys whose old messages have been fetched
+	mailAt  time.Time           // when that was last so
+
+	rejected map[string]struct{} // ids of own events that the relay will not take; of the publishing duty
+
+	tally
+}
+
+func newPeer(m *Mirror, url string, d duties) *peer {
+	p := &peer{
+		m: m, url: url, duties: d,
+		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
+		mail: rate.NewLimiter(messageRate, messageBurst),
+		out:  newQueue(), rejected: make(map[string]struct{}),
+	}
+	p.set(Connecting, nil)
+	return p
+}
+
+// errMisbehaves ends a connection to a relay that sends what it must not.
+var errMisbehaves = errors.New("the relay sends events that are false or were not asked for")
+
+// run keeps a connection until ctx ends.
+func (p *peer) run(ctx context.Context) {
+	defer p.set(Stopped, nil)
+	wait, bad := firstRetry, badRetry
+	for ctx.Err() == nil {
+		p.set(Connecting, nil)
+		began := time.Now()
+		err := p.session(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		lasted := time.Since(began)
+		pause := wait
+		switch {
+		case errors.Is(err, errMisbehaves):
+			pause = bad
+			bad = min(2*bad, mostBad)
+			p.m.log.Warn("alarm: a relay of a followed Mostro misbehaves", "relay", p.url, "again in", pause, "error", err)
+		case lasted > steadyTime:
+			wait, pause = firstRetry, firstRetry
+		}
+		wait = min(2*wait, mostRetry)
+		// Half of it at random, so that a relay that comes back is not asked by all at once.
+		pause = pause/2 + rand.N(pause/2)
+		if p.failed(err, p.m.cfg.Now().Add(pause)) {
+			p.m.log.Info("no connection to relay", "relay", p.url, "again in", pause.Round(time.Millisecond), "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// session uses one connection to its end: all duties side by side, until one fails.
+func (p *peer) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l, err := dial(ctx, p.url, p.m.cfg.Sign)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	defer p.counted(l)
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer cancel(nil)
+	duty := func(what string, f func(context.Context, *link) error) {
+		working.Go(func() {
+			if err := f(ctx, l); err != nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	if a, err := describe(ctx, p.url); err == nil {
+		l.plain = !a.mayReconcile()
+	}
+	if p.needsLogin.Load() {
+		if err := l.awaitLogin(ctx); err != nil {
+			return err
+		}
+	}
+	p.link.Store(l)
+	defer p.link.Store(nil)
+	p.set(Syncing, nil)
+	if len(p.duties.mostros)+len(p.duties.platforms) > 0 {
+		duty("copy events", p.follow)
+	}
+	if len(p.duties.mostros) > 0 {
+		duty("carry messages", p.fetchMail)
+	}
+	if p.duties.outside {
+		duty("publish events", p.publishOut)
+		duty("receive messages", p.receive)
+	}
+	if !p.duties.followsAny() {
+		p.set(Live, nil)
+	}
+	select {
+	case <-l.ended:
+		cancel(l.cause)
+	case <-ctx.Done():
+		l.close()
+		<-l.ended
+	}
+	err = context.Cause(ctx)
+	if err != nil && strings.Contains(err.Error(), "auth-required") {
+		p.needsLogin.Store(true)
+	}
+	return err
+}
+
+func (d duties) followsAny() bool { return len(d.mostros)+len(d.platforms) > 0 }
+
+// offer gives the peer an own event to publish; it never waits.
+func (p *peer) offer(ev *nostr.Event) {
+	if p.duties.outside {
+		p.out.put(ev)
+	}
+}

@@ -1,0 +1,181 @@
+package mirror
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// state is what the mirror must not forget: how far it has read where, whose mail is fetched, and
+// which replies still have to go to which relay. All events are in the relay's own store.
+//
+//	w 0 url 0 author     walked
+//	k 0 key 0 mostro     unix seconds of the last sign of life; mostro "" = any
+//	r 0 key              route: the outside relay over which its last message came
+//	o 0 url 0 time id    event that this relay has not confirmed
+type state struct{ db *badger.DB }
+
+const (
+	tableWalked = 'w'
+	tableKey    = 'k'
+	tableRoute  = 'r'
+	tableOutbox = 'o'
+
+	stateTable = 8 << 20  // bytes of a memtable; rows are few
+	stateLog   = 16 << 20 // bytes
+)
+
+// walked says up to when everything of an author was copied from a relay, in unix seconds.
+type walked struct {
+	At   int64 `json:"at"`   // beginning of the last walk that came to its end
+	Full int64 `json:"full"` // the same, of one through all times
+}
+
+// route says over which relay a key is answered.
+type route struct {
+	URL string `json:"url"`
+	At  int64  `json:"at"` // unix seconds
+}
+
+func openState(dir string, log *slog.Logger) (*state, error) {
+	db, err := badger.Open(badger.DefaultOptions(dir).
+		WithInMemory(dir == "").WithSyncWrites(dir != "").WithDetectConflicts(false).
+		WithMemTableSize(stateTable).WithNumMemtables(2).WithNumLevelZeroTables(1).WithNumLevelZeroTablesStall(2).
+		WithCompression(options.None).WithBlockCacheSize(0).WithMetricsEnabled(false).WithValueLogFileSize(stateLog).
+		WithLogger(quiet{log}))
+	if err != nil {
+		return nil, fmt.Errorf("open the mirror's state %q: %w", dir, err)
+	}
+	return &state{db}, nil
+}
+
+func (s *state) close() error {
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close the mirror's state: %w", err)
+	}
+	return nil
+}
+
+func stateRow(table byte, parts ...string) []byte {
+	row := []byte{table}
+	for _, part := range parts {
+		row = append(append(row, 0), part...)
+	}
+	return row
+}
+
+// set writes rows in one synced transaction; a nil value deletes.
+func (s *state) set(rows map[string][]byte) error {
+	batch := s.db.NewWriteBatch()
+	defer batch.Cancel()
+	for row, value := range rows {
+		var err error
+		if value == nil {
+			err = batch.Delete([]byte(row))
+		} else {
+			err = batch.Set([]byte(row), value)
+		}
+		if err != nil {
+			return fmt.Errorf("write the mirror's state: %w", err)
+		}
+	}
+	if err := batch.Flush(); err != nil {
+		return fmt.Errorf("write the mirror's state: %w", err)
+	}
+	return nil
+}
+
+// each visits the rows of a table that begin with parts, in order. A row is what follows.
+func (s *state) each(table byte, parts []string, visit func(row [][]byte, value []byte) error) error {
+	prefix := append(stateRow(table, parts...), 0)
+	err := s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 100})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			row := bytes.Split(it.Item().KeyCopy(nil)[len(prefix):], []byte{0})
+			value, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			if err := visit(row, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the mirror's state: %w", err)
+	}
+	return nil
+}
+
+func (s *state) walked(url, author string) (w walked, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(stateRow(tableWalked, url, author))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(value []byte) error { return json.Unmarshal(value, &w) })
+	})
+	if err != nil {
+		return w, fmt.Errorf("read the mirror's state: %w", err)
+	}
+	return w, nil
+}
+
+func (s *state) setWalked(url, author string, w walked) error {
+	value, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return s.set(map[string][]byte{string(stateRow(tableWalked, url, author)): value})
+}
+
+// waiting lists the replies that a relay has not confirmed; those that have expired are not asked
+// of it any more.
+func (s *state) waiting(url string) (evs []nostr.Event, err error) {
+	err = s.each(tableOutbox, []string{url}, func(_ [][]byte, value []byte) error {
+		var ev nostr.Event
+		if err := ev.UnmarshalJSON(value); err != nil {
+			return err
+		}
+		evs = append(evs, ev)
+		return nil
+	})
+	return evs, err
+}
+
+// outboxRow sorts by time: whoever reads a relay may take messages in the order in which they came.
+func outboxRow(url string, ev *nostr.Event) string {
+	return string(stateRow(tableOutbox, url, fmt.Sprintf("%010x %s", int64(ev.CreatedAt), ev.ID)))
+}
+
+func encodeTime(at time.Time) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(at.Unix()))
+}
+
+func decodeTime(value []byte) time.Time {
+	if len(value) != 8 {
+		return time.Time{}
+	}
+	return time.Unix(int64(binary.BigEndian.Uint64(value)), 0)
+}
+
+// quiet sends badger's complaints to a logger, and drops its chatter.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) Errorf(format string, args ...any)   { q.log.Error(fmt.Sprintf(format, args...)) }
+func (q quiet) Warningf(format string, args ...any) { q.log.Warn(fmt.Sprintf(format, args...)) }
+func (quiet) Infof(string, ...any)                  {}
+func (quiet) Debugf(string, ...any)                 {}

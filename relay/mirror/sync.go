@@ -1,0 +1,240 @@
+package mirror
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay/reconcile"
+	"mostro/relay/store"
+)
+
+// differ finds out what a relay has and this side has not, and the other way round, of the events
+// that f matches, by negentropy (NIP-77). Where there are too many for one reconciling it goes
+// through time in parts. errNoNegentropy means that the relay does not know how.
+func (l *link) differ(ctx context.Context, f nostr.Filter, items func(context.Context, nostr.Filter, int) (reconcile.Set, error)) (reconcile.Difference, error) {
+	var all reconcile.Difference
+	if l.plain {
+		return all, errNoNegentropy
+	}
+	// Parts of time that are still to be reconciled, as whole seconds from and to.
+	parts := [][2]int64{{0, math.MaxUint32}}
+	for len(parts) > 0 {
+		part := parts[len(parts)-1]
+		parts = parts[:len(parts)-1]
+		within := f
+		if part != [2]int64{0, math.MaxUint32} {
+			since, until := nostr.Timestamp(part[0]), nostr.Timestamp(part[1])
+			within.Since, within.Until = &since, &until
+		}
+		set, err := items(ctx, within, maxItems)
+		if err == nil {
+			var d reconcile.Difference
+			if d, err = l.reconcile(ctx, within, set); err == nil {
+				all.Have, all.Need = append(all.Have, d.Have...), append(all.Need, d.Need...)
+				if len(all.Need) > maxItems {
+					return all, errors.New("the relay has more events than can be copied")
+				}
+				continue
+			}
+		}
+		if !tooMany(err) || part[0] == part[1] {
+			return all, err
+		}
+		// The first cut is a day ago, where most of what is public lies on either side; then halves.
+		now := time.Now().Unix()
+		middle := part[0] + (max(min(part[1], now+3600), part[0]+1)-part[0])/2
+		if part == [2]int64{0, math.MaxUint32} {
+			middle = now - int64(fullEvery/time.Second)
+		}
+		parts = append(parts, [2]int64{part[0], middle}, [2]int64{middle + 1, part[1]})
+	}
+	return all, nil
+}
+
+// tooMany reports whether a relay, or the store here, refused a reconciling for its size.
+func tooMany(err error) bool {
+	var refused *RefusedError
+	return errors.Is(err, store.ErrTooMany) ||
+		errors.As(err, &refused) && (strings.HasPrefix(refused.Reason, "blocked") || strings.Contains(refused.Reason, "too many"))
+}
+
+// reconcile runs one negentropy session.
+func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set) (reconcile.Difference, error) {
+	var all reconcile.Difference
+	type word struct {
+		message []byte
+		err     error
+	}
+	answers := make(chan word, 1)
+	s := &sub{neg: func(message []byte, err error) {
+		select {
+		case answers <- word{message, err}:
+		default: // more than was asked for
+		}
+	}}
+	if err := l.add(s); err != nil {
+		return all, err
+	}
+	if err := l.send("NEG-OPEN", s.id, f, hex.EncodeToString(set.Begin())); err != nil {
+		return all, err
+	}
+	for round := range negRounds {
+		wait := answerTime
+		if round == 0 {
+			wait = negTime
+		}
+		var got word
+		select {
+		case got = <-answers:
+		case <-ctx.Done():
+			return all, ctx.Err()
+		case <-time.After(wait):
+			l.drop(s.id)
+			if round == 0 {
+				return all, errNoNegentropy
+			}
+			return all, errNoAnswer
+		}
+		if got.err != nil {
+			l.drop(s.id)
+			return all, got.err
+		}
+		next, d, err := set.Next(got.message, negBytes)
+		if err != nil {
+			l.drop(s.id)
+			return all, fmt.Errorf("reconcile: %w", err)
+		}
+		all.Have, all.Need = append(all.Have, d.Have...), append(all.Need, d.Need...)
+		if next == nil {
+			l.drop(s.id)
+			return all, l.send("NEG-CLOSE", s.id)
+		}
+		if len(all.Need) > maxItems {
+			break
+		}
+		if err := l.send("NEG-MSG", s.id, hex.EncodeToString(next)); err != nil {
+			return all, err
+		}
+	}
+	l.drop(s.id)
+	return all, errors.New("reconcile: the relay does not come to an end")
+}
+
+// fetchIDs gets events by their ids. What the relay does not give out is left.
+func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, take func(*nostr.Event)) error {
+	for len(ids) > 0 {
+		n := min(len(ids), idsAtOnce)
+		names := make([]string, n)
+		for i := range names {
+			names[i] = hex.EncodeToString(ids[i][:])
+		}
+		if err := l.fetch(ctx, nostr.Filter{IDs: names, Limit: n}, take); err != nil {
+			return fmt.Errorf("fetch events: %w", err)
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+// walk gets all stored events that match f, from the newest back to since, in pages. A relay gives
+// out as many at a time as it likes, and the newest first (NIP-01); so each page begins at the
+// second in which the last one ended, until there is nothing new. When all of the
+// largest page is of one second, that second is asked for once more, kind by kind; gap reports that
+// even so not all of it may have come.
+func (l *link) walk(ctx context.Context, f nostr.Filter, since int64, take func(*nostr.Event)) (gap bool, err error) {
+	if since > 0 {
+		from := nostr.Timestamp(since)
+		f.Since = &from
+	}
+	f.Limit = pageEvents
+	until := nostr.Timestamp(math.MaxUint32)
+	seen := make(map[string]struct{}) // ids of the second in which the last page ended
+	largest := 0                      // page; the relay's own limit cannot be below it
+	for range maxPages {
+		if int64(until) < since {
+			return gap, nil
+		}
+		f.Until = nil
+		if until != math.MaxUint32 {
+			at := until
+			f.Until = &at
+		}
+		page, err := l.page(ctx, f, since, until)
+		if err != nil {
+			return gap, err
+		}
+		largest = max(largest, len(page))
+		oldest, fresh := until, 0
+		for _, ev := range page {
+			oldest = min(oldest, ev.CreatedAt)
+			if _, twice := seen[ev.ID]; !twice {
+				fresh++
+				take(ev)
+			}
+		}
+		switch {
+		case len(page) == 0:
+			return gap, nil
+		case oldest < until:
+			clear(seen)
+			until = oldest
+		case fresh == 0:
+			// The whole second is known, as far as the relay tells.
+			if len(seen) == largest {
+				crowded, err := l.second(ctx, f, until, largest, take)
+				if err != nil {
+					return gap, err
+				}
+				gap = gap || crowded
+			}
+			clear(seen)
+			until--
+			continue
+		}
+		for _, ev := range page {
+			if ev.CreatedAt == until {
+				seen[ev.ID] = struct{}{}
+			}
+		}
+	}
+	return gap, errors.New("the relay has more events than can be copied")
+}
+
+// page gets one page. What does not belong there is left out: a relay that ignores the window must
+// not lead the walk astray.
+func (l *link) page(ctx context.Context, f nostr.Filter, since int64, until nostr.Timestamp) (page []*nostr.Event, err error) {
+	err = l.fetch(ctx, f, func(ev *nostr.Event) {
+		if ev.CreatedAt <= until && int64(ev.CreatedAt) >= since && len(page) < 4*pageEvents {
+			page = append(page, ev)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fetch events: %w", err)
+	}
+	return page, nil
+}
+
+// second asks for one second kind by kind, since all of it together filled a page of the largest
+// size. crowded says that one kind does too.
+func (l *link) second(ctx context.Context, f nostr.Filter, at nostr.Timestamp, largest int, take func(*nostr.Event)) (crowded bool, err error) {
+	f.Since, f.Until = &at, &at
+	for _, kind := range f.Kinds {
+		f.Kinds = []int{kind}
+		page, err := l.page(ctx, f, int64(at), at)
+		if err != nil {
+			return crowded, err
+		}
+		for _, ev := range page {
+			take(ev)
+		}
+		crowded = crowded || len(page) >= largest
+	}
+	return crowded, nil
+}

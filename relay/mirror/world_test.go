@@ -1,0 +1,378 @@
+package mirror
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/fiatjaf/eventstore/slicestore"
+	"github.com/fiatjaf/khatru"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
+)
+
+// patience bounds how long a test waits for what must happen.
+const patience = 60 * time.Second
+
+// person is somebody with a key.
+type person struct{ secret, public string }
+
+func newPerson(t testing.TB) person {
+	t.Helper()
+	secret := nostr.GeneratePrivateKey()
+	public, err := nostr.GetPublicKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return person{secret, public}
+}
+
+func (p person) sign(t testing.TB, ev nostr.Event) nostr.Event {
+	t.Helper()
+	if ev.CreatedAt == 0 {
+		ev.CreatedAt = nostr.Now()
+	}
+	if err := ev.Sign(p.secret); err != nil {
+		t.Fatal(err)
+	}
+	return ev
+}
+
+// offer is an order of a Mostro.
+func (p person) offer(t testing.TB, id string, at nostr.Timestamp) nostr.Event {
+	return p.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: at, Tags: nostr.Tags{
+		{"d", id}, {"k", "sell"}, {"f", "USD"}, {"s", "pending"}, {"amt", "1000"}, {"fa", "10"},
+		{"pm", "cash"}, {"premium", "1"}, {"y", "mostro"}, {"z", "order"},
+		{"expiration", fmt.Sprint(int64(nostr.Now()) + 86400)},
+	}})
+}
+
+// info is a Mostro's news of itself.
+func (p person) info(t testing.TB, at nostr.Timestamp) nostr.Event {
+	return p.sign(t, nostr.Event{Kind: kindInfo, CreatedAt: at, Tags: nostr.Tags{{"d", p.public}, {"z", "info"}}})
+}
+
+// instance is a relay with a mirror, of a node whose escrow is a function.
+type instance struct {
+	t testing.TB
+	person
+	name    string
+	dir     string
+	address string // host:port
+	cfg     Config
+	change  func(*relay.Config)
+	receive func(context.Context, *nostr.Event) error
+	carries bool
+
+	relay  *relay.Relay
+	mirror *Mirror
+	stop   func()
+}
+
+func (i *instance) url() string { return "ws://" + i.address }
+
+func newInstance(t testing.TB, name string) *instance {
+	t.Helper()
+	return &instance{t: t, name: name, person: newPerson(t), dir: t.TempDir(), address: freeAddress(t), carries: true}
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start opens or reopens the instance.
+func (i *instance) start() {
+	t := i.t
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("MIRROR_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("at", i.name)
+	}
+	cfg := i.cfg
+	cfg.Dir, cfg.Pubkey, cfg.Logger = i.dir+"/mirror", i.public, log
+	cfg.Sign = func(ev *nostr.Event) error { return ev.Sign(i.secret) }
+	m, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc := relay.Config{
+		Dir: i.dir + "/relay", Pubkey: i.public, ServiceURL: i.url(), Receive: i.receive, Followed: m.Followed, Logger: log,
+		ReadPolicies: []relay.ReadPolicy{m.Asked},
+		Federation:   relay.Federation{Stored: m.Stored, Hidden: m.Hidden},
+	}
+	if i.carries {
+		rc.Federation.Carry = m.Carry
+	}
+	if i.change != nil {
+		i.change(&rc)
+	}
+	r, err := relay.Open(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Attach(r)
+	listener, err := net.Listen("tcp", i.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := r.Server()
+	go server.Serve(listener)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { m.Run(ctx); close(done) }()
+	i.relay, i.mirror = r, m
+	var once sync.Once
+	i.stop = func() {
+		once.Do(func() {
+			cancel()
+			<-done
+			server.Close()
+			closing, end := context.WithTimeout(context.Background(), patience)
+			defer end()
+			if err := r.Close(closing); err != nil {
+				t.Error(err)
+			}
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() { i.stop() })
+}
+
+func (i *instance) publish(evs ...nostr.Event) {
+	i.t.Helper()
+	if err := i.mirror.Publish(context.Background(), evs...); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// book is the stored events of somebody as they would be served, by id.
+func (i *instance) book(author string) []byte {
+	i.t.Helper()
+	evs, err := i.relay.All(context.Background(), nostr.Filter{Authors: []string{author}, Kinds: mostroKinds})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return lines(evs)
+}
+
+func lines(evs []nostr.Event) []byte {
+	slices.SortFunc(evs, func(a, b nostr.Event) int { return cmp.Compare(a.ID, b.ID) })
+	var out bytes.Buffer
+	for _, ev := range evs {
+		fmt.Fprintln(&out, ev.String())
+	}
+	return out.Bytes()
+}
+
+func (i *instance) has(id string) bool {
+	i.t.Helper()
+	has, err := i.relay.Has(context.Background(), id)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return has
+}
+
+// health is that of the connection to url.
+func (i *instance) health(url string) Health {
+	for _, h := range i.mirror.Health() {
+		if h.URL == url {
+			return h
+		}
+	}
+	return Health{}
+}
+
+// eventually waits until something is so.
+func eventually(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// plain is a relay of another make: khatru as it comes, without negentropy, whose answers have at
+// most cap events.
+type plain struct {
+	url    string
+	store  *slicestore.SliceStore
+	khatru *khatru.Relay
+	stop   func()
+}
+
+func newPlain(t testing.TB, limit int, address string) *plain {
+	t.Helper()
+	p := &plain{store: &slicestore.SliceStore{}, khatru: khatru.NewRelay()}
+	if err := p.store.Init(); err != nil {
+		t.Fatal(err)
+	}
+	k := p.khatru
+	k.Log.SetOutput(io.Discard)
+	k.StoreEvent = append(k.StoreEvent, p.store.SaveEvent)
+	k.ReplaceEvent = append(k.ReplaceEvent, p.store.ReplaceEvent)
+	k.DeleteEvent = append(k.DeleteEvent, p.store.DeleteEvent)
+	k.QueryEvents = append(k.QueryEvents, func(ctx context.Context, f nostr.Filter) (chan *nostr.Event, error) {
+		if f.Limit == 0 || f.Limit > limit {
+			f.Limit = limit
+		}
+		return p.store.QueryEvents(ctx, f)
+	})
+	p.listen(t, address)
+	return p
+}
+
+// listen serves, also again after stop.
+func (p *plain) listen(t testing.TB, address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: p.khatru}
+	go server.Serve(listener)
+	p.url = "ws://" + listener.Addr().String()
+	p.stop = func() { server.Close() }
+	t.Cleanup(func() { p.stop() })
+}
+
+func (p *plain) add(t testing.TB, evs ...nostr.Event) {
+	t.Helper()
+	evs = slices.Clone(evs) // the store keeps pointers
+	for i := range evs {
+		var err error
+		if nostr.IsRegularKind(evs[i].Kind) {
+			err = p.store.SaveEvent(context.Background(), &evs[i])
+		} else {
+			err = p.store.ReplaceEvent(context.Background(), &evs[i])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.khatru.BroadcastEvent(&evs[i])
+	}
+}
+
+func (p *plain) all(t testing.TB, f nostr.Filter) []nostr.Event {
+	t.Helper()
+	found, err := p.store.QueryEvents(context.Background(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var evs []nostr.Event
+	for ev := range found {
+		evs = append(evs, *ev)
+	}
+	return evs
+}
+
+// liar is a relay that answers by a script: each frame goes to answer, which may send anything.
+func liar(t testing.TB, answer func(say func(parts ...any), label string, parts []json.RawMessage)) string {
+	t.Helper()
+	upgrader := websocket.Upgrader{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		conn, err := upgrader.Upgrade(w, req, nil)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for {
+			_, frame, err := conn.ReadMessage()
+			if err != nil {
+				return
+			}
+			var parts []json.RawMessage
+			var label string
+			if json.Unmarshal(frame, &parts) != nil || json.Unmarshal(parts[0], &label) != nil {
+				return
+			}
+			answer(func(parts ...any) {
+				out, err := json.Marshal(parts)
+				if err != nil {
+					t.Error(err)
+				}
+				_ = conn.WriteMessage(websocket.TextMessage, out)
+			}, label, parts[1:])
+		}
+	}))
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http")
+}
+
+// client is a client that sends and reads frames as they are.
+type client struct {
+	testing.TB
+	*websocket.Conn
+}
+
+func dialClient(t testing.TB, url string) client {
+	t.Helper()
+	conn, _, err := websocket.DefaultDialer.Dial(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return client{t, conn}
+}
+
+func (c client) say(parts ...any) {
+	c.Helper()
+	if err := c.WriteJSON(parts); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// hear reads frames until one of the label.
+func (c client) hear(label string) []json.RawMessage {
+	c.Helper()
+	for {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			c.Fatal(err)
+		}
+		var parts []json.RawMessage
+		if err := c.ReadJSON(&parts); err != nil {
+			c.Fatalf("waiting for %s: %v", label, err)
+		}
+		if string(parts[0]) == `"`+label+`"` {
+			return parts
+		}
+	}
+}
+
+// send publishes an event and returns the relay's answer.
+func (c client) send(ev nostr.Event) (ok bool, reason string) {
+	c.Helper()
+	c.say("EVENT", ev)
+	parts := c.hear("OK")
+	if err := json.Unmarshal(parts[2], &ok); err != nil {
+		c.Fatal(err)
+	}
+	if err := json.Unmarshal(parts[3], &reason); err != nil {
+		c.Fatal(err)
+	}
+	return ok, reason
+}
