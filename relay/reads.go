@@ -58,10 +58,13 @@ func partiesOf(ev *nostr.Event) parties {
 // shows reports whether an event that f matches goes out for f to a connection with these keys.
 // Every way out asks here: stored, live, counted, reconciled.
 func (r *Relay) shows(f *ask, kind int, author key, authed *keys, to parties) bool {
+	if r.isPeer(authed) {
+		return true
+	}
 	if r.hides(kind, author) {
 		return false
 	}
-	if !isPrivate(kind) || r.cfg.PrivateReads == ReadsOpen || r.isPeer(authed) {
+	if !isPrivate(kind) || r.cfg.PrivateReads == ReadsOpen {
 		return true
 	}
 	if r.cfg.PrivateReads == ReadsNamed && !f.blind {

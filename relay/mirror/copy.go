@@ -283,6 +283,9 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event) error {
 		}
 	}
 	for i, t := range p.m.relay.Take(ctx, good) {
+		if !t.New {
+			p.m.grow(good[i], -1)
+		}
 		if err := p.count(good[i], t); err != nil {
 			return err
 		}
@@ -296,7 +299,6 @@ func (p *peer) count(ev *nostr.Event, t relay.Taken) error {
 	case t.New:
 		p.stored.Add(1)
 		p.lastEvent.Store(time.Now().UnixNano())
-		p.m.grew(ev)
 	case t.Known:
 		p.known.Add(1)
 	case t.Err != nil:
@@ -331,26 +333,26 @@ func (p *peer) strike(ev *nostr.Event, why string) error {
 	return nil
 }
 
-// room reports whether more of the author may be kept.
+// room reports whether more of the author may be kept, and counts the event as kept if so.
 func (m *Mirror) room(p *peer, ev *nostr.Event) bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	f := m.followed[ev.PubKey]
-	if f == nil {
-		return false
-	}
-	full := f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
+	full := f == nil || f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
+	m.mu.Unlock()
 	p.full.Store(full)
+	if !full {
+		m.grow(ev, 1)
+	}
 	return !full
 }
 
-// grew notes that something of a followed key was stored.
-func (m *Mirror) grew(ev *nostr.Event) {
+// grow counts events of a followed key that are kept.
+func (m *Mirror) grow(ev *nostr.Event, events int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f := m.followed[ev.PubKey]; f != nil {
-		f.events++
-		f.bytes += sizeOf(ev)
+		f.events += events
+		f.bytes += events * sizeOf(ev)
 	}
 }
 

@@ -71,5 +71,4 @@ const (
 	kindRelayList = 10002
 	kindOrder     = 38383
 	kindInfo      = 38385
-	kindRates     = 30078
 )

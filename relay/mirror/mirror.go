@@ -76,9 +76,6 @@ type Config struct {
 	OrphanedAfter time.Duration
 	HideOrphaned  bool
 
-	// Rates is told exchange rates (kind 30078) of followed Mostros; nil = nobody is.
-	Rates func(*nostr.Event)
-
 	Logger *slog.Logger     // nil = silent
 	Now    func() time.Time // nil = time.Now
 }
@@ -301,8 +298,6 @@ func (m *Mirror) Stored(ev *nostr.Event) {
 			f.news = max(f.news, int64(ev.CreatedAt))
 		}
 		m.mu.Unlock()
-	case ev.Kind == kindRates && m.cfg.Rates != nil && m.Followed(ev.PubKey):
-		m.cfg.Rates(ev)
 	}
 }
 

@@ -246,6 +246,32 @@ func newPlain(t testing.TB, limit int, address string) *plain {
 	return p
 }
 
+// cutter is a listener whose connections can be cut.
+type cutter struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (c *cutter) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.mu.Lock()
+		c.conns = append(c.conns, conn)
+		c.mu.Unlock()
+	}
+	return conn, err
+}
+
+func (c *cutter) all() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
+}
+
 // listen serves, also again after stop.
 func (p *plain) listen(t testing.TB, address string) {
 	t.Helper()
@@ -253,10 +279,14 @@ func (p *plain) listen(t testing.TB, address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cut := &cutter{Listener: listener}
 	server := &http.Server{Handler: p.khatru}
-	go server.Serve(listener)
+	go server.Serve(cut)
 	p.url = "ws://" + listener.Addr().String()
-	p.stop = func() { server.Close() }
+	p.stop = func() {
+		server.Close()
+		cut.all()
+	}
 	t.Cleanup(func() { p.stop() })
 }
 
