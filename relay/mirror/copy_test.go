@@ -71,15 +71,15 @@ func TestCopyPlain(t *testing.T) {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			b := newPerson(t)
 			p := newPlain(t, limit, "127.0.0.1:0")
-			at := nostr.Now() - 100_000
+			at := nostr.Now() - 250_000
 			var want []nostr.Event
 			for i := range 300 {
-				if random.IntN(2) == 0 || i%limit == limit-1 { // never more in a second than are given out
+				if random.IntN(2) == 0 || i%(limit-1) == 0 { // fewer in a second than are given out
 					at += nostr.Timestamp(1 + random.IntN(900))
 				}
 				want = append(want, b.offer(t, fmt.Sprint(i), at))
 			}
-			p.add(t, want...)
+			p.add(want...)
 			a := newInstance(t, "a")
 			a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}}
 			a.start()
@@ -91,13 +91,27 @@ func TestCopyPlain(t *testing.T) {
 			}
 			// Live, and after an absence.
 			more := b.offer(t, "live", 0)
-			p.add(t, more)
+			p.add(more)
 			eventually(t, "a live event came", func() bool { return a.has(more.ID) })
 			a.stop()
 			missed := b.offer(t, "missed", nostr.Now()-3600)
-			p.add(t, missed)
+			p.add(missed)
 			a.start()
 			eventually(t, "a missed event came", func() bool { return a.has(missed.ID) })
 		})
 	}
+}
+
+// TestCopyCrowded: a relay that gives out fewer events than one second holds cannot be read whole,
+// and that shows.
+func TestCopyCrowded(t *testing.T) {
+	b := newPerson(t)
+	p := newPlain(t, 5, "127.0.0.1:0")
+	for i := range 10 {
+		p.add(b.offer(t, fmt.Sprint(i), nostr.Now()-100))
+	}
+	a := newInstance(t, "a")
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}}
+	a.start()
+	eventually(t, "the gap is known", func() bool { return a.health(p.url).Gap })
 }

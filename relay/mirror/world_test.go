@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,8 +18,6 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
-	"github.com/fiatjaf/eventstore/slicestore"
-	"github.com/fiatjaf/khatru"
 	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/relay"
@@ -216,35 +213,116 @@ func eventually(t testing.TB, what string, so func() bool) {
 	}
 }
 
-// plain is a relay of another make: khatru as it comes, without negentropy, whose answers have at
-// most cap events.
+// plain is a relay of another make, which knows NIP-01 and nothing more, and whose answers have at
+// most some events.
 type plain struct {
-	url    string
-	store  *slicestore.SliceStore
-	khatru *khatru.Relay
-	stop   func()
+	url   string
+	limit int
+	stop  func()
+
+	mu     sync.Mutex
+	stored map[string]nostr.Event // by what replaces it
+	subs   map[*plainSub]struct{}
+}
+
+type plainSub struct {
+	id      string
+	filters nostr.Filters
+	say     func(parts ...any)
 }
 
 func newPlain(t testing.TB, limit int, address string) *plain {
 	t.Helper()
-	p := &plain{store: &slicestore.SliceStore{}, khatru: khatru.NewRelay()}
-	if err := p.store.Init(); err != nil {
-		t.Fatal(err)
-	}
-	k := p.khatru
-	k.Log.SetOutput(io.Discard)
-	k.StoreEvent = append(k.StoreEvent, p.store.SaveEvent)
-	k.ReplaceEvent = append(k.ReplaceEvent, p.store.ReplaceEvent)
-	k.DeleteEvent = append(k.DeleteEvent, p.store.DeleteEvent)
-	k.QueryEvents = append(k.QueryEvents, func(ctx context.Context, f nostr.Filter) (chan *nostr.Event, error) {
-		if f.Limit == 0 || f.Limit > limit {
-			f.Limit = limit
-		}
-		return p.store.QueryEvents(ctx, f)
-	})
+	p := &plain{limit: limit, stored: make(map[string]nostr.Event), subs: make(map[*plainSub]struct{})}
 	p.listen(t, address)
 	return p
 }
+
+// answer handles one frame of a connection.
+func (p *plain) answer(mine map[string]*plainSub, say func(parts ...any), label string, parts []json.RawMessage) {
+	var id string
+	_ = json.Unmarshal(parts[0], &id)
+	drop := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.subs, mine[id])
+		delete(mine, id)
+	}
+	switch label {
+	case "EVENT":
+		var ev nostr.Event
+		if json.Unmarshal(parts[0], &ev) == nil {
+			p.publish(ev)
+			say("OK", ev.ID, true, "")
+		}
+	case "CLOSE":
+		drop()
+	case "REQ":
+		drop()
+		sub := &plainSub{id: id, say: say}
+		for _, part := range parts[1:] {
+			var f nostr.Filter
+			_ = json.Unmarshal(part, &f)
+			sub.filters = append(sub.filters, f)
+		}
+		p.mu.Lock()
+		mine[id], p.subs[sub] = sub, struct{}{}
+		p.mu.Unlock()
+		for _, f := range sub.filters {
+			evs := p.all(f)
+			for _, ev := range evs[:min(len(evs), p.limit)] {
+				say("EVENT", id, ev)
+			}
+		}
+		say("EOSE", id)
+	}
+}
+
+func (p *plain) publish(ev nostr.Event) {
+	p.save(ev)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for sub := range p.subs {
+		if sub.filters.Match(&ev) {
+			sub.say("EVENT", sub.id, ev)
+		}
+	}
+}
+
+func (p *plain) save(ev nostr.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := ev.PubKey + place(&ev)
+	if old, ok := p.stored[at]; !ok || old.CreatedAt < ev.CreatedAt {
+		p.stored[at] = ev
+	}
+}
+
+func (p *plain) add(evs ...nostr.Event) {
+	for _, ev := range evs {
+		p.publish(ev)
+	}
+}
+
+// all lists what matches, newest first.
+func (p *plain) all(f nostr.Filter) (evs []nostr.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ev := range p.stored {
+		if f.Matches(&ev) {
+			evs = append(evs, ev)
+		}
+	}
+	slices.SortFunc(evs, func(a, b nostr.Event) int {
+		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	if f.Limit > 0 && len(evs) > f.Limit {
+		evs = evs[:f.Limit]
+	}
+	return evs
+}
+
+func (p *plain) has(id string) bool { return len(p.all(nostr.Filter{IDs: []string{id}})) == 1 }
 
 // cutter is a listener whose connections can be cut.
 type cutter struct {
@@ -280,7 +358,10 @@ func (p *plain) listen(t testing.TB, address string) {
 		t.Fatal(err)
 	}
 	cut := &cutter{Listener: listener}
-	server := &http.Server{Handler: p.khatru}
+	server := &http.Server{Handler: sockets(t, func() func(func(...any), string, []json.RawMessage) {
+		mine := make(map[string]*plainSub)
+		return func(say func(...any), label string, parts []json.RawMessage) { p.answer(mine, say, label, parts) }
+	})}
 	go server.Serve(cut)
 	p.url = "ws://" + listener.Addr().String()
 	p.stop = func() {
@@ -290,46 +371,30 @@ func (p *plain) listen(t testing.TB, address string) {
 	t.Cleanup(func() { p.stop() })
 }
 
-func (p *plain) add(t testing.TB, evs ...nostr.Event) {
-	t.Helper()
-	evs = slices.Clone(evs) // the store keeps pointers
-	for i := range evs {
-		var err error
-		if nostr.IsRegularKind(evs[i].Kind) {
-			err = p.store.SaveEvent(context.Background(), &evs[i])
-		} else {
-			err = p.store.ReplaceEvent(context.Background(), &evs[i])
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.khatru.BroadcastEvent(&evs[i])
-	}
-}
-
-func (p *plain) all(t testing.TB, f nostr.Filter) []nostr.Event {
-	t.Helper()
-	found, err := p.store.QueryEvents(context.Background(), f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var evs []nostr.Event
-	for ev := range found {
-		evs = append(evs, *ev)
-	}
-	return evs
-}
-
-// liar is a relay that answers by a script: each frame goes to answer, which may send anything.
-func liar(t testing.TB, answer func(say func(parts ...any), label string, parts []json.RawMessage)) string {
-	t.Helper()
+// sockets serves WebSockets: each connection gets a function that answers its frames.
+func sockets(t testing.TB, begin func() func(say func(parts ...any), label string, parts []json.RawMessage)) http.Handler {
 	upgrader := websocket.Upgrader{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Accept") == "application/nostr+json" {
+			fmt.Fprint(w, `{"supported_nips":[1]}`)
+			return
+		}
 		conn, err := upgrader.Upgrade(w, req, nil)
 		if err != nil {
 			return
 		}
 		defer conn.Close()
+		var writing sync.Mutex
+		say := func(parts ...any) {
+			out, err := json.Marshal(parts)
+			if err != nil {
+				t.Error(err)
+			}
+			writing.Lock()
+			defer writing.Unlock()
+			_ = conn.WriteMessage(websocket.TextMessage, out)
+		}
+		answer := begin()
 		for {
 			_, frame, err := conn.ReadMessage()
 			if err != nil {
@@ -337,18 +402,18 @@ func liar(t testing.TB, answer func(say func(parts ...any), label string, parts 
 			}
 			var parts []json.RawMessage
 			var label string
-			if json.Unmarshal(frame, &parts) != nil || json.Unmarshal(parts[0], &label) != nil {
+			if json.Unmarshal(frame, &parts) != nil || len(parts) < 2 || json.Unmarshal(parts[0], &label) != nil {
 				return
 			}
-			answer(func(parts ...any) {
-				out, err := json.Marshal(parts)
-				if err != nil {
-					t.Error(err)
-				}
-				_ = conn.WriteMessage(websocket.TextMessage, out)
-			}, label, parts[1:])
+			answer(say, label, parts[1:])
 		}
-	}))
+	})
+}
+
+// liar is a relay that answers by a script: each frame goes to answer, which may send anything.
+func liar(t testing.TB, answer func(say func(parts ...any), label string, parts []json.RawMessage)) string {
+	t.Helper()
+	server := httptest.NewServer(sockets(t, func() func(func(...any), string, []json.RawMessage) { return answer }))
 	t.Cleanup(server.Close)
 	return "ws" + strings.TrimPrefix(server.URL, "http")
 }
