@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -398,23 +399,22 @@ func (c *mailChunk) extend(l *link, p *peer, keys []string) error {
 
 // ingestMail stores messages for clients here.
 func (p *peer) ingestMail(ctx context.Context, evs []*nostr.Event) error {
+	var bad error
 	good := evs[:0]
 	for _, ev := range evs {
 		if p.expected(ev) {
 			good = append(good, ev)
-		} else if err := p.strike(ev, "it was not asked for"); err != nil {
-			return err
+		} else {
+			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
 		}
 	}
 	for i, t := range p.m.relay.Take(ctx, good) {
 		if t.New {
 			p.carriedIn.Add(1)
 		}
-		if err := p.count(good[i], t); err != nil {
-			return err
-		}
+		bad = cmp.Or(bad, p.count(good[i], t))
 	}
-	return nil
+	return bad
 }
 
 // expected reports whether an event is a message that was asked for.

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -264,14 +265,13 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 
 // ingest stores events of followed keys. It fails when too many were bad.
 func (p *peer) ingest(ctx context.Context, evs []*nostr.Event) error {
+	var bad error
 	good := evs[:0]
 	ahead := p.m.cfg.Now().Add(orderFuture).Unix()
 	for _, ev := range evs {
 		switch {
 		case !p.asked(ev):
-			if err := p.strike(ev, "it was not asked for"); err != nil {
-				return err
-			}
+			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
 		case ev.Kind >= kindOrder && int64(ev.CreatedAt) > ahead:
 			p.ahead.Add(1)
 			p.refusal("invalid: the event is from the future: the clock there or here is wrong")
@@ -286,11 +286,9 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event) error {
 		if !t.New {
 			p.m.grow(good[i], -1)
 		}
-		if err := p.count(good[i], t); err != nil {
-			return err
-		}
+		bad = cmp.Or(bad, p.count(good[i], t))
 	}
-	return nil
+	return bad
 }
 
 // count books what became of an event.

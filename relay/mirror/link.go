@@ -390,19 +390,31 @@ func (l *link) unsubscribe(s *sub) error {
 }
 
 // fetch gets the stored events that match, in the relay's order, and hands them to take, which
-// may wait.
+// may wait. take is not called any more once fetch has returned.
 func (l *link) fetch(ctx context.Context, f nostr.Filter, take func(*nostr.Event)) error {
 	done := make(chan error, 1)
 	heard := make(chan struct{}, 1)
+	var taking sync.Mutex
+	over := false
+	finish := func() {
+		taking.Lock()
+		over = true
+		taking.Unlock()
+	}
 	s := &sub{
 		event: func(ev *nostr.Event) {
-			take(ev)
 			select {
 			case heard <- struct{}{}:
 			default:
 			}
+			taking.Lock()
+			defer taking.Unlock()
+			if !over {
+				take(ev)
+			}
 		},
 		end: func(err error) {
+			finish() // what comes now is live
 			select {
 			case done <- err:
 			default:
@@ -412,6 +424,7 @@ func (l *link) fetch(ctx context.Context, f nostr.Filter, take func(*nostr.Event
 	if err := l.subscribe(s, f); err != nil {
 		return err
 	}
+	defer finish()
 	for {
 		select {
 		case err := <-done:
