@@ -62,8 +62,8 @@ func (r *Relay) copied() []Policy {
 
 // Take stores events that were copied from other relays, in their order, and sends them to
 // subscriptions. All are verified, as many at once as leave a processor free. It does not ask who
-// wrote them or what for: that is the caller's part.
-func (r *Relay) Take(ctx context.Context, evs []*nostr.Event) []Taken {
+// wrote them or what for: that is the caller's part. from names the other relay; each gets its turn.
+func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Taken {
 	out := make([]Taken, len(evs))
 	rules := r.copied()
 	var check sync.WaitGroup
@@ -75,10 +75,10 @@ func (r *Relay) Take(ctx context.Context, evs []*nostr.Event) []Taken {
 		i, at = at, at+1
 		return i
 	}
-	for range min(cap(r.verifiers), len(evs), runtime.GOMAXPROCS(0)) {
+	for range min(max(runtime.GOMAXPROCS(0)-1, 1), len(evs)) {
 		check.Go(func() {
 			for i := claim(); i < len(evs); i = claim() {
-				out[i] = r.inspect(ctx, evs[i], rules)
+				out[i] = r.inspect(ctx, from, evs[i], rules)
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func (r *Relay) Take(ctx context.Context, evs []*nostr.Event) []Taken {
 
 // inspect does everything for an event that needs no disk; the zero value says that it can be
 // stored.
-func (r *Relay) inspect(ctx context.Context, ev *nostr.Event, rules []Policy) (t Taken) {
+func (r *Relay) inspect(ctx context.Context, from string, ev *nostr.Event, rules []Policy) (t Taken) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			r.logPanic(fault)
@@ -113,7 +113,7 @@ func (r *Relay) inspect(ctx context.Context, ev *nostr.Event, rules []Policy) (t
 			return Taken{Refused: reason(msg, "blocked")}
 		}
 	}
-	return Taken{Refused: r.verify(ev)}
+	return Taken{Refused: r.verify(from, ev)}
 }
 
 func taken(done events.Outcome) Taken {
@@ -130,13 +130,13 @@ func taken(done events.Outcome) Taken {
 
 // Deliver gives a message to the node that arrived on another relay to Receive, by the rules for
 // messages that arrive here. The error has the form of NIP-01.
-func (r *Relay) Deliver(ctx context.Context, ev *nostr.Event) error {
+func (r *Relay) Deliver(ctx context.Context, from string, ev *nostr.Event) error {
 	for _, refuse := range r.khatru.RejectEvent {
 		if reject, msg := refuse(ctx, ev); reject {
 			return errors.New(reason(msg, "blocked"))
 		}
 	}
-	if msg := r.verify(ev); msg != "" {
+	if msg := r.verify(from, ev); msg != "" {
 		return errors.New(msg)
 	}
 	for _, refuse := range r.cfg.Verified {

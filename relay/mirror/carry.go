@@ -408,7 +408,7 @@ func (p *peer) ingestMail(ctx context.Context, evs []*nostr.Event) error {
 			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
 		}
 	}
-	for i, t := range p.m.relay.Take(ctx, good) {
+	for i, t := range p.m.relay.Take(ctx, p.url, good) {
 		if t.New {
 			p.carriedIn.Add(1)
 		}

@@ -282,7 +282,7 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event) error {
 			good = append(good, ev)
 		}
 	}
-	for i, t := range p.m.relay.Take(ctx, good) {
+	for i, t := range p.m.relay.Take(ctx, p.url, good) {
 		if !t.New {
 			p.m.grow(good[i], -1)
 		}

@@ -412,7 +412,7 @@ func (p *peer) receive(ctx context.Context, l *link) error {
 				continue
 			}
 			// Only what the node has taken, or will never take, is not heard again.
-			if err := p.m.relay.Deliver(from, ev); err != nil && passing(err.Error()) {
+			if err := p.m.relay.Deliver(from, p.url, ev); err != nil && passing(err.Error()) {
 				p.m.marks.forget(ev.ID)
 				p.refusal(err.Error())
 			} else if err != nil {

@@ -422,6 +422,7 @@ func liar(t testing.TB, answer func(say func(parts ...any), label string, parts 
 type client struct {
 	testing.TB
 	*websocket.Conn
+	unread *[][]json.RawMessage
 }
 
 func dialClient(t testing.TB, url string) client {
@@ -431,7 +432,7 @@ func dialClient(t testing.TB, url string) client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return client{t, conn}
+	return client{t, conn, new([][]json.RawMessage)}
 }
 
 func (c client) say(parts ...any) {
@@ -441,9 +442,15 @@ func (c client) say(parts ...any) {
 	}
 }
 
-// hear reads frames until one of the label.
+// hear waits for a frame with the label. Others stay unread.
 func (c client) hear(label string) []json.RawMessage {
 	c.Helper()
+	is := func(parts []json.RawMessage) bool { return string(parts[0]) == `"`+label+`"` }
+	if at := slices.IndexFunc(*c.unread, is); at >= 0 {
+		parts := (*c.unread)[at]
+		*c.unread = slices.Delete(*c.unread, at, at+1)
+		return parts
+	}
 	for {
 		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			c.Fatal(err)
@@ -452,9 +459,10 @@ func (c client) hear(label string) []json.RawMessage {
 		if err := c.ReadJSON(&parts); err != nil {
 			c.Fatalf("waiting for %s: %v", label, err)
 		}
-		if string(parts[0]) == `"`+label+`"` {
+		if is(parts) {
 			return parts
 		}
+		*c.unread = append(*c.unread, parts)
 	}
 }
 
