@@ -400,7 +400,7 @@ func relayProbes(t testing.TB) []relayProbe {
 				s.Error("the oldest half-open connection is kept")
 			}
 		}},
-		{[]string{"relay.max_queue_bytes=65536", "relay.max_result_bytes=131072", "relay.max_query_milliseconds=60000"}, func(s *served) {
+		{[]string{"relay.max_queue_bytes=65536", "relay.max_all_queues_bytes=1048576", "relay.max_result_bytes=131072", "relay.max_query_milliseconds=60000"}, func(s *served) {
 			w := s.dial()
 			for i := range 5 {
 				wants(s, "fill", w.publish(s.sign(alice, nostr.Event{Kind: 1, Content: fmt.Sprint(i, strings.Repeat("x", 60_000))})), "")
@@ -452,7 +452,7 @@ func relayProbes(t testing.TB) []relayProbe {
 			}
 			wants(s, "long message", w.ask(`["REQ","`+strings.Repeat("x", 20_000)+`"]`), "closed 1009")
 		}},
-		{[]string{"relay.max_subscriptions=20", "relay.max_filters=2", "relay.max_filter_values=100", "relay.max_filter_tags=1",
+		{[]string{"relay.max_subscriptions=20", "relay.max_filters=2", "relay.max_filter_values=100", "relay.max_filter_tags=1", "relay.max_subscription_values=1000",
 			"relay.default_limit=3", "relay.book_limit=4", "relay.max_limit=5", "relay.max_auth_keys=1"}, func(s *served) {
 			w := s.dial()
 			for i := range 20 {
@@ -463,6 +463,11 @@ func relayProbes(t testing.TB) []relayProbe {
 			wants(s, "filters", w.ask(`["REQ","x",{},{},{}]`), "CLOSED x invalid: there are 3 filters")
 			wants(s, "values", w.ask(`["REQ","x",{"kinds":[`+strings.Repeat("1,", 100)+`1]}]`), "CLOSED x invalid: filter has a list of 101 values")
 			wants(s, "tag names", w.ask(`["REQ","x",{"#a":["1"],"#b":["1"]}]`), "CLOSED x invalid: filter has 2 tag names")
+			hundred := `[` + strings.Repeat(`"x",`, 99) + `"x"]`
+			for i, want := range []string{"EOSE", "EOSE", "EOSE", "CLOSED 3 rate-limited: the subscriptions of this connection name"} {
+				wants(s, "values of all", w.ask(fmt.Sprintf(`["REQ","%d",{"kinds":[7],"#a":%s},{"kinds":[7],"#a":%s,"limit":0}]`, i, hundred, hundred)), want)
+			}
+			w = s.dial()
 			fill(s, 6, 1)
 			fill(s, 6, 1059, nostr.Tag{"p", b})
 			counts(s, "without limit", w.stored(`{"kinds":[1]}`), 3)

@@ -86,10 +86,13 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_connections", number(&l.Connections, 1, 1_000_000), "5000", "connections", "Open at once, over all clients. When there are more, the address that has most of them loses its oldest."},
 		{"relay.max_half_open", number(&l.HalfOpen, 10, 1_000_000), "2000", "connections", "That are no sessions: without a whole request, idle, or reading a page. When there are more, the address that has most of them loses its oldest."},
 		{"relay.max_queue_bytes", number(&l.QueueBytes, 64<<10, 1<<30), "4194304", "bytes", "That wait for one client to read. One that lets more pile up is cut off."},
+		{"relay.max_all_queues_bytes", number(&l.AllQueuesBytes, 1<<20, 1<<40), "268435456", "bytes", "Stored events that wait for all clients to read. When there are more, each client gets little at a time."},
 
 		{"relay.max_message_bytes", number(&l.MessageBytes, 16<<10, 512<<10), "131072", "bytes", "Largest message of a client."},
 		{"relay.max_subscriptions", number(&l.Subscriptions, 20, 10_000), "50", "subscriptions",
 			"Open at once on one connection. Clients in the field use up to 20."},
+		{"relay.max_subscription_values", number(&l.SubscriptionValues, 1000, 10_000_000), "25000", "values",
+			"In all subscriptions of one connection: ids, keys, kinds and tag values, and combinations of them by which events are found. Each needs some hundred bytes."},
 		{"relay.max_subid_length", number(&l.SubIDLength, 1, 256), "64", "characters", "Of a subscription's name."},
 		{"relay.max_filters", number(&l.Filters, 1, 1000), "20", "filters", "In one request."},
 		{"relay.max_filter_values", number(&l.FilterValues, 100, 10_000), "500", "values", "In one list of a filter. Clients name all their trade keys in one."},
