@@ -464,7 +464,7 @@ func relayProbes(t testing.TB) []relayProbe {
 			wants(s, "values", w.ask(`["REQ","x",{"kinds":[`+strings.Repeat("1,", 100)+`1]}]`), "CLOSED x invalid: filter has a list of 101 values")
 			wants(s, "tag names", w.ask(`["REQ","x",{"#a":["1"],"#b":["1"]}]`), "CLOSED x invalid: filter has 2 tag names")
 			hundred := `[` + strings.Repeat(`"x",`, 99) + `"x"]`
-			for i, want := range []string{"EOSE", "EOSE", "EOSE", "CLOSED 3 rate-limited: the subscriptions of this connection name"} {
+			for i, want := range []string{"EOSE", "EOSE", "CLOSED 2 rate-limited: the subscriptions of this connection name"} {
 				wants(s, "values of all", w.ask(fmt.Sprintf(`["REQ","%d",{"kinds":[7],"#a":%s},{"kinds":[7],"#a":%s,"limit":0}]`, i, hundred, hundred)), want)
 			}
 			w = s.dial()
