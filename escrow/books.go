@@ -21,7 +21,7 @@ func (e *Engine) Books(f func(audit.Account) error) error { return readBooks(e.d
 func ReadBooks(dir string, f func(audit.Account) error) error {
 	opts := storeOptions(dir)
 	db, err := badger.Open(opts.WithReadOnly(true))
-	if errors.Is(err, badger.ErrTruncateNeeded) {
+	if err != nil && strings.Contains(err.Error(), badger.ErrTruncateNeeded.Error()) { // badger loses the chain
 		db, err = badger.Open(opts)
 	}
 	if err != nil {
