@@ -91,6 +91,9 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 	if err := e.keepBonds(txn, w, &prev, next, ev, facts, out); err != nil {
 		return err
 	}
+	if err := e.guard(txn, w, &prev, next, ev, out); err != nil {
+		return err
+	}
 	if out.Child != nil {
 		if err := e.bear(txn, w, next, out.Child, ev, facts); err != nil {
 			return err
@@ -195,7 +198,7 @@ type request struct {
 // facts loads what Step must know of other rows and of the world.
 func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *request) (f order.Facts, err error) {
 	f = order.Facts{Terms: e.cfg.Settings.Terms, Rules: e.cfg.Settings.Rules}
-	f.Node, f.Uptime = e.nodeFacts(), e.uptime.tick(e.now(), e.node.ready())
+	f.Node, f.Closed, f.Uptime = e.nodeFacts(), e.closed(ev.At), e.uptime.tick(e.now(), e.node.ready())
 	if err := e.bondFacts(txn, o, ev, &f); err != nil {
 		return f, err
 	}

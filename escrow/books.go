@@ -37,7 +37,7 @@ func readBooks(db *badger.DB, f func(audit.Account) error) error {
 			return err
 		}
 		prefix := []byte{tableOrder, 0}
-		return scan(txn, prefix, true, func(key, value []byte) error {
+		err = scan(txn, prefix, true, func(key, value []byte) error {
 			id := string(key[len(prefix):])
 			broken, err := text(txn, rowKey(tableHeld, id))
 			if err != nil {
@@ -48,6 +48,24 @@ func readBooks(db *badger.DB, f func(audit.Account) error) error {
 				return f(audit.Account{ID: id, Unread: true, Broken: err.Error()})
 			}
 			a := audit.Of(&o, firstLine(broken))
+			a.Canceling = canceling[id]
+			return f(a)
+		})
+		if err != nil {
+			return err
+		}
+		prefix = []byte{tableBond, 0}
+		return scan(txn, prefix, true, func(key, value []byte) error {
+			id := string(key[len(prefix):])
+			var b order.Bond
+			if err := json.Unmarshal(value, &b); err != nil {
+				return f(audit.Account{ID: id, Unread: true, Broken: err.Error()})
+			}
+			broken, err := text(txn, rowKey(tableHeld, b.Order))
+			if err != nil {
+				return err
+			}
+			a := audit.OfBond(&b, firstLine(broken))
 			a.Canceling = canceling[id]
 			return f(a)
 		})

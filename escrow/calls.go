@@ -130,6 +130,9 @@ func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) er
 // call makes one call and says what is known afterwards. An error means that nothing is
 // known, and that the same call is to be made again.
 func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
+	if err := e.mayCall(ctx, r); err != nil {
+		return nil, err
+	}
 	wanted, err := e.claim(ctx, r)
 	if err != nil || !wanted {
 		return nil, err
@@ -171,7 +174,12 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 		if counted.Since == 0 {
 			counted.Since = e.now()
 		}
-		w.then(func() { r.Tries, r.Since = counted.Tries, counted.Since })
+		if r.Call.Do == order.Pay {
+			if counted.epoch, err = nextEpoch(txn, w); err != nil {
+				return err
+			}
+		}
+		w.then(func() { r.Tries, r.Since, r.epoch = counted.Tries, counted.Since, counted.epoch })
 		return w.set(r.key(), counted)
 	})
 	return wanted, err
@@ -276,6 +284,9 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, e
 	p, err := e.track(ctx, c.Hash)
 	switch {
 	case errors.Is(err, lightning.ErrNotFound), err == nil && p.State == lightning.Failed:
+		if err := e.beforeSend(ctx, r); err != nil {
+			return nil, err
+		}
 		p, err = e.cfg.Node.Send(ctx, lightning.PayRequest{
 			Invoice: c.Invoice, Amount: c.Amount, FeeLimit: c.FeeLimit, CLTVLimit: e.cfg.Settings.PayoutCLTV,
 			MaxParts: e.cfg.Settings.PayoutParts, Timeout: e.cfg.Settings.PayoutTimeout,

@@ -57,6 +57,7 @@ const (
 // Config is what an Engine is made of.
 type Config struct {
 	Dir          string // money store; "" = in memory
+	Epoch        string // file outside Dir that tells an old copy of the store; "" = none
 	Key          mostro.Secret
 	EscrowSecret [32]byte // preimages are derived from it; kept apart from Dir
 	Node         lightning.Node
@@ -82,7 +83,8 @@ type Settings struct {
 	Terms order.Terms
 	Rules order.Rules
 
-	HoldCap       int    // live hold invoices, all channels together; 0 = what the channels carry
+	HoldCap       int // live hold invoices, all channels together; 0 = what the channels carry
+	Guards        Guards
 	PayoutCLTV    uint32 // blocks that an HTLC of a payout may be locked
 	PayoutParts   uint32
 	PayoutTimeout time.Duration
@@ -119,6 +121,10 @@ type Engine struct {
 	uptime    uptime
 	news      chan struct{} // the node has changed, announce it
 	seq       uint64        // of outbox rows; the writer's own
+	met       identity      // the Lightning node that answers; askNode's own
+	guards    guardState
+	epoch     *epochFile
+	fatal     chan error // what ends Run
 
 	// inline makes submit write by itself instead of handing over to the writer: for stories
 	// and simulations, which run an engine step by step in one goroutine, without Run.
@@ -144,9 +150,10 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := newEngine(cfg, db)
-	if err := first(e.checkSecret(), e.checkKey(), e.load()); err != nil {
-		db.Close()
-		return nil, err
+	for _, step := range []func() error{e.checkSecret, e.checkKey, e.checkEpoch, e.load} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
 	}
 	return e, nil
 }
@@ -163,7 +170,8 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
 		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1),
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
-		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed,
+		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed, fatal: make(chan error, 1), epoch: &epochFile{},
+		guards: guardState{flows: map[int64]order.Msat{}, strays: map[order.Hash]Stray{}, told: map[string]bool{}},
 	}
 	e.finish = e.seal
 	return e
@@ -186,6 +194,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	start(e.watchNode)
 	start(e.watchHashes)
 	start(e.watchClock)
+	start(e.examine)
 	start(e.announce)
 	start(e.publishRatings)
 	for range e.sealers() {
@@ -197,6 +206,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+	case err = <-e.fatal:
 	case err = <-writerDone:
 		writerDone <- err
 	}
@@ -214,7 +224,7 @@ func (e *Engine) halt() { e.once.Do(func() { close(e.stop) }) }
 // Close closes the money store. Call it after Run has returned.
 func (e *Engine) Close() error {
 	e.halt()
-	if err := e.db.Close(); err != nil {
+	if err := errors.Join(e.db.Close(), e.epoch.close()); err != nil {
 		return fmt.Errorf("close money store: %w", err)
 	}
 	return nil

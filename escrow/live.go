@@ -17,6 +17,7 @@ type liveSet struct {
 	bonds     map[string]liveBond
 	keys      map[string]int // trade keys of live orders, counted
 	promised  order.Msat     // payouts that taken orders will need, routing included
+	trades    int            // orders that are taken
 	holds     int            // hold invoices that occupy a channel, or may
 	held      int            // those of them that are bonds
 	watches   []watch        // to begin or to end, not yet fetched
@@ -157,6 +158,7 @@ func (l *liveSet) count(o *order.Order, n int) {
 		}
 	}
 	if o.TakenAt != 0 {
+		l.trades += n
 		l.promised += order.Msat(n) * (o.BuyerGets().Msat() + order.RoutingBudget(o.Terms, o.Amount, o.Fee))
 	}
 	switch o.Escrow.State {
@@ -180,6 +182,13 @@ func (l *liveSet) load() (promised order.Msat, holds int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.promised, l.holds
+}
+
+// size counts the live orders, and those of them that are taken.
+func (l *liveSet) size() (live, trades int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.orders), l.trades
 }
 
 // ids lists the live orders.

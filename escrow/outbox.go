@@ -31,6 +31,7 @@ type row struct {
 	seq  uint64
 	// mentioned: who waits for a call was told that it takes long.
 	mentioned bool
+	epoch     uint64 // of the store, from which a payment was intended
 }
 
 func (r *row) key() []byte { return outboxKey(r.lane, r.seq) }
@@ -262,6 +263,9 @@ func (e *Engine) seal(r *row) (nostr.Event, error) {
 // load rebuilds the set of work and the set of live orders from the rows.
 func (e *Engine) load() error {
 	return e.db.View(func(txn *badger.Txn) error {
+		if err := e.loadGuards(txn); err != nil {
+			return err
+		}
 		err := scan(txn, []byte{tableOutbox, 0}, true, func(key, value []byte) error {
 			r := &row{}
 			if err := json.Unmarshal(value, r); err != nil {

@@ -36,31 +36,40 @@ import (
 //	b ID               bonds, the authority; their history is in l too
 //	j order ID         bonds of an order that have not ended
 //	c identity ID      bonds about which somebody is asked to do something
+//	g                  what the guards must not forget
+//	f bucket           paid out in five minutes
+//	+ hash             payments of the node that a restored store cannot explain
 const (
-	tableOrder   = 'o'
-	tableLog     = 'l'
-	tablePast    = 'h'
-	tableLive    = 'v'
-	tableOutbox  = 'x'
-	tableSeen    = 's'
-	tableUser    = 'u'
-	tableKey     = 'k'
-	tableOwes    = 'w'
-	tableHash    = 'p'
-	tableStamp   = 'a'
-	tableHeld    = 'q'
-	tableMine    = 'i'
-	tableDispute = 'd'
-	tableSolver  = 'r'
-	tableRating  = 'n'
-	tableBond    = 'b'
-	tableBonds   = 'j'
-	tablePrompt  = 'c'
-	tableVersion = '!' // the version of this layout
-	tableSecret  = '#' // fingerprint of the escrow secret
-	tableNode    = '=' // public key of the node
-	tableAlive   = '@' // when this store was last in use, unix seconds
-	tableUptime  = '^' // seconds that this node could be used in, ever
+	tableOrder     = 'o'
+	tableLog       = 'l'
+	tablePast      = 'h'
+	tableLive      = 'v'
+	tableOutbox    = 'x'
+	tableSeen      = 's'
+	tableUser      = 'u'
+	tableKey       = 'k'
+	tableOwes      = 'w'
+	tableHash      = 'p'
+	tableStamp     = 'a'
+	tableHeld      = 'q'
+	tableMine      = 'i'
+	tableDispute   = 'd'
+	tableSolver    = 'r'
+	tableRating    = 'n'
+	tableBond      = 'b'
+	tableBonds     = 'j'
+	tablePrompt    = 'c'
+	tableGuard     = 'g'
+	tableFlow      = 'f'
+	tableStray     = '+'
+	tableVersion   = '!' // the version of this layout
+	tableSecret    = '#' // fingerprint of the escrow secret
+	tableNode      = '=' // public key of the node
+	tableAlive     = '@' // when this store was last in use, unix seconds
+	tableUptime    = '^' // seconds that this node could be used in, ever
+	tableLightning = '&' // the Lightning node on which its money lies
+	tableEpoch     = '~' // rises before each payment
+	tableRestored  = '%' // the store is a copy, and payouts wait
 )
 
 // storeVersion is the layout that this program reads and writes.

@@ -122,6 +122,9 @@ func (e *Engine) askNode(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	info, err := e.cfg.Node.Info(ctx)
+	if err == nil {
+		err = e.meet(ctx, info)
+	}
 	var balance lightning.Balance
 	if err == nil {
 		balance, err = e.cfg.Node.Balance(ctx)

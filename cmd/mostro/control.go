@@ -77,6 +77,8 @@ func (n *node) serveControl(ctx context.Context) error {
 func (n *node) controls() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /books", n.sendBooks)
+	mux.HandleFunc("GET /status", n.sendStatus)
+	mux.HandleFunc("POST /act", n.takeAct)
 	return mux
 }
 

@@ -20,8 +20,9 @@ const (
 	settingsFile     = "settings.toml"
 	envFile          = ".env"
 	escrowSecretFile = "escrow.secret"
-	relayDir         = "relay"  // event store
-	escrowDir        = "escrow" // money store
+	epochFile        = "escrow.epoch" // tells an old copy of the money store
+	relayDir         = "relay"        // event store
+	escrowDir        = "escrow"       // money store
 
 	nsecVariable = "MOSTRO_NSEC_PRIVKEY"
 )

@@ -64,7 +64,8 @@ pays the buyer when the seller has the fiat.
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(), eventsCommand(),
-		auditCommand(), clientCommand(), versionCommand())
+		auditCommand(),
+		statusCommand(), modeCommand(), breakerCommand(), heldCommand(), restoredCommand(), clientCommand(), versionCommand())
 	return root
 }
 

@@ -27,6 +27,7 @@ const (
 	drainTime     = 10 * time.Second      // for clients and stores to finish at the end
 	headerTime    = 10 * time.Second      // for a client of a server beside the relay's to send its HTTP headers
 	maxHeader     = 16 << 10              // bytes
+	meetTime      = 3 * time.Second       // for LND to say who it is, at the start
 	readyPoll     = 50 * time.Millisecond // how often waitReady looks
 	hoursToSecond = 3600
 	daysToSecond  = 86400
@@ -92,6 +93,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	}
 	n.engine, err = escrow.Open(escrow.Config{
 		Dir:          filepath.Join(cfg.dir, escrowDir),
+		Epoch:        filepath.Join(cfg.dir, epochFile),
 		Key:          cfg.key,
 		EscrowSecret: secret,
 		Node:         n.ln,
@@ -106,9 +108,25 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	if err != nil {
 		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())
 	}
+	if err := n.meet(ctx); err != nil {
+		return nil, errors.Join(err, n.engine.Close(), n.relay.Close(ctx), n.ln.Close())
+	}
 	n.started.Store(n.engine)
 	n.server = n.relay.Server()
 	return n, nil
+}
+
+// meet refuses another Lightning node than the one on which escrows lie. One that does not
+// answer is met later; then the node ends.
+func (n *node) meet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, meetTime)
+	defer cancel()
+	err := n.engine.Meet(ctx)
+	if errors.Is(err, escrow.ErrWrongNode) {
+		return hint(err, "set [lightning] to the node that the error names, which alone can settle and cancel what lies there",
+			"to move to another node, first let all trades end on the old one: mostro mode drain")
+	}
+	return err
 }
 
 // engine translates settings to what the engine takes.
@@ -139,6 +157,7 @@ func (s *Settings) engine() escrow.Settings {
 			MaxTakes:      int(m.MaxTakes),
 			MaxBonds:      int(s.Bond.MaxLive),
 		},
+		Guards:        s.Guards.engine(),
 		HoldCap:       int(l.MaxHolds),
 		PayoutCLTV:    uint32(l.PayoutCLTV),
 		PayoutParts:   uint32(l.PayoutParts),

@@ -18,6 +18,7 @@ type Settings struct {
 	Price      PriceSettings
 	Bond       BondSettings
 	Network    NetworkSettings
+	Guards     GuardSettings
 	Admin      AdminSettings
 	Federation FederationSettings
 	Relay      RelaySettings
@@ -108,6 +109,7 @@ func (s *Settings) sections() []section {
 		{"price", "Where market orders get their price from."},
 	}, s.Price.sections(), s.Bond.sections(), []section{
 		{"network", "How the node reaches price providers and the servers of Lightning addresses."},
+		s.Guards.section(),
 		{"admin", "Who may act as an administrator, beside the node's own key."},
 		{"federation", "The other Mostros whose offers are shown here."},
 		{"relay", "The relay, which is the same process."},
@@ -185,7 +187,7 @@ func (s *Settings) keys() []key {
 		{"expiration.dispute_days", &intValue{&e.DisputeDays, 1, 3650}, "90", "days", "Disputes."},
 		{"expiration.rating_days", &intValue{&e.RatingDays, 1, 3650}, "90", "days", "Ratings."},
 		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
-	}, p.keys(), s.Bond.keys(), []key{
+	}, p.keys(), s.Bond.keys(), s.Guards.keys(), []key{
 		{"network.proxy", &proxyValue{&s.Network.Proxy}, `""`, "",
 			"SOCKS5 proxy for both: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
 

@@ -20,9 +20,11 @@ import (
 	"mostro/escrow/order"
 )
 
-// Account is what the books say of one order.
+// Account is what the books say of one order, or of one bond.
 type Account struct {
-	ID        string        `json:"id"`
+	ID string `json:"id"`
+	// Order is the order that a bond stands for; "" for an order itself.
+	Order     string        `json:"order,omitempty"`
 	Status    mostro.Status `json:"status,omitempty"`
 	CreatedAt int64         `json:"created_at,omitempty"`
 	Ledger    order.Ledger  `json:"ledger,omitempty"`
@@ -68,6 +70,18 @@ func Of(o *order.Order, broken string) Account {
 	}
 }
 
+// OfBond makes the account of a bond. broken is why its order is held back.
+func OfBond(b *order.Bond, broken string) Account {
+	h, p := b.Hold, b.Payout
+	a := Account{
+		ID: b.ID, Order: b.Order, Status: mostro.Status("bond " + string(b.State)), CreatedAt: b.CreatedAt, Ledger: b.Ledger,
+		Subsidy: b.Terms.RoutingSubsidy.Msat(), Broken: broken,
+		Hold:   Hold{Attempt: h.Attempt, Hash: h.Hash, State: h.State, Paid: h.Paid, Since: h.AcceptedAt},
+		Payout: Payout{State: p.State, Hash: p.Hash, Claims: b.Claims(), Tries: p.Tries, Asked: p.Asked, NextTry: p.NextTry, Since: p.Since},
+	}
+	return a
+}
+
 // hashes are all payment hashes that the books have ever recorded for payments of the account.
 func (a *Account) hashes() []order.Hash {
 	var all []order.Hash
@@ -82,7 +96,7 @@ func (a *Account) hashes() []order.Hash {
 		add(h)
 	}
 	for _, e := range a.Ledger {
-		if e.State == order.Paid {
+		if e.State == order.Paid { // an entry of nothing has no hash
 			add(e.Hash)
 		}
 	}

@@ -16,7 +16,7 @@ type Derive func(id string, attempt uint32) order.Hash
 // Compare audits the accounts against the node. derive may be nil: then a memo is believed.
 func Compare(accounts []Account, node Node, derive Derive, now int64) *Report {
 	c := &comparison{
-		node: node, derive: derive, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{},
+		node: node, derive: derive, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{}, in: map[order.Hash]order.Msat{},
 		r: &Report{
 			At: now, Pubkey: node.Pubkey, Alias: node.Alias, Network: node.Network, Orders: len(accounts),
 			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{},
@@ -24,6 +24,11 @@ func Compare(accounts []Account, node Node, derive Derive, now int64) *Report {
 	}
 	for i := range accounts {
 		c.accounts[accounts[i].ID] = &accounts[i]
+		for _, e := range accounts[i].Ledger {
+			if e.Kind == order.SettledIn {
+				c.in[e.Hash] += e.Amount
+			}
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.accounts)) {
 		c.account(c.accounts[id])
@@ -41,7 +46,10 @@ type comparison struct {
 	accounts map[string]*Account
 	payer    map[order.Hash]string // payment hash -> the order that claims it
 	ours     map[order.Hash]bool   // invoices of the node that are the escrow's
-	r        *Report
+	// in is what the books have of each hold invoice: what a bond brought may be divided
+	// between two accounts.
+	in map[order.Hash]order.Msat
+	r  *Report
 }
 
 func finding(kind Kind, id string, hash order.Hash, books, node order.Msat) Finding {
@@ -69,7 +77,7 @@ func (c *comparison) account(a *Account) {
 		f.Text += ": " + a.Broken
 		c.r.News = append(c.r.News, f)
 	}
-	sums, strange := sum(a.Ledger)
+	sums, strange := sum(a.Ledger, a.Order != "")
 	if strange != nil {
 		c.differ(StrangeEntry, a.ID, strange.Hash, strange.Amount, 0)
 	}
@@ -104,8 +112,8 @@ func (c *comparison) settledIn(a *Account) {
 		switch {
 		case !ok || invoice.State != lightning.Settled:
 			c.differ(InMissing, a.ID, e.Hash, e.Amount, 0)
-		case invoice.AmountPaid != e.Amount:
-			c.differ(InAmount, a.ID, e.Hash, e.Amount, invoice.AmountPaid)
+		case invoice.AmountPaid != c.in[e.Hash]:
+			c.differ(InAmount, a.ID, e.Hash, c.in[e.Hash], invoice.AmountPaid)
 		}
 	}
 }

@@ -86,6 +86,25 @@ func goodBooks() *books {
 	b.add(Account{ID: "gone", Status: mostro.StatusCanceled, Hold: Hold{Attempt: 1, Hash: derive("gone", 1), State: order.EscrowCanceled},
 		Ledger: order.Ledger{{Kind: order.OwedBuyer, State: order.Void, Amount: 99_700_000, At: 40}}})
 	b.add(Account{ID: "pending", Status: mostro.StatusPending})
+	// A bond of 10,000 sat, of which 4,000 were slashed, half for the winner; its rest is a
+	// bond of its own that the same hold invoice has brought in.
+	b.hold("bond", 1, lightning.Settled, 10_000_000)
+	b.pay("share", lightning.Succeeded, 2_000_000, 0)
+	b.add(Account{
+		ID: "bond", Order: "paid", Status: "bond slashed", Hold: Hold{Attempt: 1, Hash: derive("bond", 1), State: order.EscrowSettled, Paid: 10_000_000},
+		Payout: Payout{State: order.PayoutPaid, Hash: hash("share"), Claims: []order.Hash{hash("share")}},
+		Ledger: order.Ledger{
+			{Kind: order.OwedWinner, State: order.Paid, Amount: 2_000_000, Hash: hash("share"), At: 90},
+			{Kind: order.SettledIn, State: order.Booked, Amount: 3_990_000, Hash: derive("bond", 1), At: 90},
+			{Kind: order.NodeFee, State: order.Booked, Amount: 1_990_000, At: 90},
+		}})
+	b.add(Account{
+		ID: "refund", Order: "paid", Status: "bond pending-payout", Payout: Payout{State: order.PayoutAsking, Asked: 1},
+		Ledger: order.Ledger{
+			{Kind: order.OwedWinner, State: order.Owed, Amount: 6_000_000, At: 90},
+			{Kind: order.SettledIn, State: order.Booked, Amount: 6_010_000, Hash: derive("bond", 1), At: 90},
+			{Kind: order.NodeFee, State: order.Booked, Amount: 10_000, At: 90},
+		}})
 	b.node.Invoices[hash("coffee")] = lightning.InvoiceRecord{HoldInvoice: lightning.HoldInvoice{Hash: hash("coffee"), State: lightning.Settled, AmountPaid: 7}, Memo: "coffee"}
 	b.pay("rent", lightning.Succeeded, 9, 1)
 	return b
@@ -97,18 +116,18 @@ func TestAgrees(t *testing.T) {
 	if !r.Agrees() || len(r.News) != 0 {
 		t.Fatalf("differences %+v, news %+v", r.Differences, r.News)
 	}
-	want := Sums{SettledIn: 200_600_500, PaidOut: 99_700_000, Routing: 1_234, NodeFee: 1_200_000, Owed: 99_700_500, Held: 50_000_000}
+	want := Sums{SettledIn: 210_600_500, PaidOut: 101_700_000, Routing: 1_234, NodeFee: 1_200_000, Bonds: 2_000_000, Owed: 105_700_500, Held: 50_000_000}
 	if r.Total != want || r.Total.Gap() != 0 {
 		t.Errorf("sums %+v, want %+v", r.Total, want)
 	}
-	if len(r.Lines) != 3 || r.Orders != 5 {
+	if len(r.Lines) != 5 || r.Orders != 7 {
 		t.Errorf("%d lines of %d orders", len(r.Lines), r.Orders)
 	}
-	if r.Settled != (Tally{2, 200_600_500, 0}) || r.Paid != (Tally{1, 99_700_000, 1_234}) ||
+	if r.Settled != (Tally{3, 210_600_500, 0}) || r.Paid != (Tally{2, 101_700_000, 1_234}) ||
 		r.OthersIn != (Tally{1, 7, 0}) || r.OthersPaid != (Tally{1, 9, 1}) {
 		t.Errorf("node: %+v %+v, beside %+v %+v", r.Settled, r.Paid, r.OthersIn, r.OthersPaid)
 	}
-	if len(r.Owed) != 2 || r.Owed[0].Why != "the payment is in flight" || r.Owed[0].Amount != 99_700_000 || r.Owed[1].To != "seller" {
+	if len(r.Owed) != 3 || r.Owed[0].Why != "the payment is in flight" || r.Owed[0].Amount != 99_700_000 || r.Owed[1].To != "seller" {
 		t.Errorf("owed %+v", r.Owed)
 	}
 }
@@ -158,6 +177,14 @@ func TestDifferences(t *testing.T) {
 		}, InMissing, false},
 		{"the node got one more", func(b *books) { b.invoice("paid", 2, func(r *lightning.InvoiceRecord) { r.AmountPaid++ }) }, InAmount, false},
 		{"the node got one less", func(b *books) { b.invoice("paid", 2, func(r *lightning.InvoiceRecord) { r.AmountPaid-- }) }, InAmount, false},
+		{"a bond brought one more", func(b *books) { b.invoice("bond", 1, func(r *lightning.InvoiceRecord) { r.AmountPaid++ }) }, InAmount, false},
+		{"the rest of a bond is one less", func(b *books) { b.entry("refund", order.SettledIn).Amount-- }, InAmount, false},
+		{"the winner of a bond got one less", func(b *books) { b.payment("share", func(p *lightning.PaymentRecord) { p.Amount-- }) }, OutAmount, false},
+		{"a bond of a lost order", func(b *books) {
+			h := derive("bonded", 1)
+			b.node.Invoices[h] = lightning.InvoiceRecord{HoldInvoice: lightning.HoldInvoice{Hash: h, State: lightning.Accepted, AmountPaid: 1},
+				Memo: order.BondMemo(&order.Bond{ID: "bonded", Order: "x", Hold: order.Escrow{Attempt: 1}})}
+		}, Orphan, false},
 		{"an earlier attempt was settled too", func(b *books) { b.hold("paid", 1, lightning.Settled, 1) }, InUnbooked, false},
 		{"a canceled escrow was settled", func(b *books) { b.hold("gone", 1, lightning.Settled, 1) }, InUnbooked, false},
 		{"a held escrow was settled by nobody", func(b *books) { b.hold("held", 1, lightning.Settled, 50_000_000) }, InUnbooked, false},

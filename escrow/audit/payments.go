@@ -15,6 +15,9 @@ func (c *comparison) payments(a *Account) {
 	for _, e := range a.Ledger {
 		switch e.State {
 		case order.Paid:
+			if e.Amount == 0 && e.Hash.IsZero() {
+				continue // nothing was due
+			}
 			paid[e.Hash] = true
 			c.paidEntry(a, e)
 		case order.Owed, order.Conditional:
@@ -72,14 +75,14 @@ func (c *comparison) liabilities(a *Account) {
 			continue
 		}
 		due := Liability{Order: a.ID, To: owedTo[e.Kind], Amount: e.Amount, Since: e.At, Conditional: e.State == order.Conditional, Why: why(a, e)}
-		if e.Kind == order.OwedBuyer {
+		if e.Kind == order.OwedBuyer || e.Kind == order.OwedWinner {
 			due.Hash = a.Payout.Hash
 		}
 		c.r.Owed = append(c.r.Owed, due)
 	}
 }
 
-var owedTo = map[order.EntryKind]string{order.OwedBuyer: "buyer", order.OwedSeller: "seller"}
+var owedTo = map[order.EntryKind]string{order.OwedBuyer: "buyer", order.OwedSeller: "seller", order.OwedWinner: "winner", order.OwedOwner: "owner"}
 
 // why says why something is not paid yet.
 func why(a *Account, e order.Entry) string {
@@ -87,10 +90,12 @@ func why(a *Account, e order.Entry) string {
 	switch {
 	case a.Broken != "":
 		return "the order is held back after a defect"
+	case e.State == order.Conditional && a.Order != "":
+		return "slashed; the node has not confirmed it"
 	case e.State == order.Conditional:
 		return "released; the node has not confirmed the settle"
-	case e.Kind == order.OwedSeller:
-		return "the seller paid too much; return it by hand"
+	case e.Kind == order.OwedSeller, e.Kind == order.OwedOwner:
+		return "paid in too much; return it by hand"
 	}
 	switch p.State {
 	case order.PayoutResolving:
@@ -135,6 +140,9 @@ func Bookings(accounts []Account, from, before int64) (list []Booking) {
 				b.Wallet = e.Amount
 			case e.State == order.Booked && e.Kind == order.NodeFee:
 				b.Income = e.Amount
+				if a.Order != "" {
+					b.What = "bond-share"
+				}
 			case e.State == order.Paid:
 				b.What, b.Wallet = "paid-"+owedTo[e.Kind], -e.Amount
 			default:
@@ -163,7 +171,7 @@ func (r *Report) Between(accounts []Account, from, before int64) {
 				ledger, at = append(ledger, e), max(at, e.At)
 			}
 		}
-		sums, _ := sum(ledger)
+		sums, _ := sum(ledger, a.Order != "")
 		r.Total.add(sums)
 		if sums != (Sums{}) {
 			r.Lines = append(r.Lines, Line{Order: a.ID, Status: a.Status, At: at, Sums: sums})

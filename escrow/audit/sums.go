@@ -9,7 +9,7 @@ type Sums struct {
 	Routing   order.Msat `json:"routing"`    // fees of payments; from the node's fee
 	NodeFee   order.Msat `json:"node_fee"`   // before routing
 	DevFee    order.Msat `json:"dev_fee"`    // paid
-	Bonds     order.Msat `json:"bonds"`      // taken and not passed on
+	Bonds     order.Msat `json:"bonds"`      // the node's share of slashed bonds, before routing
 	Owed      order.Msat `json:"owed"`
 	// Conditional is owed once a settle that was asked for is confirmed; nothing came in for it yet.
 	Conditional order.Msat `json:"conditional"`
@@ -22,6 +22,7 @@ type column map[order.EntryState]func(*Sums) *order.Msat
 func settledIn(s *Sums) *order.Msat   { return &s.SettledIn }
 func paidOut(s *Sums) *order.Msat     { return &s.PaidOut }
 func nodeFee(s *Sums) *order.Msat     { return &s.NodeFee }
+func bonds(s *Sums) *order.Msat       { return &s.Bonds }
 func owed(s *Sums) *order.Msat        { return &s.Owed }
 func conditional(s *Sums) *order.Msat { return &s.Conditional }
 
@@ -33,13 +34,18 @@ func columns() map[order.EntryKind]column {
 		order.SettledIn:  {order.Booked: settledIn},
 		order.OwedBuyer:  liability,
 		order.OwedSeller: liability,
+		order.OwedWinner: liability,
+		order.OwedOwner:  liability,
 		order.NodeFee:    {order.Booked: nodeFee},
 	}
 }
 
-// sum adds up a ledger; strange is an entry that no column takes.
-func sum(l order.Ledger) (s Sums, strange *order.Entry) {
+// sum adds up a ledger, of a bond or of an order; strange is an entry that no column takes.
+func sum(l order.Ledger, bond bool) (s Sums, strange *order.Entry) {
 	table := columns()
+	if bond {
+		table[order.NodeFee] = column{order.Booked: bonds}
+	}
 	for i, e := range l {
 		s.Routing += e.Routing
 		if e.State == order.Void {

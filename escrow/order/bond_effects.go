@@ -140,6 +140,7 @@ var (
 	}}
 	alarmSecondShare = BondEffect{"alarm", func(s *bondStep) {
 		s.alarm("bond %s of order %s: a second payment %s succeeded", s.b.ID, s.b.Order, s.e.Payment.Hash)
+		s.out.Stray += s.b.WinnerGets() + s.e.Payment.Routing
 	}}
 )
 

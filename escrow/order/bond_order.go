@@ -1,7 +1,6 @@
 package order
 
 import (
-	"fmt"
 	"slices"
 
 	"mostro/escrow/mostro"
@@ -204,9 +203,7 @@ func (s *step) ask(b Bond, blocks uint32) {
 	s.call(Call{
 		Do: OpenHold, Bond: b.ID, Hash: b.Hold.Hash, Attempt: b.Hold.Attempt, Amount: b.Amount.Msat(),
 		CLTVDelta: min(blocks+waits, maxCLTV), Expiry: s.o.Terms.WaitingSeconds + holdSlack,
-		// The memo carries what the preimage is derived from.
-		Memo: fmt.Sprintf("mostro bond order_id=%s bond=%s/%d: paying locks %d sat until the trade ends. They are lost only to who breaks its rules.",
-			b.Order, b.ID, b.Hold.Attempt, b.Amount),
+		Memo: BondMemo(&b),
 	})
 	s.out.born = append(s.out.born, b)
 }

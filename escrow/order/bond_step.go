@@ -121,6 +121,7 @@ func (d *drive) merge(out Out) {
 	d.out.Tells = append(d.out.Tells, out.Tells...)
 	d.out.Calls = append(d.out.Calls, out.Calls...)
 	d.out.Alarms = append(d.out.Alarms, out.Alarms...)
+	d.out.Stray += out.Stray
 	d.out.signals = append(d.out.signals, out.signals...)
 	if out.UseIndex > 0 {
 		d.out.UseIndex, d.out.UsedBy = out.UseIndex, out.UsedBy
@@ -190,6 +191,7 @@ func (d *drive) bond(id string, e Event, slash *Slash) error {
 		d.out.Tells = append(d.out.Tells, out.Tells...)
 		d.out.Calls = append(d.out.Calls, out.Calls...)
 		d.out.Alarms = append(d.out.Alarms, out.Alarms...)
+		d.out.Stray += out.Stray
 		d.out.signals = append(d.out.signals, out.signals...)
 		return nil
 	}

@@ -175,6 +175,15 @@ var (
 		s.paying().paid(o.Ledger.entry(OwedBuyer), s.e.Payment)
 	}}
 
+	// keepFound records the hash of a payment that an operator has found to be this payout.
+	keepFound = Effect{"keep the payment that was found", func(s *step) {
+		p := &s.o.Payout
+		if !p.Hash.IsZero() && p.Hash != s.e.Payment.Hash {
+			p.Earlier = append(p.Earlier, p.Hash)
+		}
+		p.Hash = s.e.Payment.Hash
+	}}
+
 	// keepNext notes the key for the remainder of a range order; it is the maker's to name.
 	keepNext = Effect{"keep the maker's next key", func(s *step) {
 		p := s.e.Message.Payload
@@ -302,6 +311,7 @@ var (
 	}}
 	alarmSecondPayout = Effect{"alarm", func(s *step) {
 		s.alarm("order %s: a second payment %s succeeded", s.o.ID, s.e.Payment.Hash)
+		s.out.Stray += s.o.BuyerGets().Msat() + s.e.Payment.Routing
 	}}
 )
 

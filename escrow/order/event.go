@@ -12,6 +12,7 @@ const (
 	HoldSettled   EventName = "hold-settled"
 	HoldCanceled  EventName = "hold-canceled"
 	PayResolved   EventName = "pay-resolved"   // the payee's server has given Event.Invoice
+	PayFound      EventName = "pay-found"      // an operator found a payment that a restored store did not know
 	PayUnresolved EventName = "pay-unresolved" // it has not, or nothing that can be paid
 	PayAcked      EventName = "pay-acked"      // the node has taken the payment over
 	PaySucceeded  EventName = "pay-succeeded"  // final
@@ -120,6 +121,8 @@ type Facts struct {
 	WaitingAsSeller bool `json:"waiting_as_seller,omitempty"`
 
 	Node NodeFacts `json:"node"`
+	// Closed says to a trader why nothing new begins here now, "" when it does.
+	Closed string `json:"closed,omitempty"`
 
 	// Uptime counts the seconds in which this node, ever since it exists, ran with its Lightning
 	// node ready.

@@ -233,6 +233,7 @@ var (
 	badInvoice = Guard{"invoice does not fit", func(s *step) bool {
 		return invoiceProblem(s, s.o.BuyerGets()) != ""
 	}}
+	closed     = Guard{"the node begins nothing new", func(s *step) bool { return s.f.Closed != "" }}
 	nodeCannot = Guard{"node is not ready, or could not pay out or hold more", func(s *step) bool {
 		n, q := s.f.Node, quoted(s)
 		fee := FeeSide(q, s.o.Terms.FeePPM)
@@ -265,6 +266,13 @@ var (
 	}}
 	anyPayout = Guard{"a payout of this order", func(s *step) bool {
 		return slices.Contains(s.o.Payout.Hashes(), s.e.Payment.Hash)
+	}}
+	nothingFlies = Guard{"no payment is under way", func(s *step) bool {
+		switch s.o.Payout.State {
+		case PayoutFlying, PayoutUnknown, PayoutPaid:
+			return false
+		}
+		return true
 	}}
 	secondPayout = Guard{"another than the one booked", func(s *step) bool {
 		paid := s.o.Ledger.entry(OwedBuyer)

@@ -84,6 +84,19 @@ func (l Ledger) PaidOut() (total Msat) {
 	return total
 }
 
+// Out is all that payments of this order took, to whomever, with their routing.
+func (l Ledger) Out() (total Msat) {
+	for _, e := range l {
+		if total += e.Routing; e.State == Paid {
+			total += e.Amount
+		}
+	}
+	return total
+}
+
+// Uncovered is how much more went out than came in.
+func (l Ledger) Uncovered() Msat { return max(0, l.Out()-l.SettledIn()) }
+
 // SettledIn is what the escrow of this order brought.
 func (l Ledger) SettledIn() Msat { return l.sum(SettledIn, Booked) }
 

@@ -66,6 +66,8 @@ type Out struct {
 	Child *Order
 	// Rated is a rating that counts from now on.
 	Rated *Rated
+	// Stray is what a payment took out that the ledger does not owe.
+	Stray Msat
 	// Republish shows the order in the book anew though nothing has changed.
 	Republish bool
 	// Bonds are those that the event has changed.
@@ -141,7 +143,15 @@ func (m *Machine) stepOrder(prev Order, e Event, f Facts) (Out, error) {
 			continue
 		}
 		if row.Refuse != "" {
-			return refuse(prev, i, e, row.Refuse, f.Level != NoSolver), nil
+			refused := refuse(prev, i, e, row.Refuse, f.Level != NoSolver)
+			if row.If.Name == closed.Name {
+				// The protocol has no reason that clients know for this; the text says it.
+				*s.o = Order{}
+				out.Tells = nil
+				s.say(Party{Trade: e.Sender}, "%s", f.Closed)
+				refused.Tells = append(refused.Tells, out.Tells...)
+			}
+			return refused, nil
 		}
 		out.Row = i
 		if row.To != same {

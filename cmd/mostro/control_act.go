@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"mostro/escrow"
+	"mostro/escrow/order"
+)
+
+// act is a decision of the operator.
+type act struct {
+	Do     string      `json:"do"`
+	Reason string      `json:"reason"`
+	Mode   escrow.Mode `json:"mode,omitempty"`
+	Order  string      `json:"order,omitempty"`
+	Hash   order.Hash  `json:"hash"`
+}
+
+// acts are what an operator can decide while the node runs.
+func acts() map[string]func(context.Context, *escrow.Engine, act) error {
+	return map[string]func(context.Context, *escrow.Engine, act) error{
+		"mode":  func(ctx context.Context, e *escrow.Engine, a act) error { return e.SetMode(ctx, a.Mode, a.Reason) },
+		"reset": func(ctx context.Context, e *escrow.Engine, a act) error { return e.ResetBreaker(ctx, a.Reason) },
+		"free":  func(ctx context.Context, e *escrow.Engine, a act) error { return e.FreeOrder(ctx, a.Order, a.Reason) },
+		"explain": func(ctx context.Context, e *escrow.Engine, a act) error {
+			return e.ExplainStray(ctx, a.Hash, a.Order, a.Reason)
+		},
+	}
+}
+
+func (n *node) takeAct(w http.ResponseWriter, req *http.Request) {
+	var a act
+	err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxControl)).Decode(&a)
+	do := acts()[a.Do]
+	switch {
+	case err != nil:
+	case do == nil:
+		err = errors.New("no such command; are node and command of the same version?")
+	default:
+		err = do(req.Context(), n.engine, a)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+	}
+}
+
+func (n *node) sendStatus(w http.ResponseWriter, _ *http.Request) {
+	status, err := n.engine.Status()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(status) // the command may be gone
+}
+
+// act carries a decision to the running node.
+func (c *control) act(ctx context.Context, a act) error {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	answer, err := c.ask(ctx, http.MethodPost, "/act", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	return answer.Close()
+}
+
+func (c *control) status(ctx context.Context) (s escrow.Status, err error) {
+	body, err := c.ask(ctx, http.MethodGet, "/status", nil)
+	if err != nil {
+		return s, err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(io.LimitReader(body, maxControl)).Decode(&s); err != nil {
+		return s, fmt.Errorf("read the status: %w", err)
+	}
+	return s, nil
+}
+
+// toRunning finds the node of a command that needs it to run.
+func toRunning(cmd *cobra.Command, dir string) (*control, error) {
+	dir, err := resolveDataDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	c, err := dialControl(cmd.Context(), dir)
+	if errors.Is(err, errNotRunning) {
+		return nil, hint(err, "start it: mostro serve --data-dir "+dir, "or name its data directory with --data-dir")
+	}
+	return c, err
+}
+
+// reasonFlag adds --reason to a decision that is kept in the log of the guards.
+func reasonFlag(cmd *cobra.Command, reason *string) {
+	cmd.Flags().StringVar(reason, "reason", "", "why; it is kept, and `mostro status` shows it")
+	_ = cmd.MarkFlagRequired("reason") // only fails for a flag that is not there
+}
+
+// decide makes a command that carries one decision to the running node.
+func decide(use, short, long string, args cobra.PositionalArgs, make func(args []string) (act, error), done string) *cobra.Command {
+	var dir, reason string
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := make(args)
+			if err != nil {
+				return err
+			}
+			c, err := toRunning(cmd, dir)
+			if err != nil {
+				return err
+			}
+			a.Reason = reason
+			if err := c.act(cmd.Context(), a); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
+			return err
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	reasonFlag(cmd, &reason)
+	return cmd
+}

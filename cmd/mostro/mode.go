@@ -1,0 +1,23 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"mostro/escrow"
+)
+
+func modeCommand() *cobra.Command {
+	return decide("mode open|maintenance|drain", "Close a running node for new orders and takes, or open it again",
+		`Close a running node for new orders and takes, or open it again. What is running goes on in
+every mode, and what you say lasts over a restart.
+
+  maintenance  for a while
+  drain        until all trades have ended, before a move; "mostro status" counts them`,
+		cobra.ExactArgs(1), func(args []string) (act, error) {
+			mode, err := escrow.ParseMode(args[0])
+			if err != nil {
+				return act{}, hint(err, "mostro mode drain --reason \"moving to another machine\"")
+			}
+			return act{Do: "mode", Mode: mode}, nil
+		}, "Done. `mostro status` shows how many trades are running.")
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mostro/escrow"
+	"mostro/escrow/order"
+)
+
+// shownActs is how many decisions of operators are shown.
+const shownActs = 10
+
+func statusCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how a running node stands: trades, guards, and what waits for you",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := toRunning(cmd, dir)
+			if err != nil {
+				return err
+			}
+			s, err := c.status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(s)
+			}
+			printStatus(cmd.OutOrStdout(), s)
+			return nil
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; amounts are millisats")
+	return cmd
+}
+
+func printStatus(out io.Writer, s escrow.Status) {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(out, "  %-15s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintln(out)
+	lightning := "does not answer, or is not synced; trades wait for it"
+	if s.NodeUp {
+		lightning = fmt.Sprintf("%s, block %s", s.Node, thousands(int64(s.Height)))
+	}
+	line("Lightning node", "%s", lightning)
+	line("orders", "%s, %s of them", count(s.Live, "live order", "live orders"), count(s.Trades, "trade", "trades"))
+	line("outbox", "%s to be sent or done", count(s.Waiting, "thing", "things"))
+	line("mode", "%s", modeText(s))
+	line("paid out", "%s in the last hour, %s in the last day", capText(s.VolumeHour, s.Limits.VolumeHour), capText(s.VolumeDay, s.Limits.VolumeDay))
+	breaker := "closed; payouts go out"
+	if l := s.Latch; l != nil {
+		breaker = fmt.Sprintf("OPEN since %s: %s sat went out beyond what the orders brought in, the last with order %s",
+			day(l.At), msats(l.Amount), l.Order)
+	}
+	line("breaker", "%s", breaker)
+	if s.Restored != "" {
+		line("restored", "no payouts until the payments of LND have been read: %s", s.Restored)
+	}
+	if len(s.Strays) > 0 {
+		fmt.Fprintln(out, "\nPayments that the restored store does not know; payouts over the same amount wait")
+		for _, p := range s.Strays {
+			fmt.Fprintf(out, "  %s  %s sat, sent %s\n", p.Hash, msats(p.Amount), day(p.At))
+		}
+		fmt.Fprintln(out, "    -> mostro restored explain HASH --order ORDER, or --own")
+	}
+	if len(s.Held) > 0 {
+		fmt.Fprintln(out, "\nOrders that are held back after a defect")
+		for _, id := range slices.Sorted(maps.Keys(s.Held)) {
+			fmt.Fprintf(out, "  %s  %s\n", id, s.Held[id])
+		}
+		fmt.Fprintln(out, "    -> mostro held free ORDER, when the defect is mended")
+	}
+	if s.Latch != nil {
+		fmt.Fprintln(out, "\nAll payouts have stopped\n    -> mostro audit, then mostro breaker reset")
+	}
+	if len(s.Log) > 0 {
+		fmt.Fprintln(out, "\nWhat operators decided")
+		for _, a := range s.Log[max(0, len(s.Log)-shownActs):] {
+			fmt.Fprintf(out, "  %s  %s: %s\n", day(a.At), a.What, a.Reason)
+		}
+	}
+}
+
+func modeText(s escrow.Status) string {
+	switch {
+	case s.Closed == "":
+		return string(s.Mode)
+	case s.Mode == escrow.ModeDrain && s.Trades == 0:
+		return "drain; all trades have ended"
+	case s.Mode != escrow.ModeOpen:
+		return string(s.Mode) + "; nothing new begins, what is running goes on"
+	}
+	return "open, but nothing new begins: traders are told: " + s.Closed
+}
+
+func capText(paid order.Msat, limit order.Sat) string {
+	text := msats(paid)
+	if limit > 0 {
+		text += " of " + thousands(limit)
+	}
+	return text + " sat"
+}
+
+func day(at int64) string { return time.Unix(at, 0).UTC().Format("2 Jan 2006 15:04 UTC") }

@@ -1,0 +1,136 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// The epoch is a number that rises before each payment. It stands in the money store and in a
+// small file outside it. A store that was put back from an older copy, by whatever means, has
+// a lower number than the file: then it does not know what was paid since, and payouts wait
+// until the Lightning node has been asked (restored.go).
+
+// epochFile is the copy outside the store.
+type epochFile struct {
+	mu    sync.Mutex
+	f     *os.File // nil: there is none, in tests
+	value uint64
+}
+
+const epochDigits = 20 // the file has one line of them, always overwritten in place
+
+// openEpoch opens the file, or makes it; found tells whether it was there. What is in a file
+// that cannot be read is not known, which is the same as having none.
+func openEpoch(path string) (e *epochFile, found bool, err error) {
+	if path == "" {
+		return &epochFile{}, false, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, fmt.Errorf("read epoch: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, false, fmt.Errorf("open epoch: %w", err)
+	}
+	e = &epochFile{f: f}
+	if dir, err := os.Open(filepath.Dir(path)); err == nil { // the new file's name must last too
+		_ = dir.Sync() // not possible on every system
+		dir.Close()
+	}
+	if value, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64); err == nil {
+		e.value, found = value, true
+	}
+	return e, found, nil
+}
+
+// raise makes the file at least value; it returns when that is on disk.
+func (e *epochFile) raise(value uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.f == nil || value <= e.value {
+		return nil
+	}
+	// In place: it needs no free space, and a sector is written whole or not at all.
+	if _, err := e.f.WriteAt(fmt.Appendf(nil, "%0*d\n", epochDigits, value), 0); err != nil {
+		return fmt.Errorf("write epoch: %w", err)
+	}
+	if err := e.f.Sync(); err != nil {
+		return fmt.Errorf("write epoch: %w", err)
+	}
+	e.value = value
+	return nil
+}
+
+func (e *epochFile) close() error {
+	if e.f == nil {
+		return nil
+	}
+	return e.f.Close()
+}
+
+// checkEpoch finds out whether the store is older than what the file knows of.
+func (e *Engine) checkEpoch() error {
+	file, found, err := openEpoch(e.cfg.Epoch)
+	if err != nil {
+		return err
+	}
+	e.epoch = file
+	if e.cfg.Epoch == "" {
+		return nil
+	}
+	var store uint64
+	var kept, used bool
+	err = e.db.View(func(txn *badger.Txn) error {
+		if kept, err = get(txn, []byte{tableEpoch}, &store); err != nil {
+			return err
+		}
+		used, err = has(txn, []byte{tableAlive})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	why := ""
+	switch {
+	case kept && !found:
+		why = "the file " + e.cfg.Epoch + ", which says how new the money store must be, is missing"
+	case found && store < file.value:
+		why = fmt.Sprintf("the money store is older than it should be: it knows of %d payments, and %d were sent", store, file.value)
+	case !kept && !found && used:
+		e.log.Info("the money store gets an epoch") // it is of an earlier version
+	}
+	next := max(store, file.value) + 1
+	err = e.db.Update(func(txn *badger.Txn) error {
+		var w writes
+		if why != "" {
+			if err := e.markRestored(txn, &w, why); err != nil {
+				return err
+			}
+		}
+		return first(w.set([]byte{tableEpoch}, next), set(txn, &w))
+	})
+	return first(err, file.raise(next))
+}
+
+// nextEpoch raises the store's epoch in the transaction that intends a payment. The file
+// follows before the payment is sent.
+func nextEpoch(txn *badger.Txn, w *writes) (epoch uint64, err error) {
+	if _, err := get(txn, []byte{tableEpoch}, &epoch); err != nil {
+		return 0, err
+	}
+	epoch++
+	return epoch, w.set([]byte{tableEpoch}, epoch)
+}
+
+// beforeSend makes sure that a copy of the store from before this payment will be known as old.
+func (e *Engine) beforeSend(_ context.Context, r *row) error { return e.epoch.raise(r.epoch) }

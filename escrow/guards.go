@@ -1,0 +1,311 @@
+package escrow
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/order"
+)
+
+// Mode is what the operator lets the node begin. What is running always goes on.
+type Mode string
+
+const (
+	ModeOpen        Mode = "open"
+	ModeMaintenance Mode = "maintenance" // nothing new for a while
+	ModeDrain       Mode = "drain"       // nothing new until all trades have ended, before a move
+)
+
+// ParseMode reads a mode.
+func ParseMode(s string) (Mode, error) {
+	switch m := Mode(s); m {
+	case ModeOpen, ModeMaintenance, ModeDrain:
+		return m, nil
+	}
+	return "", fmt.Errorf("%.40q is no mode: want open, maintenance or drain", s)
+}
+
+// Guards bound what the escrow does on its own.
+type Guards struct {
+	// Uncovered is how much may be paid out in 24 hours beyond what the same orders brought
+	// in. More of it stops all payouts until an operator has looked. Trading alone never gets
+	// there: what an order pays out it has brought in.
+	Uncovered order.Sat
+	// VolumeHour and VolumeDay bound what is paid out in an hour and in a day, 0 = not at all.
+	// Beyond them no order is made or taken; what is running goes on.
+	VolumeHour, VolumeDay order.Sat
+	Mode                  Mode // "" = open; Engine.SetMode can close the node further
+}
+
+// Times of the guards.
+const (
+	uncoveredFor = 24 * time.Hour
+	flowBucket   = 5 * time.Minute
+	flowKept     = 25 * time.Hour
+	maxGuardLog  = 200 // acts of operators that are kept
+)
+
+// guardRow is what must survive a restart.
+type guardRow struct {
+	Mode      Mode        `json:"mode,omitempty"`
+	Latch     *Latch      `json:"latch,omitempty"`
+	Uncovered []uncovered `json:"uncovered,omitempty"` // of the last day
+	Log       []GuardAct  `json:"log,omitempty"`
+}
+
+// Latch says since when and why all payouts have stopped.
+type Latch struct {
+	At     int64      `json:"at"`
+	Order  string     `json:"order"` // the last one that it came from
+	Amount order.Msat `json:"amount"`
+}
+
+type uncovered struct {
+	At     int64      `json:"at"`
+	Order  string     `json:"order"`
+	Amount order.Msat `json:"amount"`
+}
+
+// GuardAct is something that an operator decided.
+type GuardAct struct {
+	At     int64  `json:"at"`
+	What   string `json:"what"`
+	Reason string `json:"reason"`
+}
+
+// guardState is the part of it that is asked all the time.
+type guardState struct {
+	mu       sync.Mutex
+	row      guardRow
+	flows    map[int64]order.Msat // paid out, by the bucket of its time
+	restored *restoredRow         // payouts wait until the node was asked
+	strays   map[order.Hash]Stray
+	told     map[string]bool // orders whose waiting was said
+}
+
+// flow is what a step paid out, for its order and its bonds, and how much of it each had not
+// brought in.
+func flow(prev, next *order.Order, out order.Out) (paid, beyond order.Msat) {
+	add := func(was, is order.Ledger) {
+		paid += is.Out() - was.Out()
+		beyond += is.Uncovered() - was.Uncovered()
+	}
+	paid, beyond = out.Stray, out.Stray
+	add(prev.Ledger, next.Ledger)
+	for _, b := range out.Bonds {
+		add(b.Was.Ledger, b.Is.Ledger)
+	}
+	return paid, beyond
+}
+
+// guard takes note of what a step paid out, in the step's own transaction.
+func (e *Engine) guard(txn *badger.Txn, w *writes, prev, next *order.Order, ev order.Event, out order.Out) error {
+	paid, beyond := flow(prev, next, out)
+	if paid > 0 {
+		if err := e.countFlow(txn, w, ev.At, paid); err != nil {
+			return err
+		}
+	}
+	if beyond <= 0 {
+		return nil
+	}
+	var row guardRow
+	if _, err := get(txn, []byte{tableGuard}, &row); err != nil {
+		return err
+	}
+	sum := beyond
+	kept := []uncovered{{ev.At, next.ID, beyond}}
+	for _, u := range row.Uncovered {
+		if u.At > ev.At-int64(uncoveredFor/time.Second) {
+			sum += u.Amount
+			kept = append(kept, u)
+		}
+	}
+	row.Uncovered = kept
+	if sum > e.cfg.Settings.Guards.Uncovered.Msat() && row.Latch == nil {
+		row.Latch = &Latch{At: ev.At, Order: next.ID, Amount: sum}
+		e.log.Error("alarm: all payouts stop: more went out than the same orders brought in; run mostro audit, then mostro breaker reset",
+			"order", next.ID, "msat", sum)
+	}
+	return e.keepGuard(w, row)
+}
+
+func (e *Engine) keepGuard(w *writes, row guardRow) error {
+	row.Log = row.Log[max(0, len(row.Log)-maxGuardLog):]
+	w.then(func() {
+		e.guards.mu.Lock()
+		defer e.guards.mu.Unlock()
+		e.guards.row = row
+	})
+	return w.set([]byte{tableGuard}, row)
+}
+
+func flowKey(bucket int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{tableFlow, 0}, uint64(bucket))
+}
+
+func (e *Engine) countFlow(txn *badger.Txn, w *writes, at int64, paid order.Msat) error {
+	bucket := at / int64(flowBucket/time.Second)
+	var sum order.Msat
+	if _, err := get(txn, flowKey(bucket), &sum); err != nil {
+		return err
+	}
+	sum += paid
+	value, err := json.Marshal(sum)
+	if err != nil {
+		return err
+	}
+	w.entries = append(w.entries, badger.NewEntry(flowKey(bucket), value).WithTTL(flowKept))
+	w.then(func() {
+		e.guards.mu.Lock()
+		defer e.guards.mu.Unlock()
+		e.guards.flows[bucket] = sum
+	})
+	return nil
+}
+
+// loadGuards reads what the guards knew when the process ended.
+func (e *Engine) loadGuards(txn *badger.Txn) error {
+	g := &e.guards
+	if _, err := get(txn, []byte{tableGuard}, &g.row); err != nil {
+		return fmt.Errorf("%w; without it nobody knows whether payouts were stopped", err)
+	}
+	err := scan(txn, []byte{tableFlow, 0}, true, func(key, value []byte) error {
+		var sum order.Msat
+		if err := json.Unmarshal(value, &sum); err != nil {
+			return fmt.Errorf("decode row %q: %w", key, err)
+		}
+		g.flows[int64(binary.BigEndian.Uint64(key[2:]))] = sum
+		return nil
+	})
+	return first(err, e.loadRestored(txn))
+}
+
+// latched tells that all payouts have stopped.
+func (g *guardState) latched() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.row.Latch != nil
+}
+
+// volume is what was paid out in the time before now; older counts are forgotten.
+func (g *guardState) volume(now int64, within time.Duration) (sum order.Msat) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	size := int64(flowBucket / time.Second)
+	for bucket, paid := range g.flows {
+		switch {
+		case bucket < (now-int64(flowKept/time.Second))/size:
+			delete(g.flows, bucket)
+		case bucket > (now-int64(within/time.Second))/size:
+			sum += paid
+		}
+	}
+	return sum
+}
+
+// mode is the stricter of what the settings and the operator say.
+func (e *Engine) mode() Mode {
+	if m := e.cfg.Settings.Guards.Mode; m != "" && m != ModeOpen {
+		return m
+	}
+	e.guards.mu.Lock()
+	defer e.guards.mu.Unlock()
+	if e.guards.row.Mode != "" {
+		return e.guards.row.Mode
+	}
+	return ModeOpen
+}
+
+// closed says to a trader why nothing new begins, "" when it does.
+func (e *Engine) closed(now int64) string {
+	limits := e.cfg.Settings.Guards
+	switch {
+	case e.mode() != ModeOpen:
+		return "This node takes no new orders and no takes at the moment, for maintenance. Trades that are running go on."
+	case e.guards.latched():
+		return "This node takes no new orders and no takes until its operator has checked its books. Trades that are running are safe."
+	case limits.VolumeHour > 0 && e.guards.volume(now, time.Hour) >= limits.VolumeHour.Msat(),
+		limits.VolumeDay > 0 && e.guards.volume(now, 24*time.Hour) >= limits.VolumeDay.Msat():
+		return "This node has reached the most that it trades in an hour or a day. Try again later. Trades that are running go on."
+	}
+	return ""
+}
+
+// mayCall refuses payments, with errLater, while a guard holds them back.
+func (e *Engine) mayCall(ctx context.Context, r *row) error {
+	if r.Call.Do != order.Pay && r.Call.Do != order.Resolve {
+		return nil
+	}
+	if e.guards.latched() {
+		return fmt.Errorf("all payouts have stopped: %w", errLater)
+	}
+	return e.notPaidBefore(ctx, r.owner(), r.Call.Amount)
+}
+
+// errNoReason answers an operator who gives none.
+var errNoReason = errors.New("a reason is needed; it is kept in the log of the guards")
+
+// change lets an operator change the guards, and keeps why.
+func (e *Engine) change(ctx context.Context, what, reason string, f func(*guardRow) error) error {
+	if reason = strings.TrimSpace(reason); reason == "" {
+		return errNoReason
+	}
+	return e.submit(ctx, "", func(txn *badger.Txn, w *writes) error {
+		var row guardRow
+		if _, err := get(txn, []byte{tableGuard}, &row); err != nil {
+			return err
+		}
+		if err := f(&row); err != nil {
+			return err
+		}
+		row.Log = append(row.Log, GuardAct{At: e.now(), What: what, Reason: reason})
+		e.log.Warn("an operator decided", "what", what, "reason", reason)
+		return e.keepGuard(w, row)
+	})
+}
+
+// SetMode closes the node for new trades, or opens it.
+func (e *Engine) SetMode(ctx context.Context, m Mode, reason string) error {
+	return e.change(ctx, "mode "+string(m), reason, func(row *guardRow) error { row.Mode = m; return nil })
+}
+
+// ResetBreaker lets payouts go on that the circuit breaker has stopped.
+func (e *Engine) ResetBreaker(ctx context.Context, reason string) error {
+	return e.change(ctx, "reset the circuit breaker", reason, func(row *guardRow) error {
+		if row.Latch == nil {
+			return errors.New("the circuit breaker has not tripped")
+		}
+		row.Latch, row.Uncovered = nil, nil
+		return nil
+	})
+}
+
+// FreeOrder takes an order up again that was held back after a defect. If the defect is still
+// there it is held back anew.
+func (e *Engine) FreeOrder(ctx context.Context, id, reason string) error {
+	if err := e.change(ctx, "free order "+id, reason, func(*guardRow) error { return nil }); err != nil {
+		return err
+	}
+	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+		held, err := has(txn, rowKey(tableHeld, id))
+		if err != nil || !held {
+			return first(err, fmt.Errorf("order %s is not held back", id))
+		}
+		var o order.Order
+		if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok {
+			return first(err, fmt.Errorf("order %s is not there", id))
+		}
+		w.delete(rowKey(tableHeld, id))
+		w.then(func() { e.live.moved(&order.Order{}, &o); e.live.wake() })
+		return nil
+	})
+}

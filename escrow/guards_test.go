@@ -1,0 +1,321 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// trade plays a whole trade over so many sats between two people.
+func (w *world) trade(t testing.TB, sats, gets string) (id string) {
+	t.Helper()
+	w.play(t, "alice new sell sats="+sats+"\n bob take invoice="+gets+"\n alice pay\n bob fiat-sent\n alice release")
+	return w.order(args{})
+}
+
+func (w *world) statusOf(id string) mostro.Status {
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	return o.Status
+}
+
+// subsidized is a world in which a small trade costs the node 4 sat more than it brings.
+func subsidized(t *testing.T, limit order.Sat) *world {
+	w := newWorld(t)
+	w.e.cfg.Settings.Terms.RoutingSubsidy = 100
+	w.e.cfg.Settings.Guards.Uncovered = limit
+	w.play(t, "bob route msat=10000")
+	w.cfg = w.e.cfg // what a restart has
+	return w
+}
+
+// I10: the breaker trips on what orders pay out beyond what they brought in, stays so over a
+// restart, and goes on only when an operator says why.
+func TestI10BreakerTripsAndStays(t *testing.T) {
+	w := subsidized(t, 10)
+	for range 2 {
+		if id := w.trade(t, "1000", "997"); w.statusOf(id) != mostro.StatusSuccess {
+			t.Fatalf("a trade within the limit is %s", w.statusOf(id))
+		}
+	}
+	if w.e.guards.latched() {
+		t.Fatal("tripped by 8 sat of 10")
+	}
+	third := w.trade(t, "1000", "997")
+	if !w.e.guards.latched() || w.statusOf(third) != mostro.StatusSuccess {
+		t.Fatalf("12 sat of 10 did not trip it; the trade is %s", w.statusOf(third))
+	}
+
+	w.out.Reset()
+	w.play(t, "carol new sell sats=50000")
+	if got := w.out.String(); !strings.Contains(got, "not_allowed_by_status") || !strings.Contains(got, "until its operator has checked") {
+		t.Errorf("a new order is answered with %s", got)
+	}
+	w.crash()
+	w.settle()
+	if !w.e.guards.latched() {
+		t.Fatal("a restart has reset it")
+	}
+	if err := w.e.ResetBreaker(context.Background(), " "); !errors.Is(err, errNoReason) {
+		t.Errorf("reset without a reason: %v", err)
+	}
+	w.check(w.e.ResetBreaker(context.Background(), "the subsidy was planned"))
+	if err := w.e.ResetBreaker(context.Background(), "again"); err == nil {
+		t.Error("reset what has not tripped")
+	}
+	if id := w.trade(t, "1000", "997"); w.statusOf(id) != mostro.StatusSuccess {
+		t.Errorf("after the reset a trade is %s", w.statusOf(id))
+	}
+	s, err := w.e.Status()
+	w.check(err)
+	if len(s.Log) != 1 || s.Log[0].Reason != "the subsidy was planned" || s.Latch != nil {
+		t.Errorf("the log of the guards: %+v", s.Log)
+	}
+}
+
+// Payouts that are due while the breaker is open wait, and are paid after it.
+func TestI10PayoutsWaitForTheBreaker(t *testing.T) {
+	w := subsidized(t, 3)
+	w.play(t, "alice new sell sats=1000\n bob take invoice=997\n alice pay\n bob fiat-sent")
+	waiting := w.order(args{})
+	w.trade(t, "1000", "997")
+	if !w.e.guards.latched() {
+		t.Fatal("not tripped")
+	}
+	sent := w.node.Count(lightning.SimSend)
+	w.play(t, "alice release order=A as=1")
+	for range 5 {
+		w.advance(time.Minute)
+	}
+	o, _, err := w.e.Order(waiting)
+	w.check(err)
+	if o.Status != mostro.StatusSettledHoldInvoice || o.Payout.State != order.PayoutSending || w.node.Count(lightning.SimSend) != sent {
+		t.Fatalf("the order is %s, its payout %s, %d payments were sent", o.Status, o.Payout.State, w.node.Count(lightning.SimSend)-sent)
+	}
+	if r := w.audit(); !r.Agrees() || len(r.Owed) != 1 {
+		t.Errorf("owed %+v, differences %+v", r.Owed, r.Differences)
+	}
+	w.check(w.e.ResetBreaker(context.Background(), "looked"))
+	w.retry()
+	if got := w.statusOf(waiting); got != mostro.StatusSuccess {
+		t.Errorf("after the reset the order is %s", got)
+	}
+}
+
+// Whoever trades cannot trip the breaker, however much.
+func TestI10TradingNeverTrips(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "bob route msat=1000 ppm=1000")
+	for range 10 {
+		w.trade(t, "100000", "99700")
+	}
+	if w.e.guards.latched() {
+		t.Error("tripped by trading")
+	}
+	if s, err := w.e.Status(); err != nil || s.VolumeHour != 10*(99_700_000+100_700) || s.VolumeDay != s.VolumeHour {
+		t.Errorf("volume %+v, %v", s, err)
+	}
+}
+
+// A payment that nobody is owed trips it at once.
+func TestI10SecondPayoutTrips(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Settings.Guards.Uncovered = 99_700
+	w.e.cfg.Settings.Guards.Uncovered = 99_700
+	id := w.trade(t, "100000", "99700")
+	again := func(hash order.Hash, routing order.Msat) {
+		ev := w.e.paymentEvent(order.PaySucceeded, lightning.Payment{Hash: hash, RoutingFee: routing}, 1)
+		ev.Order = id
+		w.check(w.e.apply(context.Background(), *ev))
+	}
+	again(order.Hash{1}, 0)
+	if w.e.guards.latched() {
+		t.Fatal("tripped at the limit")
+	}
+	w.advance(25 * time.Hour)
+	again(order.Hash{2}, 0)
+	if w.e.guards.latched() {
+		t.Fatal("tripped by what was a day before")
+	}
+	again(order.Hash{3}, 1)
+	if !w.e.guards.latched() {
+		t.Error("not tripped by a millisat more")
+	}
+}
+
+// The volume caps let what runs go on, and let nothing new begin until the hour is over.
+func TestVolumeCap(t *testing.T) {
+	w := newWorld(t)
+	w.e.cfg.Settings.Guards.VolumeHour, w.e.cfg.Settings.Guards.VolumeDay = 150_000, 250_000
+	w.cfg = w.e.cfg
+	refused := func() bool {
+		w.out.Reset()
+		w.play(t, "dave new sell sats=5000")
+		return strings.Contains(w.out.String(), "not_allowed_by_status")
+	}
+	w.trade(t, "100000", "99700")
+	w.play(t, "alice new sell sats=100000\n carol new sell sats=60000\n bob take order=B invoice=99700\n alice pay\n bob fiat-sent order=B\n alice release order=B")
+	if got := w.statusOf(w.order(args{named: map[string]string{"order": "B"}})); got != mostro.StatusSuccess {
+		t.Fatalf("a trade that was running is %s", got)
+	}
+	w.out.Reset()
+	w.play(t, "eve take order=C")
+	if !strings.Contains(w.out.String(), "not_allowed_by_status") || !refused() {
+		t.Errorf("beyond the hour's cap: %s", w.out.String())
+	}
+	w.crash()
+	w.settle()
+	if !refused() {
+		t.Error("a restart has forgotten the volume")
+	}
+	w.advance(65 * time.Minute)
+	if refused() {
+		t.Error("still closed in the next hour")
+	}
+	w.trade(t, "100000", "99700")
+	w.advance(65 * time.Minute)
+	if !refused() {
+		t.Error("open beyond the day's cap")
+	}
+	w.advance(24 * time.Hour)
+	if refused() {
+		t.Error("still closed on the next day")
+	}
+}
+
+// In maintenance nothing begins, what runs ends, and both last over a restart.
+func TestModes(t *testing.T) {
+	ctx := context.Background()
+	for _, m := range []Mode{ModeMaintenance, ModeDrain} {
+		w := newWorld(t)
+		w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n carol new sell sats=50000")
+		w.check(w.e.SetMode(ctx, m, "a new disk"))
+		w.crash()
+		w.settle()
+		w.out.Reset()
+		w.play(t, "dave new buy sats=5000\n eve take order=B")
+		if got := w.out.String(); strings.Count(got, "not_allowed_by_status") != 2 || strings.Count(got, "send-dm") != 2 {
+			t.Errorf("%s: %s", m, got)
+		}
+		if s, err := w.e.Status(); err != nil || s.Live != 2 || s.Trades != 1 || s.Mode != m {
+			t.Errorf("%s: %+v, %v", m, s, err)
+		}
+		w.play(t, "bob fiat-sent order=A\n alice release order=A")
+		if got := w.statusOf(w.order(args{named: map[string]string{"order": "A"}})); got != mostro.StatusSuccess {
+			t.Errorf("%s: the trade that ran is %s", m, got)
+		}
+		w.check(w.e.SetMode(ctx, ModeOpen, "done"))
+		w.out.Reset()
+		w.play(t, "eve take order=B")
+		if !strings.Contains(w.out.String(), "eve <- add-invoice") {
+			t.Errorf("%s, ended: %s", m, w.out.String())
+		}
+	}
+	w := newWorld(t)
+	w.e.cfg.Settings.Guards.Mode = ModeDrain
+	w.check(w.e.SetMode(ctx, ModeOpen, "the settings are stricter"))
+	if w.e.mode() != ModeDrain {
+		t.Error("a command has opened what the settings close")
+	}
+}
+
+// M39: with anything live the escrow recognizes another node, and does nothing on it.
+func TestM39AnotherNode(t *testing.T) {
+	ctx := context.Background()
+	for what, commands := range map[string]string{
+		"an open hold invoice": "alice new sell sats=100000\n bob take invoice=99700",
+		"held sats":            "alice new sell sats=100000\n bob take invoice=99700\n alice pay",
+		"an owed payout":       "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none\n alice release",
+	} {
+		w := newWorld(t)
+		w.play(t, commands)
+		other := w.net.Node("another")
+		w.cfg.Node = other
+		w.crash()
+		if err := w.e.Meet(ctx); !errors.Is(err, ErrWrongNode) || !strings.Contains(err.Error(), w.node.Pubkey()) || !strings.Contains(err.Error(), other.Pubkey()) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if w.e.node.ready() {
+			t.Errorf("%s: the other node is used", what)
+		}
+		select {
+		case err := <-w.e.fatal:
+			if !errors.Is(err, ErrWrongNode) {
+				t.Error(err)
+			}
+		default:
+			t.Errorf("%s: the engine would go on", what)
+		}
+		for _, call := range other.Calls() {
+			if call.Method != lightning.SimInfo {
+				t.Errorf("%s: the other node was asked to %s", what, call.Method)
+			}
+		}
+		w.cfg.Node = w.node
+		w.crash()
+		w.check(w.e.Meet(ctx))
+	}
+	// Where nothing lies, the operator may move.
+	w := newWorld(t)
+	w.trade(t, "100000", "99700")
+	w.play(t, "carol new sell sats=50000")
+	w.cfg.Node = w.net.Node("another")
+	w.crash()
+	w.check(w.e.Meet(ctx))
+	w.play(t, "dave take order=B invoice=49850")
+	if got := w.statusOf(w.order(args{named: map[string]string{"order": "B"}})); got != mostro.StatusWaitingPayment {
+		t.Errorf("on the new node the order is %s", got)
+	}
+}
+
+// Run ends with the reason when another node turns up.
+func TestM39RunEnds(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay")
+	cfg := w.cfg
+	cfg.Node = w.net.Node("another")
+	e := newEngine(cfg, w.e.db)
+	w.check(e.load())
+	if err := e.Run(context.Background()); !errors.Is(err, ErrWrongNode) {
+		t.Errorf("run ends with %v", err)
+	}
+}
+
+// M22, M23: an order that was held back is taken up again when an operator says so.
+func TestM23FreedOrderGoesOn(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent")
+	id := w.order(args{})
+	failing := &op{done: make(chan error, 1), blame: id, plan: func(*badgerTxn, *writes) error { panic("boom") }}
+	w.check(w.e.commit([]*op{failing}))
+	if err := <-failing.done; !errors.Is(err, errHeld) {
+		t.Fatal(err)
+	}
+	s, err := w.e.Status()
+	w.check(err)
+	if s.Held[id] == "" || !strings.Contains(s.Held[id], "boom") || strings.Contains(s.Held[id], "goroutine") {
+		t.Errorf("held: %q", s.Held)
+	}
+	w.play(t, "alice release")
+	if got := w.statusOf(id); got != mostro.StatusFiatSent {
+		t.Fatalf("while it is held the order becomes %s", got)
+	}
+	if r := w.audit(); !r.Agrees() || len(r.News) != 1 || r.News[0].Order != id {
+		t.Errorf("the audit says %+v and %+v", r.Differences, r.News)
+	}
+	if err := w.e.FreeOrder(ctx, "nobody", "x"); err == nil {
+		t.Error("freed an order that is not there")
+	}
+	w.check(w.e.FreeOrder(ctx, id, "the defect is mended"))
+	w.play(t, "alice release")
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Errorf("afterwards the order is %s", got)
+	}
+}

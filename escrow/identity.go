@@ -1,0 +1,112 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+// identity says on which Lightning node the money of this store lies.
+type identity struct {
+	Pubkey  string `json:"pubkey"`
+	Network string `json:"network"`
+}
+
+// ErrWrongNode means that the Lightning node is not the one on which this store has escrows or
+// owes payouts. Another node would answer "not found" to all of it.
+var ErrWrongNode = errors.New("this is another Lightning node")
+
+// Meet asks the Lightning node who it is, before Run, and returns ErrWrongNode when it is
+// another. A node that does not answer is asked again by Run, which then ends with the error.
+func (e *Engine) Meet(ctx context.Context) error {
+	info, err := e.cfg.Node.Info(ctx)
+	if err != nil {
+		return nil
+	}
+	_, err = e.recognize(info)
+	return err
+}
+
+// recognize compares a node with the one that the store knows; fresh says that the store is
+// to note it.
+func (e *Engine) recognize(info lightning.Info) (fresh bool, err error) {
+	is := identity{info.Pubkey, info.Network}
+	var was identity
+	if err := e.db.View(func(txn *badger.Txn) error { _, err := get(txn, []byte{tableLightning}, &was); return err }); err != nil {
+		return false, err
+	}
+	switch {
+	case was == is:
+		return false, nil
+	case was == identity{}:
+		return true, nil
+	}
+	bound, err := e.bound()
+	if err != nil {
+		return false, err
+	}
+	if bound == "" {
+		return true, nil // nothing lies there any more
+	}
+	return false, fmt.Errorf("%w: %s on %s, but the escrow of order %s lies on %s on %s", ErrWrongNode,
+		is.Pubkey, is.Network, bound, was.Pubkey, was.Network)
+}
+
+// bound finds an order that has a live hold invoice or an unpaid payout on the node, itself or
+// with a bond; "" = none.
+func (e *Engine) bound() (id string, err error) {
+	err = e.db.View(func(txn *badger.Txn) error {
+		err := eachBond(txn, func(b order.Bond) error {
+			if owed, conditional := b.Ledger.Owes(); b.Held() || owed+conditional > 0 {
+				id = b.Order
+			}
+			return nil
+		})
+		if err != nil || id != "" {
+			return err
+		}
+		return scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {
+			var o order.Order
+			if _, err := get(txn, rowKey(tableOrder, string(key[2:])), &o); err != nil || id != "" {
+				return nil // a row that does not decode binds nobody
+			}
+			owed, conditional := o.Ledger.Owes()
+			switch o.Escrow.State {
+			case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted, order.EscrowSettling:
+				id = o.ID
+			}
+			if owed+conditional > 0 {
+				id = o.ID
+			}
+			return nil
+		})
+	})
+	return id, err
+}
+
+// meet is what askNode does with each new node that answers.
+func (e *Engine) meet(ctx context.Context, info lightning.Info) error {
+	is := identity{info.Pubkey, info.Network}
+	if e.met == is {
+		return nil
+	}
+	fresh, err := e.recognize(info)
+	if errors.Is(err, ErrWrongNode) {
+		select {
+		case e.fatal <- err:
+		default:
+		}
+	}
+	if err == nil && fresh {
+		err = e.submit(ctx, "", func(_ *badger.Txn, w *writes) error { return w.set([]byte{tableLightning}, is) })
+	}
+	if err == nil {
+		e.met = is
+	}
+	return err
+}

@@ -1,0 +1,285 @@
+package escrow
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/audit"
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+// A store that was put back from a copy has forgotten what was paid since. What it owes may be
+// paid: with an invoice that it knows, which the node says when it is asked about the hash
+// before each payment; or with one that it does not know. So before any payout the node's own
+// list of payments is read. Each payment on it that the store cannot explain is a stray. A
+// payout over the same amount, of an order that was there then, waits until an operator has
+// said whose the stray is.
+
+// restoredRow is there from the moment at which a store is found to be old until the node's
+// payments have been read.
+type restoredRow struct {
+	At    int64  `json:"at"`
+	Why   string `json:"why"`
+	Since int64  `json:"since"` // payments older than this are in the store
+}
+
+// Stray is a payment of the Lightning node that a restored store does not know.
+type Stray struct {
+	Hash    order.Hash `json:"hash"`
+	Amount  order.Msat `json:"amount"`
+	Routing order.Msat `json:"routing,omitempty"`
+	At      int64      `json:"at"`    // it was sent
+	Found   int64      `json:"found"` // orders that are newer have nothing to do with it
+}
+
+// strayMargin is how much earlier than the store's last sign of life a payment may have been
+// sent and still not be in it; clocks differ.
+const strayMargin = time.Hour
+
+// markRestored makes payouts wait.
+func (e *Engine) markRestored(txn *badger.Txn, w *writes, why string) error {
+	r := restoredRow{At: e.now(), Why: why}
+	if _, err := get(txn, []byte{tableAlive}, &r.Since); err != nil {
+		return err
+	}
+	r.Since = max(0, r.Since-int64(strayMargin/time.Second))
+	return w.set([]byte{tableRestored}, r)
+}
+
+func (e *Engine) loadRestored(txn *badger.Txn) error {
+	var r restoredRow
+	there, err := get(txn, []byte{tableRestored}, &r)
+	if err != nil {
+		return err
+	}
+	if there {
+		e.guards.restored = &r
+		e.log.Error("alarm: no payout until the Lightning node's payments have been read: " + r.Why)
+	}
+	return scan(txn, []byte{tableStray, 0}, true, func(key, value []byte) error {
+		var s Stray
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("decode row %q: %w", key, err)
+		}
+		e.guards.strays[s.Hash] = s
+		return nil
+	})
+}
+
+// examine reads the node's payments after a restore, however long it takes to reach it.
+func (e *Engine) examine(ctx context.Context) {
+	for {
+		e.guards.mu.Lock()
+		r := e.guards.restored
+		e.guards.mu.Unlock()
+		if r == nil {
+			return
+		}
+		if e.node.ready() {
+			err := e.findStrays(ctx, *r)
+			if err == nil {
+				return
+			}
+			if ctx.Err() == nil {
+				e.log.Error("read the Lightning node's payments after a restore, will try again", "error", err)
+			}
+		}
+		if !sleep(ctx, nodeEvery) {
+			return
+		}
+	}
+}
+
+// findStrays lists the payments that the store does not know, and ends the wait.
+func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
+	known := map[order.Hash]bool{}
+	if err := e.Books(func(a audit.Account) error {
+		if a.Unread {
+			e.log.Error("alarm: an order cannot be read after a restore; what was paid for it is not known", "order", a.ID)
+		}
+		for _, h := range a.Payout.Claims {
+			known[h] = true
+		}
+		for _, entry := range a.Ledger {
+			known[entry.Hash] = true
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	now, strays := e.now(), []Stray{}
+	if err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
+		if p.State != lightning.Failed && p.CreatedAt >= r.Since && !known[p.Hash] {
+			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: now})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	err := e.submit(ctx, "", func(_ *badger.Txn, w *writes) error {
+		for _, s := range strays {
+			if err := w.set(rowKey(tableStray, s.Hash.String()), s); err != nil {
+				return err
+			}
+		}
+		w.delete([]byte{tableRestored})
+		w.then(func() {
+			e.guards.mu.Lock()
+			defer e.guards.mu.Unlock()
+			e.guards.restored = nil
+			for _, s := range strays {
+				e.guards.strays[s.Hash] = s
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range strays {
+		e.log.Error("alarm: a payment that the restored store does not know; payouts over the same amount wait until mostro restored explains it",
+			"hash", s.Hash, "msat", s.Amount, "sent", time.Unix(s.At, 0).UTC().Format(time.RFC3339))
+	}
+	e.log.Warn("the Lightning node's payments have been read after a restore; payouts go on", "unexplained", len(strays))
+	return nil
+}
+
+// notPaidBefore lets a payout of an order wait that a stray may have paid.
+func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat) error {
+	e.guards.mu.Lock()
+	waits := e.guards.restored != nil
+	var suspects []Stray
+	for _, s := range e.guards.strays {
+		if s.Amount == amount {
+			suspects = append(suspects, s)
+		}
+	}
+	e.guards.mu.Unlock()
+	if waits {
+		return fmt.Errorf("the store was restored, and the node's payments are not read yet: %w", errLater)
+	}
+	if len(suspects) == 0 {
+		return nil
+	}
+	born, err := e.born(id)
+	if err != nil {
+		return err
+	}
+	for _, s := range suspects {
+		if born > s.Found {
+			continue
+		}
+		p, err := e.track(ctx, s.Hash)
+		if err == nil && p.State == lightning.Failed {
+			if err := e.forgetStray(ctx, s.Hash); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.sayOnce(id) {
+			e.log.Error("alarm: a payout waits, because a payment that the restored store does not know was over the same amount: see mostro restored",
+				"order", id, "msat", amount, "payment", s.Hash)
+		}
+		return fmt.Errorf("payment %s may have been this one: %w", s.Hash, errLater)
+	}
+	return nil
+}
+
+// born is when an order or a bond was made.
+func (e *Engine) born(id string) (at int64, err error) {
+	err = e.db.View(func(txn *badger.Txn) error {
+		var row struct {
+			CreatedAt int64 `json:"created_at"`
+		}
+		for _, table := range []byte{tableOrder, tableBond} {
+			if ok, err := get(txn, rowKey(table, id), &row); err != nil || ok {
+				at = row.CreatedAt
+				return err
+			}
+		}
+		return nil
+	})
+	return at, err
+}
+
+func (e *Engine) sayOnce(id string) bool {
+	e.guards.mu.Lock()
+	defer e.guards.mu.Unlock()
+	said := e.guards.told[id]
+	e.guards.told[id] = true
+	return !said
+}
+
+func (e *Engine) forgetStray(ctx context.Context, h order.Hash) error {
+	return e.submit(ctx, "", func(_ *badger.Txn, w *writes) error { e.dropStray(w, h); return nil })
+}
+
+func (e *Engine) dropStray(w *writes, h order.Hash) {
+	w.delete(rowKey(tableStray, h.String()))
+	w.then(func() {
+		e.guards.mu.Lock()
+		defer e.guards.mu.Unlock()
+		delete(e.guards.strays, h)
+		e.guards.told = map[string]bool{}
+	})
+}
+
+// ExplainStray says whose a stray is: the payout of an order, which is booked as paid, or with
+// order "" nobody's here, a payment that the operator made himself.
+func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason string) error {
+	e.guards.mu.Lock()
+	stray, there := e.guards.strays[h]
+	e.guards.mu.Unlock()
+	if !there {
+		return fmt.Errorf("payment %s waits for no explanation", h)
+	}
+	if id == "" {
+		if err := e.change(ctx, "payment "+h.String()+" is not the escrow's", reason, func(*guardRow) error { return nil }); err != nil {
+			return err
+		}
+		return e.forgetStray(ctx, h)
+	}
+	p, err := e.track(ctx, h)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask the Lightning node about payment %s: %w", h, err)
+	case p.State != lightning.Succeeded:
+		return fmt.Errorf("payment %s is %s: only one that has arrived can be booked", h, p.State)
+	}
+	o, _, err := e.Order(id)
+	if err != nil {
+		return err
+	}
+	if got := o.BuyerGets().Msat(); got != stray.Amount {
+		return fmt.Errorf("payment %s is over %d msat, and order %q pays out %d", h, stray.Amount, id, got)
+	}
+	if err := e.change(ctx, "payment "+h.String()+" paid order "+id, reason, func(*guardRow) error { return nil }); err != nil {
+		return err
+	}
+	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+		p.Hash = h
+		ev := e.paymentEvent(order.PayFound, p, o.Payout.Tries)
+		ev.Order = id
+		if err := e.stepOrder(txn, w, *ev, nil); err != nil {
+			return err
+		}
+		if len(w.entries) == 0 {
+			return errors.New("the order has no payout that waits: its status must be settled-hold-invoice, with no payment under way")
+		}
+		e.dropStray(w, h)
+		return nil
+	})
+}
+
+func sortStrays(list []Stray) {
+	slices.SortFunc(list, func(a, b Stray) int { return cmp.Or(cmp.Compare(a.At, b.At), bytes.Compare(a.Hash[:], b.Hash[:])) })
+}

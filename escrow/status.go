@@ -1,0 +1,63 @@
+package escrow
+
+import (
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/order"
+)
+
+// Status is how the escrow stands, for its operator.
+type Status struct {
+	At         int64             `json:"at"`
+	Mode       Mode              `json:"mode"`
+	Closed     string            `json:"closed,omitempty"` // why nothing new begins
+	Latch      *Latch            `json:"latch,omitempty"`
+	VolumeHour order.Msat        `json:"volume_hour"`
+	VolumeDay  order.Msat        `json:"volume_day"`
+	Limits     Guards            `json:"limits"`
+	Restored   string            `json:"restored,omitempty"` // why payouts wait for the node's list of payments
+	Strays     []Stray           `json:"strays,omitempty"`
+	Held       map[string]string `json:"held,omitempty"` // orders that are held back, and why
+	Live       int               `json:"live"`           // orders that have not ended
+	Trades     int               `json:"trades"`         // of these, taken
+	Waiting    int               `json:"waiting"`        // messages and calls in the outbox
+	NodeUp     bool              `json:"node_up"`        // the Lightning node answers and is synced
+	Node       string            `json:"node,omitempty"` // its pubkey
+	Height     uint32            `json:"height,omitempty"`
+	Log        []GuardAct        `json:"log,omitempty"`
+}
+
+// Status returns how things stand now.
+func (e *Engine) Status() (Status, error) {
+	now := e.now()
+	s := Status{
+		At: now, Mode: e.mode(), Closed: e.closed(now), Limits: e.cfg.Settings.Guards, Held: map[string]string{},
+		VolumeHour: e.guards.volume(now, time.Hour), VolumeDay: e.guards.volume(now, 24*time.Hour),
+		NodeUp: e.node.ready(), Node: e.node.info().Pubkey, Height: e.node.tip(),
+	}
+	s.Live, s.Trades = e.live.size()
+	e.work.mu.Lock()
+	for _, l := range e.work.lanes {
+		s.Waiting += len(l.rows)
+	}
+	e.work.mu.Unlock()
+	e.guards.mu.Lock()
+	s.Latch, s.Log = e.guards.row.Latch, e.guards.row.Log
+	if e.guards.restored != nil {
+		s.Restored = e.guards.restored.Why
+	}
+	for _, stray := range e.guards.strays {
+		s.Strays = append(s.Strays, stray)
+	}
+	e.guards.mu.Unlock()
+	sortStrays(s.Strays)
+	err := e.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{tableHeld, 0}, true, func(key, value []byte) error {
+			s.Held[string(key[2:])] = firstLine(string(value))
+			return nil
+		})
+	})
+	return s, err
+}
