@@ -28,7 +28,7 @@ func (e *Engine) Bonds(id string) (list []order.Bond, err error) {
 }
 
 func byAge(a, b order.Bond) int {
-	return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.ID, b.ID))
+	return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Parent, b.Parent), cmp.Compare(a.ID, b.ID))
 }
 
 // eachBond reads every bond of the store.
