@@ -53,6 +53,9 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 		return &defect{fmt.Errorf("a second step in one operation: %s", ev.On)} // it would not see the first
 	}
 	w.stepped = true
+	if ev.Order == "" && ev.Message != nil && ev.Message.Action != mostro.NewOrder {
+		return e.tell(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound, false), laneOf(ev), 0)
+	}
 	if ev.Order != "" {
 		held, err := has(txn, rowKey(tableHeld, ev.Order))
 		if err != nil || held {

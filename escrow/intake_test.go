@@ -85,6 +85,7 @@ func TestUnderstoodEnoughToAnswer(t *testing.T) {
 		{"unknown action", `{"order":{"version":2,"request_id":5,"trade_index":null,"action":"dance","payload":null}}`, "alice <- cant-do (to request 5) invalid_action"},
 		{"a claim without an invoice", `{"order":{"version":2,"request_id":5,"trade_index":null,"id":"308e1272-d5f4-47e6-bd97-3504baea9c23","action":"add-bond-invoice","payload":null}}`, "alice <- cant-do (to request 5) invalid_parameters"},
 		{"payload of another action", `{"order":{"version":2,"request_id":5,"trade_index":1,"action":"new-order","payload":{"rating_user":5}}}`, "alice <- cant-do (to request 5) invalid_parameters"},
+		{"a rating of no order", `{"rate":{"version":2,"request_id":5,"trade_index":null,"action":"rate-user","payload":{"rating_user":5}}}`, "alice <- cant-do (to request 5) not_found"},
 		{"no order id", `{"order":{"version":2,"request_id":5,"trade_index":null,"action":"release","payload":null}}`, "alice <- cant-do (to request 5) "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -136,11 +136,13 @@ func (e *Engine) plan(txn *badger.Txn, o *op, w *writes) (err error) {
 		if !errors.As(err, &d) {
 			return
 		}
-		e.log.Error("an order is held back after a defect", "order", o.blame, "error", err)
+		cause := err.Error()
+		e.log.Error("an order is held back after a defect", "order", o.blame, "error", cause)
+		err = errDefect
 		if o.blame != "" {
 			// Held: it stays as it is until an operator has looked; all others go on.
 			*w = writes{}
-			w.mark(rowKey(tableHeld, o.blame), []byte(err.Error()))
+			w.mark(rowKey(tableHeld, o.blame), []byte(cause))
 			if set(txn, w) == nil {
 				err = errHeld
 				e.live.drop(o.blame)
@@ -155,6 +157,9 @@ type defect struct{ err error }
 
 func (d *defect) Error() string { return d.err.Error() }
 func (d *defect) Unwrap() error { return d.err }
+
+// errDefect answers who ran into a defect; what it was is for the operator's log alone.
+var errDefect = errors.New("error: the node cannot handle this; its operator is told")
 
 // errHeld answers whoever writes about an order that is held back.
 var errHeld = errors.New("error: this order is held back for the operator to look at")
