@@ -68,6 +68,7 @@ type SimulationConfig struct {
 type SimulationStats struct {
 	Trades, Steps, Crashes, Payouts int
 	Ends                            map[mostro.Status]int
+	Bonds                           map[order.BondState]int
 }
 
 type player struct {
@@ -91,7 +92,7 @@ func Simulate(cfg SimulationConfig) (stats SimulationStats, err error) {
 		cfg: cfg, r: rand.New(rand.NewPCG(cfg.Seed, 1)), known: map[string]bool{}, faulty: true,
 		watches: map[order.Hash]watch{}, told: map[order.Hash]string{}, missing: map[order.Hash]time.Time{},
 		stamps: map[string]int64{}, public: map[string]string{}, lies: map[order.Hash]time.Time{},
-		Stats: SimulationStats{Ends: map[mostro.Status]int{}},
+		Stats: SimulationStats{Ends: map[mostro.Status]int{}, Bonds: map[order.BondState]int{}},
 	}
 	s.net = lightning.NewSimNetwork(lightning.SimConfig{})
 	s.node = s.net.Node("mostro")
@@ -121,7 +122,8 @@ type crash struct{}
 
 func (s *Simulation) start() error {
 	settings := Settings{
-		Terms:      order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300, CLTVDelta: 288, HoldExpiryDelta: 12},
+		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300, CLTVDelta: 288, HoldExpiryDelta: 12,
+			Bond: simBonds(s.cfg.Seed)},
 		Rules:      order.Rules{MinAmount: 100, MaxAmount: 1_000_000, PendingTime: 86400, MaxPending: 15 * 86400, InvoiceWindow: 600, MaxFinalCLTV: 144},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute, MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90,
 		Admins: []string{simKey("admin")},
@@ -231,7 +233,7 @@ func (s *Simulation) indexDelay(hash order.Hash) time.Duration {
 
 // advance moves the clock, and ends the lies that are over.
 func (s *Simulation) advance(d time.Duration) {
-	s.net.Advance(d)
+	s.pass(d)
 	s.wall = s.net.Now()
 	over := slices.DeleteFunc(slices.Collect(maps.Keys(s.lies)), func(h order.Hash) bool { return s.lies[h].After(s.wall) })
 	slices.SortFunc(over, func(a, b order.Hash) int { return cmp.Compare(a.String(), b.String()) })
@@ -291,7 +293,7 @@ func (s *Simulation) publish(_ context.Context, events ...nostr.Event) error {
 // play runs the faulty part, then lets everything come to its end.
 func (s *Simulation) play() error {
 	made := 0
-	for made < s.cfg.Trades || s.open() > 0 && s.Stats.Steps < 150*s.cfg.Trades {
+	for made < s.cfg.Trades || s.busy() > 0 && s.Stats.Steps < 150*s.cfg.Trades {
 		s.Stats.Steps++
 		if err := s.survive(func() error {
 			if made < s.cfg.Trades && (s.open() < 3 || s.chance(5)) {
@@ -322,7 +324,7 @@ func (s *Simulation) play() error {
 		if err := s.invariants(); err != nil {
 			return s.broken(err)
 		}
-		if s.open() == 0 && len(s.e.work.lanes) == 0 {
+		if s.busy() == 0 && len(s.e.work.lanes) == 0 {
 			break
 		}
 	}
@@ -357,6 +359,9 @@ func (s *Simulation) survive(f func() error) (err error) {
 
 // open counts the orders that have not ended.
 func (s *Simulation) open() int { return len(s.e.live.ids()) }
+
+// busy counts what has not come to its end: orders, and bonds whose winners are not paid.
+func (s *Simulation) busy() int { return s.open() + len(s.e.live.bondIDs()) }
 
 func (s *Simulation) load(id string) order.Order {
 	o, _, err := s.e.Order(id)
@@ -422,6 +427,9 @@ func (s *Simulation) step() error {
 	ctx := context.Background()
 	switch s.r.IntN(12) {
 	case 0, 1, 2, 3:
+		if bonds := s.e.live.bondIDs(); len(bonds) > 0 && s.chance(40) {
+			return s.actOnBond(bonds[s.r.IntN(len(bonds))])
+		}
 		if len(s.orders) > 0 {
 			// Young orders are where things happen.
 			from := max(0, len(s.orders)-5)
@@ -516,6 +524,11 @@ func (s *Simulation) hear(ctx context.Context) error {
 }
 
 func (s *Simulation) ring(ctx context.Context) error {
+	for _, id := range s.e.live.dueBonds(s.e.now(), s.e.node.ready()) {
+		if err := s.e.tickBond(ctx, id); err != nil {
+			return err
+		}
+	}
 	for _, id := range s.e.live.due(s.e.now(), s.e.node.tip(), s.e.node.ready()) {
 		if err := s.e.tick(ctx, id); err != nil {
 			return err

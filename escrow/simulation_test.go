@@ -12,7 +12,7 @@ func TestSimulation(t *testing.T) {
 		seeds = 60
 	}
 	var trades, crashes int
-	ends := map[string]int{}
+	ends, bonds := map[string]int{}, map[string]int{}
 	for seed := uint64(1); seed <= seeds; seed++ {
 		stats, err := Simulate(SimulationConfig{Seed: seed})
 		if err != nil {
@@ -27,6 +27,9 @@ func TestSimulation(t *testing.T) {
 		for status, n := range stats.Ends {
 			ends[string(status)] += n
 		}
+		for state, n := range stats.Bonds {
+			bonds[string(state)] += n
+		}
 	}
-	t.Logf("%d seeds, %d trades, %d crashes, ends %v", seeds, trades, crashes, ends)
+	t.Logf("%d seeds, %d trades, %d crashes, ends %v, bonds %v", seeds, trades, crashes, ends, bonds)
 }

@@ -72,8 +72,11 @@ func (s *Simulation) actOn(o order.Order) error {
 		}
 		return s.send(p, trade, action, o.ID, payload, 0)
 	}
+	if waiting := o.Status == mostro.StatusWaitingBuyerInvoice || o.Status == mostro.StatusWaitingPayment; waiting && idle(o.ID) {
+		return nil
+	}
 	switch o.Status {
-	case mostro.StatusPending:
+	case mostro.StatusPending, mostro.StatusWaitingTakerBond:
 		if s.chance(4) {
 			maker := s.owner(o.Maker().Identity)
 			return s.send(maker, o.Maker().Trade, mostro.Cancel, o.ID, nil, 0)
@@ -174,9 +177,9 @@ func (s *Simulation) solve(o order.Order, buyer, seller *player) error {
 	case o.Dispute.Solver == "":
 		return s.send(admin, admin.identity, mostro.AdminTakeDispute, o.ID, nil, 0)
 	case s.chance(50):
-		return s.send(admin, admin.identity, mostro.AdminSettle, o.ID, nil, 0)
+		return s.send(admin, admin.identity, mostro.AdminSettle, o.ID, s.verdict(o), 0)
 	}
-	return s.send(admin, admin.identity, mostro.AdminCancel, o.ID, nil, 0)
+	return s.send(admin, admin.identity, mostro.AdminCancel, o.ID, s.verdict(o), 0)
 }
 
 // finishTrades lets everybody do his part, without faults.
@@ -191,6 +194,11 @@ func (s *Simulation) finishTrades() error {
 			}
 		}
 	}
+	for _, id := range s.e.live.bondIDs() {
+		if err := s.actOnBond(id); err != nil {
+			return err
+		}
+	}
 	for len(s.holds) > 0 {
 		s.payee(0)
 	}
@@ -199,7 +207,7 @@ func (s *Simulation) finishTrades() error {
 			s.node.Unstick(hash)
 		}
 	}
-	s.advance(20 * time.Minute)
+	s.advance(15 * time.Minute)
 	return s.settleDown()
 }
 
@@ -233,6 +241,13 @@ func (s *Simulation) counted() error {
 		o := s.load(id)
 		fresh.moved(&order.Order{}, &o)
 	}
+	for _, id := range s.e.live.bondIDs() {
+		b := s.loadBond(id)
+		fresh.movedBond(&order.Bond{}, &b)
+	}
+	if held, want := s.e.live.heldBonds(), fresh.heldBonds(); held != want {
+		return fmt.Errorf("in memory %d bonds are held; the rows say %d", held, want)
+	}
 	promised, holds := s.e.live.load()
 	wantPromised, wantHolds := fresh.load()
 	if promised != wantPromised || holds != wantHolds || !maps.Equal(s.e.live.keys, fresh.keys) {
@@ -254,7 +269,7 @@ func (s *Simulation) invariants() error {
 			return err
 		}
 	}
-	return nil
+	return s.bondInvariants()
 }
 
 func (s *Simulation) check(o order.Order) error {
@@ -315,6 +330,11 @@ func (s *Simulation) accounts() error {
 			return fmt.Errorf("the escrow of %s is left %s at the node", id, h.State)
 		}
 	}
+	bonds, err := s.bondAccounts()
+	if err != nil {
+		return err
+	}
+	net += bonds
 	if got := s.node.Funds() - begin; got != net {
 		return fmt.Errorf("I1: the node has %d msat more than at the beginning, the ledgers say %d", got, net)
 	}

@@ -1,0 +1,165 @@
+package escrow
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// simBonds are the terms of a seed: none in every third.
+func simBonds(seed uint64) *order.BondTerms {
+	if seed%3 == 0 {
+		return nil
+	}
+	return &order.BondTerms{
+		AmountPPM: 20_000, Base: 1000, Taker: seed%5 != 0, Maker: seed%2 == 0 || seed%5 == 0, SlashOnTimeout: seed%7 != 0,
+		NodeSharePPM: int64(seed%4) * 250_000, AskSeconds: 1800, Attempts: 3, ClaimSeconds: 86400,
+	}
+}
+
+// pass lets time pass in steps as small as those in which a node looks at the clock.
+func (s *Simulation) pass(d time.Duration) {
+	for ; d > 0; d -= heartbeat {
+		s.net.Advance(min(d, heartbeat))
+		s.e.uptime.tick(s.e.now(), s.e.node.ready())
+	}
+}
+
+func (s *Simulation) loadBond(id string) (b order.Bond) {
+	err := s.db.View(func(txn *badger.Txn) error {
+		_, err := get(txn, rowKey(tableBond, id), &b)
+		return err
+	})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// actOnBond has somebody do something about a bond.
+func (s *Simulation) actOnBond(id string) error {
+	b := s.loadBond(id)
+	o, owner := s.load(b.Order), s.owner(b.Owner.Identity)
+	switch b.State {
+	case order.BondRequested:
+		switch {
+		case s.faulty && s.chance(10): // changes his mind
+			return s.send(owner, b.Owner.Trade, mostro.Cancel, b.Order, nil, 0)
+		case s.faulty && s.chance(10) && b.Role == order.TakerBond: // asks again
+			take := mostro.TakeSell
+			if o.Kind == mostro.Buy {
+				take = mostro.TakeBuy
+			}
+			return s.send(owner, b.Owner.Trade, take, b.Order, nil, b.Owner.Index)
+		case b.Hold.Invoice != "":
+			pay := lightning.SimPay{Invoice: b.Hold.Invoice}
+			if s.faulty && s.chance(10) {
+				pay.Amount = b.Amount.Msat() + order.Msat(s.r.IntN(30_000))
+			}
+			got, err := owner.wallet.Pay(pay)
+			s.say("%s pays the bond %.4s of %.4s: %s, %v", owner.name, b.ID, b.Order, got.State, err)
+		}
+	case order.BondPayout:
+		if idle(b.ID) {
+			return nil
+		}
+		winner, trade := s.owner(b.Slash.Winner.Identity), b.Slash.Winner.Trade
+		if s.faulty && s.chance(10) { // somebody else would like to have it
+			winner, trade = owner, b.Owner.Trade
+		}
+		if !b.Payout.State.Busy() || s.chance(20) {
+			return s.send(winner, trade, mostro.AddBondInvoice, b.Order, s.invoice(winner, b.WinnerGets().Sat()), 0)
+		}
+	}
+	return nil
+}
+
+// idle tells of orders and bonds about which nobody does what he should: they time out.
+func idle(id string) bool { return id[0] < '3' }
+
+// verdict is what a solver decides about the bonds, sometimes about one that is not there.
+func (s *Simulation) verdict(o order.Order) *mostro.Payload {
+	there := map[string]bool{}
+	for _, id := range s.e.live.bondIDs() {
+		if b := s.loadBond(id); b.Order == o.ID && b.State == order.BondLocked {
+			there[b.Owner.Trade] = true
+		}
+	}
+	slash := func(side order.Party) bool { return s.chance(60) && (there[side.Trade] || s.faulty && s.chance(10)) }
+	return &mostro.Payload{BondResolution: &mostro.BondResolution{SlashBuyer: slash(o.Buyer), SlashSeller: slash(o.Seller)}}
+}
+
+// bondInvariants holds after each step for every bond that lives.
+func (s *Simulation) bondInvariants() error {
+	locked := map[string]string{}
+	for _, id := range s.e.live.bondIDs() {
+		b := s.loadBond(id)
+		if err := s.checkBond(b); err != nil {
+			return err
+		}
+		if b.State != order.BondLocked {
+			continue
+		}
+		if o := s.load(b.Order); order.Ended(o.Status) {
+			return fmt.Errorf("bond %s is locked and its order %s is %s", b.ID, o.ID, o.Status)
+		}
+		if key := b.Order + string(b.Role); locked[key] != "" {
+			return fmt.Errorf("order %s has two locked bonds of its %s: %s and %s", b.Order, b.Role, locked[key], b.ID)
+		} else {
+			locked[key] = b.ID
+		}
+	}
+	return nil
+}
+
+func (s *Simulation) checkBond(b order.Bond) error {
+	if err := order.CheckBond(&b); err != nil {
+		return err
+	}
+	alive := 0
+	for _, h := range b.Payout.Hashes() {
+		if p, ok := s.node.PaymentState(h); ok && p.State != lightning.Failed {
+			alive++
+		}
+	}
+	if alive > 1 {
+		return fmt.Errorf("I2: bond %s has %d payments under way or done", b.ID, alive)
+	}
+	if h, ok := s.node.HoldState(b.Hold.Hash); ok {
+		switch {
+		case h.State == lightning.Settled && b.Hold.State != order.EscrowSettling && b.Hold.State != order.EscrowSettled:
+			return fmt.Errorf("I4: bond %s is settled at the node and %q here", b.ID, b.Hold.State)
+		case h.State != lightning.Settled && b.Hold.State == order.EscrowSettled:
+			return fmt.Errorf("bond %s is %s at the node and settled here", b.ID, h.State)
+		case b.Ended() && b.Hold.State == order.EscrowSettled && b.Slash == nil:
+			return fmt.Errorf("I8: bond %s is settled and nobody slashed it", b.ID)
+		}
+	}
+	return nil
+}
+
+// bondAccounts are drawn at the end: every bond has ended, and this is what they brought.
+func (s *Simulation) bondAccounts() (net order.Msat, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		return eachBond(txn, func(b order.Bond) error {
+			s.Stats.Bonds[b.State]++
+			if err := s.checkBond(b); err != nil {
+				return err
+			}
+			if !b.Ended() {
+				return fmt.Errorf("bond %s of %s has not ended: %s, payout %q, hold invoice %q", b.ID, b.Order, b.State, b.Payout.State, b.Hold.State)
+			}
+			if h, ok := s.node.HoldState(b.Hold.Hash); ok && !h.State.Final() {
+				return fmt.Errorf("bond %s is left %s at the node", b.ID, h.State)
+			}
+			net += b.Ledger.SettledIn() - b.Ledger.PaidOut() - b.Ledger.Routing()
+			return nil
+		})
+	})
+	return net, err
+}
