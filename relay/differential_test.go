@@ -126,7 +126,9 @@ func playWorld(t *testing.T, seed uint64) (events int) {
 
 func (w *world) start() {
 	w.Helper()
-	r, err := open(Config{Dir: w.dir, Pubkey: w.oracle.node}, w.clock.time)
+	// With the smaller budgets events that are not hot are indexed on disk, some or all of them.
+	budget := pick(w, 0, 20_000, 6000, 1)
+	r, err := open(Config{Dir: w.dir, Pubkey: w.oracle.node, IndexBytes: budget}, w.clock.time)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -120,6 +120,9 @@ type Config struct {
 
 	// Space says how much of the disk the event store leaves free.
 	Space events.Space
+	// IndexBytes is how much memory the index of the event store may take, 0 = 256 MiB. Beyond it
+	// old events of kinds that traders do not ask for are looked up on disk.
+	IndexBytes int
 	// Progress is told how far a long start is: what it does, and how many of how many events
 	// are done (0 of them = not known).
 	Progress func(doing string, done, total int)
@@ -224,7 +227,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.routes()
 
 	r.store, err = openStore(events.Options{
-		Dir: cfg.Dir, Log: r.log, Now: now, Space: cfg.Space, Progress: cfg.Progress,
+		Dir: cfg.Dir, Log: r.log, Now: now, Space: cfg.Space, IndexBytes: cfg.IndexBytes, Progress: cfg.Progress,
 		Protected: r.undeletable, Vanishes: r.vanishes,
 		Committed: func(c events.Commit) { r.fanOut(c.Event, c.Raw) },
 	})

@@ -197,7 +197,9 @@ func (s *Store) gather(r *request) {
 	}
 	if err == nil {
 		b.show()
-	} else if s.Err() == nil {
+		err = s.cool(max(coolAtOnce, 2*len(b.added)))
+	}
+	if err != nil && s.Err() == nil {
 		s.log.Error("the event store takes nothing more", "error", err)
 		s.fatal.Store(&err)
 		close(s.failed)
@@ -234,14 +236,21 @@ func (r *request) handle(b *batch) {
 			b.remove(ref)
 		} else if p := b.byID[id]; p != nil {
 			p.gone = true
+		} else {
+			c, err := b.s.findCold(id)
+			r.err = errors.Join(r.err, err)
+			b.removeCold(c)
 		}
 	}
 	if r.sweep {
-		due := b.s.index.expired(b.now, txnRows/4)
+		due := b.s.index.expired(b.now, sweepAtOnce)
 		for _, ref := range due {
 			b.remove(ref)
 		}
-		r.more = len(due) == txnRows/4
+		cold, err := b.s.coldExpired(b.now, sweepAtOnce)
+		r.err = errors.Join(r.err, err)
+		b.removeCold(cold...)
+		r.more = len(due) == sweepAtOnce || len(cold) == sweepAtOnce
 	}
 }
 
@@ -256,8 +265,10 @@ type batch struct {
 	added   []*addition
 	byID    map[Key]*addition
 	current map[listKey]*addition // the newest version, of this batch
-	removed map[uint32]struct{}   // from the index
+	removed map[uint32]struct{}   // from the index in memory
+	cold    map[uint64]*cooled    // removed cold events by serial
 	tombs   map[string]int64      // rows of tombstones
+	failed  error                 // what was to be removed could not be found out
 }
 
 // addition is an event that will be stored.
@@ -269,6 +280,8 @@ type addition struct {
 	serial uint64
 	gone   bool     // removed again by the same batch
 	before []uint32 // what goes from the index when this becomes visible
+
+	replaces []*cooled // older versions that are cold
 }
 
 // bytes is about what p takes in a transaction.
@@ -278,12 +291,12 @@ func newBatch(s *Store) *batch {
 	return &batch{
 		s: s, now: s.now().Unix(),
 		byID: make(map[Key]*addition), current: make(map[listKey]*addition),
-		removed: make(map[uint32]struct{}), tombs: make(map[string]int64),
+		removed: make(map[uint32]struct{}), cold: make(map[uint64]*cooled), tombs: make(map[string]int64),
 	}
 }
 
 func (b *batch) room() bool {
-	return len(b.added) < maxBatch && b.bytes < batchBytes && len(b.removed)+len(b.tombs) < txnRows
+	return len(b.added) < maxBatch && b.bytes < batchBytes && len(b.removed)+len(b.cold)+len(b.tombs) < txnRows
 }
 
 // remove marks an event of the index for removal, once.
@@ -291,6 +304,15 @@ func (b *batch) remove(ref uint32) bool {
 	_, twice := b.removed[ref]
 	b.removed[ref] = struct{}{}
 	return !twice
+}
+
+// removeCold marks cold events for removal.
+func (b *batch) removeCold(events ...*cooled) {
+	for _, c := range events {
+		if c != nil {
+			b.cold[c.serial] = c
+		}
+	}
 }
 
 // add decides what becomes of an event.
@@ -302,6 +324,10 @@ func (b *batch) add(p *addition) Outcome {
 		if _, gone := b.removed[ref]; !gone {
 			return Outcome{Status: Duplicate}
 		}
+	} else if c, err := b.s.findCold(p.id); err != nil {
+		return Outcome{Err: err}
+	} else if c != nil && b.cold[c.serial] == nil {
+		return Outcome{Status: Duplicate}
 	}
 	if p.expires != 0 && int64(p.expires) <= b.now {
 		return Outcome{Status: Expired}
@@ -314,7 +340,9 @@ func (b *batch) add(p *addition) Outcome {
 	if err := b.s.space.allow(p.bytes(), p.own); err != nil {
 		return Outcome{Err: err}
 	}
-	if !b.supersede(p) {
+	if first, err := b.supersede(p); err != nil {
+		return Outcome{Err: err}
+	} else if !first {
 		return Outcome{Status: Superseded}
 	}
 	b.s.next++
@@ -324,10 +352,10 @@ func (b *batch) add(p *addition) Outcome {
 	b.bytes += p.bytes()
 	switch p.kind {
 	case kindDeletion:
-		b.delete(p)
+		b.failed = errors.Join(b.failed, b.delete(p))
 	case kindVanish:
 		if b.s.opts.Vanishes(p.ev) {
-			b.vanish(p)
+			b.failed = errors.Join(b.failed, b.vanish(p))
 		}
 	}
 	return Outcome{Status: Stored, Serial: p.serial}
@@ -335,15 +363,15 @@ func (b *batch) add(p *addition) Outcome {
 
 // supersede removes the older version of p, if p is of a kind with versions; false means that the
 // newest is here already.
-func (b *batch) supersede(p *addition) bool {
+func (b *batch) supersede(p *addition) (first bool, err error) {
 	if !hasVersions(p.kind) {
-		return true
+		return true, nil
 	}
 	x, address := b.s.index, p.keys[0]
 	pos := position{p.created, p.id}
 	if q := b.current[address]; q != nil && !q.gone {
 		if pos.compare(&position{q.created, q.id}) < 0 {
-			return false
+			return false, nil
 		}
 		q.gone = true
 	}
@@ -352,12 +380,26 @@ func (b *batch) supersede(p *addition) bool {
 			continue
 		}
 		if pos.compare(&x.record(ref).position) < 0 {
-			return false
+			return false, nil
 		}
 		b.take(p, ref)
 	}
+	cold, err := b.s.coldMembers(address)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range cold {
+		if b.cold[c.serial] != nil {
+			continue
+		}
+		if pos.compare(&position{c.created, c.id}) < 0 {
+			return false, nil
+		}
+		b.removeCold(c)
+		p.replaces = append(p.replaces, c)
+	}
 	b.current[address] = p
-	return true
+	return true, nil
 }
 
 // take removes an event of the index on behalf of p.
@@ -374,44 +416,95 @@ func hasVersions(kind uint16) bool {
 }
 
 // write commits the batch: first what is new, in one transaction, then what goes. A crash between
-// leaves what the next start finds and removes.
+// leaves what the next start finds and removes, by its tombstone or its newer version; it does not
+// look for versions among cold events, so these go with what replaces them.
 func (b *batch) write() error {
-	txn := b.s.db.NewTransaction(true)
-	defer func() { txn.Discard() }()
-	rows := 0
-	set := func(key, value []byte) error {
-		if value == nil {
-			rows++
-			return txn.Delete(key)
-		}
-		return txn.Set(key, value)
+	if b.failed != nil {
+		return fmt.Errorf("find what is to be removed: %w", b.failed)
 	}
+	w := &writer{db: b.s.db, txn: b.s.db.NewTransaction(true), cold: b.s.cold}
+	defer func() { w.txn.Discard() }()
 	for _, p := range b.added {
+		for _, c := range p.replaces {
+			if err := w.removeCold(c); err != nil {
+				return fmt.Errorf("remove event %s: %w", c.id, err)
+			}
+		}
 		if p.gone {
 			continue
 		}
-		if err := errors.Join(set(serialRow(rowEvent, p.serial), p.raw), set(serialRow(rowMeta, p.serial), p.encode())); err != nil {
+		if err := errors.Join(w.txn.Set(serialRow(rowEvent, p.serial), p.raw), w.txn.Set(serialRow(rowMeta, p.serial), p.encode())); err != nil {
 			return fmt.Errorf("write event %s: %w", p.id, err)
 		}
 	}
 	for row, second := range b.tombs {
-		if err := set([]byte(row), secondValue(second)); err != nil {
+		if err := w.txn.Set([]byte(row), secondValue(second)); err != nil {
 			return fmt.Errorf("write deletion: %w", err)
 		}
 	}
 	for ref := range b.removed {
 		serial := b.s.index.record(ref).serial
-		if err := errors.Join(set(serialRow(rowEvent, serial), nil), set(serialRow(rowMeta, serial), nil)); err != nil {
+		if err := errors.Join(w.remove(serialRow(rowEvent, serial)), w.remove(serialRow(rowMeta, serial)), w.split()); err != nil {
 			return fmt.Errorf("remove event: %w", err)
 		}
-		if rows >= txnRows {
-			if err := txn.Commit(); err != nil {
-				return fmt.Errorf("commit events: %w", err)
-			}
-			txn, rows = b.s.db.NewTransaction(true), 0
+	}
+	for _, c := range b.cold {
+		if err := errors.Join(w.removeCold(c), w.split()); err != nil {
+			return fmt.Errorf("remove event %s: %w", c.id, err)
 		}
 	}
-	if err := txn.Commit(); err != nil {
+	return w.commit()
+}
+
+// writer removes rows in as many transactions as it takes.
+type writer struct {
+	db   *badger.DB
+	txn  *badger.Txn
+	rows int         // removed by txn
+	cold cold        // after txn
+	gone map[Key]int // cold events that txn removes, by author, negative
+	done map[uint64]struct{}
+}
+
+func (w *writer) remove(key []byte) error {
+	w.rows++
+	return w.txn.Delete(key)
+}
+
+// removeCold removes all rows of a cold event, once.
+func (w *writer) removeCold(c *cooled) error {
+	if _, twice := w.done[c.serial]; twice {
+		return nil
+	}
+	if w.done == nil {
+		w.done, w.gone = make(map[uint64]struct{}), make(map[Key]int)
+	}
+	w.done[c.serial] = struct{}{}
+	w.cold.count--
+	w.gone[c.author]--
+	return errors.Join(w.remove(serialRow(rowEvent, c.serial)), c.rows(func(key, _ []byte) error { return w.remove(key) }))
+}
+
+// split begins another transaction when this one is large.
+func (w *writer) split() error {
+	if w.rows < txnRows {
+		return nil
+	}
+	if err := w.commit(); err != nil {
+		return err
+	}
+	w.txn, w.rows = w.db.NewTransaction(true), 0
+	return nil
+}
+
+func (w *writer) commit() error {
+	if len(w.gone) > 0 {
+		if err := countCold(w.txn, w.cold, w.gone); err != nil {
+			return fmt.Errorf("count cold events: %w", err)
+		}
+		clear(w.gone)
+	}
+	if err := w.txn.Commit(); err != nil {
 		return fmt.Errorf("commit events: %w", err)
 	}
 	return nil
@@ -420,6 +513,12 @@ func (b *batch) write() error {
 // show makes a written batch visible, event by event.
 func (b *batch) show() {
 	s := b.s
+	s.mu.Lock()
+	s.cold.count -= len(b.cold)
+	s.mu.Unlock()
+	for serial := range b.cold {
+		s.cache.drop(serial)
+	}
 	for _, p := range b.added {
 		s.order.Lock()
 		s.mu.Lock()

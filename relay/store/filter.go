@@ -97,6 +97,9 @@ func compile(f nostr.Filter) (*query, error) {
 	return q, nil
 }
 
+// canBeCold reports whether the filter asks for kinds of which old events are on disk only.
+func (q *query) canBeCold() bool { return slices.Contains(q.classes, restClass) }
+
 // parseKeys reads ids or public keys, each once.
 func parseKeys(values []string) ([]Key, error) {
 	keys := make([]Key, 0, len(values))

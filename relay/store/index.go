@@ -6,16 +6,18 @@ import (
 	"slices"
 )
 
-// index answers from memory which stored events a filter matches. Records and lists lie in
-// chunks without pointers from one to the other, only numbers: 170 to 290 bytes an event, and
-// nothing for the garbage collector to follow. It does no locking.
+// index answers from memory which stored events a filter matches, but for cold ones. Records and
+// lists lie in chunks without pointers from one to the other, only numbers: 170 to 290 bytes an
+// event, and nothing for the garbage collector to follow. It does no locking.
 type index struct {
 	seed maphash.Seed // keeps those who choose ids and tags from choosing collisions
 
 	records  [][]record
 	freeRecs []uint32
 	byID     table
-	all      list
+	hot      list // all events of hot kinds
+	rest     list // all others
+	places   int  // in lists
 
 	lists     [][]list
 	freeLists []uint32
@@ -60,7 +62,22 @@ func (x *index) keyHashOf(n uint32) uint64  { return x.hashKey(&x.list(n).key) }
 func (x *index) listsOf(r *record) []uint32 { return x.runs.at(r.run, int(r.lists)) }
 
 // len is the number of events.
-func (x *index) len() int { return int(x.all.n) }
+func (x *index) len() int { return int(x.hot.n + x.rest.n) }
+
+// all is the list of all events of a kind's sort.
+func (x *index) all(kind uint16) *list {
+	if class(kind) == restClass {
+		return &x.rest
+	}
+	return &x.hot
+}
+
+// bytes is about what the index takes: records and lists with their slots in the tables, and for
+// each place in a list its number there and in the run of its record.
+func (x *index) bytes() int {
+	const perRecord, perList, perPlace = 96 + 6, 32 + 6, 4 + 5
+	return x.len()*perRecord + (int(x.usedLists)-len(x.freeLists))*perList + x.places*perPlace
+}
 
 // find returns the record of an event.
 func (x *index) find(id Key) (ref uint32, ok bool) {
@@ -126,10 +143,12 @@ func (x *index) place(e *entry, serial uint64) (ref uint32) {
 
 // link puts a record into its lists.
 func (x *index) link(ref uint32) {
-	x.put(&x.all, ref)
-	for _, n := range x.listsOf(x.record(ref)) {
+	rec := x.record(ref)
+	x.put(x.all(rec.kind), ref)
+	for _, n := range x.listsOf(rec) {
 		x.put(x.list(n), ref)
 	}
+	x.places += int(rec.lists) + 1
 }
 
 // intern returns the number of a list, and makes the list when there is none.
@@ -153,7 +172,8 @@ func (x *index) intern(k listKey) (n uint32) {
 // remove takes an event out.
 func (x *index) remove(ref uint32) {
 	rec := x.record(ref)
-	x.take(&x.all, ref)
+	x.take(x.all(rec.kind), ref)
+	x.places -= int(rec.lists) + 1
 	for _, n := range x.listsOf(rec) {
 		l := x.list(n)
 		if x.take(l, ref); l.n == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 
@@ -24,8 +25,14 @@ func (s *Store) load() error {
 	case ok && format != formatNumber:
 		return fmt.Errorf("format %d is not known: it was written by another release", format)
 	}
+	if err := s.loadCold(); err != nil {
+		return fmt.Errorf("read how many events are cold: %w", err)
+	}
 	if err := s.loadIndex(); err != nil {
 		return err
+	}
+	if s.next, err = s.lastSerial(); err != nil {
+		return fmt.Errorf("find the last event: %w", err)
 	}
 	if !ok {
 		if err := s.migrate(); err != nil {
@@ -40,11 +47,17 @@ func (s *Store) load() error {
 	for more := true; more; {
 		r := &request{sweep: true}
 		r.handle(b)
-		if err := b.write(); err != nil {
+		if err := errors.Join(r.err, b.write()); err != nil {
 			return err
 		}
 		b.show()
 		b, more = newBatch(s), r.more
+	}
+	for left := s.index.len(); s.over(); { // the budget may be a new one
+		s.opts.Progress("index on disk", left-s.index.len(), 0)
+		if err := s.cool(progressEvery); err != nil {
+			return err
+		}
 	}
 	s.last.Store(s.next)
 	return nil
@@ -73,7 +86,6 @@ func (s *Store) loadIndex() error {
 	lost := 0
 	err := s.scan([]byte{rowMeta}, func(key, value []byte) error {
 		serial := binary.BigEndian.Uint64(key[1:])
-		s.next = serial
 		if err := e.decode(value); err != nil {
 			s.log.Error("read index row of event", "serial", serial, "error", err)
 			if err := s.rebuild(e, serial); err != nil {
@@ -102,6 +114,19 @@ func (s *Store) loadIndex() error {
 		x.link(ref)
 	}
 	return nil
+}
+
+// lastSerial is the highest serial of a stored event.
+func (s *Store) lastSerial() (serial uint64, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{rowEvent}, Reverse: true})
+		defer it.Close()
+		if it.Seek(serialRow(rowEvent, math.MaxUint64)); it.Valid() {
+			serial = binary.BigEndian.Uint64(it.Item().Key()[1:])
+		}
+		return nil
+	})
+	return serial, err
 }
 
 // rebuild describes an event from its JSON.
@@ -156,10 +181,17 @@ func (s *Store) deletedLeft(b *batch) error {
 	err := s.scan([]byte{rowDeleted}, func(key, _ []byte) error {
 		s.tombstones = true
 		id, by := Key(key[1:33]), Key(key[33:])
-		if ref, ok := x.find(id); ok && b.mayDelete(ref, by) {
-			b.remove(ref)
+		if ref, ok := x.find(id); ok {
+			if b.mayDelete(ref, by) {
+				b.remove(ref)
+			}
+			return nil
 		}
-		return nil
+		c, err := s.findCold(id)
+		if c != nil && b.mayDeleteCold(c, by) {
+			b.removeCold(c)
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read deletions: %w", err)
@@ -167,12 +199,13 @@ func (s *Store) deletedLeft(b *batch) error {
 	err = s.scan([]byte{rowAddress}, func(key, value []byte) error {
 		s.tombstones = true
 		until, err := readSecond(value)
-		for _, ref := range x.members(listKey(key[1:])) {
+		address := listKey(key[1:])
+		for _, ref := range x.members(address) {
 			if rec := x.record(ref); rec.created <= until && b.deletable(rec.kind, rec.author) {
 				b.remove(ref)
 			}
 		}
-		return err
+		return errors.Join(err, b.removeColdMembers(address, until, b.deletable))
 	})
 	if err != nil {
 		return fmt.Errorf("read deleted addresses: %w", err)
@@ -180,8 +213,7 @@ func (s *Store) deletedLeft(b *batch) error {
 	err = s.scan([]byte{rowVanished}, func(key, value []byte) error {
 		s.vanished = true
 		until, err := readSecond(value)
-		b.removeOf(Key(key[1:]), until)
-		return err
+		return errors.Join(err, b.removeOf(Key(key[1:]), until))
 	})
 	if err != nil {
 		return fmt.Errorf("read requests to vanish: %w", err)

@@ -26,6 +26,9 @@ func seed(t *testing.T) uint64 {
 	return seed
 }
 
+// indexBudgets of a few dozen small events: plenty, room for some, and for none that is not hot.
+var indexBudgets = []int{1 << 20, 12_000, 6_000, 1}
+
 // TestAgainstModel adds random events to a store and to a list, singly and in batches, with the
 // clock running and the store started anew, and asks both random filters.
 func TestAgainstModel(t *testing.T) {
@@ -38,7 +41,8 @@ func TestAgainstModel(t *testing.T) {
 		m := &model{now: clock.now, node: person(0)}
 		opts := Options{
 			Dir: t.TempDir(), Now: clock.now, Protected: m.protected, CacheBytes: []int{1, 1 << 20}[r.IntN(2)],
-			Vanishes: func(*nostr.Event) bool { return true },
+			IndexBytes: indexBudgets[r.IntN(len(indexBudgets))],
+			Vanishes:   func(*nostr.Event) bool { return true },
 		}
 		s, err := Open(opts)
 		if err != nil {
@@ -78,6 +82,7 @@ func TestAgainstModel(t *testing.T) {
 			}
 		}
 		compareAll(t, s, m, w, filters)
+		opts.IndexBytes = indexBudgets[r.IntN(len(indexBudgets))]
 		restart()
 		compareAll(t, s, m, w, filters)
 		if got := s.Len(); got != len(m.events) {
@@ -129,11 +134,18 @@ func compareAll(t *testing.T, s *Store, m *model, w *world, filters int) {
 	}
 }
 
-// TestLongAnswers asks for more than fits into one step of the index, in lists of many parts.
+// TestLongAnswers asks for more than fits into one step of the index, in lists of many parts, in
+// memory and on disk.
 func TestLongAnswers(t *testing.T) {
+	for _, budget := range []int{0, 500_000, 200_000, 1} {
+		t.Run(strconv.Itoa(budget), func(t *testing.T) { longAnswers(t, budget) })
+	}
+}
+
+func longAnswers(t *testing.T, budget int) {
 	r := rand.New(rand.NewPCG(seed(t), 0))
 	clock := newClock()
-	s := openTest(t, Options{Now: clock.now})
+	s := openTest(t, Options{Now: clock.now, IndexBytes: budget})
 	m := &model{now: clock.now}
 	everything := func(int, *nostr.Event) bool { return true }
 	var items []Item

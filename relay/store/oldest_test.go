@@ -3,6 +3,7 @@ package store
 import (
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,7 +12,12 @@ import (
 
 // TestOldest lists events from the oldest, over many steps and parts of lists.
 func TestOldest(t *testing.T) {
-	s := openTest(t, Options{})
+	for _, budget := range []int{0, 300_000, 1} {
+		t.Run(strconv.Itoa(budget), func(t *testing.T) { oldestOf(t, openTest(t, Options{IndexBytes: budget})) })
+	}
+}
+
+func oldestOf(t *testing.T, s *Store) {
 	key := func(id string) Key {
 		k, err := ParseKey(id)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/nbd-wtf/go-nostr"
@@ -31,14 +32,19 @@ type Meta struct {
 	ExpiresAt  int64 // seconds, 0 = never
 	Size       int   // bytes of raw JSON
 
-	index *index
+	index *index // nil for a cold event
 	ref   uint32
+	keys  []listKey // of a cold event
 }
 
 // Tagged reports whether the event has a tag of this letter with this value. Only
 // QueryOptions.Visible can ask, since only then the index stands still.
 func (m *Meta) Tagged(letter byte, value string) bool {
-	return m.index.in(m.ref, tagKey(letter, value, class(uint16(m.Kind))))
+	k := tagKey(letter, value, class(uint16(m.Kind)))
+	if m.index == nil {
+		return slices.Contains(m.keys, k)
+	}
+	return m.index.in(m.ref, k)
 }
 
 // Found is an event that a query found.
@@ -214,13 +220,15 @@ func (s *Store) each(ctx context.Context, filters []nostr.Filter, opts QueryOpti
 		for k := range from.id {
 			from.id[k] = 0xff
 		}
+		disk := &coldReader{s: s, query: q}
 		for left, end := q.limit, false; left > 0 && !end; {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			s.mu.RLock()
-			batch, end = s.index.step(q, &from, want, min(left, stepMatches), batch[:0])
-			s.mu.RUnlock()
+			var err error
+			if batch, end, err = s.step(disk, &from, want, min(left, stepMatches), batch[:0]); err != nil {
+				return fmt.Errorf("read index on disk: %w", err)
+			}
 			if opts.Pause != nil {
 				opts.Pause()
 			}
@@ -242,12 +250,29 @@ func (s *Store) each(ctx context.Context, filters []nostr.Filter, opts QueryOpti
 	return nil
 }
 
-// step finds some of the matches before from, newest first, and moves from behind the last record
-// that it looked at. end says that there are no more.
-func (x *index) step(q *query, from *position, want func(*Meta) bool, limit int, batch []Meta) (found []Meta, end bool) {
+// step finds some of the matches before from, newest first, and moves from behind the last one that
+// it looked at. end says that there are no more.
+func (s *Store) step(disk *coldReader, from *position, want func(*Meta) bool, limit int, batch []Meta) (found []Meta, end bool, err error) {
+	if !disk.reached {
+		s.mu.RLock()
+		var least *position
+		if s.cold.count > 0 && s.cold.newest.created >= disk.query.since && disk.query.canBeCold() {
+			least = &s.cold.newest
+		}
+		batch, end, disk.reached = s.index.step(disk.query, from, least, want, limit, batch)
+		s.mu.RUnlock()
+		return batch, end, nil
+	}
+	return disk.step(from, want, limit, batch)
+}
+
+// step finds some of the matches before from and after least, which is nil when there is no such
+// bound, and moves from behind the last record that it looked at. end says that there are no
+// more, below that the rest is not after least.
+func (x *index) step(q *query, from, least *position, want func(*Meta) bool, limit int, batch []Meta) (found []Meta, end, below bool) {
 	p, ok := x.plan(q)
 	if !ok {
-		return batch, true
+		return batch, least == nil, least != nil
 	}
 	var cursors merge
 	add := func(c cursor, ok bool) {
@@ -261,7 +286,8 @@ func (x *index) step(q *query, from *position, want func(*Meta) bool, limit int,
 			add(x.single(ref, from))
 		}
 	case p.lists == nil:
-		add(x.seek(&x.all, from))
+		add(x.seek(&x.hot, from))
+		add(x.seek(&x.rest, from))
 	default:
 		cursors = make(merge, 0, len(p.lists))
 		for _, n := range p.lists {
@@ -273,12 +299,12 @@ func (x *index) step(q *query, from *position, want func(*Meta) bool, limit int,
 	for looked := 0; len(cursors) > 0; looked++ {
 		top := &cursors[0]
 		rec := top.rec
-		if rec.created < q.since {
-			return batch, true
+		if rec.created < q.since || least != nil && rec.compare(least) <= 0 {
+			break
 		}
 		if len(batch) == limit || looked == stepRecords {
 			*from = last.position
-			return batch, false
+			return batch, false, false
 		}
 		// One record in several lists comes several times in a row.
 		if rec != last && p.matches(x, rec) {
@@ -294,7 +320,10 @@ func (x *index) step(q *query, from *position, want func(*Meta) bool, limit int,
 		last = rec
 		cursors.advance(x)
 	}
-	return batch, true
+	if last != nil {
+		*from = last.position
+	}
+	return batch, least == nil, least != nil
 }
 
 // readRow gets the raw JSON of an event, nil when it is not there.

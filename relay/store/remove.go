@@ -1,8 +1,10 @@
 package store
 
+import "errors"
+
 // delete carries out a deletion (NIP-09): it removes what it names and is here, and leaves a
 // tombstone for what is not, or not yet.
-func (b *batch) delete(p *addition) {
+func (b *batch) delete(p *addition) (err error) {
 	for _, tag := range p.ev.Tags {
 		if len(tag) < 2 {
 			continue
@@ -10,24 +12,39 @@ func (b *batch) delete(p *addition) {
 		switch tag[0] {
 		case "e":
 			if id, err := ParseKey(tag[1]); err == nil {
-				b.deleteEvent(p, id)
+				err = errors.Join(err, b.deleteEvent(p, id))
 			}
 		case "a":
 			if author, address, ok := parseAddress(tag[1]); ok && author == p.author {
-				b.deleteVersions(p, address)
+				err = errors.Join(err, b.deleteVersions(p, address))
 			}
 		}
 	}
+	return err
 }
 
-func (b *batch) deleteEvent(p *addition, id Key) {
+func (b *batch) deleteEvent(p *addition, id Key) error {
 	b.bury(deletedRow(id, p.author), p.created)
 	if ref, ok := b.s.index.find(id); ok && b.mayDelete(ref, p.author) {
 		b.take(p, ref)
+	} else if !ok {
+		c, err := b.s.findCold(id)
+		if err != nil {
+			return err
+		}
+		if c != nil && b.mayDeleteCold(c, p.author) {
+			b.removeCold(c)
+		}
 	}
 	if q := b.byID[id]; q != nil && (q.author == p.author || q.receivedBy(p.author)) && b.deletable(q.kind, q.author) {
 		q.gone = true
 	}
+	return nil
+}
+
+// mayDeleteCold is mayDelete for a cold event, which is never a gift wrap.
+func (b *batch) mayDeleteCold(c *cooled, by Key) bool {
+	return c.author == by && b.deletable(c.kind, c.author)
 }
 
 // mayDelete reports whether a deletion by this author removes an event of the index.
@@ -38,7 +55,7 @@ func (b *batch) mayDelete(ref uint32, by Key) bool {
 	return (rec.author == by || received) && b.deletable(rec.kind, rec.author)
 }
 
-func (b *batch) deleteVersions(p *addition, address listKey) {
+func (b *batch) deleteVersions(p *addition, address listKey) error {
 	b.bury(addressRow(address), p.created)
 	x := b.s.index
 	for _, ref := range x.members(address) {
@@ -46,30 +63,49 @@ func (b *batch) deleteVersions(p *addition, address listKey) {
 			b.take(p, ref)
 		}
 	}
+	if err := b.removeColdMembers(address, p.created, b.deletable); err != nil {
+		return err
+	}
 	if q := b.current[address]; q != nil && q.created <= p.created && b.deletable(q.kind, q.author) {
 		q.gone = true
 	}
+	return nil
+}
+
+// removeColdMembers removes the cold events of a list up to a time, as far as may allows.
+func (b *batch) removeColdMembers(k listKey, until int64, may func(kind uint16, author Key) bool) error {
+	cold, err := b.s.coldMembers(k)
+	for _, c := range cold {
+		if c.created <= until && may(c.kind, c.author) {
+			b.removeCold(c)
+		}
+	}
+	return err
 }
 
 // vanish carries out a request to vanish (NIP-62): everything by its author up to its time goes,
 // and the gift wraps sent to him.
-func (b *batch) vanish(p *addition) {
+func (b *batch) vanish(p *addition) error {
 	b.bury(vanishedRow(p.author), p.created)
-	b.removeOf(p.author, p.created)
+	if err := b.removeOf(p.author, p.created); err != nil {
+		return err
+	}
 	for _, q := range b.added {
 		if (q.author == p.author || q.receivedBy(p.author)) && q.created <= p.created && b.vanishes(q.kind, q.author) {
 			q.gone = true
 		}
 	}
+	return nil
 }
 
-// removeOf removes from the index what vanishes with an author.
-func (b *batch) removeOf(author Key, until int64) {
+// removeOf removes what vanishes with an author.
+func (b *batch) removeOf(author Key, until int64) error {
 	for _, ref := range b.s.index.ofAuthor(author) {
 		if rec := b.s.index.record(ref); rec.created <= until && b.vanishes(rec.kind, rec.author) {
 			b.remove(ref)
 		}
 	}
+	return b.removeColdMembers(authorKey(author, restClass), until, b.vanishes)
 }
 
 // ofAuthor lists the events by an author, and the gift wraps to him.

@@ -17,8 +17,10 @@
 //   - A commit that fails has an unknown outcome. The store takes nothing more, and the process is
 //     meant to end and to recover by starting.
 //
-// All events are in the index, at less than 300 bytes each; their raw JSON stays on disk, with a
-// bounded cache of what was used last.
+// The index takes less than 300 bytes an event. Events of the kinds that an escrow's clients ask
+// for are always in it; of the others those for which its budget has room, the newest first, and
+// older ones are indexed on disk (cold.go). Raw JSON stays on disk, with a bounded cache of what
+// was used last.
 //
 // The package checks neither signatures nor limits nor who may read: that is the relay's part,
 // which gives it predicates. It knows nothing of connections.
@@ -62,6 +64,7 @@ type Options struct {
 	Progress func(doing string, done, total int)
 
 	CacheBytes int // raw JSON kept in memory, 0 = 64 MiB
+	IndexBytes int // the index in memory, 0 = 256 MiB; hot kinds may take it beyond
 
 	Space Space
 }
@@ -75,11 +78,14 @@ type Commit struct {
 
 const (
 	defaultCache = 64 << 20
+	defaultIndex = 256 << 20
 	maxBatch     = 1024      // events in one transaction
 	batchBytes   = 1 << 20   // raw JSON in one transaction, by which one event may go over
 	maxEvent     = 512 << 10 // raw JSON of one event
 	queueLength  = 4096      // calls waiting for the committer; more wait to get in
 	txnRows      = 8000      // rows removed in one transaction
+	sweepAtOnce  = 2000      // expired events removed in one go, of those in memory and of those on disk
+	coolAtOnce   = 256       // events that become cold in one transaction
 
 	gatherTime    = time.Millisecond       // for more events, while they come fast
 	fastPerSecond = 4000                   // events
@@ -108,7 +114,8 @@ type Store struct {
 
 	order sync.Mutex // held while one commit becomes visible and is told
 	mu    sync.RWMutex
-	index *index        // changed by the committer under mu
+	index *index // changed by the committer under mu
+	cold  cold
 	last  atomic.Uint64 // serial of the last visible commit
 	cache *cache
 
@@ -148,6 +155,9 @@ func New(opts Options) *Store {
 	}
 	if opts.CacheBytes == 0 {
 		opts.CacheBytes = defaultCache
+	}
+	if opts.IndexBytes == 0 {
+		opts.IndexBytes = defaultIndex
 	}
 	return &Store{opts: opts, log: opts.Log, now: opts.Now}
 }
@@ -229,8 +239,19 @@ func (s *Store) Watch(ctx context.Context) error {
 // disk.
 func (s *Store) Has(id Key) bool {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
 	_, ok := s.index.find(id)
+	s.mu.RUnlock()
+	if ok {
+		return true
+	}
+	err := s.look(func(txn *badger.Txn) error {
+		c, err := coldByID(txn, id)
+		ok = c != nil
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrClosed) {
+		s.log.Error("look up event", "id", id, "error", err)
+	}
 	return ok
 }
 
@@ -238,7 +259,7 @@ func (s *Store) Has(id Key) bool {
 func (s *Store) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.index.len()
+	return s.index.len() + s.cold.count
 }
 
 // Between runs f between two commits, and returns the serial of the last one: everything up to

@@ -306,3 +306,12 @@ func (w *world) filter() nostr.Filter {
 	}
 	return f
 }
+
+func sortedIDs(evs ...*nostr.Event) []string {
+	var all []string
+	for _, ev := range evs {
+		all = append(all, ev.ID)
+	}
+	slices.Sort(all)
+	return all
+}
