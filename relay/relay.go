@@ -363,6 +363,8 @@ func (r *Relay) sweep(ctx context.Context) {
 			err = r.retain(ctx)
 		case <-old.C:
 			err = r.retain(ctx)
+			inMemory, onDisk, bytes := r.Indexed()
+			r.log.Info("stored events", "indexed_in_memory", inMemory, "bytes", bytes, "indexed_on_disk", onDisk)
 		case <-expired.C:
 			for more := true; more && err == nil; {
 				more, err = r.store.Sweep(ctx)

@@ -105,6 +105,10 @@ func (r *Relay) keep(ctx context.Context, own bool, evs ...*nostr.Event) []event
 	return out
 }
 
+// Indexed is how many events are indexed in memory and how many on disk, and how many bytes the
+// index in memory takes, about.
+func (r *Relay) Indexed() (inMemory, onDisk, bytes int) { return r.store.Indexed() }
+
 // Watch returns what ended the event store, as soon as something does, or nil at the end of ctx.
 // After it nothing is taken any more; starting anew recovers.
 func (r *Relay) Watch(ctx context.Context) error { return r.store.Watch(ctx) }

@@ -64,8 +64,9 @@ func (n *node) relayConfig() (relay.Config, error) {
 			}
 			return byKey(ctx, ev)
 		}},
-		Receive: func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
-		Space:   store.Space{MinFree: uint64(s.MinFreeMiB) << 20, Reserve: reserveBytes},
+		Receive:    func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
+		IndexBytes: int(s.IndexMiB) << 20,
+		Space:      store.Space{MinFree: uint64(s.MinFreeMiB) << 20, Reserve: reserveBytes},
 		Progress: func(doing string, done, total int) {
 			if time.Since(told) > progressEvery {
 				told = time.Now()

@@ -533,6 +533,20 @@ func relayProbes(t testing.TB) []relayProbe {
 			fill(s, 100, 1)
 			wants(s, "one more", s.dial().publish(s.sign(alice, nostr.Event{Kind: 1})), "rate-limited: 100 events of this key")
 		}},
+		{[]string{"relay.index_memory_mib=1"}, func(s *served) {
+			w := s.dial()
+			for i := range 60 { // 20 kB of index each
+				ev := nostr.Event{Kind: 1}
+				for k := range 400 {
+					ev.Tags = append(ev.Tags, nostr.Tag{"t", fmt.Sprint(i, "-", k)})
+				}
+				wants(s, "note", w.publish(s.sign(alice, ev)), "")
+			}
+			if _, onDisk, bytes := s.relay.Indexed(); onDisk == 0 || bytes > 1<<20 {
+				s.Errorf("%d events are indexed on disk, the others take %d bytes", onDisk, bytes)
+			}
+			counts(s, "notes", w.stored(`{"kinds":[1]}`), 60)
+		}},
 		{[]string{"relay.min_free_mib=100000000"}, func(s *served) {
 			w := s.dial()
 			wants(s, "no room", w.publish(s.sign(alice, nostr.Event{Kind: 1})), "error: the disk of this relay is nearly full")

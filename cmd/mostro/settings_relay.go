@@ -47,7 +47,7 @@ type RelaySettings struct {
 	MaxAgeDays, MaxWrapAgeDays int64
 	QueryMilliseconds          int64
 	MaxFuture, MaxOrderFuture  int64 // seconds
-	MinFreeMiB                 int64
+	MinFreeMiB, IndexMiB       int64
 	Retention                  []relay.Retention
 	ContentOf                  map[int]int // bytes, by kind
 	Limits                     relay.Limits
@@ -118,8 +118,10 @@ func (s *RelaySettings) keys() []key {
 		{"relay.retention", &retentionValue{&s.Retention}, `["4,14,1059: 90"]`, "days",
 			"How long events of some kinds are kept, after their time: \"4,14,1059: 90\". \"*\" stands for all kinds that no other entry names. The node's own events stay as long as [expiration] says, and messages of running trades until they end. Messages are kept 30 days at least, [] keeps everything."},
 		{"relay.max_events", number(&l.Events, 1000, 1_000_000_000), "2000000", "events",
-			"Kept altogether; each needs some 300 bytes of memory. When there are more, the oldest go, but none of this node, of followed Mostros or of the last 30 days' messages; when that is not enough, new ones from outside are refused."},
+			"Kept altogether; each needs some 300 bytes of memory, or more of the disk (see relay.index_memory_mib). When there are more, the oldest go, but none of this node, of followed Mostros or of the last 30 days' messages; when that is not enough, new ones from outside are refused."},
 		{"relay.max_events_per_key", number(&l.EventsPerKey, 100, 1_000_000_000), "10000", "events", "Kept of one key. Followed Mostros may have more."},
+		{"relay.index_memory_mib", &intValue{&s.IndexMiB, 1, 1_000_000}, "256", "MiB",
+			"Memory for the index of stored events. When it is full, the oldest are indexed on disk, where they are found more slowly; never orders, messages, profiles and what else a trade needs, so that these may take more."},
 		{"relay.min_free_mib", &intValue{&s.MinFreeMiB, 0, 100_000_000}, "2048", "MiB",
 			"Free space of the disk below which events from outside are refused; the node's own go on. 0 never refuses."},
 	}

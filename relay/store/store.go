@@ -262,6 +262,14 @@ func (s *Store) Len() int {
 	return s.index.len() + s.cold.count
 }
 
+// Indexed is how many of the stored events are indexed in memory and how many on disk, and how many
+// bytes the index in memory takes, about.
+func (s *Store) Indexed() (inMemory, onDisk, bytes int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.index.len(), s.cold.count, s.index.bytes()
+}
+
 // Between runs f between two commits, and returns the serial of the last one: everything up to
 // it is found by queries and has been told, nothing after it. f must not wait, nor use the
 // store's other methods than Has.
