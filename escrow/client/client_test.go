@@ -508,7 +508,7 @@ func TestDialErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, _, err := c.NewOrder(w.ctx, sell(), client.Mode{}); !errors.Is(err, client.ErrNoInfo) {
+	if trade, _, err := c.NewOrder(w.ctx, sell(), client.Mode{}); trade != nil || !errors.Is(err, client.ErrNoInfo) {
 		t.Errorf("an order at a node that is not there: %v", err)
 	}
 }

@@ -22,6 +22,18 @@ var (
 	ErrOver = errors.New("the trade has ended")
 )
 
+// unsentError is what went wrong before anything was sent.
+type unsentError struct{ error }
+
+func (e unsentError) Unwrap() error { return e.error }
+
+// stands tells whether a request that ended with err may count with the node.
+func stands(err error) bool {
+	var cantDo *CantDoError
+	var refused *RefusedError
+	return !errors.As(err, &cantDo) && !errors.As(err, &refused) && !errors.As(err, new(unsentError))
+}
+
 // CantDoError is the node's refusal of a request.
 type CantDoError struct {
 	Action mostro.Action

@@ -357,3 +357,25 @@ func TestOddAnswers(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingSent: what goes wrong before a request is sent leaves no trade of which somebody
+// could think that it stands.
+func TestNothingSent(t *testing.T) {
+	silent := newOdd(t, func(string, string, int) []string { return nil })
+	c, ctx := dialOdd(t, silent.url)
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if trade, _, err := c.NewOrder(ctx, sell(), client.Mode{}); trade != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.ErrNoAnswer) {
+		t.Errorf("without the node's terms: trade %v, %v", trade, err)
+	}
+	if ev := silent.published.Load(); ev != nil {
+		t.Errorf("kind %d was sent", ev.Kind)
+	}
+
+	w := newWorld(t, worldConfig{})
+	long := sell()
+	long.PaymentMethod = strings.Repeat("x", 70_000)
+	if trade, _, err := w.person("alice", w.door()).NewOrder(w.ctx, long, client.Mode{}); trade != nil || err == nil {
+		t.Errorf("an order that cannot be sealed: trade %v, %v", trade, err)
+	}
+}

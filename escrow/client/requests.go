@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -51,9 +50,7 @@ func (t *Trade) requestNext(ctx context.Context, action mostro.Action) (*Trade, 
 	answer, err := t.request(ctx, mostro.Message{Action: action, Payload: &mostro.Payload{
 		NextTrade: &mostro.NextTrade{Pubkey: next.Pubkey(), Index: int64(next.Index())},
 	}})
-	var cantDo *CantDoError
-	var refused *RefusedError
-	if errors.As(err, &cantDo) || errors.As(err, &refused) || errors.Is(err, ErrNoInfo) {
+	if !stands(err) {
 		next.Close()
 		next = nil
 	}

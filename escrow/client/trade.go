@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,7 +53,7 @@ type logged struct {
 //
 // Errors are those of a request: *CantDoError, *RefusedError, ErrNoAnswer, ErrNoInfo,
 // ErrClosed, or the context's. The trade is nil only when there is none for sure: after
-// ErrNoAnswer or the end of the context the order may stand.
+// ErrNoAnswer, or when the context ends after the request was sent, the order may stand.
 func (c *Client) NewOrder(ctx context.Context, o mostro.SmallOrder, mode Mode) (*Trade, mostro.Message, error) {
 	o.Status = mostro.StatusPending
 	return c.begin(ctx, mode, mostro.Message{Action: mostro.NewOrder, Payload: &mostro.Payload{Order: &o}})
@@ -107,9 +106,7 @@ func (c *Client) begin(ctx context.Context, mode Mode, m mostro.Message) (*Trade
 	if err != nil {
 		err = fmt.Errorf("%s: %w", m.Action, err)
 	}
-	var cantDo *CantDoError
-	var refused *RefusedError
-	if t != nil && (errors.As(err, &cantDo) || errors.As(err, &refused) || errors.Is(err, ErrNoInfo)) {
+	if t != nil && !stands(err) {
 		t.Close()
 		t = nil
 	}
@@ -163,7 +160,7 @@ func (t *Trade) send(ctx context.Context, m *mostro.Message) error {
 func (c *Client) send(ctx context.Context, from mostro.Party, transport mostro.Transport, m *mostro.Message) error {
 	info, err := c.Info(ctx)
 	if err != nil {
-		return err
+		return unsentError{err}
 	}
 	if transport == 0 {
 		transport = info.Transport
@@ -180,7 +177,7 @@ func (c *Client) send(ctx context.Context, from mostro.Party, transport mostro.T
 	bits := max(info.Pow, info.PowFirstContact)
 	ev, err := mostro.SealRequest(*m, transport, from, c.node, time.Now().Unix(), bits)
 	if err != nil {
-		return err
+		return unsentError{err}
 	}
 	return c.link.publish(ctx, ev)
 }
