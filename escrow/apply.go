@@ -132,9 +132,9 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	if err := keepHistory(txn, w, next.ID, next.Rev, order.Ended(next.Status), history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
 		return err
 	}
-	if ended := order.Ended(next.Status); ended && !order.Ended(prev.Status) {
+	if over := order.Over(next); over && !order.Over(prev) {
 		w.delete(rowKey(tableLive, next.ID))
-	} else if !ended && prev.Status == "" {
+	} else if !over && prev.Status == "" {
 		w.mark(rowKey(tableLive, next.ID), nil)
 	}
 	for _, h := range order.Claims(prev) {
@@ -182,6 +182,13 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 		state := mostro.DisputeState{ID: d.ID, Status: string(d.Status), Initiator: d.Initiator, CreatedAt: d.CreatedAt,
 			Expiration: ev.At + int64(e.cfg.Settings.DisputeDays)*86400}
 		if err := e.publish(txn, w, lane(next.ID, laneTells), mostro.DisputeEvent(state, e.instance()), d.ID); err != nil {
+			return err
+		}
+	}
+	if paid := order.DevFeePaid(next); paid != nil && order.DevFeePaid(prev) == nil {
+		fee := mostro.DevFeePayment{OrderID: next.ID, Amount: int64(paid.Amount.Sat()), Hash: paid.Hash.String(), Destination: next.DevFee.Payout.Address,
+			Expiration: ev.At + int64(e.cfg.Settings.DevFeeDays)*86400}
+		if err := e.publish(txn, w, lane(next.ID, laneTells), mostro.DevFeeEvent(fee, e.instance()), next.ID); err != nil {
 			return err
 		}
 	}

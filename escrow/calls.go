@@ -274,6 +274,11 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, e
 	case err != nil:
 		return nil, err
 	case earlier.State == lightning.Succeeded:
+		if r.Tries > 1 { // an earlier try, whose answer was lost, may have sent this one
+			if p, err := e.track(ctx, c.Hash); err == nil && p.State != lightning.Failed {
+				e.log.Error("alarm: two payments of one liability", "hash", earlier.Hash, "and", c.Hash, "state", p.State)
+			}
+		}
 		return e.paymentEvent(order.PaySucceeded, earlier, c.Try), nil
 	case earlier.State == lightning.InFlight:
 		if r.Tries%60 == 1 {

@@ -92,6 +92,7 @@ type Settings struct {
 	OrderDays     int // that an order stays public after its end
 	DisputeDays   int
 	RatingDays    int
+	DevFeeDays    int      // that the record of a development fee stays public
 	MaxOrders     int      // in one answer to the action orders
 	Admins        []string // hex keys that may act in every dispute, beside the node's own
 	InfoInterval  time.Duration

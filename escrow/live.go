@@ -51,15 +51,15 @@ func newLiveSet() *liveSet {
 	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, keys: map[string]int{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
 }
 
-// moved takes note of a step. An order that begins comes from the zero order; one that has
-// ended leaves the set.
+// moved takes note of a step. An order that begins comes from the zero order; one that is
+// over leaves the set.
 func (l *liveSet) moved(was, is *order.Order) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.count(was, -1)
 	l.count(is, +1)
 	old, lo := l.orders[is.ID], liveOrder{}
-	if order.Ended(is.Status) {
+	if order.Over(is) {
 		delete(l.orders, is.ID)
 	} else {
 		lo.at, lo.height = order.NextWake(is)
@@ -71,6 +71,9 @@ func (l *liveSet) moved(was, is *order.Order) {
 		switch is.Payout.State {
 		case order.PayoutFlying, order.PayoutUnknown:
 			lo.payment, lo.try = is.Payout.Hash, is.Payout.Tries
+		}
+		if d := is.DevFee; d != nil && (d.Payout.State == order.PayoutFlying || d.Payout.State == order.PayoutUnknown) {
+			lo.payment, lo.try = d.Payout.Hash, d.Payout.Tries // the buyer is paid by then
 		}
 		l.orders[is.ID] = lo
 	}

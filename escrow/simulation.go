@@ -37,6 +37,7 @@ type Simulation struct {
 	net    *lightning.SimNetwork
 	node   *lightning.SimNode
 	people []*player
+	dev    *player  // gets the development fee
 	orders []string // in the order in which they were met
 	known  map[string]bool
 	faulty bool
@@ -66,9 +67,9 @@ type SimulationConfig struct {
 
 // SimulationStats counts what was played.
 type SimulationStats struct {
-	Trades, Steps, Crashes, Payouts int
-	Ends                            map[mostro.Status]int
-	Bonds                           map[order.BondState]int
+	Trades, Steps, Crashes, Payouts, DevFees int
+	Ends                                     map[mostro.Status]int
+	Bonds                                    map[order.BondState]int
 }
 
 type player struct {
@@ -100,6 +101,7 @@ func Simulate(cfg SimulationConfig) (stats SimulationStats, err error) {
 		name := fmt.Sprintf("p%d", i)
 		s.people = append(s.people, &player{name: name, identity: simKey(name), wallet: s.net.Node(name)})
 	}
+	s.dev = &player{name: "dev", wallet: s.net.Node("dev")}
 	if s.db, err = openStore(""); err != nil {
 		return s.Stats, err
 	}
@@ -122,8 +124,8 @@ type crash struct{}
 
 func (s *Simulation) start() error {
 	settings := Settings{
-		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300, CLTVDelta: 288, HoldExpiryDelta: 12,
-			Bond: simBonds(s.cfg.Seed)},
+		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
+			DevFeePPM: 300_000, DevFeeAddress: "dev@sim", CLTVDelta: 288, HoldExpiryDelta: 12, Bond: simBonds(s.cfg.Seed)},
 		Rules:      order.Rules{MinAmount: 100, MaxAmount: 1_000_000, PendingTime: 86400, MaxPending: 15 * 86400, InvoiceWindow: 600, MaxFinalCLTV: 144},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute, MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90,
 		Admins: []string{simKey("admin")},
@@ -252,7 +254,7 @@ func (s *Simulation) resolve(_ context.Context, address string, amount order.Msa
 	if s.faulty && s.chance(10) {
 		amount += 5000
 	}
-	for _, p := range s.people {
+	for _, p := range append(s.people, s.dev) {
 		if p.name+"@sim" == address {
 			return p.wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: amount, Expiry: 6 * time.Hour, CLTVDelta: 40}), nil
 		}

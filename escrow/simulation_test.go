@@ -11,7 +11,7 @@ func TestSimulation(t *testing.T) {
 	if testing.Short() {
 		seeds = 60
 	}
-	var trades, crashes int
+	var trades, crashes, fees int
 	ends, bonds := map[string]int{}, map[string]int{}
 	for seed := uint64(1); seed <= seeds; seed++ {
 		stats, err := Simulate(SimulationConfig{Seed: seed})
@@ -24,6 +24,7 @@ func TestSimulation(t *testing.T) {
 		}
 		trades += stats.Trades
 		crashes += stats.Crashes
+		fees += stats.DevFees
 		for status, n := range stats.Ends {
 			ends[string(status)] += n
 		}
@@ -31,5 +32,8 @@ func TestSimulation(t *testing.T) {
 			bonds[string(state)] += n
 		}
 	}
-	t.Logf("%d seeds, %d trades, %d crashes, ends %v, bonds %v", seeds, trades, crashes, ends, bonds)
+	t.Logf("%d seeds, %d trades, %d crashes, %d development fees, ends %v, bonds %v", seeds, trades, crashes, fees, ends, bonds)
+	if fees < int(seeds) {
+		t.Errorf("only %d development fees were paid", fees)
+	}
 }

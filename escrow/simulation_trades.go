@@ -279,19 +279,13 @@ func (s *Simulation) check(o order.Order) error {
 	if err := order.CheckMoney(&o); err != nil {
 		return err
 	}
-	// I2: at most one payment of the order that is not failed, over all hashes ever recorded.
-	alive := 0
-	for _, h := range o.Payout.Hashes() {
-		if p, ok := s.node.PaymentState(h); ok && p.State != lightning.Failed {
-			alive++
-			// No payment before the escrow is settled.
-			if o.Escrow.State != order.EscrowSettled {
-				return fmt.Errorf("order %s: payment %s with its escrow %s", o.ID, h, o.Escrow.State)
-			}
-		}
+	if err := s.onePayment(o, "buyer", o.Payout.Hashes()); err != nil {
+		return err
 	}
-	if alive > 1 {
-		return fmt.Errorf("I2: order %s has %d payments under way or done", o.ID, alive)
+	if o.DevFee != nil {
+		if err := s.onePayment(o, "development fee", o.DevFee.Payout.Hashes()); err != nil {
+			return err
+		}
 	}
 	// I4, I6: nothing is settled without a release or a decision, nothing canceled after one.
 	if h, ok := s.node.HoldState(o.Escrow.Hash); ok {
@@ -301,6 +295,25 @@ func (s *Simulation) check(o order.Order) error {
 		case h.State != lightning.Settled && o.Escrow.State == order.EscrowSettled:
 			return fmt.Errorf("the escrow of %s is %s at the node and settled here", o.ID, h.State)
 		}
+	}
+	return nil
+}
+
+// onePayment is I2: at most one payment of a liability is not failed, over all hashes ever
+// recorded for it.
+func (s *Simulation) onePayment(o order.Order, of string, hashes []order.Hash) error {
+	alive := 0
+	for _, h := range hashes {
+		if p, ok := s.node.PaymentState(h); ok && p.State != lightning.Failed {
+			alive++
+			// No payment before the escrow is settled.
+			if o.Escrow.State != order.EscrowSettled {
+				return fmt.Errorf("order %s: payment %s with its escrow %s", o.ID, h, o.Escrow.State)
+			}
+		}
+	}
+	if alive > 1 {
+		return fmt.Errorf("I2: order %s has %d payments of the %s under way or done", o.ID, alive, of)
 	}
 	return nil
 }
@@ -325,6 +338,12 @@ func (s *Simulation) accounts() error {
 		net += o.Ledger.SettledIn() - o.Ledger.PaidOut() - o.Ledger.Routing()
 		if o.Ledger.PaidOut() > 0 {
 			s.Stats.Payouts++
+		}
+		if order.DevFeePaid(&o) != nil {
+			s.Stats.DevFees++
+		}
+		if !order.Over(&o) {
+			return fmt.Errorf("order %s still owes: %+v", id, o.DevFee)
 		}
 		if h, ok := s.node.HoldState(o.Escrow.Hash); ok && !h.State.Final() {
 			return fmt.Errorf("the escrow of %s is left %s at the node", id, h.State)

@@ -20,7 +20,7 @@ import (
 //	o ID               the order, the authority
 //	l ID rev           its history: event and facts of each step; kept thirty days after the end
 //	h ID               what stays of the history of an order that has ended
-//	v ID               marks an order that has not ended
+//	v ID               marks an order that is not over
 //	x lane seq         the outbox
 //	s event-id         messages that were handled; kept seven days
 //	u identity         users

@@ -164,6 +164,12 @@ func (w *world) command(words []string) error {
 	case "server":
 		w.server = words[1]
 		return nil
+	case "dev-fee": // "dev-fee ppm=300000 to=dev@ln.example": the operator's settings
+		a := parse(words[1:])
+		for _, terms := range []*order.Terms{&w.cfg.Settings.Terms, &w.e.cfg.Settings.Terms} {
+			terms.DevFeePPM, terms.DevFeeAddress = a.number("ppm", terms.DevFeePPM), a.named["to"]
+		}
+		return nil
 	case "attempts":
 		n, err := strconv.ParseInt(words[1], 10, 64)
 		w.e.cfg.Settings.Terms.PaymentAttempts = n

@@ -81,7 +81,7 @@ func testSettings() Settings {
 			MaxPending: 15 * 86400, InvoiceWindow: 3600, MaxFinalCLTV: 144,
 		},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute,
-		MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90, MaxOrders: 10, InfoInterval: 5 * time.Minute,
+		MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90, DevFeeDays: 365, MaxOrders: 10, InfoInterval: 5 * time.Minute,
 	}
 }
 
@@ -284,7 +284,13 @@ func (w *world) resolve(_ context.Context, address string, amount order.Msat) (s
 	if w.server == "lies" {
 		amount += 1
 	}
-	return w.person(strings.TrimSuffix(address, "@ln.example")).wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: amount, Expiry: 2 * time.Hour}), nil
+	p := w.person(strings.TrimSuffix(address, "@ln.example"))
+	if p.name == "held" {
+		bolt11, preimage := p.wallet.AddHoldInvoice(amount)
+		p.holds = append(p.holds, preimage)
+		return bolt11, nil
+	}
+	return p.wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: amount, Expiry: 2 * time.Hour}), nil
 }
 
 // read prints an event as its receiver understands it.
@@ -304,6 +310,9 @@ func (w *world) read(ev nostr.Event) {
 		return
 	case mostro.KindRating:
 		fmt.Fprintf(&w.out, "rating: %s has %s reviews, %s\n", w.who(tag("d")), tag("total_reviews"), tag("total_rating"))
+		return
+	case mostro.KindDevFee:
+		fmt.Fprintf(&w.out, "development fee: %s sat of %s to %s\n", tag("amount"), w.name(tag("order-id")), tag("destination"))
 		return
 	case mostro.KindDispute:
 		fmt.Fprintf(&w.out, "dispute: %s by the %s\n", tag("s"), tag("initiator"))

@@ -53,6 +53,8 @@ type MostroSettings struct {
 	Name, About, Picture, Website string
 
 	FeePPM            int64
+	DevFeePPM         int64
+	DevFeeAddress     string
 	MaxRoutingFeePPM  int64
 	MaxOrderAmount    int64 // sats
 	MinPaymentAmount  int64 // sats
@@ -70,7 +72,7 @@ type MostroSettings struct {
 
 // ExpirationSettings say how many days the relay keeps what the node publishes.
 type ExpirationSettings struct {
-	OrderDays, DisputeDays, RatingDays, DMDays int64
+	OrderDays, DisputeDays, RatingDays, DMDays, DevFeeDays int64
 }
 
 // NetworkSettings say how the node reaches others over HTTP.
@@ -159,6 +161,10 @@ func (s *Settings) keys() []key {
 		{"mostro.website", &textValue{to: &m.Website, max: maxText}, `""`, "", "Address of a website, in its profile."},
 		{"mostro.fee", &ppmValue{&m.FeePPM, 0, 500_000}, "0.006", "fraction of the amount",
 			"The node's fee, both sides together; each pays half."},
+		{"mostro.dev_fee_percentage", &ppmValue{&m.DevFeePPM, 0, maxDevFee}, "0", "fraction of the fee",
+			"What the node gives of its fee on each trade to who develops the software. The rest must cover routing. 0: nothing."},
+		{"mostro.dev_fee_address", &textValue{to: &m.DevFeeAddress, max: maxText}, `""`, "",
+			"Lightning address or LNURL that it goes to. Each payment is made public (kind 8383)."},
 		{"mostro.max_routing_fee", &ppmValue{&m.MaxRoutingFeePPM, 0, 100_000}, "0.002", "fraction of the amount",
 			"Most that a payout may cost in routing fees. Up to 1000 sats it is 10 sats instead."},
 		{"mostro.max_order_amount", &intValue{&m.MaxOrderAmount, 1, 100_000_000_000}, "1000000", "sats", "Largest order."},
@@ -186,6 +192,7 @@ func (s *Settings) keys() []key {
 		{"expiration.order_days", &intValue{&e.OrderDays, 1, 3650}, "30", "days", "Orders that ended."},
 		{"expiration.dispute_days", &intValue{&e.DisputeDays, 1, 3650}, "90", "days", "Disputes."},
 		{"expiration.rating_days", &intValue{&e.RatingDays, 1, 3650}, "90", "days", "Ratings."},
+		{"expiration.fee_audit_days", &intValue{&e.DevFeeDays, 1, 3650}, "365", "days", "Records of development fees."},
 		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
 	}, p.keys(), s.Bond.keys(), s.Guards.keys(), []key{
 		{"network.proxy", &proxyValue{&s.Network.Proxy}, `""`, "",
@@ -232,10 +239,8 @@ func unsupported() map[string]string {
 		"mostro.publish_relays_interval":                "the relay list goes out with the node's terms, each mostro.publish_mostro_info_interval; delete it",
 		"mostro.transport":                              "both transports are always on; delete it",
 		"mostro.bitcoin_price_api_url":                  "it is price.providers.yadio.url now; move it there",
-		"mostro.dev_fee_percentage":                     "the development fee is " + later,
 		"mostro.publish_exchange_rates_to_nostr":        "it is price.publish_to_nostr now; move it there",
 		"mostro.exchange_rates_update_interval_seconds": "it is price.update_interval_seconds now; move it there",
-		"expiration.fee_audit_days":                     "the development fee is " + later,
 	}
 	// An existing Mostro takes these of every provider.
 	for _, each := range new(PriceSettings).providers() {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"mostro/escrow/lnurl"
 )
 
 // problem is one thing that is wrong with the settings.
@@ -148,6 +150,15 @@ func (l *loaded) checkTogether() (problems settingsError) {
 		wrong("lightning.payout_cltv_limit", fmt.Sprintf("is %d: too short for an invoice with lightning.max_final_cltv_expiry_delta, %d, and a route to it",
 			l.Lightning.PayoutCLTV, l.Lightning.MaxFinalCLTV), fmt.Sprintf("set it to %d or more, or lower the other", least))
 	}
+	if l.Mostro.DevFeePPM > 0 {
+		payees, err := lnurl.New(lnurl.Config{Proxy: string(l.Network.Proxy)})
+		switch address := l.Mostro.DevFeeAddress; {
+		case address == "":
+			wrong("mostro.dev_fee_percentage", "is set, and no address that it goes to", "set mostro.dev_fee_address, or delete this")
+		case err != nil || !payees.IsAddress(address):
+			wrong("mostro.dev_fee_address", fmt.Sprintf("is %.80q, which is no public Lightning address or LNURL", address), "write name@domain")
+		}
+	}
 	if f := l.Mostro.PowFirstContact; f != samePow && f < l.Mostro.Pow {
 		wrong("mostro.pow_first_contact", fmt.Sprintf("is %d, below mostro.pow, %d", f, l.Mostro.Pow), "raise it, or delete it to use mostro.pow")
 	}
@@ -156,6 +167,9 @@ func (l *loaded) checkTogether() (problems settingsError) {
 	l.Bond.check(l.Lightning.RoutingSubsidy, wrong)
 	return problems
 }
+
+// maxDevFee leaves a tenth of the fee for routing, in parts per million.
+const maxDevFee = 900_000
 
 // minRouteCLTV is what the hops before the last one may add: two at lnd's default of 80 blocks.
 const minRouteCLTV = 160

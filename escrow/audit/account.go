@@ -15,6 +15,8 @@
 package audit
 
 import (
+	"slices"
+
 	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
@@ -34,6 +36,7 @@ type Account struct {
 	// Canceling are hold invoices that the node is yet to be asked to cancel.
 	Canceling []order.Hash `json:"canceling,omitempty"`
 	Payout    Payout       `json:"payout"`
+	DevFee    *Payout      `json:"dev_fee,omitempty"` // where the payment of the development fee stands
 	// Broken says why the order is held back, or cannot be read; "" = it is well.
 	Broken string `json:"broken,omitempty"`
 	// Unread: nothing but ID and Broken is known.
@@ -49,7 +52,7 @@ type Hold struct {
 	Since   int64             `json:"since,omitempty"` // of the sats being held
 }
 
-// Payout is where the payment to the buyer stands.
+// Payout is where the payment to the buyer stands, or that of the development fee.
 type Payout struct {
 	State   order.PayoutState `json:"state,omitempty"`
 	Hash    order.Hash        `json:"hash"`             // of the present try
@@ -62,45 +65,34 @@ type Payout struct {
 
 // Of makes the account of an order. broken is why it is held back.
 func Of(o *order.Order, broken string) Account {
-	e, p := o.Escrow, o.Payout
-	return Account{
+	e := o.Escrow
+	a := Account{
 		ID: o.ID, Status: o.Status, CreatedAt: o.CreatedAt, Ledger: o.Ledger, Subsidy: o.Terms.RoutingSubsidy.Msat(), Broken: broken,
 		Hold:   Hold{Attempt: e.Attempt, Hash: e.Hash, State: e.State, Paid: e.Paid, Since: e.AcceptedAt},
-		Payout: Payout{State: p.State, Hash: p.Hash, Claims: order.Claims(o), Tries: p.Tries, Asked: p.Asked, NextTry: p.NextTry, Since: p.Since},
+		Payout: payoutOf(o.Payout, order.Claims(o)),
 	}
-}
-
-// OfBond makes the account of a bond. broken is why its order is held back.
-func OfBond(b *order.Bond, broken string) Account {
-	h, p := b.Hold, b.Payout
-	a := Account{
-		ID: b.ID, Order: b.Order, Status: mostro.Status("bond " + string(b.State)), CreatedAt: b.CreatedAt, Ledger: b.Ledger,
-		Subsidy: b.Terms.RoutingSubsidy.Msat(), Broken: broken,
-		Hold:   Hold{Attempt: h.Attempt, Hash: h.Hash, State: h.State, Paid: h.Paid, Since: h.AcceptedAt},
-		Payout: Payout{State: p.State, Hash: p.Hash, Claims: b.Claims(), Tries: p.Tries, Asked: p.Asked, NextTry: p.NextTry, Since: p.Since},
+	if o.DevFee != nil {
+		claims := o.DevFee.Payout.Hashes()
+		a.Payout.Claims = slices.DeleteFunc(slices.Clone(a.Payout.Claims), func(h order.Hash) bool { return slices.Contains(claims, h) })
+		fee := payoutOf(o.DevFee.Payout, claims)
+		a.DevFee = &fee
 	}
 	return a
 }
 
-// hashes are all payment hashes that the books have ever recorded for payments of the account.
-func (a *Account) hashes() []order.Hash {
-	var all []order.Hash
-	seen := map[order.Hash]bool{{}: true}
-	add := func(h order.Hash) {
-		if !seen[h] {
-			seen[h] = true
-			all = append(all, h)
-		}
+// OfBond makes the account of a bond. broken is why its order is held back.
+func OfBond(b *order.Bond, broken string) Account {
+	h := b.Hold
+	return Account{
+		ID: b.ID, Order: b.Order, Status: mostro.Status("bond " + string(b.State)), CreatedAt: b.CreatedAt, Ledger: b.Ledger,
+		Subsidy: b.Terms.RoutingSubsidy.Msat(), Broken: broken,
+		Hold:   Hold{Attempt: h.Attempt, Hash: h.Hash, State: h.State, Paid: h.Paid, Since: h.AcceptedAt},
+		Payout: payoutOf(b.Payout, b.Claims()),
 	}
-	for _, h := range a.Payout.Claims {
-		add(h)
-	}
-	for _, e := range a.Ledger {
-		if e.State == order.Paid { // an entry of nothing has no hash
-			add(e.Hash)
-		}
-	}
-	return all
+}
+
+func payoutOf(p order.Payout, claims []order.Hash) Payout {
+	return Payout{State: p.State, Hash: p.Hash, Claims: claims, Tries: p.Tries, Asked: p.Asked, NextTry: p.NextTry, Since: p.Since}
 }
 
 // Node is what the Lightning node says of itself.

@@ -9,16 +9,30 @@ import (
 	"mostro/escrow/order"
 )
 
-// payments compares every payment that was ever recorded for an order.
+// payments compares every payment that was ever recorded for an order: one to its people, and
+// one of the development fee.
 func (c *comparison) payments(a *Account) {
+	c.payout(a, a.Payout.Claims, func(kind order.EntryKind) bool { return kind != order.OwedDev })
+	if a.DevFee != nil {
+		c.payout(a, a.DevFee.Claims, func(kind order.EntryKind) bool { return kind == order.OwedDev })
+	}
+}
+
+// payout compares the payments of one liability: its claims, and what its entries say was paid.
+func (c *comparison) payout(a *Account, claims []order.Hash, its func(order.EntryKind) bool) {
 	paid, owed := map[order.Hash]bool{}, false
+	hashes := slices.Clone(claims)
 	for _, e := range a.Ledger {
+		if !its(e.Kind) {
+			continue
+		}
 		switch e.State {
 		case order.Paid:
 			if e.Amount == 0 && e.Hash.IsZero() {
 				continue // nothing was due
 			}
 			paid[e.Hash] = true
+			hashes = append(hashes, e.Hash)
 			c.paidEntry(a, e)
 		case order.Owed, order.Conditional:
 			owed = true
@@ -26,7 +40,12 @@ func (c *comparison) payments(a *Account) {
 	}
 	// One payment may be on its way, or have arrived without the books knowing.
 	var out []lightning.PaymentRecord
-	for _, hash := range a.hashes() {
+	seen := map[order.Hash]bool{{}: true}
+	for _, hash := range hashes {
+		if seen[hash] {
+			continue
+		}
+		seen[hash] = true
 		if other := c.payer[hash]; other != "" {
 			c.differ(HashShared, a.ID, hash, 0, c.node.Payments[hash].Amount)
 			continue
@@ -78,15 +97,23 @@ func (c *comparison) liabilities(a *Account) {
 		if e.Kind == order.OwedBuyer || e.Kind == order.OwedWinner {
 			due.Hash = a.Payout.Hash
 		}
+		if e.Kind == order.OwedDev && a.DevFee != nil {
+			due.Hash = a.DevFee.Hash
+		}
 		c.r.Owed = append(c.r.Owed, due)
 	}
 }
 
-var owedTo = map[order.EntryKind]string{order.OwedBuyer: "buyer", order.OwedSeller: "seller", order.OwedWinner: "winner", order.OwedOwner: "owner"}
+var owedTo = map[order.EntryKind]string{
+	order.OwedBuyer: "buyer", order.OwedSeller: "seller", order.OwedWinner: "winner", order.OwedOwner: "owner", order.OwedDev: "development",
+}
 
 // why says why something is not paid yet.
 func why(a *Account, e order.Entry) string {
 	p := a.Payout
+	if e.Kind == order.OwedDev && a.DevFee != nil {
+		p = *a.DevFee
+	}
 	switch {
 	case a.Broken != "":
 		return "the order is held back after a defect"

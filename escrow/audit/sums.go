@@ -23,6 +23,7 @@ func settledIn(s *Sums) *order.Msat   { return &s.SettledIn }
 func paidOut(s *Sums) *order.Msat     { return &s.PaidOut }
 func nodeFee(s *Sums) *order.Msat     { return &s.NodeFee }
 func bonds(s *Sums) *order.Msat       { return &s.Bonds }
+func devFee(s *Sums) *order.Msat      { return &s.DevFee }
 func owed(s *Sums) *order.Msat        { return &s.Owed }
 func conditional(s *Sums) *order.Msat { return &s.Conditional }
 
@@ -36,6 +37,7 @@ func columns() map[order.EntryKind]column {
 		order.OwedSeller: liability,
 		order.OwedWinner: liability,
 		order.OwedOwner:  liability,
+		order.OwedDev:    {order.Paid: devFee, order.Owed: owed},
 		order.NodeFee:    {order.Booked: nodeFee},
 	}
 }

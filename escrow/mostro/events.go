@@ -192,3 +192,27 @@ func RatingEvent(r UserRating, in Instance) nostr.Event {
 		{"z", "rating"},
 	}}
 }
+
+// DevFeePayment is a development fee that was paid, as everybody may see it (kind 8383).
+type DevFeePayment struct {
+	OrderID     string
+	Amount      int64  // sat
+	Hash        string // of the payment
+	Destination string // Lightning address
+	Expiration  int64  // unix seconds
+}
+
+// DevFeeEvent is the public record of a development fee, without author and time. It names no
+// trade key.
+func DevFeeEvent(p DevFeePayment, in Instance) nostr.Event {
+	return nostr.Event{Kind: KindDevFee, Tags: nostr.Tags{
+		{"order-id", p.OrderID},
+		{"amount", decimal(p.Amount)},
+		{"hash", p.Hash},
+		{"destination", p.Destination},
+		{"network", in.Network},
+		in.tag(),
+		{"z", "dev-fee-payment"},
+		{"expiration", decimal(p.Expiration)},
+	}}
+}

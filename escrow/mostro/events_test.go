@@ -115,3 +115,14 @@ func TestProfileEvents(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestDevFeeEvent(t *testing.T) {
+	want := nostr.Event{Kind: 8383, Tags: nostr.Tags{
+		{"order-id", testID}, {"amount", "180"}, {"hash", "ab"}, {"destination", "dev@example.com"}, {"network", "mainnet"},
+		{"y", "mostro", "Test"}, {"z", "dev-fee-payment"}, {"expiration", "2000"},
+	}}
+	got := DevFeeEvent(DevFeePayment{OrderID: testID, Amount: 180, Hash: "ab", Destination: "dev@example.com", Expiration: 2000}, testInstance())
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

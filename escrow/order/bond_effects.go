@@ -122,8 +122,8 @@ var (
 	}}
 	bookShare = BondEffect{"the winner is paid", func(s *bondStep) {
 		b := s.b
-		if b.Payout.Hash != s.e.Payment.Hash && b.Payout.State.Busy() {
-			s.alarm("bond %s of order %s: payment %s succeeded while %s is under way", b.ID, b.Order, s.e.Payment.Hash, b.Payout.Hash)
+		if text := s.paying().overtaken(s.e.Payment); text != "" {
+			s.alarm("bond %s of order %s: %s", b.ID, b.Order, text)
 		}
 		s.paying().paid(b.Ledger.entry(OwedWinner), s.e.Payment)
 	}}

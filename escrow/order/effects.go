@@ -168,11 +168,10 @@ var (
 		tellBuyerAddInvoice.Apply(s)
 	}}
 	bookPaid = Effect{"the buyer is paid", func(s *step) {
-		o := s.o
-		if o.Payout.Hash != s.e.Payment.Hash && o.Payout.State.Busy() {
-			s.alarm("order %s: payment %s succeeded while %s is under way", o.ID, s.e.Payment.Hash, o.Payout.Hash)
+		if text := s.paying().overtaken(s.e.Payment); text != "" {
+			s.alarm("order %s: %s", s.o.ID, text)
 		}
-		s.paying().paid(o.Ledger.entry(OwedBuyer), s.e.Payment)
+		s.paying().paid(s.o.Ledger.entry(OwedBuyer), s.e.Payment)
 	}}
 
 	// keepFound records the hash of a payment that an operator has found to be this payout.

@@ -27,12 +27,37 @@ func TestM50FeesAddUp(t *testing.T) {
 	}
 	for amount := Sat(1); amount <= 1_000_000; amount++ {
 		check(amount, 6000)
+		checkDevFee(t, amount, 6000, 300_000)
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 100_000 {
 		check(Sat(r.Int64N(maxSupply)), r.Int64N(500_001))
+		checkDevFee(t, Sat(1+r.Int64N(maxSupply)), r.Int64N(500_001), r.Int64N(900_001))
+	}
+}
+
+// checkDevFee looks at an order whose payout has cost all that routing may: what is left covers
+// the development fee and its own way, and the fee is the protocol's share.
+func checkDevFee(t *testing.T, amount Sat, feePPM, sharePPM int64) {
+	t.Helper()
+	o := Order{Amount: amount, Fee: FeeSide(amount, feePPM), Terms: Terms{FeePPM: feePPM, RoutingFeePPM: 2000, DevFeePPM: sharePPM}}
+	gross := 2 * o.Fee
+	for _, routing := range []Msat{0, RoutingBudget(o.Terms, amount, o.Fee)} {
+		o.Ledger = Ledger{{Kind: NodeFee, State: Booked, Amount: gross.Msat()}, {Kind: OwedBuyer, State: Paid, Routing: routing}}
+		fee, left := DevFeeOf(&o), gross.Msat()-routing
+		if fee < 0 || fee > left.Sat()*9/10 {
+			t.Fatalf("amount %d at %d ppm: development fee %d of %d msat", amount, feePPM, fee, left)
+		}
+		share := new(big.Int).Mul(big.NewInt(int64(gross)), big.NewInt(2*sharePPM))
+		share.Add(share, big.NewInt(ppm)).Quo(share, big.NewInt(2*ppm))
+		if want := min(Sat(share.Int64()), left.Sat()*9/10); fee != want {
+			t.Fatalf("amount %d at %d ppm: development fee %d, want %d", amount, feePPM, fee, want)
+		}
+		if cap := routingCap(o.Terms, fee, left-fee.Msat()); fee.Msat()+cap+routing > gross.Msat() {
+			t.Fatalf("amount %d at %d ppm: %d and its routing %d are more than %d", amount, feePPM, fee, cap, left)
+		}
 	}
 }
 

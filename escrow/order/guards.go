@@ -275,8 +275,10 @@ var (
 		return true
 	}}
 	secondPayout = Guard{"another than the one booked", func(s *step) bool {
-		paid := s.o.Ledger.entry(OwedBuyer)
-		return paid == nil || paid.Hash != s.e.Payment.Hash
+		return !slices.ContainsFunc([]EntryKind{OwedBuyer, OwedDev}, func(kind EntryKind) bool {
+			paid := s.o.Ledger.entry(kind)
+			return paid != nil && paid.State == Paid && paid.Hash == s.e.Payment.Hash
+		})
 	}}
 	resolving = Guard{"its address is being resolved", func(s *step) bool {
 		return s.o.Payout.resolves(s.e.Payment)

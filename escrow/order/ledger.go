@@ -16,6 +16,8 @@ const (
 	OwedWinner EntryKind = "owed-winner"
 	// OwedOwner is what the owner of a slashed bond paid beyond its amount.
 	OwedOwner EntryKind = "owed-owner"
+	// OwedDev is the development fee, taken out of NodeFee.
+	OwedDev EntryKind = "owed-dev"
 	// NodeFee is the part of SettledIn that is nobody's but the node's; routing is paid from it.
 	NodeFee EntryKind = "node-fee"
 )
@@ -42,7 +44,7 @@ type Entry struct {
 }
 
 // liabilities are the kinds that somebody else is owed.
-var liabilities = []EntryKind{OwedBuyer, OwedSeller, OwedWinner, OwedOwner}
+var liabilities = []EntryKind{OwedBuyer, OwedSeller, OwedWinner, OwedOwner, OwedDev}
 
 // Ledger holds the entries of one order, or of one bond.
 type Ledger []Entry

@@ -1,5 +1,7 @@
 package order
 
+import "fmt"
+
 // paying is a payout under way: the way of one liability from an invoice to a payment that
 // the node knows. The payout of an order and that of a bond go the same way, by the same
 // rules: one hash at a time, and no other before the node says that the last has failed.
@@ -110,4 +112,16 @@ func (p *Payout) speaksOf(n *PaymentNotice) bool {
 // resolves tells whether news is about the address that is being resolved.
 func (p *Payout) resolves(n *PaymentNotice) bool {
 	return p.State == PayoutResolving && n.Try == p.Tries
+}
+
+// overtaken says what an operator should know when another payment than the present one has
+// succeeded, "" when there is nothing to say.
+func (p paying) overtaken(n *PaymentNotice) string {
+	switch {
+	case n.Hash == p.Hash || !p.State.Busy():
+		return ""
+	case p.State == PayoutSending:
+		return fmt.Sprintf("the node had called payment %s failed, and it has succeeded; %s is not paid in its place", n.Hash, p.Hash)
+	}
+	return fmt.Sprintf("payment %s succeeded while %s is under way", n.Hash, p.Hash)
 }

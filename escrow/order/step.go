@@ -44,7 +44,8 @@ type Call struct {
 	Address  string `json:"address,omitempty"`
 	Invoice  string `json:"invoice,omitempty"`
 	FeeLimit Msat   `json:"fee_limit,omitempty"`
-	Try      int64  `json:"try,omitempty"` // see Payout.Tries
+	Try      int64  `json:"try,omitempty"`     // see Payout.Tries
+	DevFee   bool   `json:"dev_fee,omitempty"` // of the development fee, not of the payout
 	// Earlier hashes must all be known to have failed before this one is paid; LookAgain is
 	// about them.
 	Earlier []Hash `json:"earlier,omitempty"`
@@ -134,6 +135,11 @@ func (m *Machine) stepOrder(prev Order, e Event, f Facts) (Out, error) {
 	if prev.Next != nil {
 		n := *prev.Next
 		out.Order.Next = &n
+	}
+	if prev.DevFee != nil {
+		d := *prev.DevFee
+		d.Payout.Earlier = slices.Clone(d.Payout.Earlier)
+		out.Order.DevFee = &d
 	}
 	s := &step{prev: prev, o: &out.Order, e: e, f: f, out: &out}
 	roles := rolesOf(&prev, e, f)
@@ -230,7 +236,12 @@ func Refusal(to string, m mostro.Message, reason mostro.Reason, admin bool) Tell
 
 // Wanted tells whether a call that was asked for earlier is still to be made. A pay call
 // whose order has moved on must not be sent any more; a cancel is always right.
-func Wanted(o *Order, c Call) bool { return wanted(&o.Escrow, &o.Payout, c) }
+func Wanted(o *Order, c Call) bool {
+	if c.DevFee {
+		return o.DevFee != nil && wanted(&o.Escrow, &o.DevFee.Payout, c)
+	}
+	return wanted(&o.Escrow, &o.Payout, c)
+}
 
 func wanted(hold *Escrow, payout *Payout, c Call) bool {
 	switch c.Do {

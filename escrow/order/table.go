@@ -1,6 +1,10 @@
 package order
 
-import "mostro/escrow/mostro"
+import (
+	"slices"
+
+	"mostro/escrow/mostro"
+)
 
 // Role is what somebody is to an order. A person can be several at once.
 type Role uint16
@@ -85,7 +89,7 @@ func Table() []Row {
 		adminStop = on(mostro.AdminCancel)
 		toPending = mostro.StatusPending
 	)
-	return []Row{
+	return slices.Concat([]Row{
 		// A maker makes an order.
 		{From: fromNone, On: newOrder, By: Anyone, If: badMakerInvoice, Refuse: mostro.InvalidInvoice},
 		{From: fromNone, On: newOrder, By: Anyone, If: foreignCurrency, Refuse: mostro.InvalidFiatCurrency},
@@ -209,7 +213,7 @@ func Table() []Row {
 		{From: settled, On: PayUnresolved, By: Node, If: all(resolving, lastAttempt), To: same, Do: do(payoutFailed, askInvoice)},
 		{From: settled, On: PayUnresolved, By: Node, If: resolving, To: same, Do: do(payoutFailed, tellPaymentFailed)},
 		{From: settled, On: PayAcked, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFlying)},
-		{From: settled, On: PaySucceeded, By: Node, If: anyPayout, To: mostro.StatusSuccess, Do: do(bookPaid, tellPurchaseCompleted)},
+		{From: settled, On: PaySucceeded, By: Node, If: anyPayout, To: mostro.StatusSuccess, Do: do(bookPaid, oweDevFee, tellPurchaseCompleted)},
 		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut, lastAttempt), To: same, Do: do(payoutFailed, askInvoice)},
 		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut), To: same, Do: do(payoutFailed, tellPaymentFailed)},
 		{From: settled, On: PayRefused, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFailed, askInvoice)},
@@ -274,11 +278,11 @@ func Table() []Row {
 		// A pending order's time is over.
 		{From: makerBond, On: Expire, By: Clock, To: mostro.StatusExpired},
 		{From: inBook, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},
-
+	}, devFeeRows(), []Row{
 		// What cannot happen, and must not pass unseen if it does.
 		{From: join(makerBond, inBook, waiting, held, settled, ended), On: HoldSettled, By: Node, If: foreignSettle, To: same, Do: do(alarmForeignSettle)},
 		{From: ended, On: PaySucceeded, By: Node, If: secondPayout, To: same, Do: do(alarmSecondPayout)},
-	}
+	})
 }
 
 // refusals answer what no row fits, by action.

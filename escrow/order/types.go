@@ -20,9 +20,11 @@ type Terms struct {
 	WaitingSeconds      int64  `json:"waiting_seconds"` // for the invoice, and again for the payment
 	PaymentAttempts     int64  `json:"payment_attempts"`
 	PaymentRetrySeconds int64  `json:"payment_retry_seconds"`
-	PayoutGraceSeconds  int64  `json:"payout_grace_seconds"` // from the failure of a hash to the try of another
-	CLTVDelta           uint32 `json:"cltv_delta"`           // blocks, of hold invoices
-	HoldExpiryDelta     uint32 `json:"hold_expiry_delta"`    // blocks before expiry at which lnd cancels by itself
+	DevFeePPM           int64  `json:"dev_fee_ppm,omitempty"`     // of the fee of both sides
+	DevFeeAddress       string `json:"dev_fee_address,omitempty"` // Lightning address or LNURL
+	PayoutGraceSeconds  int64  `json:"payout_grace_seconds"`      // from the failure of a hash to the try of another
+	CLTVDelta           uint32 `json:"cltv_delta"`                // blocks, of hold invoices
+	HoldExpiryDelta     uint32 `json:"hold_expiry_delta"`         // blocks before expiry at which lnd cancels by itself
 
 	Bond *BondTerms `json:"bond,omitempty"` // nil = no bonds
 }
@@ -63,6 +65,8 @@ type Order struct {
 	Escrow Escrow `json:"escrow"`
 	Payout Payout `json:"payout"`
 	Ledger Ledger `json:"ledger"`
+	// DevFee is the way of the development fee, once it is owed.
+	DevFee *DevFee `json:"dev_fee,omitempty"`
 
 	// Parent is the range order that this one is the remainder of.
 	Parent string `json:"parent,omitempty"`
@@ -197,11 +201,14 @@ func (p Payout) Hashes() []Hash {
 	return append(append([]Hash(nil), p.Earlier...), p.Hash)
 }
 
-// Claims are the payment hashes that no other order may use: those of the buyer's invoices,
-// until the order has ended without a payment.
+// Claims are the payment hashes that no other order may use: those of the buyer's invoices and
+// of the development fee, until the order has ended without a payment.
 func Claims(o *Order) []Hash {
 	if Ended(o.Status) && o.Payout.State == PayoutNone {
 		return nil
+	}
+	if o.DevFee != nil {
+		return append(o.Payout.Hashes(), o.DevFee.Payout.Hashes()...)
 	}
 	return o.Payout.Hashes()
 }

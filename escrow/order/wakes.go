@@ -69,7 +69,7 @@ func makeWakes() []Wake {
 		}
 	}
 	nextTry := func(o *Order) int64 { return o.Payout.NextTry }
-	return []Wake{
+	return append([]Wake{
 		{On: Expire, In: join(makerBond, inBook), At: func(o *Order) int64 { return o.ExpiresAt }},
 		{On: Renew, In: inBook, At: func(o *Order) int64 { return max(o.CreatedAt, o.RenewedAt) + renewAfter }},
 		{On: WaitingTimeout, In: waiting, At: func(o *Order) int64 { return o.DutySince + o.Terms.WaitingSeconds }},
@@ -81,7 +81,7 @@ func makeWakes() []Wake {
 		{On: AskAgain, In: settled, At: payoutIs(nextTry, PayoutAsking)},
 		{On: Overdue, In: settled, At: payoutIs(func(o *Order) int64 { return max(o.Payout.Since, o.Alarmed) + overdueAfter },
 			PayoutResolving, PayoutSending, PayoutFlying, PayoutUnknown)},
-	}
+	}, devFeeWakes()...)
 }
 
 // NextWake is when the clock has to look at the order again: a time, a height, or both; 0
