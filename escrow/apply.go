@@ -129,7 +129,7 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
 		return err
 	}
-	if err := keepHistory(txn, w, next.ID, next.Rev, order.Ended(next.Status), history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
+	if err := keepHistory(txn, w, next, history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
 		return err
 	}
 	if over := order.Over(next); over && !order.Over(prev) {

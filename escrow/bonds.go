@@ -121,18 +121,16 @@ func (e *Engine) keepBonds(txn *badger.Txn, w *writes, prev, next *order.Order, 
 	if len(out.Bonds) == 0 {
 		return nil
 	}
-	if out.Row < 0 {
-		if err := keepStandings(txn, w, prev, prev, out.Bonds); err != nil {
+	if out.Row < 0 { // else the order's history has it, with the bonds among its facts
+		c := out.Bonds[0]
+		step := history{Event: ev, Facts: facts, From: string(c.Was.State), To: string(c.Is.State), Row: c.Row}
+		if err := first(keepStandings(txn, w, prev, prev, out.Bonds), keepForAWhile(w, logKey(c.Is.ID, c.Is.Rev), step)); err != nil {
 			return err
 		}
 	}
 	for _, c := range out.Bonds {
 		was, is := c.Was, c.Is
-		step := history{Event: ev, From: string(was.State), To: string(is.State), Row: c.Row}
-		if is.ID == ev.Bond {
-			step.Facts = facts // those of the others are with the order, or with this one
-		}
-		if err := first(w.set(rowKey(tableBond, is.ID), is), keepHistory(txn, w, is.ID, is.Rev, is.Ended(), step)); err != nil {
+		if err := w.set(rowKey(tableBond, is.ID), is); err != nil {
 			return err
 		}
 		if was.ID != "" && (is.Ended() || was.Order != is.Order) {

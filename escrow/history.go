@@ -32,29 +32,38 @@ type past struct {
 // look into it. It is ten times as large as the order itself.
 const historyFor = 30 * 24 * time.Hour
 
-// keepHistory writes a step into the history of its order or bond. With the end of that the
+// keepHistory writes a step into the history of its order. With the end of the order the
 // history is compacted: the steps stay in a few words, their events and facts for a while.
-func keepHistory(txn *badger.Txn, w *writes, id string, rev uint64, ended bool, step history) error {
-	key := logKey(id, rev)
-	if !ended {
+func keepHistory(txn *badger.Txn, w *writes, o *order.Order, step history) error {
+	key := logKey(o.ID, o.Rev)
+	if !order.Ended(o.Status) {
 		return w.set(key, step)
 	}
 	var steps []past
-	compacted, err := get(txn, rowKey(tablePast, id), &steps)
+	compacted, err := get(txn, rowKey(tablePast, o.ID), &steps)
 	if err != nil {
 		return &defect{err}
 	}
 	if !compacted {
-		if steps, err = compact(txn, w, id); err != nil {
+		if steps, err = compact(txn, w, o.ID); err != nil {
 			return &defect{err}
 		}
 	}
+	if err := keepForAWhile(w, key, step); err != nil {
+		return err
+	}
+	return w.set(rowKey(tablePast, o.ID), append(steps, step.past(o.Rev)))
+}
+
+// keepForAWhile writes a step that is of use for some weeks: of an order that has ended, or of
+// a bond alone, whose row tells the rest for ever.
+func keepForAWhile(w *writes, key []byte, step history) error {
 	b, err := json.Marshal(step)
 	if err != nil {
 		return fmt.Errorf("encode row %q: %w", key, err)
 	}
 	w.entries = append(w.entries, badger.NewEntry(key, b).WithTTL(historyFor))
-	return w.set(rowKey(tablePast, id), append(steps, step.past(rev)))
+	return nil
 }
 
 // compact gives every step of a history its end, and returns what stays of them. One that does

@@ -97,7 +97,7 @@ is refused or fails, and 2 when the command line is wrong.`,
 	flags.DurationVar(&o.timeout, "timeout", clientTimeout, "how long to wait for answers, 0 for ever")
 	cmd.AddCommand(
 		clientKeysCommand(o), clientInfoCommand(o), clientBookCommand(o),
-		clientNewCommand(o), clientTakeCommand(o), clientInvoiceCommand(o), clientFiatSentCommand(o), clientReleaseCommand(o),
+		clientNewCommand(o), clientTakeCommand(o), clientInvoiceCommand(o), clientBondInvoiceCommand(o), clientFiatSentCommand(o), clientReleaseCommand(o),
 		clientCancelCommand(o), clientDisputeCommand(o), clientRateCommand(o),
 		clientOrdersCommand(o), clientRestoreCommand(o), clientMessagesCommand(o), clientChatCommand(o), clientAdminCommand(o),
 	)

@@ -36,6 +36,7 @@ settings name, or else with your identity, which an administrator has made a sol
 		return s.screen.message(answer, clientTrade{}, true)
 	}
 	var readOnly bool
+	var slash []string // bonds
 	add := &cobra.Command{
 		Use:   "add-solver NPUB",
 		Short: "Let a person take disputes and decide them; administrators only",
@@ -91,11 +92,24 @@ settings name, or else with your identity, which an administrator has made a sol
 			return a.TakeDispute(s.ctx, id)
 		}),
 		byID("settle", "ORDER", "Give the sats of a disputed order to the buyer", func(a *client.Admin, s *clientSession, id string) (mostro.Message, error) {
-			return a.Settle(s.ctx, id)
+			resolution, err := resolve(slash)
+			if err != nil {
+				return mostro.Message{}, err
+			}
+			return a.Settle(s.ctx, id, resolution)
 		}),
 		byID("cancel", "ORDER", "Give the sats of a disputed order back to the seller", func(a *client.Admin, s *clientSession, id string) (mostro.Message, error) {
-			return a.Cancel(s.ctx, id)
+			resolution, err := resolve(slash)
+			if err != nil {
+				return mostro.Message{}, err
+			}
+			return a.Cancel(s.ctx, id, resolution)
 		}))
+	for _, decides := range cmd.Commands() {
+		if decides.Name() == "settle" || decides.Name() == "cancel" {
+			decides.Flags().StringSliceVar(&slash, "slash", nil, "whose bond goes to the other side: buyer, seller, or buyer,seller")
+		}
+	}
 	return cmd
 }
 

@@ -409,6 +409,9 @@ func TestClientTexts(t *testing.T) {
 		mostro.AdminTookDispute: {Peer: &mostro.Peer{Pubkey: key}}, mostro.AdminAddSolver: {TextMessage: &text}, mostro.SendDM: {TextMessage: &text},
 		mostro.PaymentFailed: {PaymentFailed: &mostro.PaymentFailedInfo{Attempts: 2, RetriesInterval: 60}},
 		mostro.CantDo:        {CantDo: &reason}, mostro.RateReceived: {RatingUser: &stars},
+		mostro.PayBondInvoice: {PaymentRequest: &mostro.PaymentRequest{Order: o, Invoice: "lnbc1"}},
+		mostro.AddBondInvoice: {BondPayoutRequest: &mostro.BondPayoutRequest{Order: *o}},
+		mostro.BondSlashed:    {Order: o}, mostro.BondInvoiceAccepted: {Order: o}, mostro.BondPayoutCompleted: {Order: o},
 	}
 	for _, action := range []mostro.Action{
 		mostro.NewOrder, mostro.PayInvoice, mostro.AddInvoice, mostro.WaitingSellerToPay, mostro.WaitingBuyerInvoice, mostro.BuyerTookOrder,
@@ -417,6 +420,7 @@ func TestClientTexts(t *testing.T) {
 		mostro.CooperativeCancelInitiatedByPeer, mostro.CooperativeCancelAccepted, mostro.HoldInvoicePaymentCanceled,
 		mostro.DisputeInitiatedByYou, mostro.DisputeInitiatedByPeer, mostro.AdminTookDispute, mostro.AdminSettled, mostro.AdminCanceled,
 		mostro.AdminAddSolver, mostro.PaymentFailed, mostro.SendDM, mostro.CantDo,
+		mostro.PayBondInvoice, mostro.BondSlashed, mostro.AddBondInvoice, mostro.BondInvoiceAccepted, mostro.BondPayoutCompleted,
 	} {
 		m := mostro.Message{ID: id, Action: action, Payload: payloads[action]}
 		if what, _ := explain(m, clientTrade{Index: 1}); what == "" || strings.HasPrefix(what, "The node says") {
@@ -429,7 +433,7 @@ func TestClientTexts(t *testing.T) {
 			}
 		}
 	}
-	if what, _ := explain(mostro.Message{Action: mostro.BondSlashed}, clientTrade{}); !slices.Contains(strings.Fields(what), "bond-slashed.") {
+	if what, _ := explain(mostro.Message{Action: mostro.Orders}, clientTrade{}); !slices.Contains(strings.Fields(what), "orders.") {
 		t.Errorf("an action without words of its own is explained as %q", what)
 	}
 }

@@ -72,6 +72,8 @@ func orderOf(m mostro.Message) *mostro.SmallOrder {
 		return m.Payload.Order
 	case m.Payload.PaymentRequest != nil:
 		return m.Payload.PaymentRequest.Order
+	case m.Payload.BondPayoutRequest != nil:
+		return &m.Payload.BondPayoutRequest.Order
 	}
 	return nil
 }
@@ -184,7 +186,7 @@ func explainTrouble(m mostro.Message, t clientTrade, wait string) (what, next st
 			return "The node refused a request: " + string(*p.CantDo) + ".", ""
 		}
 	}
-	return "The node says: " + string(m.Action) + ".", ""
+	return explainBond(m, t, wait)
 }
 
 // explainDispute is what a solver is told.

@@ -218,12 +218,21 @@ func (a *Admin) TakeDispute(ctx context.Context, disputeID string) (mostro.Messa
 	return a.ask(ctx, mostro.Message{Wrapper: mostro.WrapDispute, ID: disputeID, Action: mostro.AdminTakeDispute})
 }
 
-// Settle gives the escrow of a disputed order to the buyer.
-func (a *Admin) Settle(ctx context.Context, orderID string) (mostro.Message, error) {
-	return a.ask(ctx, mostro.Message{ID: orderID, Action: mostro.AdminSettle})
+// Settle gives the escrow of a disputed order to the buyer, and each bond that slash names to
+// the other side; nil slashes none.
+func (a *Admin) Settle(ctx context.Context, orderID string, slash *mostro.BondResolution) (mostro.Message, error) {
+	return a.ask(ctx, verdict(orderID, mostro.AdminSettle, slash))
 }
 
-// Cancel gives the escrow of a disputed order back to the seller.
-func (a *Admin) Cancel(ctx context.Context, orderID string) (mostro.Message, error) {
-	return a.ask(ctx, mostro.Message{ID: orderID, Action: mostro.AdminCancel})
+// Cancel gives the escrow of a disputed order back to the seller, with bonds as in Settle.
+func (a *Admin) Cancel(ctx context.Context, orderID string, slash *mostro.BondResolution) (mostro.Message, error) {
+	return a.ask(ctx, verdict(orderID, mostro.AdminCancel, slash))
+}
+
+func verdict(orderID string, action mostro.Action, slash *mostro.BondResolution) mostro.Message {
+	m := mostro.Message{ID: orderID, Action: action}
+	if slash != nil {
+		m.Payload = &mostro.Payload{BondResolution: slash}
+	}
+	return m
 }

@@ -145,9 +145,9 @@ func TestDispute(t *testing.T) {
 		t.Errorf("the solver reads %q", texts)
 	}
 
-	w.must(solver.Settle(w.ctx, sold.OrderID()))
+	w.must(solver.Settle(w.ctx, sold.OrderID(), nil))
 	w.must(bought.Wait(w.ctx, mostro.PurchaseCompleted))
-	if _, err := solver.Cancel(w.ctx, sold.OrderID()); err == nil {
+	if _, err := solver.Cancel(w.ctx, sold.OrderID(), nil); err == nil {
 		t.Error("a settled dispute is canceled")
 	}
 }

@@ -120,6 +120,13 @@ func (t *Trade) AddInvoice(ctx context.Context, invoice string) (mostro.Message,
 	})
 }
 
+// ClaimBond gives the invoice for the share of a bond that the user has won.
+func (t *Trade) ClaimBond(ctx context.Context, invoice string) (mostro.Message, error) {
+	return t.request(ctx, mostro.Message{
+		Action: mostro.AddBondInvoice, Payload: &mostro.Payload{PaymentRequest: &mostro.PaymentRequest{Invoice: invoice}},
+	})
+}
+
 // FiatSent says that the buyer has sent the fiat.
 func (t *Trade) FiatSent(ctx context.Context) (mostro.Message, error) {
 	return t.request(ctx, mostro.Message{Action: mostro.FiatSent})
