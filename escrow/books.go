@@ -18,16 +18,25 @@ func (e *Engine) Books(f func(audit.Account) error) error { return readBooks(e.d
 
 // ReadBooks does the same with the store of a process that has ended. It writes nothing,
 // except that it completes the log of a store whose process was killed, as its next start does.
-func ReadBooks(dir string, f func(audit.Account) error) error {
-	opts := storeOptions(dir)
+func ReadBooks(dir string, key StoreKey, f func(audit.Account) error) error {
+	db, err := openEnded(dir, key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(readBooks(db, f), db.Close())
+}
+
+// openEnded opens the store of a process that has ended, to be read.
+func openEnded(dir string, key StoreKey) (*badger.DB, error) {
+	opts := storeOptions(dir, key)
 	db, err := badger.Open(opts.WithReadOnly(true))
 	if err != nil && strings.Contains(err.Error(), badger.ErrTruncateNeeded.Error()) { // badger loses the chain
 		db, err = badger.Open(opts)
 	}
 	if err != nil {
-		return openError(dir, err)
+		return nil, openError(dir, err)
 	}
-	return errors.Join(readBooks(db, f), db.Close())
+	return db, nil
 }
 
 func readBooks(db *badger.DB, f func(audit.Account) error) error {

@@ -53,11 +53,11 @@ func TestReadBooks(t *testing.T) {
 	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n alice release\n carol new sell sats=50000")
 	var running, stopped []audit.Account
 	w.check(w.e.Books(func(a audit.Account) error { running = append(running, a); return nil }))
-	if err := ReadBooks(w.cfg.Dir, func(audit.Account) error { return nil }); err == nil {
+	if err := ReadBooks(w.cfg.Dir, StoreKey{}, func(audit.Account) error { return nil }); err == nil {
 		t.Error("the store of a running engine was opened")
 	}
 	w.check(w.e.db.Close())
-	w.check(ReadBooks(w.cfg.Dir, func(a audit.Account) error { stopped = append(stopped, a); return nil }))
+	w.check(ReadBooks(w.cfg.Dir, StoreKey{}, func(a audit.Account) error { stopped = append(stopped, a); return nil }))
 	if len(running) != 2 || !slices.EqualFunc(running, stopped, func(a, b audit.Account) bool {
 		return a.ID == b.ID && a.Status == b.Status && slices.Equal(a.Ledger, b.Ledger)
 	}) {

@@ -113,7 +113,7 @@ func (e *Engine) checkEpoch() error {
 	err = e.db.Update(func(txn *badger.Txn) error {
 		var w writes
 		if why != "" {
-			if err := e.markRestored(txn, &w, why); err != nil {
+			if err := markRestored(txn, &w, why, e.now()); err != nil {
 				return err
 			}
 		}

@@ -57,6 +57,7 @@ const (
 // Config is what an Engine is made of.
 type Config struct {
 	Dir          string // money store; "" = in memory
+	StoreKey     StoreKey
 	Epoch        string // file outside Dir that tells an old copy of the store; "" = none
 	Key          mostro.Secret
 	EscrowSecret [32]byte // preimages are derived from it; kept apart from Dir
@@ -146,7 +147,7 @@ var ErrStopped = errors.New("error: the node is stopping, send it again")
 
 // Open opens the money store and rebuilds the set of work. Nothing happens before Run.
 func Open(cfg Config) (*Engine, error) {
-	db, err := openStore(cfg.Dir)
+	db, err := openStore(cfg.Dir, cfg.StoreKey)
 	if err != nil {
 		return nil, err
 	}

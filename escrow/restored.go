@@ -46,8 +46,8 @@ type Stray struct {
 const strayMargin = time.Hour
 
 // markRestored makes payouts wait.
-func (e *Engine) markRestored(txn *badger.Txn, w *writes, why string) error {
-	r := restoredRow{At: e.now(), Why: why}
+func markRestored(txn *badger.Txn, w *writes, why string, now int64) error {
+	r := restoredRow{At: now, Why: why}
 	if _, err := get(txn, []byte{tableAlive}, &r.Since); err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func Simulate(cfg SimulationConfig) (stats SimulationStats, err error) {
 		s.people = append(s.people, &player{name: name, identity: simKey(name), wallet: s.net.Node(name)})
 	}
 	s.dev = &player{name: "dev", wallet: s.net.Node("dev")}
-	if s.db, err = openStore(""); err != nil {
+	if s.db, err = openStore("", StoreKey{}); err != nil {
 		return s.Stats, err
 	}
 	defer s.db.Close()

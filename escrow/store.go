@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -94,8 +95,8 @@ func outboxKey(lane string, seq uint64) []byte {
 }
 
 // storeOptions are those of the money store: synced writes above all.
-func storeOptions(dir string) badger.Options {
-	return badger.DefaultOptions(dir).
+func storeOptions(dir string, key StoreKey) badger.Options {
+	opts := badger.DefaultOptions(dir).
 		WithInMemory(dir == "").
 		WithSyncWrites(true).
 		WithDetectConflicts(false). // one writer
@@ -106,15 +107,22 @@ func storeOptions(dir string) badger.Options {
 		WithValueLogFileSize(64 << 20).
 		WithValueThreshold(1 << 20). // no value log garbage: rows are small
 		WithLogger(nil)
+	if !key.IsZero() {
+		opts = opts.WithEncryptionKey(key.b).WithIndexCacheSize(16 << 20) // badger needs one then
+	}
+	return opts
 }
 
 func openError(dir string, err error) error {
+	if strings.Contains(err.Error(), badger.ErrEncryptionKeyMismatch.Error()) {
+		return fmt.Errorf("open money store %s: %w", dir, ErrStoreKey)
+	}
 	return fmt.Errorf("open money store %s: %w (is another mostro using it?)", dir, err)
 }
 
 // openStore opens the money store. One process has it at a time.
-func openStore(dir string) (*badger.DB, error) {
-	db, err := badger.Open(storeOptions(dir))
+func openStore(dir string, key StoreKey) (*badger.DB, error) {
+	db, err := badger.Open(storeOptions(dir, key))
 	if err != nil {
 		return nil, openError(dir, err)
 	}

@@ -153,7 +153,7 @@ func (a *auditor) findBooks(ctx context.Context, o auditOptions) error {
 	}
 	a.source = o.dir + ", of a node that is not running"
 	a.books = func(context.Context) (list []audit.Account, err error) {
-		err = escrow.ReadBooks(store, func(a audit.Account) error { list = append(list, a); return nil })
+		err = escrow.ReadBooks(store, escrow.StoreKey{}, func(a audit.Account) error { list = append(list, a); return nil })
 		return list, err
 	}
 	return nil

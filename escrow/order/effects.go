@@ -118,11 +118,16 @@ var (
 		o.SettlingFrom, o.DutySince = s.prev.Status, s.e.At
 		o.Escrow.State = EscrowSettling
 		o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
+		oweLater.Apply(s)
+		s.call(Call{Do: SettleHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt})
+	}}
+	// oweLater writes down what a settle will make owed.
+	oweLater = Effect{"owe the buyer once it is settled", func(s *step) {
+		o := s.o
 		o.Ledger = append(o.Ledger, Entry{Kind: OwedBuyer, State: Conditional, Amount: o.BuyerGets().Msat(), At: s.e.At})
 		if over := o.Escrow.Paid - o.SellerPays().Msat(); over > 0 {
 			o.Ledger = append(o.Ledger, Entry{Kind: OwedSeller, State: Conditional, Amount: over, At: s.e.At})
 		}
-		s.call(Call{Do: SettleHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt})
 	}}
 	bookSettled = Effect{"owe the buyer his sats", func(s *step) {
 		o := s.o

@@ -218,6 +218,9 @@ func Table() []Row {
 		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut), To: same, Do: do(payoutFailed, tellPaymentFailed)},
 		{From: settled, On: PayRefused, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFailed, askInvoice)},
 		{From: settled, On: PayUnknown, By: Node, If: all(presentPayout, payoutFlies), To: same, Do: do(payoutUnknown)},
+		// Whoever settled it had the preimage, which only this escrow can make: somebody released
+		// it or decided so, and the store was put back from a copy that does not know.
+		{From: held, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(oweLater, bookSettled, closeDisputeSettled, alarmForeignSettle, tellReleased, tellRestGone, pay)},
 		{From: settled, On: PayFound, By: Node, If: nothingFlies, To: mostro.StatusSuccess, Do: do(keepFound, bookPaid, tellPurchaseCompleted)},
 		{From: settled, On: RetryPayout, By: Clock, To: same, Do: do(pay)},
 		{From: settled, On: AskAgain, By: Clock, To: same, Do: do(lookAgain, askInvoice)},
