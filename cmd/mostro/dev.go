@@ -61,11 +61,10 @@ channels and orders. Ctrl-C stops everything.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.dir == "" {
-				cache, err := regtest.DefaultCacheDir()
-				if err != nil {
-					return hint(err, "name a directory with --data-dir")
+				var err error
+				if o.dir, err = defaultDevDir(); err != nil {
+					return err
 				}
-				o.dir = filepath.Join(cache, "dev")
 			}
 			if o.blockInterval < 0 {
 				return fmt.Errorf("--block-interval is %s, want 0 or more", o.blockInterval)
@@ -95,11 +94,10 @@ channels and orders. Ctrl-C stops everything.`,
 // not pass a SIGTERM on, and would leave the whole network behind.
 func untilGoRunEnds(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	parent := os.Getppid()
-	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", parent))
-	if err != nil || strings.TrimSpace(string(name)) != "go" {
+	if !byGoRun() {
 		return ctx, cancel
 	}
+	parent := os.Getppid()
 	go func() {
 		for os.Getppid() == parent {
 			select {
@@ -111,6 +109,29 @@ func untilGoRunEnds(ctx context.Context) (context.Context, context.CancelFunc) {
 		cancel()
 	}()
 	return ctx, cancel
+}
+
+// defaultDevDir is where a dev network lives when nobody says where.
+func defaultDevDir() (string, error) {
+	cache, err := regtest.DefaultCacheDir()
+	if err != nil {
+		return "", hint(err, "name a directory with --data-dir")
+	}
+	return filepath.Join(cache, "dev"), nil
+}
+
+// byGoRun tells whether "go run" has started this process, as far as the system says.
+func byGoRun() bool {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
+	return err == nil && strings.TrimSpace(string(name)) == "go"
+}
+
+// calledAs is how this program was called, for commands that a person will copy.
+func calledAs() string {
+	if byGoRun() {
+		return "go run ./cmd/mostro"
+	}
+	return os.Args[0]
 }
 
 // devPresets are settings that are friendly to trying things. The flags come after them.

@@ -94,6 +94,11 @@ func removeInfo(path string) error {
 
 // welcome prints what a newcomer can do next.
 func (info devInfo) welcome(out io.Writer, dir string) {
+	program := calledAs()
+	dev, ours := program+" dev", ""
+	if preset, err := defaultDevDir(); err != nil || dir != preset {
+		ours = " --data-dir " + dir
+	}
 	fmt.Fprintf(out, `
 Ready. A Mostro node and its Lightning network run on this machine.
 
@@ -104,18 +109,19 @@ Ready. A Mostro node and its Lightning network run on this machine.
 
 What you can do now:
   - point a Mostro client at the relay and the pubkey, or trade by hand, with two --dir for two people:
-      mostro client --relay %s --dir ~/ann keys new
-      mostro client --relay %s --dir ~/ann new sell --fiat USD --amount 50 --sats 100000 --method cash
+      %s client --relay %s --dir ~/ann keys new
+      %s client --relay %s --dir ~/ann new sell --fiat USD --amount 50 --sats 100000 --method cash
   - pay and be paid by the wallets alice and bob:
-      mostro dev pay alice BOLT11
-      mostro dev invoice bob 99700
+      %s pay%s alice BOLT11
+      %s invoice%s bob 99700
   - read the order book:       a Nostr REQ {"kinds":[38383],"authors":["%s"]}
   - speak to bob's wallet:     lncli --network simnet --rpcserver %s \
                                  --tlscertpath %s \
                                  --macaroonpath %s getinfo
-  - change a setting:          mostro dev --settings mostro.fee=0.01
+  - change a setting:          %s%s --settings mostro.fee=0.01
 
 Ctrl-C stops everything; the next start takes seconds.
-`, info.RelayURL, info.MostroPubkey, filepath.Join(dir, devFile), filepath.Join(dir, devLogFile), info.RelayURL, info.RelayURL, info.MostroPubkey,
-		info.Nodes["bob"].GRPC, info.Nodes["bob"].TLSCert, info.Nodes["bob"].Macaroon)
+`, info.RelayURL, info.MostroPubkey, filepath.Join(dir, devFile), filepath.Join(dir, devLogFile),
+		program, info.RelayURL, program, info.RelayURL, dev, ours, dev, ours, info.MostroPubkey,
+		info.Nodes["bob"].GRPC, info.Nodes["bob"].TLSCert, info.Nodes["bob"].Macaroon, dev, ours)
 }

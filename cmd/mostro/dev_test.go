@@ -84,6 +84,27 @@ func TestDev(t *testing.T) {
 	noProcesses(t, dir)
 }
 
+// TestWelcome: what a newcomer is told to type works as it stands.
+func TestWelcome(t *testing.T) {
+	info := devInfo{RelayURL: "ws://127.0.0.1:1", Nodes: map[string]devLightning{"bob": {}}}
+	preset, err := defaultDevDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, flag := range map[string]string{preset: "", "/some/where": " --data-dir /some/where"} {
+		var out strings.Builder
+		info.welcome(&out, dir)
+		for _, want := range []string{" dev pay" + flag + " alice", " dev invoice" + flag + " bob", " dev" + flag + " --settings", calledAs() + " client --relay ws://127.0.0.1:1 "} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("in %s it does not say %q:\n%s", dir, want, out.String())
+			}
+		}
+		if strings.Contains(out.String(), "%!") {
+			t.Errorf("arguments do not fit:\n%s", out.String())
+		}
+	}
+}
+
 // TestDevRefuses names what is wrong before anything is started.
 func TestDevRefuses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dev")

@@ -11,7 +11,6 @@ import (
 
 	"mostro/escrow/lightning/lnd"
 	"mostro/escrow/lightning/lnd/wallet"
-	"mostro/escrow/lightning/regtest"
 	"mostro/escrow/order"
 )
 
@@ -63,11 +62,10 @@ func devWalletCommands(dir *string) []*cobra.Command {
 // withDevWallet opens a wallet of the network that dev.json describes.
 func withDevWallet(dir, name string, use func(*wallet.Wallet) error) error {
 	if dir == "" {
-		cache, err := regtest.DefaultCacheDir()
-		if err != nil {
-			return hint(err, "name a directory with --data-dir")
+		var err error
+		if dir, err = defaultDevDir(); err != nil {
+			return err
 		}
-		dir = filepath.Join(cache, "dev")
 	}
 	b, err := os.ReadFile(filepath.Join(dir, devFile))
 	if err != nil {

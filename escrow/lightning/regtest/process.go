@@ -1,6 +1,7 @@
 package regtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,15 +83,24 @@ func (s *spawner) startChild(dir, name, path string, args []string) (*child, err
 	return c, nil
 }
 
+// endedError is a process's end that nobody asked for.
+type endedError struct{ text string }
+
+func (e *endedError) Error() string { return e.text }
+
 // failure describes an end that nobody asked for, with the last words of the process.
 func (c *child) failure() error {
+	how := "by itself, with status 0"
+	if c.err != nil {
+		how = c.err.Error()
+	}
 	text, err := os.ReadFile(c.output)
-	if err != nil {
-		return fmt.Errorf("%s ended: %v", c.name, c.err)
+	if err != nil || len(bytes.TrimSpace(text)) == 0 {
+		return &endedError{fmt.Sprintf("%s ended: %s, without a word", c.name, how)}
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	last := strings.Join(lines[max(0, len(lines)-lastWords):], "\n")
-	return fmt.Errorf("%s ended: %v; its last output: %s", c.name, c.err, last)
+	return &endedError{fmt.Sprintf("%s ended: %s; its last output: %s", c.name, how, last)}
 }
 
 // stop asks the process to end, waits for it, and kills it when ctx ends first.

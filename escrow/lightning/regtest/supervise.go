@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -15,6 +16,12 @@ func (n *Network) forEachNode(step func(name string) error) error {
 		group.Go(func() { errs[i] = step(name) })
 	}
 	group.Wait()
+	// The end of one process ends the wait for all, and is told once.
+	for i, err := range errs {
+		if _, ended := err.(*endedError); ended && slices.Contains(errs[:i], err) {
+			errs[i] = nil
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -65,7 +72,7 @@ func (n *Network) guard(ctx context.Context) (context.Context, func()) {
 }
 
 // until polls a condition. An error of the condition means "not yet" and is reported only
-// when the wait ends without success.
+// when the wait ends without success, and not because a process has ended.
 func until(ctx context.Context, what string, condition func() (bool, error)) error {
 	for {
 		ok, last := condition()
@@ -73,6 +80,9 @@ func until(ctx context.Context, what string, condition func() (bool, error)) err
 			return nil
 		}
 		if err := sleep(ctx, pollInterval); err != nil {
+			if _, ended := err.(*endedError); ended {
+				return err
+			}
 			if last != nil {
 				return fmt.Errorf("wait for %s: %w; last answer: %v", what, err, last)
 			}
