@@ -1,0 +1,244 @@
+package relay
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	neturl "net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// attack runs until ctx ends. It may open connections at url and must not fail when the relay
+// closes them.
+type attack func(ctx context.Context, t *testing.T, url string)
+
+// swarm runs n of the same attacker.
+func swarm(n int, one func(ctx context.Context, url string)) attack {
+	return func(ctx context.Context, _ *testing.T, url string) {
+		var all sync.WaitGroup
+		for range n {
+			all.Go(func() { one(ctx, url) })
+		}
+		all.Wait()
+	}
+}
+
+// attackers' connections come from another address than his victims'.
+var fromAttacker = net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+
+// connect opens a connection of an attacker, which ends with ctx. He says that he is somebody
+// else each time.
+func connect(ctx context.Context, url string) *websocket.Conn {
+	dialer := websocket.Dialer{NetDialContext: fromAttacker.DialContext, EnableCompression: true}
+	header := http.Header{"X-Forwarded-For": {fmt.Sprintf("203.0.%d.%d", rand.IntN(256), rand.IntN(256))}}
+	conn, _, err := dialer.DialContext(ctx, url, header)
+	if err != nil {
+		return nil
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	return conn
+}
+
+// repeat sends frames again and again, and reads what comes back when it reads.
+func repeat(n int, reads bool, next func(i int) string) attack {
+	return swarm(n, func(ctx context.Context, url string) {
+		for ctx.Err() == nil {
+			conn := connect(ctx, url)
+			if conn == nil {
+				time.Sleep(time.Millisecond)
+				continue
+			}
+			if reads {
+				go func() {
+					for {
+						if _, _, err := conn.ReadMessage(); err != nil {
+							return
+						}
+					}
+				}()
+			}
+			for i := 0; ctx.Err() == nil; i++ {
+				if conn.WriteMessage(websocket.TextMessage, []byte(next(i))) != nil {
+					break
+				}
+				time.Sleep(time.Millisecond) // a thousand a second on each connection
+			}
+		}
+	})
+}
+
+// requests sends HTTP requests, one after another on each of n connections.
+func requests(n int, next func() *http.Request) attack {
+	return swarm(n, func(ctx context.Context, url string) {
+		client := http.Client{Transport: &http.Transport{DialContext: fromAttacker.DialContext}}
+		defer client.CloseIdleConnections()
+		for ctx.Err() == nil {
+			req := next().WithContext(ctx)
+			req.URL = &neturl.URL{Scheme: "http", Host: strings.TrimPrefix(url, "ws://"), Path: "/"}
+			if res, err := client.Do(req); err == nil {
+				_, _ = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+// bytesOf sends raw bytes on sockets that speak TCP.
+func bytesOf(n int, handshake bool, b []byte, pause time.Duration) attack {
+	return swarm(n, func(ctx context.Context, url string) {
+		for ctx.Err() == nil {
+			conn, err := fromAttacker.Dial("tcp", strings.TrimPrefix(url, "ws://"))
+			if err != nil {
+				continue
+			}
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			if handshake {
+				fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+			}
+			for at := 0; err == nil; at++ {
+				if pause == 0 {
+					_, err = conn.Write(b)
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				_, err = conn.Write(b[at%len(b) : at%len(b)+1])
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause):
+				}
+			}
+			stop()
+			conn.Close()
+		}
+	})
+}
+
+// attacks are what an attacker can do to a relay of the node, by name.
+func attacks(t *testing.T) []namedAttack {
+	node := publicKey(t, nodeKey)
+	stranger := nostr.GeneratePrivateKey()
+	forgery := forged(nostr.Event{Kind: 1, CreatedAt: nostr.Now(), PubKey: publicKey(t, stranger)}).String()
+	known := signed(t, stranger, nostr.Event{Kind: 1, Content: "known"}).String()
+	wraps := make([]string, 200)
+	for i := range wraps {
+		wraps[i] = `["EVENT",` + signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1059, Content: fmt.Sprint(i), Tags: nostr.Tags{{"p", node}}}).String() + `]`
+	}
+	var notes []string
+	for i := range 2000 {
+		notes = append(notes, signed(t, stranger, nostr.Event{Kind: 1, Content: fmt.Sprint("note ", i)}).String())
+	}
+	big := `["EVENT",` + signed(t, stranger, nostr.Event{Kind: 20_001, Content: strings.Repeat("x", 60_000)}).String() + `]`
+	many := func(n int, value func(i int) string) string {
+		var values []string
+		for i := range n {
+			values = append(values, value(i))
+		}
+		return strings.Join(values, ",")
+	}
+	hexes := many(500, func(i int) string { return fmt.Sprintf(`"%064x"`, i) })
+	numbers := many(500, func(i int) string { return fmt.Sprint(i) })
+	wide := `{"authors":[` + hexes + `],"kinds":[` + numbers + `]}`
+	return []namedAttack{
+		{"nobody", func(ctx context.Context, _ *testing.T, _ string) { <-ctx.Done() }},
+		{"handshakes at a byte a second", bytesOf(200, false, []byte("GET / HTTP/1.1\r\nX: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), time.Second)},
+		{"bodies at a byte a second", bytesOf(200, false, []byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/nostr+json+rpc\r\nContent-Length: 60000\r\n\r\n{{{{{{{"), time.Second/10)},
+		{"requests for the description", requests(8, func() *http.Request {
+			return &http.Request{Method: http.MethodGet, Header: http.Header{"Accept": {"application/nostr+json"}}}
+		})},
+		{"calls to the management", requests(8, func() *http.Request {
+			authorization := "Nostr " + base64.StdEncoding.EncodeToString([]byte(forgery))
+			return &http.Request{Method: http.MethodPost, Body: io.NopCloser(strings.NewReader(strings.Repeat("x", 60_000))),
+				Header: http.Header{"Content-Type": {"application/nostr+json+rpc"}, "Authorization": {authorization}}}
+		})},
+		{"all connections", swarm(400, func(ctx context.Context, url string) {
+			for ctx.Err() == nil {
+				if conn := connect(ctx, url); conn != nil {
+					_, _, _ = conn.ReadMessage() // until it is dismissed
+					conn.Close()
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})},
+		{"compressed frames", bytesOf(4, true, clientFrame(final|0x40|opText, make([]byte, 1000)), 0)},
+		{"connections without end", bytesOf(8, true, []byte{final | opClose, 0x80, 0, 0, 0, 0}, 0)},
+		{"half-open sessions", bytesOf(200, true, []byte{opText, 0xFE, 0xFF, 0xFF}, time.Second)},
+		{"announced gigabytes", bytesOf(4, true, []byte{final | opText, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4}, 0)},
+		{"parts of one byte", bytesOf(4, true, slices.Concat(clientFrame(opText, []byte("x")), slices.Repeat(clientFrame(opContinue, []byte("x")), 2000)), 0)},
+		{"pings", bytesOf(4, true, clientFrame(final|opPing, make([]byte, 125)), 0)},
+		{"readers that do not read", func(ctx context.Context, t *testing.T, url string) {
+			swarm(20, func(ctx context.Context, url string) {
+				for ctx.Err() == nil {
+					if conn := connect(ctx, url); conn != nil && conn.WriteMessage(websocket.TextMessage, []byte(`["REQ","a",{}]`)) == nil {
+						select {
+						case <-ctx.Done():
+						case <-time.After(time.Second):
+						}
+					}
+				}
+			})(ctx, t, url)
+		}},
+		{"big events to readers that do not read", func(ctx context.Context, t *testing.T, url string) {
+			var both sync.WaitGroup
+			both.Go(func() { repeat(10, false, func(int) string { return `["REQ","a",{"kinds":[20001]}]` })(ctx, t, url) })
+			both.Go(func() { repeat(2, true, func(int) string { return big })(ctx, t, url) })
+			both.Wait()
+		}},
+		{"forged signatures", repeat(8, true, func(int) string { return `["EVENT",` + forgery + `]` })},
+		{"signed events", repeat(8, true, func(i int) string { return `["EVENT",` + notes[i%len(notes)] + `]` })},
+		{"known events", repeat(4, true, func(int) string { return `["EVENT",` + known + `]` })},
+		{"gift wraps to the node", repeat(8, true, func(i int) string { return wraps[i%len(wraps)] })},
+		{"20,000 filters", repeat(4, true, func(int) string { return `["REQ","a"` + strings.Repeat(`,{}`, 20_000) + `]` })},
+		{"wide filters", repeat(4, true, func(i int) string { return fmt.Sprintf(`["REQ","%d",%s,%s]`, i, wide, wide) })},
+		{"subscriptions", repeat(4, true, func(i int) string { return fmt.Sprintf(`["REQ","%d",{"#t":["%d"]}]`, i, i) })},
+		{"everything, on a hundred connections", repeat(100, true, func(i int) string { return fmt.Sprintf(`["REQ","%d",{}]`, i%40) })},
+		{"everything", repeat(8, true, func(i int) string { return fmt.Sprintf(`["REQ","%d",{}]`, i%40) })},
+		{"counting everything", repeat(8, true, func(int) string { return `["COUNT","a",{}]` })},
+		{"searches", repeat(4, true, func(int) string { return `["REQ","a",{"search":"q w e r t z"}]` })},
+		{"negentropy", repeat(4, true, func(i int) string { return fmt.Sprintf(`["NEG-OPEN","%d",{},"6100000200"]`, i) })},
+		{"logins", repeat(4, true, func(int) string { return `["AUTH",` + forgery + `]` })},
+		{"nonsense", repeat(4, true, func(int) string { return strings.Repeat("[", 100_000) })},
+	}
+}
+
+type namedAttack struct {
+	name string
+	attack
+}
+
+const attackVariable = "MOSTRO_TEST_ATTACK"
+
+// TestAttacker is the attacker of TestC3Floods: a process of its own, so that the system and not
+// the relay's runtime shares the processors out between them. It ends with its standard input.
+func TestAttacker(t *testing.T) {
+	name, url, ok := strings.Cut(os.Getenv(attackVariable), " -> ")
+	if !ok {
+		t.Skip("runs only as the child process of TestC3Floods")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	for _, a := range attacks(t) {
+		if a.name == name {
+			go func() {
+				fmt.Println("attacking")
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				stop()
+			}()
+			a.attack(ctx, t, url)
+			return
+		}
+	}
+	t.Errorf("there is no attack %q", name)
+}
