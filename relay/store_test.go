@@ -1,11 +1,64 @@
 package relay
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nbd-wtf/go-nostr"
 )
+
+// TestRestartKeepsExpiry: what expires while the relay is away is not served when it is back, is
+// removed, and does not come in again; ephemeral events are not there at all.
+func TestRestartKeepsExpiry(t *testing.T) {
+	dir := t.TempDir()
+	at := &clock{now: time.Now()}
+	cfg := Config{Dir: dir, Pubkey: publicKey(t, nodeKey)}
+	r, err := open(cfg, at.time)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := nostr.GeneratePrivateKey()
+	expiring := func(kind int, in time.Duration) nostr.Event {
+		return signed(t, alice, nostr.Event{Kind: kind, CreatedAt: nostr.Timestamp(at.time().Unix()), Tags: nostr.Tags{{"d", ""}, {"expiration", fmt.Sprint(at.time().Add(in).Unix())}}})
+	}
+	soon, version, later := expiring(1, time.Minute), expiring(30_000, time.Minute), expiring(1, time.Hour)
+	passing := signed(t, alice, nostr.Event{Kind: 20_001})
+	for _, ev := range []nostr.Event{soon, version, later, passing} {
+		if ok, reason := r.ingest(t.Context(), &ev); !ok {
+			t.Fatal(reason)
+		}
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at.add(2 * time.Minute)
+	if r, err = open(cfg, at.time); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { r.Close(t.Context()) }()
+	check := func() {
+		t.Helper()
+		found, err := r.Query(t.Context(), nostr.Filter{})
+		if err != nil || len(found) != 1 || found[0].ID != later.ID {
+			t.Errorf("served %v, %v, want what has not expired", found, err)
+		}
+	}
+	check()
+	if _, err := r.store.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check()
+	if got := r.store.Len(); got != 1 {
+		t.Errorf("%d events are on disk, want 1", got)
+	}
+	for _, ev := range []nostr.Event{soon, version} {
+		if ok, reason := r.ingest(t.Context(), &ev); ok || reason != "invalid: the event has expired" {
+			t.Errorf("an expired event comes in again: %v %q", ok, reason)
+		}
+	}
+}
 
 func TestRestartKeepsEvents(t *testing.T) {
 	dir := t.TempDir()
