@@ -73,6 +73,18 @@ func TestC3SubscriptionValues(t *testing.T) {
 	if got := r.places.Load(); got != 2504 {
 		t.Errorf("%d values are counted, want 2504", got)
 	}
+	// What is counted is what is there.
+	for _, filter := range []string{wide, `{}`, `{"kinds":[1,2]}`, `{"ids":["` + strings.Repeat("a", 64) + `"],"kinds":[1,2]}`, `{"kinds":[1,2],"authors":["` + strings.Repeat("a", 64) + `"],"#t":["x","y"]}`,
+		`{"#t":["x"],"kinds":[1,2,3,4,5],"authors":[` + strings.Repeat(`"`+strings.Repeat("b", 64)+`",`, 499) + `"` + strings.Repeat("b", 64) + `"]}`,
+		`{"authors":["` + strings.Repeat("a", 64) + `"]}`, `{"kinds":[],"#t":["x"]}`, `{"#t":[` + strings.Join(values, ",") + `],"kinds":[1,2,3,4,5]}`, `{"#t":["x"],"#s":["y","z"]}`} {
+		f, err := r.ask([]byte(filter), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := f.placesCount(), len(f.places()); got != want {
+			t.Errorf("%.80s: %d places are counted of %d", filter, got, want)
+		}
+	}
 	// When all connections together have many, small subscriptions are still taken.
 	r.places.Add(maxPlacesOfAll)
 	w = dial(t, url)

@@ -64,7 +64,7 @@ const (
 	backlogBytes      = 32 << 20              // live events in all queues, above which publishers wait a little
 	backlogTime       = 250 * time.Millisecond
 	backlogPoll       = time.Millisecond
-	maxPlacesOfAll    = 2_000_000 // places in the live index; above them only small subscriptions are taken
+	maxPlacesOfAll    = 1_000_000 // places in the live index; above them only small subscriptions are taken
 	smallSubscription = 200       // values and places
 	pingEvery         = 30 * time.Second
 	silenceTime       = 75 * time.Second // nothing heard, not even a pong: the client is gone
@@ -120,7 +120,7 @@ func DefaultLimits() Limits {
 		AuthKeys:            64,
 		QueueBytes:          4 << 20,
 		AllQueuesBytes:      256 << 20,
-		SubscriptionValues:  25_000,
+		SubscriptionValues:  10_000,
 		EventTags:           2000,
 		TagBytes:            65_535,
 		ContentBytes:        65_535,

@@ -125,7 +125,12 @@ func (s *session) run() {
 	defer s.relay.leave(s)
 	defer s.conn.Close()
 	last, sending := farewell(s.read())
-	s.relay.unsubscribe(s.subs)
+	for id := range s.subs {
+		// One at a time, and in turn: many who leave at once would keep those who stay waiting.
+		s.begin()
+		s.drop(id)
+		s.pause()
+	}
 	for _, set := range s.sets {
 		set.close()
 	}

@@ -5,11 +5,34 @@ import "fmt"
 // size is what a filter keeps in memory while it is subscribed to: its values, and its places in
 // the live index, some hundred bytes each. A few kilobytes of a message can ask for thousands.
 func (f *ask) size() int {
-	n := len(f.ids) + len(f.authors) + len(f.kinds) + len(f.places())
+	n := len(f.ids) + len(f.authors) + len(f.kinds) + f.placesCount()
 	for _, values := range f.tags {
 		n += len(values)
 	}
 	return n
+}
+
+// placesCount is the length of places, without making them: most of what is asked for by those
+// who ask for too much is refused.
+func (f *ask) placesCount() int {
+	if f.never {
+		return 0
+	}
+	if len(f.ids) > 0 {
+		return len(f.ids)
+	}
+	n := len(f.authors)
+	if len(f.tags) > 0 {
+		n = len(f.tags[0])
+		for _, values := range f.tags {
+			n = min(n, len(values))
+		}
+	}
+	kinds := max(len(f.kinds), 1)
+	if max(n, len(f.authors))*kinds > maxPlaces {
+		kinds = 1
+	}
+	return max(n, 1) * kinds
 }
 
 // roomFor is the size of a subscription, and an error for the client when there is no room for it.

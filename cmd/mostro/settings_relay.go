@@ -91,7 +91,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_message_bytes", number(&l.MessageBytes, 16<<10, 512<<10), "131072", "bytes", "Largest message of a client."},
 		{"relay.max_subscriptions", number(&l.Subscriptions, 20, 10_000), "50", "subscriptions",
 			"Open at once on one connection. Clients in the field use up to 20."},
-		{"relay.max_subscription_values", number(&l.SubscriptionValues, 1000, 10_000_000), "25000", "values",
+		{"relay.max_subscription_values", number(&l.SubscriptionValues, 1000, 10_000_000), "10000", "values",
 			"In all subscriptions of one connection: ids, keys, kinds and tag values, and combinations of them by which events are found. Each needs some hundred bytes."},
 		{"relay.max_subid_length", number(&l.SubIDLength, 1, 256), "64", "characters", "Of a subscription's name."},
 		{"relay.max_filters", number(&l.Filters, 1, 1000), "20", "filters", "In one request."},
