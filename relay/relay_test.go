@@ -55,6 +55,12 @@ func startAt(t testing.TB, cfg Config, now func() time.Time) (*Relay, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r, serveRelay(t, r)
+}
+
+// serveRelay puts a server in front of a relay; both are closed when the test ends.
+func serveRelay(t testing.TB, r *Relay) string {
+	t.Helper()
 	server := httptest.NewServer(r.Handler())
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -64,7 +70,7 @@ func startAt(t testing.TB, cfg Config, now func() time.Time) (*Relay, string) {
 		}
 		server.Close()
 	})
-	return r, "ws" + strings.TrimPrefix(server.URL, "http")
+	return "ws" + strings.TrimPrefix(server.URL, "http")
 }
 
 // wire is a client that sends and reads frames as they are.

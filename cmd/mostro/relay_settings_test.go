@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ type served struct {
 	*node
 	address string
 	log     *bytes.Buffer // not to be read before the node has ended
+	stop    func()        // ends the node and waits for it
 }
 
 const relayPatience = time.Minute // bounds a hang, not a speed
@@ -74,11 +76,14 @@ func serveWith(t testing.TB, settings ...string) *served {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("the node ends with %v", err)
 		}
+	})
+	t.Cleanup(func() {
+		s.stop()
 		if t.Failed() {
 			t.Log(s.log.String())
 		}
