@@ -18,7 +18,7 @@ import (
 //
 //	c serial                       what an m row holds
 //	n id                           its serial
-//	i list, time, id               its serial; the list's newest first, as answers go
+//	i list, time, id               its place in a list: its serial, the newest first, as answers go
 //	w expiration, serial           if it expires
 //	h author                       how many of his are cold
 //	k                              how many there are, and the position of the newest
@@ -73,25 +73,43 @@ func appendPlace(b []byte, pos *position) []byte {
 	return append(b, pos.id[:]...)
 }
 
-func readPlace(key []byte) (pos position, err error) {
-	if len(key) != coldListRow {
-		return pos, fmt.Errorf("row of a list has %d bytes, want %d", len(key), coldListRow)
-	}
-	pos.created = int64(math.MaxUint32 - binary.BigEndian.Uint32(key[coldPrefix:]))
-	pos.id = Key(key[coldPrefix+4:])
-	return pos, nil
+// place is an event in a list on disk.
+type place struct {
+	position
+	serial uint64
 }
 
-// rows calls f with the key and value of each row of a cold event, but not with those that count.
+// readPlace reads an i row.
+func readPlace(item *badger.Item) (p place, err error) {
+	key := item.Key()
+	if len(key) != coldListRow {
+		return p, fmt.Errorf("row of a list has %d bytes, want %d", len(key), coldListRow)
+	}
+	p.created = int64(math.MaxUint32 - binary.BigEndian.Uint32(key[coldPrefix:]))
+	p.id = Key(key[coldPrefix+4:])
+	err = item.Value(func(b []byte) error {
+		p.serial, err = readSerial(b)
+		return err
+	})
+	return p, err
+}
+
+// rows calls f with the key and value of each row of a cold event, but for its places and those that
+// count.
 func (c *cooled) rows(f func(key, value []byte) error) error {
+	err := errors.Join(f(serialRow(rowCold, c.serial), c.encode()), f(coldIDRow(c.id), secondValue(int64(c.serial))))
+	if c.expires != 0 {
+		err = errors.Join(err, f(coldExpiresRow(c.entry, c.serial), []byte{}))
+	}
+	return err
+}
+
+// places calls f with the key and value of each row of a list that a cold event is in.
+func (c *cooled) places(f func(key, value []byte) error) (err error) {
 	serial := secondValue(int64(c.serial))
-	err := errors.Join(f(serialRow(rowCold, c.serial), c.encode()), f(coldIDRow(c.id), serial))
 	pos := position{c.created, c.id}
 	for _, k := range append(c.keys[:len(c.keys):len(c.keys)], allCold) {
 		err = errors.Join(err, f(appendPlace(coldListPrefix(k), &pos), serial))
-	}
-	if c.expires != 0 {
-		err = errors.Join(err, f(coldExpiresRow(c.entry, c.serial), []byte{}))
 	}
 	return err
 }
@@ -186,13 +204,8 @@ func (s *Store) coolAll(refs []uint32) error {
 		rec := x.record(ref)
 		c := cooled{x.describe(rec), rec.serial}
 		err := txn.Delete(serialRow(rowMeta, rec.serial))
-		err = errors.Join(err, c.rows(txn.Set))
-		if errors.Is(err, badger.ErrTxnTooBig) && i > 0 {
-			// Events in very many lists; what is not complete here is discarded.
-			return s.coolHalves(refs)
-		}
-		if err != nil {
-			return err
+		if err = errors.Join(err, c.rows(txn.Set), c.places(txn.Set)); err != nil {
+			return s.coolHalves(refs, err)
 		}
 		after.count++
 		more[rec.author]++
@@ -201,7 +214,7 @@ func (s *Store) coolAll(refs []uint32) error {
 		}
 	}
 	if err := countCold(txn, after, more); err != nil {
-		return err
+		return s.coolHalves(refs, err)
 	}
 	if err := txn.Commit(); err != nil {
 		return err
@@ -221,7 +234,12 @@ func (s *Store) coolAll(refs []uint32) error {
 	return nil
 }
 
-func (s *Store) coolHalves(refs []uint32) error {
+// coolHalves goes on after an error, when it is only that events are in so many lists that they do
+// not fit into one transaction.
+func (s *Store) coolHalves(refs []uint32, err error) error {
+	if !errors.Is(err, badger.ErrTxnTooBig) || len(refs) == 1 {
+		return err
+	}
 	if err := s.coolAll(refs[:len(refs)/2]); err != nil {
 		return err
 	}
@@ -289,8 +307,20 @@ func coldByID(txn *badger.Txn, id Key) (*cooled, error) {
 	return coldBySerial(txn, serial)
 }
 
+// coldAt reads the event of a place, nil when it is not there any more.
+func coldAt(txn *badger.Txn, p *place) (*cooled, error) {
+	c, err := coldBySerial(txn, p.serial)
+	if c != nil && (c.id != p.id || c.created != p.created) {
+		c = nil // another event has the serial now
+	}
+	return c, err
+}
+
 func coldBySerial(txn *badger.Txn, serial uint64) (*cooled, error) {
 	item, err := txn.Get(serialRow(rowCold, serial))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read index row of event %d: %w", serial, err)
 	}
@@ -322,15 +352,17 @@ func (s *Store) coldMembers(k listKey) (all []*cooled, err error) {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			var serial uint64
-			if err := it.Item().Value(func(b []byte) (err error) { serial, err = readSerial(b); return err }); err != nil {
-				return err
-			}
-			c, err := coldBySerial(txn, serial)
+			p, err := readPlace(it.Item())
 			if err != nil {
 				return err
 			}
-			all = append(all, c)
+			c, err := coldAt(txn, &p)
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				all = append(all, c)
+			}
 		}
 		return nil
 	})
@@ -347,22 +379,20 @@ func coldAfter(txn *badger.Txn, from position, n int) (metas []Meta, err error) 
 		seek = appendPlace(slices.Clone(prefix), &from)
 	}
 	for it.Seek(seek); it.Valid() && len(metas) < n; it.Next() {
-		pos, err := readPlace(it.Item().Key())
+		p, err := readPlace(it.Item())
 		if err != nil {
 			return nil, err
 		}
-		if pos.compare(&from) <= 0 {
+		if p.compare(&from) <= 0 {
 			continue
 		}
-		var serial uint64
-		if err := it.Item().Value(func(b []byte) (err error) { serial, err = readSerial(b); return err }); err != nil {
-			return nil, err
-		}
-		c, err := coldBySerial(txn, serial)
+		c, err := coldAt(txn, &p)
 		if err != nil {
 			return nil, err
 		}
-		metas = append(metas, c.meta())
+		if c != nil {
+			metas = append(metas, c.meta())
+		}
 	}
 	return metas, nil
 }
@@ -384,7 +414,9 @@ func (s *Store) coldExpired(now int64, limit int) (due []*cooled, err error) {
 			if err != nil {
 				return err
 			}
-			due = append(due, c)
+			if c != nil {
+				due = append(due, c)
+			}
 		}
 		return nil
 	})

@@ -137,11 +137,11 @@ func (r *coldReader) read(from *position) (found []Meta, downTo *position, err e
 				return nil
 			}
 			if next.serial != last.serial { // else it is in several lists
-				c, err := coldBySerial(txn, next.serial)
+				c, err := coldAt(txn, &next)
 				if err != nil {
 					return err
 				}
-				if r.matches(c) {
+				if c != nil && r.matches(c) {
 					found = append(found, c.meta())
 				}
 			}
@@ -274,12 +274,6 @@ func (r *coldReader) guess(it *badger.Iterator, lists []listKey, from *position)
 	return events * float64(len(lists)) / float64(max(len(probed), 1)), nil
 }
 
-// place is an event in a list on disk.
-type place struct {
-	position
-	serial uint64
-}
-
 // placeList reads a list on disk, a chunk at a time.
 type placeList struct {
 	prefix []byte
@@ -299,13 +293,8 @@ func (l *placeList) fill(it *badger.Iterator, from *position, n int) error {
 			l.more = true
 			return nil
 		}
-		item := it.Item()
-		pos, err := readPlace(item.Key())
+		next, err := readPlace(it.Item())
 		if err != nil {
-			return err
-		}
-		next := place{position: pos}
-		if err := item.Value(func(b []byte) (err error) { next.serial, err = readSerial(b); return err }); err != nil {
 			return err
 		}
 		l.chunk = append(l.chunk, next)

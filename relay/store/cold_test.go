@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -220,5 +221,71 @@ func TestReadWhileCooling(t *testing.T) {
 	readers.Wait()
 	if s.cold.count == 0 || s.index.rest.n == 0 {
 		t.Errorf("%d events are cold, %d are in memory", s.cold.count, s.index.rest.n)
+	}
+}
+
+// TestLargestBatch: what waits for the committer fits into one transaction, however many rows and
+// tombstones it makes, and what it replaces may be cold and in very many lists.
+func TestLargestBatch(t *testing.T) {
+	s := openTest(t, Options{Dir: t.TempDir(), Now: newClock().now, IndexBytes: 1})
+	var tags nostr.Tags
+	for i := range 2000 {
+		tags = append(tags, nostr.Tag{"t", strconv.Itoa(i)})
+	}
+	const replaced = 60
+	var old, batch []Item
+	for i := range replaced {
+		old = append(old, Item{Event: unsigned(person(1), 30023, start, "", append(nostr.Tags{{"d", strconv.Itoa(i)}}, tags...)...)})
+		batch = append(batch, Item{Event: unsigned(person(1), 30023, start+1, "", nostr.Tag{"d", strconv.Itoa(i)})})
+	}
+	for i := range 10 {
+		var names nostr.Tags
+		for n := range 2000 {
+			names = append(names, nostr.Tag{"e", person(i*2000 + n).String()})
+		}
+		batch = append(batch, Item{Event: unsigned(person(1), 5, start, "", names...)})
+	}
+	batch = append(batch, Item{Event: unsigned(person(1), 1, start, strings.Repeat("x", maxEvent-1000))})
+	for _, items := range [][]Item{old, batch} {
+		for i, out := range s.Add(t.Context(), items...) {
+			if out.Status != Stored {
+				t.Fatalf("event %d of %d: %v %v", i, len(items), out.Status, out.Err)
+			}
+		}
+	}
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(ids(t, s, nostr.Filter{Kinds: []int{30023}})); n != replaced || s.Len() != len(batch) {
+		t.Errorf("%d of %d articles, %d of %d events", n, replaced, s.Len(), len(batch))
+	}
+	if n := len(ids(t, s, nostr.Filter{Tags: nostr.TagMap{"t": {"7"}}})); n != 0 {
+		t.Errorf("%d replaced articles are found", n)
+	}
+}
+
+// TestPlacesWithoutEvent: what a crash leaves of a removed cold event costs no other one.
+func TestPlacesWithoutEvent(t *testing.T) {
+	s := openTest(t, Options{Dir: t.TempDir(), Now: newClock().now, IndexBytes: 1})
+	first, second := unsigned(person(1), 30023, start, "", nostr.Tag{"d", "x"}), unsigned(person(1), 1, start, "2")
+	mustAdd(t, s, first, Stored)
+	mustAdd(t, s, second, Stored)
+	c, err := s.findCold(mustKey(t, first.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writer{db: s.db, txn: s.db.NewTransaction(true), cold: s.cold}
+	if err := w.forget(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.commit(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{second.ID}, ids(t, s, nostr.Filter{Authors: []string{person(1).String()}})); diff != "" {
+		t.Error(diff)
+	}
+	mustAdd(t, s, unsigned(person(1), 30023, start-1, "older", nostr.Tag{"d", "x"}), Stored)
+	if old, err := s.Oldest(t.Context(), 10, func(*Meta) bool { return true }); err != nil || len(old) != 2 {
+		t.Errorf("oldest: %v, %v", old, err)
 	}
 }

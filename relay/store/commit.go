@@ -296,7 +296,7 @@ func newBatch(s *Store) *batch {
 }
 
 func (b *batch) room() bool {
-	return len(b.added) < maxBatch && b.bytes < batchBytes && len(b.removed)+len(b.cold)+len(b.tombs) < txnRows
+	return len(b.added) < maxBatch && b.bytes < batchBytes && len(b.removed)+len(b.cold)+len(b.tombs) < txnRows/2
 }
 
 // remove marks an event of the index for removal, once.
@@ -416,8 +416,9 @@ func hasVersions(kind uint16) bool {
 }
 
 // write commits the batch: first what is new, in one transaction, then what goes. A crash between
-// leaves what the next start finds and removes, by its tombstone or its newer version; it does not
-// look for versions among cold events, so these go with what replaces them.
+// leaves what the next start finds and removes, by its tombstone or its newer version. It does not
+// look for versions among cold events, so these go with what replaces them; only their places in
+// lists go later, and mean nothing without them.
 func (b *batch) write() error {
 	if b.failed != nil {
 		return fmt.Errorf("find what is to be removed: %w", b.failed)
@@ -426,7 +427,7 @@ func (b *batch) write() error {
 	defer func() { w.txn.Discard() }()
 	for _, p := range b.added {
 		for _, c := range p.replaces {
-			if err := w.removeCold(c); err != nil {
+			if err := w.forget(c); err != nil {
 				return fmt.Errorf("remove event %s: %w", c.id, err)
 			}
 		}
@@ -449,7 +450,7 @@ func (b *batch) write() error {
 		}
 	}
 	for _, c := range b.cold {
-		if err := errors.Join(w.removeCold(c), w.split()); err != nil {
+		if err := errors.Join(w.forget(c), c.places(func(key, _ []byte) error { return w.remove(key) }), w.split()); err != nil {
 			return fmt.Errorf("remove event %s: %w", c.id, err)
 		}
 	}
@@ -471,8 +472,8 @@ func (w *writer) remove(key []byte) error {
 	return w.txn.Delete(key)
 }
 
-// removeCold removes all rows of a cold event, once.
-func (w *writer) removeCold(c *cooled) error {
+// forget removes the rows of a cold event but its places, once.
+func (w *writer) forget(c *cooled) error {
 	if _, twice := w.done[c.serial]; twice {
 		return nil
 	}

@@ -31,6 +31,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,7 +65,7 @@ type Options struct {
 	// Progress is told how far a long start is: done of about total events, while doing what.
 	Progress func(doing string, done, total int)
 
-	CacheBytes int // raw JSON kept in memory, 0 = 64 MiB
+	CacheBytes int // raw JSON kept in memory, 0 = 16 MiB
 	IndexBytes int // the index in memory, 0 = 256 MiB; hot kinds may take it beyond
 
 	Space Space
@@ -77,10 +79,10 @@ type Commit struct {
 }
 
 const (
-	defaultCache = 64 << 20
+	defaultCache = 16 << 20
 	defaultIndex = 256 << 20
 	maxBatch     = 1024      // events in one transaction
-	batchBytes   = 1 << 20   // raw JSON in one transaction, by which one event may go over
+	batchBytes   = 512 << 10 // raw JSON in one transaction, by which one event may go over
 	maxEvent     = 512 << 10 // raw JSON of one event
 	queueLength  = 4096      // calls waiting for the committer; more wait to get in
 	txnRows      = 8000      // rows removed in one transaction
@@ -92,7 +94,7 @@ const (
 	paceTime      = 100 * time.Millisecond // over which that is measured
 
 	// Badger's own defaults are for big machines: five memtables of 64 MiB.
-	memTableBytes = 32 << 20
+	memTableBytes = 16 << 20 // a transaction takes at most 15% of it
 	memTables     = 2
 	valueLogBytes = 64 << 20
 )
@@ -178,7 +180,7 @@ func (s *Store) Init() error {
 		WithInMemory(dir == "").
 		WithSyncWrites(dir != "").
 		WithDetectConflicts(false). // there is one writer
-		WithMemTableSize(memTableBytes).WithNumMemtables(memTables).
+		WithMemTableSize(memTableSize(dir)).WithNumMemtables(memTables).
 		// Gift wraps do not compress, and blocks that need no unpacking need no cache either.
 		WithCompression(options.None).WithBlockCacheSize(0).
 		WithMetricsEnabled(false).
@@ -199,6 +201,19 @@ func (s *Store) Init() error {
 	}
 	go s.commit()
 	return nil
+}
+
+// memTableSize is the size of memtables. What a crash of a release with larger ones has left must
+// fit into one.
+func memTableSize(dir string) int64 {
+	size := int64(memTableBytes)
+	files, _ := filepath.Glob(filepath.Join(dir, "*.mem")) // fails only for a bad pattern
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil {
+			size = max(size, info.Size()/2) // Badger makes them twice as large
+		}
+	}
+	return size
 }
 
 // Close lets what waits be committed, and closes the store. Calls that come later get ErrClosed.
