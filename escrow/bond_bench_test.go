@@ -130,7 +130,7 @@ func racing(b *testing.B, orders, racers int) (*Engine, []order.Bond) {
 			b.Fatal(err)
 		}
 	}
-	if n := e.live.heldBonds(); n != orders*racers {
+	if n := len(e.live.bondIDs()); n != orders*racers {
 		b.Fatalf("%d bonds", n)
 	}
 	return e, bonds

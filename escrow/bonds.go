@@ -199,6 +199,23 @@ func (e *Engine) tickBond(ctx context.Context, id string) error {
 	})
 }
 
+// lookBeforeBlame asks the node about an escrow whose payment is overdue, where somebody would
+// lose his bond for it: what the node has and nobody here has heard of is told now.
+func (e *Engine) lookBeforeBlame(ctx context.Context, id string) (told bool, err error) {
+	o, ok, err := e.Order(id)
+	if err != nil || !ok || o.Terms.Bond == nil || o.Escrow.State != order.EscrowOpen ||
+		order.DueWake(&o, e.now(), e.node.tip()) != order.WaitingTimeout {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	held, err := e.cfg.Node.Lookup(ctx, o.Escrow.Hash)
+	if err != nil || holdEvents[held.State] == "" {
+		return false, err
+	}
+	return true, e.sawHold(ctx, watch{hash: o.Escrow.Hash, order: id}, held)
+}
+
 // loadBonds takes note of the live bonds at the start, of all orders, ended ones too: a winner
 // may still have to be paid.
 func (e *Engine) loadBonds(txn *badger.Txn) error {

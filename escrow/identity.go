@@ -62,7 +62,7 @@ func (e *Engine) recognize(info lightning.Info) (fresh bool, err error) {
 func (e *Engine) bound() (id string, err error) {
 	err = e.db.View(func(txn *badger.Txn) error {
 		err := eachBond(txn, func(b order.Bond) error {
-			if owed, conditional := b.Ledger.Owes(); b.Held() || owed+conditional > 0 {
+			if owed, conditional := b.Ledger.Owes(); b.Held() || b.State == order.BondRequested || owed+conditional > 0 {
 				id = b.Order
 			}
 			return nil

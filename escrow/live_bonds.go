@@ -29,7 +29,7 @@ func (l *liveSet) movedBond(was, is *order.Bond) {
 		delete(l.bonds, is.ID)
 	} else {
 		lb.at = order.NextBondWake(is)
-		if is.Held() {
+		if is.Held() || is.State == order.BondRequested {
 			lb.hold, lb.waits = is.Hold.Hash, is.State == order.BondRequested
 			lb.asked = old.asked && old.hold == lb.hold
 		}
@@ -78,7 +78,7 @@ func (l *liveSet) countBond(b *order.Bond, n int) {
 	}
 }
 
-// heldBonds counts the bonds that are asked for or held.
+// heldBonds counts the bonds that are held.
 func (l *liveSet) heldBonds() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

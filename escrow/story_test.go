@@ -206,6 +206,10 @@ func (w *world) command(words []string) error {
 		return err
 	case "node":
 		return w.nodeCommand(words[1], parse(words[2:]))
+	case "streams": // of the node: "off" until "on", nobody hears of what it does by itself
+		w.unheard = words[1] == "off"
+		w.settle()
+		return nil
 	case "bonds":
 		w.bondTerms(parse(words[1:]))
 		return nil

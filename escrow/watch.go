@@ -399,6 +399,9 @@ func (e *Engine) watchClock(ctx context.Context) {
 // tick applies what is due for an order. The deadline is read from the order itself, so a
 // late or doubled tick finds nothing to do.
 func (e *Engine) tick(ctx context.Context, id string) error {
+	if told, err := e.lookBeforeBlame(ctx, id); told || err != nil {
+		return err
+	}
 	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
 		var o order.Order
 		if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok {

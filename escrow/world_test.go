@@ -42,6 +42,7 @@ type world struct {
 	deaf    bool         // the event store is away
 	lied    []order.Hash // payments that the node has called failed
 	bonded  bool         // time passes in small steps, since being there counts
+	unheard bool         // the streams of the node are silent
 	dispute string       // id of the last dispute that anybody was told of
 }
 
@@ -182,7 +183,7 @@ func (w *world) hear(ctx context.Context) (busy bool) {
 		w.watches[each.hash] = each
 		delete(w.told, each.hash)
 	}
-	if _, err := w.node.Info(ctx); err != nil {
+	if _, err := w.node.Info(ctx); err != nil || w.unheard {
 		return false
 	}
 	for hash, each := range w.watches {

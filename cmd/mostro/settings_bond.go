@@ -50,7 +50,7 @@ func (b *BondSettings) keys() []key {
 		{"anti_abuse_bond.payout_claim_window_days", &intValue{&b.ClaimDays, 1, 365}, "15", "days",
 			"To give an invoice, counted anew from each that could not be paid. A share that nobody claims is the node's."},
 		{"anti_abuse_bond.max_live_bonds", &intValue{&b.MaxLive, 0, 100_000}, "200", "bonds",
-			"Asked for or held at once, of all orders: each may occupy one of the HTLCs that a channel carries. 0: no limit."},
+			"Held at once, of all orders: each occupies one of the HTLCs that a channel carries. 0: no limit."},
 	}
 }
 

@@ -107,10 +107,9 @@ func (b *Bond) Ended() bool {
 	return b.State == BondReleased || b.State == BondSlashed || b.State == BondForfeited
 }
 
-// Held tells that its hold invoice occupies a channel, or may.
-func (b *Bond) Held() bool {
-	return b.State == BondRequested || b.State == BondLocked || b.State == BondSettling
-}
+// Held tells that its hold invoice occupies a channel. One that was asked for costs nothing
+// until it is paid, so it takes nobody's place.
+func (b *Bond) Held() bool { return b.State == BondLocked || b.State == BondSettling }
 
 // slashed computes what an order of so much fiat takes of a bond.
 func (b *Bond) slashed(reason SlashReason, winner Party, fiat, at int64) *Slash {

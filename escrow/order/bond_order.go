@@ -10,8 +10,11 @@ import (
 
 // Limits of bonds.
 const (
-	// maxRacers is how many takers may be asked for a bond at once: each is a hold invoice.
+	// maxRacers is how many takers may be asked for a bond at once: each is a hold invoice. When
+	// there are more, the oldest of who have had racerTurn to pay makes room, so that nobody can
+	// keep an order for himself with bonds that he never pays.
 	maxRacers = 10
+	racerTurn = 120 // seconds
 	// blocksPerHour and maxCLTV bound how long a bond can be held: lnd pays no longer locks.
 	blocksPerHour = 6
 	maxCLTV       = 2000
@@ -51,6 +54,17 @@ func (s *step) racing() (n int) {
 	return n
 }
 
+// slowest is the taker who has been asked for a bond the longest, nil when all are still fresh.
+func (s *step) slowest() (slowest *Bond) {
+	for i := range s.f.Bonds {
+		b := &s.f.Bonds[i]
+		if b.Role == TakerBond && b.State == BondRequested && b.Since+racerTurn <= s.e.At && (slowest == nil || b.Since < slowest.Since) {
+			slowest = b
+		}
+	}
+	return slowest
+}
+
 // late is the side whose duty it is while an order waits, and the other.
 func (s *step) late() (late, other Party) {
 	if s.prev.Status == mostro.StatusWaitingPayment {
@@ -80,10 +94,10 @@ var (
 	takerBondAsked = Guard{"takers give a bond", func(s *step) bool { return s.bonds() != nil && s.bonds().Taker }}
 	makerBondAsked = Guard{"makers give a bond", func(s *step) bool { return s.bonds() != nil && s.bonds().Maker }}
 	hasBond        = Guard{"asked for a bond already", func(s *step) bool { return racerOf(s) != nil }}
-	raceFull       = Guard{"too many takers race, or too many bonds live", func(s *step) bool {
-		return s.racing() >= maxRacers || tooManyBonds.Holds(s)
+	raceFull       = Guard{"too many takers have just begun to race, or too many bonds are held", func(s *step) bool {
+		return s.racing() >= maxRacers && s.slowest() == nil || tooManyBonds.Holds(s)
 	}}
-	tooManyBonds = Guard{"too many bonds live", func(s *step) bool {
+	tooManyBonds = Guard{"too many bonds are held", func(s *step) bool {
 		return s.f.Rules.MaxBonds > 0 && s.f.LiveBonds >= s.f.Rules.MaxBonds
 	}}
 	raceOver   = Guard{"nobody races any more", func(s *step) bool { return s.racing() == 0 }}
@@ -132,6 +146,9 @@ func verdict(s *step) (buyer, seller bool) {
 
 var (
 	askTakerBond = Effect{"ask the taker for a bond", func(s *step) {
+		if s.racing() >= maxRacers {
+			s.signal(BondFree, s.slowest(), nil)
+		}
 		amount := quoted(s)
 		b := s.newBond(TakerBond, amount, s.author())
 		b.Take = &Take{Fiat: chosenFiat(s), Amount: amount}

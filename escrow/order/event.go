@@ -127,7 +127,7 @@ type Facts struct {
 	// Uptime counts the seconds in which this node, ever since it exists, ran with its Lightning
 	// node ready.
 	Uptime int64 `json:"uptime,omitempty"`
-	// Bonds are the order's that have not ended; LiveBonds counts those of all orders.
+	// Bonds are the order's that have not ended; LiveBonds counts those of all orders that are held.
 	Bonds     []Bond `json:"bonds,omitempty"`
 	LiveBonds int    `json:"live_bonds,omitempty"`
 	// BondHash is the payment hash of the bond that may be born now.
@@ -148,7 +148,7 @@ type Rules struct {
 	MaxFinalCLTV  uint32   `json:"max_final_cltv"`       // blocks
 	MaxTakes      int      `json:"max_takes"`            // waiting takes for each identity; 0 = no limit
 	MaxOpen       int      `json:"max_open"`             // orders in the book for each identity; 0 = no limit
-	MaxBonds      int      `json:"max_bonds,omitempty"`  // asked for or held at once, of all orders; 0 = no limit
+	MaxBonds      int      `json:"max_bonds,omitempty"`  // held at once, of all orders; 0 = no limit
 }
 
 // NodeFacts is what the Lightning node can do now.
