@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/audit"
 )
 
 // A backup is a gzip stream of parts: a head, rows of the store as they were at one moment,
@@ -267,18 +269,8 @@ func Restore(dir string, key StoreKey, backups ...io.Reader) (last BackupInfo, e
 	if err != nil {
 		return last, err
 	}
-	for i, r := range backups {
-		info, err := load(db, r)
-		if err == nil && i == 0 && info.Seq != 0 {
-			err = errors.New("the first backup is not a full one")
-		}
-		if err == nil && i > 0 && info.Chain != last.next() {
-			err = fmt.Errorf("it does not follow the one before: number %d of %s after number %d of %s", info.Seq, info.Base, last.Seq, last.Base)
-		}
-		if err != nil {
-			return last, errors.Join(fmt.Errorf("restore backup %d: %w", i+1, err), db.Close(), os.RemoveAll(making))
-		}
-		last = info
+	if last, err = loadChain(db, backups); err != nil {
+		return last, errors.Join(fmt.Errorf("restore: %w", err), db.Close(), os.RemoveAll(making))
 	}
 	why := "the money store was restored from a backup of " + time.Unix(last.Made, 0).UTC().Format("2 January 2006 15:04:05 UTC")
 	err = db.Update(func(txn *badger.Txn) error {
@@ -294,6 +286,36 @@ func Restore(dir string, key StoreKey, backups ...io.Reader) (last BackupInfo, e
 	if parent, err := os.Open(filepath.Dir(dir)); err == nil {
 		_ = parent.Sync() // not possible on every system
 		parent.Close()
+	}
+	return last, nil
+}
+
+// BackupBooks calls f with the accounts of a backup, without restoring it.
+func BackupBooks(f func(audit.Account) error, backups ...io.Reader) (last BackupInfo, err error) {
+	db, err := openStore("", StoreKey{})
+	if err != nil {
+		return last, err
+	}
+	if last, err = loadChain(db, backups); err == nil {
+		err = readBooks(db, f)
+	}
+	return last, errors.Join(err, db.Close())
+}
+
+// loadChain loads a full backup and those after it.
+func loadChain(db *badger.DB, backups []io.Reader) (last BackupInfo, err error) {
+	for i, r := range backups {
+		info, err := load(db, r)
+		if err == nil && i == 0 && info.Seq != 0 {
+			err = errors.New("it is not a full one")
+		}
+		if err == nil && i > 0 && info.Chain != last.next() {
+			err = fmt.Errorf("it does not follow the one before: number %d of %s after number %d of %s", info.Seq, info.Base, last.Seq, last.Base)
+		}
+		if err != nil {
+			return last, fmt.Errorf("backup %d: %w", i+1, err)
+		}
+		last = info
 	}
 	return last, nil
 }

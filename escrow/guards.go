@@ -254,33 +254,34 @@ func (e *Engine) mayCall(ctx context.Context, r *row) error {
 // errNoReason answers an operator who gives none.
 var errNoReason = errors.New("a reason is needed; it is kept in the log of the guards")
 
-// change lets an operator change the guards, and keeps why.
-func (e *Engine) change(ctx context.Context, what, reason string, f func(*guardRow) error) error {
+// change lets an operator change the guards, or what f changes beside them in the same
+// transaction, and keeps why. A defect of f is held against the order of that name.
+func (e *Engine) change(ctx context.Context, blame, what, reason string, f func(*badger.Txn, *writes, *guardRow) error) error {
 	if reason = strings.TrimSpace(reason); reason == "" {
 		return errNoReason
 	}
-	return e.submit(ctx, "", func(txn *badger.Txn, w *writes) error {
+	return e.submit(ctx, blame, func(txn *badger.Txn, w *writes) error {
 		var row guardRow
 		if _, err := get(txn, []byte{tableGuard}, &row); err != nil {
 			return err
 		}
-		if err := f(&row); err != nil {
+		if err := f(txn, w, &row); err != nil {
 			return err
 		}
 		row.Log = append(row.Log, GuardAct{At: e.now(), What: what, Reason: reason})
-		e.log.Warn("an operator decided", "what", what, "reason", reason)
+		w.then(func() { e.log.Warn("an operator decided", "what", what, "reason", reason) })
 		return e.keepGuard(w, row)
 	})
 }
 
 // SetMode closes the node for new trades, or opens it.
 func (e *Engine) SetMode(ctx context.Context, m Mode, reason string) error {
-	return e.change(ctx, "mode "+string(m), reason, func(row *guardRow) error { row.Mode = m; return nil })
+	return e.change(ctx, "", "mode "+string(m), reason, func(_ *badger.Txn, _ *writes, row *guardRow) error { row.Mode = m; return nil })
 }
 
 // ResetBreaker lets payouts go on that the circuit breaker has stopped.
 func (e *Engine) ResetBreaker(ctx context.Context, reason string) error {
-	return e.change(ctx, "reset the circuit breaker", reason, func(row *guardRow) error {
+	return e.change(ctx, "", "reset the circuit breaker", reason, func(_ *badger.Txn, _ *writes, row *guardRow) error {
 		if row.Latch == nil {
 			return errors.New("the circuit breaker has not tripped")
 		}
@@ -292,10 +293,7 @@ func (e *Engine) ResetBreaker(ctx context.Context, reason string) error {
 // FreeOrder takes an order up again that was held back after a defect. If the defect is still
 // there it is held back anew.
 func (e *Engine) FreeOrder(ctx context.Context, id, reason string) error {
-	if err := e.change(ctx, "free order "+id, reason, func(*guardRow) error { return nil }); err != nil {
-		return err
-	}
-	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+	return e.change(ctx, "", "free order "+id, reason, func(txn *badger.Txn, w *writes, _ *guardRow) error {
 		held, err := has(txn, rowKey(tableHeld, id))
 		if err != nil || !held {
 			return first(err, fmt.Errorf("order %s is not held back", id))

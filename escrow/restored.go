@@ -243,10 +243,10 @@ func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason stri
 		return fmt.Errorf("payment %s waits for no explanation", h)
 	}
 	if id == "" {
-		if err := e.change(ctx, "payment "+h.String()+" is not the escrow's", reason, func(*guardRow) error { return nil }); err != nil {
-			return err
-		}
-		return e.forgetStray(ctx, h)
+		return e.change(ctx, "", "payment "+h.String()+" is not the escrow's", reason, func(_ *badger.Txn, w *writes, _ *guardRow) error {
+			e.dropStray(w, h)
+			return nil
+		})
 	}
 	p, err := e.track(ctx, h)
 	switch {
@@ -262,10 +262,7 @@ func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason stri
 	if got := o.BuyerGets().Msat(); got != stray.Amount {
 		return fmt.Errorf("payment %s is over %d msat, and order %q pays out %d", h, stray.Amount, id, got)
 	}
-	if err := e.change(ctx, "payment "+h.String()+" paid order "+id, reason, func(*guardRow) error { return nil }); err != nil {
-		return err
-	}
-	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+	return e.change(ctx, id, "payment "+h.String()+" paid order "+id, reason, func(txn *badger.Txn, w *writes, _ *guardRow) error {
 		p.Hash = h
 		ev := e.paymentEvent(order.PayFound, p, o.Payout.Tries)
 		ev.Order = id

@@ -28,6 +28,7 @@ const (
 // auditOptions are the flags of mostro audit.
 type auditOptions struct {
 	dir, macaroon, month string
+	backup, identity     string
 	settings             []string
 	json, csv            bool
 }
@@ -93,6 +94,8 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 	settingsFlag(cmd, &o.settings)
 	flags := cmd.Flags()
 	flags.StringVar(&o.macaroon, "macaroon", "", "macaroon that can read (default: the escrow's own)")
+	flags.StringVar(&o.backup, "backup", "", "take the books from a backup: a full one, or the latest of a directory")
+	identityFlag(cmd, &o.identity)
 	flags.StringVar(&o.month, "month", "", "only what was booked in a month, YYYY-MM in UTC")
 	flags.BoolVar(&o.json, "json", false, "print JSON; amounts are millisats")
 	flags.BoolVar(&o.csv, "csv", false, "print each booking as a line of CSV; amounts are millisats")
@@ -139,6 +142,9 @@ func newAuditor(ctx context.Context, o auditOptions) (*auditor, error) {
 
 // findBooks asks the running node for its books, or reads those of one that has ended.
 func (a *auditor) findBooks(ctx context.Context, o auditOptions) error {
+	if o.backup != "" {
+		return a.readBackup(o)
+	}
 	running, err := dialControl(ctx, o.dir)
 	switch {
 	case err == nil:
@@ -151,11 +157,32 @@ func (a *auditor) findBooks(ctx context.Context, o auditOptions) error {
 	if _, err := os.Stat(store); errors.Is(err, fs.ErrNotExist) {
 		return hint(fmt.Errorf("there are no books: %s", store), "name the data directory of a node with --data-dir")
 	}
+	key, err := endedStoreKey(o.dir, o.settings)
+	if err != nil {
+		return err
+	}
 	a.source = o.dir + ", of a node that is not running"
 	a.books = func(context.Context) (list []audit.Account, err error) {
-		err = escrow.ReadBooks(store, escrow.StoreKey{}, func(a audit.Account) error { list = append(list, a); return nil })
-		return list, err
+		err = escrow.ReadBooks(store, key, func(a audit.Account) error { list = append(list, a); return nil })
+		return list, storeKeyHint(err)
 	}
+	return nil
+}
+
+// readBackup takes the books from a backup: a file, or the latest of a directory.
+func (a *auditor) readBackup(o auditOptions) error {
+	files, closeAll, err := openBackups([]string{o.backup}, o.identity)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	var list []audit.Account
+	info, err := escrow.BackupBooks(func(a audit.Account) error { list = append(list, a); return nil }, files...)
+	if err != nil {
+		return err
+	}
+	a.source = "backup of " + day(info.Made)
+	a.books = func(context.Context) ([]audit.Account, error) { return list, nil }
 	return nil
 }
 

@@ -48,26 +48,31 @@ func controlPath(dir string) (string, error) {
 	return filepath.Join(private, controlFile), nil
 }
 
-// serveControl answers commands of the operator until ctx ends. The locks of the stores say
-// that no other node has this data directory, so a socket that is there was left behind.
-func (n *node) serveControl(ctx context.Context) error {
-	path, err := controlPath(n.cfg.dir)
+// listenControl makes the socket. The locks of the stores say that no other node has this data
+// directory, so a socket that is there was left behind.
+func listenControl(dir string) (net.Listener, error) {
+	path, err := controlPath(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove old control socket: %w", err)
+		return nil, fmt.Errorf("remove old control socket: %w", err)
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {
-		return fmt.Errorf("listen for commands: %w", err)
+		return nil, fmt.Errorf("listen for commands: %w", err)
 	}
 	if err := os.Chmod(path, privateFile); err != nil {
-		return errors.Join(fmt.Errorf("close the control socket to others: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("close the control socket to others: %w", err), listener.Close())
 	}
+	return listener, nil
+}
+
+// serveControl answers commands of the operator until ctx ends.
+func (n *node) serveControl(ctx context.Context) error {
 	server := &http.Server{Handler: n.controls(), ReadHeaderTimeout: headerTime, MaxHeaderBytes: maxHeader}
 	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(n.commands); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -77,6 +82,7 @@ func (n *node) serveControl(ctx context.Context) error {
 func (n *node) controls() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /books", n.sendBooks)
+	mux.HandleFunc("GET /backup", n.sendBackup)
 	mux.HandleFunc("GET /status", n.sendStatus)
 	mux.HandleFunc("POST /act", n.takeAct)
 	return mux

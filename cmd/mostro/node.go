@@ -38,6 +38,7 @@ type nodeConfig struct {
 	dir       string
 	settings  *Settings
 	key       mostro.Secret
+	storeKey  escrow.StoreKey
 	lightning lnd.Config
 	listener  net.Listener // the node closes it
 	logger    *slog.Logger
@@ -56,7 +57,9 @@ type node struct {
 	// started is engine for those who may ask before it is there.
 	started atomic.Pointer[escrow.Engine]
 	server  *http.Server
-	ln      *lnd.Node
+	// commands is where the operator's commands come in.
+	commands net.Listener
+	ln       *lnd.Node
 }
 
 // openNode opens the stores and connects the parts. Nothing is served before run.
@@ -93,6 +96,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	}
 	n.engine, err = escrow.Open(escrow.Config{
 		Dir:          filepath.Join(cfg.dir, escrowDir),
+		StoreKey:     cfg.storeKey,
 		Epoch:        filepath.Join(cfg.dir, epochFile),
 		Key:          cfg.key,
 		EscrowSecret: secret,
@@ -106,9 +110,13 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Logger:       cfg.logger,
 	})
 	if err != nil {
-		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())
+		return nil, errors.Join(storeKeyHint(err), n.relay.Close(ctx), n.ln.Close())
 	}
-	if err := n.meet(ctx); err != nil {
+	err = n.meet(ctx)
+	if err == nil {
+		n.commands, err = listenControl(cfg.dir)
+	}
+	if err != nil {
 		return nil, errors.Join(err, n.engine.Close(), n.relay.Close(ctx), n.ln.Close())
 	}
 	n.started.Store(n.engine)
@@ -226,6 +234,9 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return nil
 	})
+	if n.cfg.settings.Backup.Directory != "" {
+		part("back up", func() error { return n.backUp(ctx) })
+	}
 	part("serve commands", func() error { return n.serveControl(ctx) })
 	if len(n.cfg.settings.Price.sources()) > 0 {
 		part("poll prices", func() error { n.prices.Run(ctx); return nil })

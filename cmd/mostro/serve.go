@@ -18,6 +18,7 @@ import (
 func serveCommand() *cobra.Command {
 	var dir string
 	var overrides []string
+	level := slog.LevelInfo
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a node: relay and escrow, beside your own LND",
@@ -44,11 +45,12 @@ invoice can be settled.`,
 				fmt.Fprint(cmd.OutOrStdout(), firstStart(dir))
 				return nil
 			}
-			return serve(cmd.Context(), dir, overrides, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+			return serve(cmd.Context(), dir, overrides, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})))
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	settingsFlag(cmd, &overrides)
+	cmd.Flags().TextVar(&level, "log-level", level, "debug, info, warn or error")
 	return cmd
 }
 
@@ -87,6 +89,10 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 	if err := settings.checkOwn(key.Public()); err != nil {
 		return err
 	}
+	storeKey, err := settings.storeKey(dir)
+	if err != nil {
+		return err
+	}
 	if err := settings.checkMacaroon(logger); err != nil {
 		return err
 	}
@@ -95,7 +101,7 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 		return err
 	}
 	n, err := openNode(ctx, nodeConfig{
-		dir: dir, settings: &settings.Settings, key: key, listener: listener,
+		dir: dir, settings: &settings.Settings, key: key, storeKey: storeKey, listener: listener,
 		lightning: lnd.Config{
 			Host:         settings.Lightning.Host,
 			CertFile:     settings.Lightning.CertFile,

@@ -19,6 +19,8 @@ type Settings struct {
 	Bond       BondSettings
 	Network    NetworkSettings
 	Guards     GuardSettings
+	Store      StoreSettings
+	Backup     BackupSettings
 	Admin      AdminSettings
 	Federation FederationSettings
 	Relay      RelaySettings
@@ -112,6 +114,7 @@ func (s *Settings) sections() []section {
 	}, s.Price.sections(), s.Bond.sections(), []section{
 		{"network", "How the node reaches price providers and the servers of Lightning addresses."},
 		s.Guards.section(),
+	}, s.backupSections(), []section{
 		{"admin", "Who may act as an administrator, beside the node's own key."},
 		{"federation", "The other Mostros whose offers are shown here."},
 		{"relay", "The relay, which is the same process."},
@@ -194,7 +197,7 @@ func (s *Settings) keys() []key {
 		{"expiration.rating_days", &intValue{&e.RatingDays, 1, 3650}, "90", "days", "Ratings."},
 		{"expiration.fee_audit_days", &intValue{&e.DevFeeDays, 1, 3650}, "365", "days", "Records of development fees."},
 		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
-	}, p.keys(), s.Bond.keys(), s.Guards.keys(), []key{
+	}, p.keys(), s.Bond.keys(), s.Guards.keys(), s.backupKeys(), []key{
 		{"network.proxy", &proxyValue{&s.Network.Proxy}, `""`, "",
 			"SOCKS5 proxy for both: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
 

@@ -51,6 +51,9 @@ func settingsCommand() *cobra.Command {
 			if _, err := nodeKey(dir, settings); err != nil {
 				return err
 			}
+			if _, err := settings.storeKey(dir); err != nil {
+				return err
+			}
 			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			if err := settings.checkMacaroon(logger); err != nil {
 				return err

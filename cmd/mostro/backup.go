@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"mostro/escrow"
+)
+
+const (
+	backupStamp  = "20060102T150405Z"
+	backupSuffix = ".backup"
+	ageSuffix    = ".age"
+)
+
+func backupCommand() *cobra.Command {
+	var dir string
+	var recipients, overrides []string
+	cmd := &cobra.Command{
+		Use:   "backup [FILE]",
+		Short: "Write a full backup of the money store, while the node runs or not",
+		Long: `Write a full backup of the money store to a new file, or to the standard output with "-". The
+node may be running: it goes on, and the backup is the store of one moment. With --recipient it
+is encrypted with age. Put it back with mostro restore.
+
+It does not have escrow.secret and the node's key, which are backed up once, apart from it.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := resolveDataDir(dir)
+			if err != nil {
+				return err
+			}
+			to, err := parseRecipients(recipients)
+			if err != nil {
+				return hint(fmt.Errorf("--recipient %w", err), "age-keygen makes a pair of keys and prints the public one")
+			}
+			source, err := backupSource(cmd.Context(), dir, overrides)
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 && args[0] == "-" {
+				_, err := copyBackup(cmd.OutOrStdout(), source, to)
+				return err
+			}
+			path := time.Now().UTC().Format("mostro-"+backupStamp) + backupSuffix
+			if len(to) > 0 {
+				path += ageSuffix
+			}
+			if len(args) == 1 {
+				path = args[0]
+			}
+			info, err := writeBackupFile(path, source, to)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %s. It was read back and is whole.\n", path, count(info.Rows, "row", "rows"))
+			if len(to) == 0 && err == nil {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "It is not encrypted: whoever reads it sees every trade. --recipient age1... encrypts it.")
+			}
+			return err
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	settingsFlag(cmd, &overrides)
+	cmd.Flags().StringArrayVar(&recipients, "recipient", nil, "encrypt to this key of age, age1... (repeatable)")
+	return cmd
+}
+
+// backupSource writes a full backup: of the running node, or of one that has ended.
+func backupSource(ctx context.Context, dir string, overrides []string) (func(io.Writer) error, error) {
+	running, err := dialControl(ctx, dir)
+	if err == nil {
+		return func(w io.Writer) error {
+			body, err := running.ask(ctx, http.MethodGet, "/backup", nil)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			_, err = io.Copy(w, body)
+			return err
+		}, nil
+	}
+	if !errors.Is(err, errNotRunning) {
+		return nil, err
+	}
+	store := filepath.Join(dir, escrowDir)
+	if _, err := os.Stat(store); errors.Is(err, fs.ErrNotExist) {
+		return nil, hint(fmt.Errorf("there is no money store: %s", store), "name the data directory of a node with --data-dir")
+	}
+	key, err := endedStoreKey(dir, overrides)
+	if err != nil {
+		return nil, err
+	}
+	return func(w io.Writer) error { return storeKeyHint(escrow.BackupStore(store, key, w)) }, nil
+}
+
+// endedStoreKey is the key of a store that no node has open. A dev network has no settings
+// file, and no key.
+func endedStoreKey(dir string, overrides []string) (escrow.StoreKey, error) {
+	if _, err := os.Stat(filepath.Join(dir, settingsFile)); errors.Is(err, fs.ErrNotExist) && len(overrides) == 0 {
+		return escrow.StoreKey{}, nil
+	}
+	settings, err := readSettings(dir, overrides)
+	if err != nil {
+		return escrow.StoreKey{}, err
+	}
+	return settings.storeKey(dir)
+}
+
+// copyBackup writes a backup, encrypted or not, and reads it while it passes: one that is not
+// whole is an error.
+func copyBackup(out io.Writer, source func(io.Writer) error, to []age.Recipient) (info escrow.BackupInfo, err error) {
+	end := func() error { return nil }
+	if len(to) > 0 {
+		encrypted, err := age.Encrypt(out, to...)
+		if err != nil {
+			return info, fmt.Errorf("encrypt backup: %w", err)
+		}
+		out, end = encrypted, encrypted.Close
+	}
+	read, write := io.Pipe()
+	checked := make(chan error, 1)
+	go func() {
+		var err error
+		info, err = escrow.CheckBackup(read)
+		read.CloseWithError(err)
+		checked <- err
+	}()
+	err = source(io.MultiWriter(out, write))
+	write.CloseWithError(err)
+	if checkErr := <-checked; err == nil {
+		err = checkErr
+	}
+	return info, errors.Join(err, end())
+}
+
+// writeBackupFile makes a file that is either whole or not there, for its owner alone.
+func writeBackupFile(path string, source func(io.Writer) error, to []age.Recipient) (info escrow.BackupInfo, err error) {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return info, hint(fmt.Errorf("%s exists already", path), "name another file")
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return info, fmt.Errorf("write backup: %w", err)
+	}
+	info, err = copyBackup(file, source, to)
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		os.Remove(file.Name())
+		return info, fmt.Errorf("write backup %s: %w", path, err)
+	}
+	return info, syncDir(filepath.Dir(path))
+}
+
+// sendBackup streams a full backup. What fails in the middle cuts the connection.
+func (n *node) sendBackup(w http.ResponseWriter, _ *http.Request) {
+	if _, err := n.engine.Backup(w, escrow.Chain{}); err != nil {
+		n.cfg.logger.Warn("send a backup", "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"mostro/escrow"
+)
+
+// ageHead is how a file begins that age has encrypted.
+const ageHead = "age-encryption.org/"
+
+func restoreCommand() *cobra.Command {
+	var dir, identity string
+	var overrides []string
+	cmd := &cobra.Command{
+		Use:   "restore FILE... | DIRECTORY",
+		Short: "Put the money store back from a backup",
+		Long: `Put the money store back from a backup: a full one and those that followed it, in order, or the
+latest of a directory. The node must not be running, and its money store must be gone or moved
+away; nothing is overwritten.
+
+A store that was put back does not know what was paid since. The node therefore reads LND's
+payments when it starts, before it pays anybody; "mostro status" lists what it cannot explain.
+If LND itself was restored from its own backup, read LND's manual first.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := resolveDataDir(dir)
+			if err != nil {
+				return err
+			}
+			if _, err := dialControl(cmd.Context(), dir); !errors.Is(err, errNotRunning) {
+				if err == nil {
+					err = fmt.Errorf("a node runs in %s", dir)
+				}
+				return hint(err, "stop it first")
+			}
+			if err := openDataDir(dir); err != nil {
+				return err
+			}
+			store := filepath.Join(dir, escrowDir)
+			if _, err := os.Lstat(store); !errors.Is(err, fs.ErrNotExist) {
+				return hint(fmt.Errorf("there is a money store already: %s", store),
+					"it may know more than the backup: restore only if it is lost or broken",
+					fmt.Sprintf("then move it away first: mv %s %s.old", store, store))
+			}
+			key, err := endedStoreKey(dir, overrides)
+			if err != nil {
+				return err
+			}
+			files, closeAll, err := openBackups(args, identity)
+			if err != nil {
+				return err
+			}
+			defer closeAll()
+			info, err := escrow.Restore(store, key, files...)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "The money store of %s is back, %s old.\n",
+				day(info.Made), ageText(time.Since(time.Unix(info.Made, 0))))
+			if _, err := readEscrowSecret(dir); err != nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "Put %s and the node's key back too: without them the store cannot be used.\n", escrowSecretFile)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Next: mostro serve --data-dir %s, then mostro status and mostro audit.\n", dir)
+			return nil
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	settingsFlag(cmd, &overrides)
+	identityFlag(cmd, &identity)
+	return cmd
+}
+
+func identityFlag(cmd *cobra.Command, identity *string) {
+	cmd.Flags().StringVar(identity, "identity", "", "file with the secret key of age that opens the backup")
+}
+
+// openBackups opens files, or the latest chain of a directory, and decrypts what is encrypted.
+func openBackups(paths []string, identity string) (readers []io.Reader, closeAll func(), err error) {
+	if info, err := os.Stat(paths[0]); err == nil && info.IsDir() {
+		if len(paths) > 1 {
+			return nil, nil, errors.New("want files, or one directory")
+		}
+		chains, err := backupChains(paths[0])
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(chains) == 0 {
+			return nil, nil, fmt.Errorf("there are no backups in %s", paths[0])
+		}
+		dir := paths[0]
+		paths = nil
+		for _, name := range chains[len(chains)-1] {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	var files []*os.File
+	end := func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
+	for _, path := range paths {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, nil, fmt.Errorf("open backup: %w", err)
+		}
+		files = append(files, file)
+		buffered := bufio.NewReader(file)
+		if head, _ := buffered.Peek(len(ageHead)); string(head) != ageHead {
+			readers = append(readers, buffered)
+			continue
+		}
+		keys, err := readIdentity(identity)
+		if err != nil {
+			return nil, nil, err
+		}
+		opened, err := age.Decrypt(buffered, keys...)
+		if err != nil {
+			return nil, nil, hint(fmt.Errorf("open backup %s: %w", path, err), "name the file with the secret key it was encrypted to with --identity")
+		}
+		readers = append(readers, opened)
+	}
+	return readers, end, nil
+}
+
+func readIdentity(path string) ([]age.Identity, error) {
+	if path == "" {
+		return nil, hint(errors.New("the backup is encrypted"), "name the file with the secret key of age: --identity FILE")
+	}
+	data, err := readSecretFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read identity: %w", err)
+	}
+	keys, err := age.ParseIdentities(strings.NewReader(string(data)))
+	if err != nil { // err could quote the key
+		return nil, hint(fmt.Errorf("%s has no secret key of age", path), "it has a line that begins with AGE-SECRET-KEY-1")
+	}
+	return keys, nil
+}
