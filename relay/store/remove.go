@@ -11,7 +11,7 @@ func (b *batch) delete(p *addition) (err error) {
 		}
 		switch tag[0] {
 		case "e":
-			if id, err := ParseKey(tag[1]); err == nil {
+			if id, fault := ParseKey(tag[1]); fault == nil {
 				err = errors.Join(err, b.deleteEvent(p, id))
 			}
 		case "a":
