@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,4 +110,71 @@ func TestPricesBetweenNodes(t *testing.T) {
 	if err != nil || len(mine) > 0 {
 		t.Errorf("published again: %v, %v", mine, err)
 	}
+}
+
+// TestNetworkProxy: with a proxy in the settings, prices and payees of onion services are asked for
+// through it.
+func TestNetworkProxy(t *testing.T) {
+	proxy, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	greeted := make(chan string, 64)
+	go func() {
+		for {
+			conn, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			go socksGreeting(conn, greeted)
+		}
+	}()
+	onion := strings.Repeat("abcdefg234567xyz", 4)[:56] + ".onion"
+	n := pricedNode(t, "network.proxy=socks5h://"+proxy.Addr().String(), "price.providers.blockchain.enabled=true",
+		"price.providers.blockchain.url=http://"+onion)
+	if got := <-greeted; got != onion+":80" {
+		t.Errorf("prices are asked for at %s", got)
+	}
+	p, err := n.newPayees()
+	if err != nil {
+		t.Fatal(err)
+	}
+	payee := "z" + onion[1:]
+	if !p.IsAddress("bob@" + payee) {
+		t.Error("an onion service is no address, with a proxy")
+	}
+	if _, err = p.resolve(t.Context(), "bob@"+payee, 1000); err == nil {
+		t.Error("resolved by nobody")
+	}
+	for got := ""; got != payee+":80"; { // prices are asked for again meanwhile
+		got = <-greeted
+	}
+}
+
+// socksGreeting reads what a SOCKS5 client wants to connect to, and refuses.
+func socksGreeting(conn net.Conn, asked chan<- string) {
+	defer conn.Close()
+	head := make([]byte, 2)
+	if _, err := io.ReadFull(conn, head); err != nil || head[0] != 5 {
+		return
+	}
+	if _, err := io.ReadFull(conn, make([]byte, head[1])); err != nil {
+		return
+	}
+	conn.Write([]byte{5, 0})
+	request := make([]byte, 5) // version, connect, 0, domain name, its length
+	if _, err := io.ReadFull(conn, request); err != nil || request[3] != 3 {
+		return
+	}
+	name := make([]byte, int(request[4])+2)
+	if _, err := io.ReadFull(conn, name); err != nil {
+		return
+	}
+	port := int(name[len(name)-2])<<8 | int(name[len(name)-1])
+	select {
+	case asked <- fmt.Sprintf("%s:%d", name[:len(name)-2], port):
+	default: // the node asks again and again
+	}
+	conn.Write([]byte{5, 1, 0, 1, 0, 0, 0, 0, 0, 0})
 }
