@@ -285,6 +285,9 @@ func (w *world) resolve(_ context.Context, address string, amount order.Msat) (s
 	if w.server == "lies" {
 		amount += 1
 	}
+	if w.server == "vague" { // it leaves the amount open
+		amount = 0
+	}
 	p := w.person(strings.TrimSuffix(address, "@ln.example"))
 	if p.name == "held" {
 		bolt11, preimage := p.wallet.AddHoldInvoice(amount)
