@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nbd-wtf/go-nostr"
@@ -17,7 +18,7 @@ const (
 	chatSigning      = "1dba04571059183f76b148119cfa6f8004dad30cb4e810180a6df17386a7f0b4"
 )
 
-func testChats(t *testing.T) (alice, bob *Chat) {
+func testChats(t testing.TB) (alice, bob *Chat) {
 	t.Helper()
 	a, err := ParseSecret(chatAlice)
 	if err != nil {
@@ -152,4 +153,59 @@ func TestChatForged(t *testing.T) {
 	if _, err := bob.Open(&ev, now); !errors.Is(err, ErrNotProven) {
 		t.Errorf("a stranger's message: %v", err)
 	}
+}
+
+// FuzzChat puts data into every layer of a chat event: 0 the content, 1 the plaintext, 2 the
+// text of a message that is proven. What opens is by one of the two, and when it says.
+func FuzzChat(f *testing.F) {
+	const now = 1_700_000_000
+	alice, bob := testChats(f)
+	key, err := conversation(alice.conversation, alice.conversation.Public())
+	if err != nil {
+		f.Fatal(err)
+	}
+	inner := func(t testing.TB, text string, at int64) nostr.Event {
+		ev := nostr.Event{Kind: kindRumor, CreatedAt: nostr.Timestamp(at), Content: text, Tags: nostr.Tags{{"u", "1"}}}
+		sign(t, &ev, alice.own)
+		return ev
+	}
+	hello := inner(f, "hello", now)
+	sealed, err := encrypt([]byte(hello.String()), key, random())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(byte(0), sealed, int64(0))
+	f.Add(byte(1), hello.String(), int64(0))
+	f.Add(byte(1), `{"kind":1,"tags":[[]],"content":"\u0000"}`, int64(5))
+	f.Add(byte(2), "IBAN ES00 <&> \u2028", int64(60))
+	f.Add(byte(2), "too old", int64(-61))
+	f.Fuzz(func(t *testing.T, layer byte, data string, skew int64) {
+		if len(data) > 40_000 || layer > 0 && data == "" || skew > 1<<40 || skew < -1<<40 {
+			return // NIP-44 carries neither nothing nor more
+		}
+		good := layer == 2 && utf8.ValidString(data) && len(data) <= maxChatText && skew <= chatClockSkew && skew >= -chatClockSkew
+		content := data
+		if layer == 2 {
+			ev := inner(t, data, now+skew)
+			data = ev.String()
+		}
+		if layer > 0 {
+			if content, err = encrypt([]byte(data), key, random()); err != nil {
+				return
+			}
+		}
+		ev := nostr.Event{Kind: KindMessage, CreatedAt: now, Tags: nostr.Tags{{"p", alice.conversation.Public()}}, Content: content}
+		sign(t, &ev, alice.signing)
+		m, err := bob.Open(&ev, now)
+		switch {
+		case err != nil && m != ChatMessage{}:
+			t.Fatalf("%+v came with %v", m, err)
+		case good != (err == nil) && layer == 2:
+			t.Fatalf("a message that is good: %v, opens with %v", good, err)
+		case err != nil:
+			return
+		case m.From != alice.own.Public() && m.From != bob.own.Public(), m.Text == "", len(m.Text) > maxChatText, m.At < now-chatClockSkew, m.At > now+chatClockSkew:
+			t.Fatalf("opened %+v", m)
+		}
+	})
 }

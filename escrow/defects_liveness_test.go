@@ -1,0 +1,224 @@
+package escrow
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// Defects 13 to 18: what the existing daemon loses, forgets or lets grow.
+
+// Defect 13: streams of the Lightning node that die stay dead.
+func TestDefect13StreamsDie(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700")
+	alice, bob := w.person("alice"), w.person("bob")
+	box := newPost()
+	cfg := w.cfg
+	cfg.Publish = box.publish
+	e := newEngine(cfg, w.e.db) // one that runs by itself
+	w.check(e.load())
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	reader := func(p *person) *trader { return &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade} }
+	// Until they are up and then, all of a sudden, are not.
+	for w.node.Count(lightning.SimWatchHold) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.node.DropStreams()
+	if _, err := alice.wallet.PayHold(alice.invoice); err != nil {
+		t.Fatal(err)
+	}
+	reader(bob).wait(mostro.HoldInvoicePaymentAccepted)
+	stop()
+	w.check(<-ended)
+}
+
+// Defect 14: a question makes the node look through the orders of everybody. Here it could not:
+// no row of anybody else can be read.
+func TestDefect14NobodyElsesRowsAreRead(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, fiatSent+"bob dispute")
+	mine := map[string]bool{w.order(args{}): true}
+	for _, p := range w.people {
+		mine[p.identity.Public()], mine[p.trade.Public()] = true, true
+	}
+	w.check(w.e.db.Update(func(txn *badger.Txn) error {
+		for i := range 100 {
+			other := fmt.Sprintf("%064x", i)
+			for _, table := range []byte{tableOrder, tableUser, tableOwes, tableLive, tablePast, tableRating} {
+				if err := txn.Set(rowKey(table, other), []byte("unreadable")); err != nil {
+					return err
+				}
+			}
+			for _, table := range []byte{tableMine, tableLog} {
+				if err := txn.Set(rowKey(table, other, other), []byte("unreadable")); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
+	w.out.Reset()
+	w.play(t, "alice restore\n alice orders A\n alice last-index\n operator take-dispute\n alice release\n alice rate stars=4\n alice new sell sats=1000\n bob take\n bob cancel\n alice cancel")
+	for _, refused := range []string{"cant-do", "OK false"} {
+		if strings.Contains(w.out.String(), refused) {
+			t.Errorf("%s in\n%s", refused, w.out.String())
+		}
+	}
+	if n := w.rows(tableHeld); n != 0 {
+		t.Errorf("%d orders are held back", n)
+	}
+}
+
+// Defect 15: what is kept in memory grows with all trades there ever were.
+func TestDefect15NothingGrowsWithoutEnd(t *testing.T) {
+	w := newWorld(t)
+	for i := range 30 {
+		buyer := fmt.Sprint("buyer", i)
+		w.play(t, "alice new sell sats=1000\n "+buyer+" take invoice=997\n alice pay\n "+buyer+" fiat-sent\n "+buyer+" dispute\n alice release\n alice rate stars=5")
+		w.names, w.status = map[string]string{}, map[string]mostro.Status{}
+	}
+	w.play(t, "wait 1m")
+	if l := w.e.live; len(l.orders)+len(l.keys)+len(l.watches) != 0 || l.promised != 0 || l.holds != 0 {
+		t.Errorf("live: %d orders, %d keys, %d watches, %d msat, %d holds", len(l.orders), len(l.keys), len(l.watches), l.promised, l.holds)
+	}
+	if s := w.e.work; len(s.lanes)+len(s.ready[true])+len(s.ready[false]) != 0 {
+		t.Errorf("work: %d lanes, %d and %d ready", len(s.lanes), len(s.ready[true]), len(s.ready[false]))
+	}
+	// Marks of messages, the only rows that nothing else bounds, end by themselves.
+	w.check(w.e.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableSeen}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if it.Item().ExpiresAt() == 0 {
+				t.Errorf("a mark never ends")
+			}
+		}
+		return nil
+	}))
+}
+
+// Defect 16: one message that cannot be delivered holds up all others.
+func TestDefect16OneLaneHoldsUpNobody(t *testing.T) {
+	w := newWorld(t)
+	w.e.cfg.Publish = func(ctx context.Context, events ...nostr.Event) error {
+		for _, ev := range events {
+			if tag := ev.Tags.Find("p"); tag != nil && tag[1] == w.person("alice").trade.Public() {
+				return fmt.Errorf("this one cannot be stored")
+			}
+		}
+		return w.publish(ctx, events...)
+	}
+	w.person("alice").nextKey()
+	w.play(t, "alice new sell sats=1000 key=same index=1\n bob new sell sats=2000\n carol take\n wait 1m")
+	for _, want := range []string{"bob <- new-order", "carol <- add-invoice"} {
+		if !strings.Contains(w.out.String(), want) {
+			t.Errorf("%q is not said in\n%s", want, w.out.String())
+		}
+	}
+	if strings.Contains(w.out.String(), "alice <-") {
+		t.Error("the message that cannot be delivered is")
+	}
+}
+
+// Defect 17: what was sent while the node was down is lost, old messages count again after a
+// start or on version 1, dates have no upper bound, and faults of the node are met with silence.
+func TestDefect17NoMessageIsLostOrCountsTwice(t *testing.T) {
+	for _, version := range []mostro.Transport{mostro.GiftWrap, mostro.NIP44} {
+		t.Run(fmt.Sprint("version ", version.Version()), func(t *testing.T) {
+			w := newWorld(t)
+			w.person("bob").version = version
+			w.play(t, active)
+			bob := w.person("bob")
+			seal := func(action mostro.Action, at time.Duration) *nostr.Event {
+				m := mostro.Message{Wrapper: mostro.WrapOrder, Version: version.Version(), ID: w.order(args{}), Action: action}
+				ev, err := mostro.SealRequest(m, version, mostro.Party{Trade: bob.trade, Identity: bob.identity}, w.cfg.Key.Public(), w.net.Now().Add(at).Unix(), 0)
+				w.check(err)
+				return &ev
+			}
+			status := func() mostro.Status {
+				o, _, err := w.e.Order(w.order(args{}))
+				w.check(err)
+				return o.Status
+			}
+			if err := w.deliver(seal(mostro.FiatSent, time.Hour)); err == nil || !strings.HasPrefix(err.Error(), "invalid: ") {
+				t.Errorf("a message from the future: %v", err)
+			}
+			if err := w.deliver(seal(mostro.FiatSent, -73*time.Hour)); err == nil || !strings.HasPrefix(err.Error(), "invalid: ") {
+				t.Errorf("a message of the last week: %v", err)
+			}
+			if status() != mostro.StatusActive {
+				t.Errorf("they count: %s", status())
+			}
+			// It waited for two days.
+			w.play(t, "crash")
+			w.check(w.deliver(seal(mostro.FiatSent, -48*time.Hour)))
+			if status() != mostro.StatusFiatSent {
+				t.Errorf("a message that waited does not count: %s", status())
+			}
+			cancel := seal(mostro.Cancel, 0)
+			w.check(w.deliver(cancel))
+			told := len(w.events)
+			w.play(t, "crash\n wait 2h") // longer than any memory of a process
+			w.check(w.deliver(cancel))
+			if n := len(w.events); n != told {
+				t.Errorf("a message that comes again after a start leads to %d answers", n-told)
+			}
+			// A fault of the node.
+			w.check(w.e.db.Update(func(txn *badger.Txn) error {
+				return txn.Set(rowKey(tableOrder, w.order(args{})), []byte(`{"status":17}`))
+			}))
+			for range 2 {
+				if err := w.e.Receive(t.Context(), seal(mostro.Dispute, 0)); err == nil || !strings.HasPrefix(err.Error(), "error: ") {
+					t.Errorf("a fault is answered with %v", err)
+				}
+			}
+		})
+	}
+}
+
+// Defect 18: whoever reaches the administration may settle and cancel. Here each of its actions
+// needs a message that an administrator or the assigned solver has signed.
+func TestDefect18OnlyAdministratorsAdministrate(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "operator add-solver dave level=:read\n"+fiatSent+"bob dispute\n operator take-dispute")
+	before, _, err := w.e.Order(w.order(args{}))
+	w.check(err)
+	w.out.Reset()
+	w.play(t, "mallory add-solver mallory\n mallory take-dispute\n mallory settle\n mallory undo\n dave add-solver mallory\n dave take-dispute\n dave settle\n dave undo\n bob settle\n alice undo")
+	if n := strings.Count(w.out.String(), "cant-do"); n != 10 {
+		t.Errorf("%d of 10 are refused:\n%s", n, w.out.String())
+	}
+	// Another's signature is no key: the event is the operator's, the signature mallory's.
+	m := mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, ID: before.ID, Action: mostro.AdminSettle}
+	mallory := w.person("mallory").identity
+	ev, err := mostro.SealRequest(m, mostro.NIP44, mostro.Party{Trade: mallory, Identity: mallory}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
+	w.check(err)
+	ev.PubKey = w.cfg.Key.Public()
+	if err := w.e.Receive(t.Context(), &ev); err == nil {
+		t.Error("a message under the operator's name is accepted")
+	}
+	after, _, err := w.e.Order(before.ID)
+	w.check(err)
+	a, _ := json.Marshal(before)
+	b, _ := json.Marshal(after)
+	if string(a) != string(b) {
+		t.Errorf("the order has changed:\n%s\n%s", a, b)
+	}
+	if list, err := w.e.Solvers(); err != nil || len(list) != 1 || list[0].Level != order.ReadOnly {
+		t.Errorf("solvers %+v, %v", list, err)
+	}
+}
