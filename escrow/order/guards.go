@@ -302,7 +302,7 @@ var (
 	mayTake = Guard{"free, his, or taken by one who may only look", func(s *step) bool {
 		d := s.o.Dispute
 		return d.Solver == "" || d.Solver == s.e.Identity || s.f.Level == AdminKey ||
-			s.f.Level == ReadWrite && (d.SolverLevel == ReadOnly || s.f.AssignedLevel < ReadWrite)
+			s.f.Level == ReadWrite && s.f.AssignedLevel < ReadWrite
 	}}
 	takenByAdmin = Guard{"an admin has taken it", func(s *step) bool {
 		d := s.o.Dispute
