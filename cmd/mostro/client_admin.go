@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +66,23 @@ settings name, or else with your identity, which an administrator has made a sol
 			},
 		}
 	}
+	disputes := &cobra.Command{
+		Use:   "disputes",
+		Short: "List the disputes that nobody has decided",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := o.openReader(cmd)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			open, err := s.Disputes(s.ctx)
+			if err != nil {
+				return advise(err)
+			}
+			return s.showDisputes(open)
+		},
+	}
 	var follow bool
 	chat := &cobra.Command{
 		Use:   "chat PUBKEY [TEXT]",
@@ -87,7 +106,7 @@ settings name, or else with your identity, which an administrator has made a sol
 		},
 	}
 	chat.Flags().BoolVar(&follow, "follow", false, "go on and print what is said, until Ctrl-C")
-	cmd.AddCommand(add, chat,
+	cmd.AddCommand(add, chat, disputes,
 		byID("take", "DISPUTE", "Take a dispute, by its own id", func(a *client.Admin, s *clientSession, id string) (mostro.Message, error) {
 			return a.TakeDispute(s.ctx, id)
 		}),
@@ -137,4 +156,27 @@ func (o *clientOptions) openAdmin(cmd *cobra.Command, nsecFile string) (*clientS
 		return nil, nil, err
 	}
 	return s, s.Admin(key, o.transport()), nil
+}
+
+func (s *clientSession) showDisputes(open []client.Dispute) error {
+	if s.screen.json {
+		for _, d := range open {
+			if err := s.screen.object(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(open) == 0 {
+		return s.screen.line("There are no open disputes.")
+	}
+	table := tabwriter.NewWriter(s.screen.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "DISPUTE\tSTATUS\tOPENED BY\tOPENED AT")
+	for _, d := range open {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.ID, d.Status, d.Initiator, time.Unix(d.CreatedAt, 0).Format(time.DateTime))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return s.screen.line("  -> take one: mostro client admin take DISPUTE")
 }

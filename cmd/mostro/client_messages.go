@@ -59,6 +59,11 @@ func (s *clientSession) listTrades(trades []clientTrade, all bool) error {
 		}
 		trade.Close() // or the mail of all would be read again for each
 		status := trade.Status()
+		if status == mostro.StatusSettledHoldInvoice { // nobody tells the seller that the buyer is paid
+			if o, err := s.Order(s.ctx, t.Order); err == nil && o.Status == mostro.StatusSuccess {
+				status = mostro.StatusSuccess
+			}
+		}
 		if (hasEnded(status) || t.Order == "") && !all {
 			continue
 		}
@@ -148,7 +153,10 @@ func (s *clientSession) showMessages(t clientTrade, messages []mostro.Message) e
 			return err
 		}
 		_, notice := client.ReputationOf(m)
-		if !notice && m.Action != mostro.CantDo && m.Action != mostro.SendDM {
+		switch {
+		case m.Action == mostro.SendDM && m.RequestID != nil: // it was done, and now waits for the node
+			now = "wait: " + clientCall("messages", t, "--follow")
+		case !notice && m.Action != mostro.CantDo && m.Action != mostro.SendDM:
 			_, now = explain(m, t)
 		}
 	}

@@ -74,6 +74,24 @@ func TestClientTrade(t *testing.T) {
 		t.Errorf("bob's trade is %+v", got)
 	}
 	bob.says("You have no trades under way", "orders")
+	alice.says("You have no trades under way", "orders") // nobody tells the seller; the book does
+}
+
+// TestClientNodeAway: a release that the Lightning node cannot carry out yet is answered, and
+// nobody is asked to release again.
+func TestClientNodeAway(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice, bob := w.user("alice"), w.user("bob")
+	w.hold(alice, bob, "1", "1")
+	bob.ok("fiat-sent", "1")
+	w.net.Node("mostro").Stop()
+	alice.says("is accepted and cannot be undone", "release", "1")
+	if out := alice.ok("messages", "1"); !strings.HasSuffix(strings.TrimSpace(out), "-> wait: mostro client messages 1 --follow") {
+		t.Errorf("after the release alice reads:\n%s", out)
+	}
+	w.net.Node("mostro").Start()
+	alice.says("The sats go to the buyer.", "messages", "1", "--until", "hold-invoice-payment-settled")
+	bob.until("1", mostro.PurchaseCompleted)
 }
 
 // TestClientModes: every mode of a client trades with another one, and a cancellation has
@@ -169,7 +187,10 @@ func TestClientDispute(t *testing.T) {
 	id := w.hold(alice, bob, "1", "1")
 	opened := bob.message("dispute", "1")
 	alice.says("The other side has opened the dispute "+opened.Payload.Dispute.ID, "messages", "1", "--until", "dispute-initiated-by-peer")
+	dave.says(opened.Payload.Dispute.ID+"  initiated  buyer", "admin", "disputes")
+	bob.refused(exitError, "wait for the solver", "dispute", "1")
 	out := dave.ok("admin", "take", opened.Payload.Dispute.ID)
+	dave.says(`"status":"in-progress"`, "admin", "disputes", "--json")
 	_, buyer, _ := strings.Cut(out, "buyer   ")
 	buyer, _, _ = strings.Cut(buyer, "\n")
 	if !strings.Contains(out, "opened by the buyer") || !strings.Contains(out, id) {
@@ -193,6 +214,15 @@ func TestClientDispute(t *testing.T) {
 	dave.ok("admin", "take", opened.Payload.Dispute.ID, "--nsec-file", nsec)
 	dave.says("back to the seller", "admin", "cancel", opened.ID, "--nsec-file", nsec)
 	bob.says("The solver gives the sats back to the seller", "messages", "2", "--until", "admin-canceled")
+	dave.says("There are no open disputes.", "admin", "disputes")
+	for u, want := range map[*user]mostro.Status{alice: mostro.StatusCanceledByAdmin, bob: mostro.StatusCanceledByAdmin} {
+		if got := u.trades()[2].Status; got != want {
+			t.Errorf("the second trade is %s, want %s", got, want)
+		}
+	}
+	if got := alice.trades()[1].Status; got != mostro.StatusSuccess {
+		t.Errorf("the seller's first trade is %s", got)
+	}
 }
 
 // TestClientRestore: the words alone bring back the trades, those in full privacy too, and

@@ -93,6 +93,10 @@ func cantDoHint(reason mostro.Reason) string {
 		return "you have too many orders in the book: cancel some first"
 	case mostro.IsNotYourDispute, mostro.NotAuthorized:
 		return "this is for an administrator, or for the solver who has taken the dispute; take it first"
+	case mostro.DisputeCreationError:
+		return "the order has a dispute already: wait for the solver"
+	case mostro.OrderAlreadyCanceled:
+		return "nothing is left to do"
 	case mostro.InvalidRating:
 		return "ratings are 1 to 5 stars"
 	case mostro.IsNotYourOrder, mostro.InvalidPeer, mostro.InvalidPubkey:

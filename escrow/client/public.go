@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,41 +116,71 @@ func (c *Client) Order(ctx context.Context, id string) (mostro.BookOrder, error)
 }
 
 // orders asks once for orders of the node, newest first.
-func (c *Client) orders(ctx context.Context, f nostr.Filter) ([]mostro.BookOrder, error) {
+func (c *Client) orders(ctx context.Context, f nostr.Filter) (orders []mostro.BookOrder, err error) {
+	f.Kinds, f.Authors = []int{mostro.KindOrder}, []string{c.node}
+	err = c.stored(ctx, f, func(ev *nostr.Event) {
+		if o, err := c.bookOrder(ev); err == nil {
+			orders = append(orders, o)
+		}
+	})
+	return orders, err
+}
+
+// stored asks once for public events, and hands over what the relay has, newest first.
+func (c *Client) stored(ctx context.Context, f nostr.Filter, seen func(*nostr.Event)) error {
 	type result struct {
-		orders []mostro.BookOrder
+		events []*nostr.Event
 		err    error
 	}
 	first := make(chan result, 1)
 	answer := func(r result) {
 		select {
 		case first <- r:
-		default: // what comes after the stored orders was not asked for
+		default: // what comes after the stored events was not asked for
 		}
 	}
-	f.Kinds, f.Authors = []int{mostro.KindOrder}, []string{c.node}
 	sub := c.link.subscribe(&subscription{
 		filters: nostr.Filters{f},
-		handle: func(events []*nostr.Event) {
-			var r result
-			for _, ev := range slices.Backward(events) {
-				if o, err := c.bookOrder(ev); err == nil {
-					r.orders = append(r.orders, o)
-				}
-			}
-			answer(r)
-		},
-		failed: func(err error) { answer(result{err: err}) },
+		handle:  func(events []*nostr.Event) { answer(result{events: events}) },
+		failed:  func(err error) { answer(result{err: err}) },
 	})
 	defer c.link.unsubscribe(sub)
 	select {
 	case r := <-first:
-		return r.orders, r.err
+		for _, ev := range slices.Backward(r.events) {
+			seen(ev)
+		}
+		return r.err
 	case <-c.link.done:
-		return nil, ErrClosed
+		return ErrClosed
 	case <-ctx.Done():
-		return nil, c.link.because(ctx.Err())
+		return c.link.because(ctx.Err())
 	}
+}
+
+// Dispute is a dispute as everybody sees it (kind 38386).
+type Dispute struct {
+	ID        string `json:"id"`
+	Status    string `json:"status"`
+	Initiator string `json:"initiator"` // buyer or seller
+	CreatedAt int64  `json:"created_at"`
+}
+
+// Disputes returns the disputes of the node that nobody has decided, oldest first.
+func (c *Client) Disputes(ctx context.Context) (open []Dispute, err error) {
+	f := nostr.Filter{Kinds: []int{mostro.KindDispute}, Authors: []string{c.node}, Tags: nostr.TagMap{"s": {"initiated", "in-progress"}}, Limit: bookAtOnce}
+	err = c.stored(ctx, f, func(ev *nostr.Event) {
+		tags := tagReader{tags: ev.Tags}
+		d := Dispute{ID: tags.text("d"), Status: tags.text("s"), Initiator: tags.text("initiator"), CreatedAt: tags.number("created_at")}
+		if c.verify(ev, mostro.KindDispute) == nil && d.ID != "" && tags.err == nil {
+			open = append(open, d)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the disputes: %w", err)
+	}
+	slices.SortStableFunc(open, func(a, b Dispute) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+	return open, nil
 }
 
 // WatchBook calls seen with every order that the relay has, and with each change of one,

@@ -57,7 +57,7 @@ func StatusOf(m mostro.Message) (mostro.Status, bool) {
 		return mostro.StatusWaitingPayment, true
 	case mostro.FiatSentOk:
 		return mostro.StatusFiatSent, true
-	case mostro.Released, mostro.HoldInvoicePaymentSettled:
+	case mostro.Released, mostro.HoldInvoicePaymentSettled, mostro.AdminSettled:
 		return mostro.StatusSettledHoldInvoice, true
 	case mostro.PurchaseCompleted:
 		return mostro.StatusSuccess, true
@@ -65,7 +65,9 @@ func StatusOf(m mostro.Message) (mostro.Status, bool) {
 		return mostro.StatusCanceled, true
 	case mostro.CooperativeCancelAccepted:
 		return mostro.StatusCooperativelyCanceled, true
-	case mostro.DisputeInitiatedByYou, mostro.DisputeInitiatedByPeer:
+	case mostro.AdminCanceled:
+		return mostro.StatusCanceledByAdmin, true
+	case mostro.DisputeInitiatedByYou, mostro.DisputeInitiatedByPeer, mostro.AdminTookDispute:
 		return mostro.StatusDispute, true
 	}
 	return "", false
