@@ -11,7 +11,6 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/nbd-wtf/go-nostr"
 
-	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
@@ -34,7 +33,12 @@ func TestDefect13StreamsDie(t *testing.T) {
 	go func() { ended <- e.Run(ctx) }()
 	reader := func(p *person) *trader { return &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade} }
 	// Until they are up and then, all of a sudden, are not.
-	for w.node.Count(lightning.SimWatchHold) == 0 {
+	asked := func() bool {
+		e.live.mu.Lock()
+		defer e.live.mu.Unlock()
+		return e.live.orders[w.order(args{})].asked
+	}
+	for !asked() {
 		time.Sleep(time.Millisecond)
 	}
 	w.node.DropStreams()
