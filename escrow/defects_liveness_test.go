@@ -127,8 +127,20 @@ func TestDefect16OneLaneHoldsUpNobody(t *testing.T) {
 		return w.publish(ctx, events...)
 	}
 	w.person("alice").nextKey()
-	w.play(t, "alice new sell sats=1000 key=same index=1\n bob new sell sats=2000\n carol take\n wait 1m")
-	for _, want := range []string{"bob <- new-order", "carol <- add-invoice"} {
+	// All of them wait, and a worker takes them together.
+	store := w.e.cfg.Publish
+	w.e.cfg.Publish = func(context.Context, ...nostr.Event) error { return fmt.Errorf("the store is away") }
+	w.play(t, "alice new sell sats=1000 key=same index=1\n bob new sell sats=2000\n carol new sell sats=3000")
+	w.e.cfg.Publish = store
+	for _, again := range w.later {
+		again()
+	}
+	lanes := w.e.work.pick(false, lanesAtOnce)
+	if len(lanes) != 3 {
+		t.Fatalf("%d lanes wait", len(lanes))
+	}
+	w.e.tellLanes(t.Context(), lanes)
+	for _, want := range []string{"bob <- new-order", "carol <- new-order"} {
 		if !strings.Contains(w.out.String(), want) {
 			t.Errorf("%q is not said in\n%s", want, w.out.String())
 		}
