@@ -72,7 +72,11 @@ type Config struct {
 	Resolve   func(ctx context.Context, address string, amount order.Msat) (bolt11 string, err error)
 	// Publish stores events durably and serves them. It is called again with the same
 	// events until it returns nil.
-	Publish  func(ctx context.Context, events ...nostr.Event) error
+	Publish func(ctx context.Context, events ...nostr.Event) error
+	// Heard is told the trade key of each proven message before it is acted on, with the context
+	// that Receive got: whoever publishes the answer learns the way it should go. An error refuses
+	// the message. nil = nobody is told.
+	Heard    func(ctx context.Context, key string) error
 	Settings Settings
 	Instance mostro.Instance
 	Clock    func() time.Time // nil = time.Now

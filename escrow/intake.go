@@ -31,12 +31,18 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 	var bad *mostro.DecodeError
 	switch {
 	case errors.As(err, &bad) && bad.Answerable():
+		if err := e.hear(ctx, got.Sender); err != nil {
+			return err
+		}
 		got.Message = bad.Partial
 		return e.refuse(ctx, ev, got, bad.Reason)
 	case err != nil:
 		return fmt.Errorf("invalid: %w", err)
 	}
 	if err := e.checkAge(got); err != nil {
+		return err
+	}
+	if err := e.hear(ctx, got.Sender); err != nil {
 		return err
 	}
 	if !order.Handles(got.Message.Action) && queries[got.Message.Action] == nil {
@@ -50,6 +56,17 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 		return e.query(ctx, ev.ID, got, event, query)
 	}
 	return e.act(ctx, got, event)
+}
+
+// hear says which key has proven itself.
+func (e *Engine) hear(ctx context.Context, key string) error {
+	if e.cfg.Heard == nil {
+		return nil
+	}
+	if err := e.cfg.Heard(ctx, key); err != nil {
+		return fmt.Errorf("error: note where the answer goes: %w", err)
+	}
+	return nil
 }
 
 // act applies a message to its order: the mark that it was heard, and all that follows from

@@ -85,6 +85,7 @@ func (n *node) controls() http.Handler {
 	mux.HandleFunc("GET /backup", n.sendBackup)
 	mux.HandleFunc("GET /status", n.sendStatus)
 	mux.HandleFunc("POST /act", n.takeAct)
+	mux.HandleFunc("GET /peers", n.sendPeers)
 	return mux
 }
 

@@ -63,7 +63,7 @@ pays the buyer when the seller has the fiat.
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(), eventsCommand(),
+	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(), eventsCommand(), peersCommand(),
 		auditCommand(),
 		backupCommand(), restoreCommand(), storeKeyCommand(), statusCommand(), modeCommand(), breakerCommand(), heldCommand(), restoredCommand(), clientCommand(), versionCommand())
 	return root

@@ -21,6 +21,7 @@ import (
 	"mostro/escrow/order"
 	"mostro/escrow/price"
 	"mostro/relay"
+	"mostro/relay/mirror"
 )
 
 const (
@@ -53,6 +54,7 @@ type node struct {
 	url    string // of the relay, as clients dial it
 	relay  *relay.Relay
 	engine *escrow.Engine
+	mirror *mirror.Mirror
 	prices *price.Feed
 	// started is engine for those who may ask before it is there.
 	started atomic.Pointer[escrow.Engine]
@@ -80,19 +82,20 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	n.prices = n.newFeed()
 	// The relay is open before the engine, which publishes into it, and takes no message
 	// before run.
+	if n.mirror, err = mirror.New(n.mirrorConfig()); err != nil {
+		return nil, errors.Join(inUse(cfg.dir, err), n.ln.Close())
+	}
 	relaying, err := n.relayConfig()
 	if err != nil {
-		return nil, errors.Join(err, n.ln.Close())
+		return nil, errors.Join(err, n.mirror.Close(), n.ln.Close())
 	}
 	if n.relay, err = relay.Open(relaying); err != nil {
-		if strings.Contains(err.Error(), "directory lock") {
-			err = hint(fmt.Errorf("%s is in use: %w", cfg.dir, err), "another mostro runs on this data directory: stop it, or name another with --data-dir")
-		}
-		return nil, errors.Join(err, n.ln.Close())
+		return nil, errors.Join(inUse(cfg.dir, err), n.mirror.Close(), n.ln.Close())
 	}
+	n.mirror.Attach(n.relay)
 	payees, err := n.newPayees()
 	if err != nil {
-		return nil, errors.Join(err, n.relay.Close(ctx), n.ln.Close())
+		return nil, errors.Join(err, n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())
 	}
 	n.engine, err = escrow.Open(escrow.Config{
 		Dir:          filepath.Join(cfg.dir, escrowDir),
@@ -102,22 +105,23 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		EscrowSecret: secret,
 		Node:         n.ln,
 		Prices:       n.prices.Price,
-		Publish:      n.relay.Publish,
+		Publish:      n.mirror.Publish,
+		Heard:        n.mirror.Heard,
 		IsAddress:    payees.IsAddress,
 		Resolve:      payees.resolve,
 		Settings:     s.engine(),
-		Instance:     mostro.Instance{Pubkey: cfg.key.Public(), Name: s.Mostro.Name, RelayURLs: []string{n.url}},
+		Instance:     mostro.Instance{Pubkey: cfg.key.Public(), Name: s.Mostro.Name, RelayURLs: n.relayURLs()},
 		Logger:       cfg.logger,
 	})
 	if err != nil {
-		return nil, errors.Join(storeKeyHint(err), n.relay.Close(ctx), n.ln.Close())
+		return nil, errors.Join(storeKeyHint(err), n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())
 	}
 	err = n.meet(ctx)
 	if err == nil {
 		n.commands, err = listenControl(cfg.dir)
 	}
 	if err != nil {
-		return nil, errors.Join(err, n.engine.Close(), n.relay.Close(ctx), n.ln.Close())
+		return nil, errors.Join(err, n.engine.Close(), n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())
 	}
 	n.started.Store(n.engine)
 	n.server = n.relay.Server()
@@ -135,6 +139,14 @@ func (n *node) meet(ctx context.Context) error {
 			"to move to another node, first let all trades end on the old one: mostro mode drain")
 	}
 	return err
+}
+
+// inUse explains the error of a store that another process has open.
+func inUse(dir string, err error) error {
+	if !strings.Contains(err.Error(), "directory lock") {
+		return err
+	}
+	return hint(fmt.Errorf("%s is in use: %w", dir, err), "another mostro runs on this data directory: stop it, or name another with --data-dir")
 }
 
 // engine translates settings to what the engine takes.
@@ -237,6 +249,7 @@ func (n *node) run(ctx context.Context) error {
 	if n.cfg.settings.Backup.Directory != "" {
 		part("back up", func() error { return n.backUp(ctx) })
 	}
+	part("copy from and to other relays", func() error { n.mirror.Run(ctx); return nil })
 	part("serve commands", func() error { return n.serveControl(ctx) })
 	if len(n.cfg.settings.Price.sources()) > 0 {
 		part("poll prices", func() error { n.prices.Run(ctx); return nil })
@@ -251,7 +264,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	stopEngine()
 	parts.Wait()
-	err = errors.Join(err, n.relay.Close(drain), n.engine.Close(), n.ln.Close())
+	err = errors.Join(err, n.relay.Close(drain), n.engine.Close(), n.mirror.Close(), n.ln.Close())
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}

@@ -55,7 +55,8 @@ func (n *node) relayConfig() (relay.Config, error) {
 		Policies: []relay.Policy{
 			policies.Sizes(s.ContentOf),
 			policies.ForeignOrders(n.follows),
-			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
+			policies.ExceptFrom(n.cfg.settings.Federation.Peers,
+				policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses)),
 			policies.PowToEscrow(pubkey, n.known, int(n.cfg.settings.Mostro.Pow), int(n.cfg.settings.Mostro.PowFirstContact)),
 		},
 		Verified: []relay.Policy{func(ctx context.Context, ev *nostr.Event) (bool, string) {
@@ -64,6 +65,10 @@ func (n *node) relayConfig() (relay.Config, error) {
 			}
 			return byKey(ctx, ev)
 		}},
+		ReadPolicies: []relay.ReadPolicy{n.mirror.Asked},
+		Federation: relay.Federation{
+			Carry: n.mirror.Carry, Stored: n.mirror.Stored, Hidden: n.mirror.Hidden, Peer: n.cfg.settings.Federation.isReplica,
+		},
 		Receive:    func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
 		IndexBytes: int(s.IndexMiB) << 20,
 		Space:      store.Space{MinFree: uint64(s.MinFreeMiB) << 20, Reserve: reserveBytes},
@@ -83,10 +88,8 @@ func (n *node) known(pubkey string) bool {
 	return n.engine.Known(pubkey) || slices.Contains(n.cfg.settings.Admin.Pubkeys, pubkey)
 }
 
-// follows tells whether a key is that of a Mostro that this one follows.
-func (n *node) follows(pubkey string) bool {
-	return slices.Contains(n.cfg.settings.Federation.Follow, pubkey)
-}
+// follows tells whether a key is that of a Mostro, or of another platform, that this one follows.
+func (n *node) follows(pubkey string) bool { return n.mirror.Followed(pubkey) }
 
 // running tells whether a key has a part in a trade that has not ended. Until the engine knows,
 // any key may.

@@ -47,7 +47,8 @@ type LightningSettings struct {
 
 // NostrSettings hold the node's key.
 type NostrSettings struct {
-	Nsec secretText
+	Nsec   secretText
+	Relays []string // beside the node's own
 }
 
 // MostroSettings are the terms of trade and what the node says about itself.
@@ -158,6 +159,9 @@ func (s *Settings) keys() []key {
 		{"nostr.nsec_privkey", &secretValue{&s.Nostr.Nsec}, `""`, "",
 			"The node's key, nsec1... Better kept in the file .env of the data directory (`mostro key` makes one) or in MOSTRO_NSEC_PRIVKEY, which win over this."},
 
+		{"nostr.relays", &relaysValue{&s.Nostr.Relays}, "[]", "",
+			"Other relays, wss://..., to which the node's public events are copied and over which it takes messages and answers them. Its own relay is always there and not listed."},
+
 		{"mostro.name", &textValue{to: &m.Name, max: maxText}, `""`, "", "Name of the node, in its profile, its orders and the relay's information."},
 		{"mostro.about", &textValue{to: &m.About, max: maxText}, `""`, "", "About the node, in its profile."},
 		{"mostro.picture", &textValue{to: &m.Picture, max: maxText}, `""`, "", "Address of a picture, in its profile."},
@@ -231,8 +235,6 @@ func unsupported() map[string]string {
 		"cashu":    "Cashu escrow is " + later,
 		"rpc":      "the gRPC admin service is " + later,
 		"database": "the stores are folders of the data directory; delete it",
-
-		"nostr.relays": "copying to other relays is " + later + ". The relay is part of this program",
 
 		"lightning.hold_invoice_expiration_window": "sellers have mostro.expiration_seconds to pay, and clients are told so; delete it",
 		"lightning.escrow_deadline_margin_blocks":  "the margin follows from lightning.lnd_hold_expiry_delta; delete it",

@@ -13,18 +13,6 @@ import (
 	"mostro/relay"
 )
 
-// FederationSettings name the other Mostros that this one stands by.
-type FederationSettings struct {
-	Follow []string // public keys, hex
-}
-
-func (s *FederationSettings) keys() []key {
-	return []key{
-		{"federation.follow", &pubkeysValue{&s.Follow}, "[]", "",
-			"Public keys, npub1... or hex, of Mostros whose orders, ratings, terms and disputes are taken here when they publish them. Those of all others are refused."},
-	}
-}
-
 // RelaySettings say what the relay is, whom it serves and how much of everything it gives. The
 // limits are the relay's own type, so that what is set, enforced and advertised is one value.
 type RelaySettings struct {

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/mostro"
+	"mostro/relay/mirror"
+)
+
+const aMostro = "7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4e"
+
+func TestFederationSettings(t *testing.T) {
+	l, err := loadSettings("f", []byte(`[nostr]
+relays = ["wss://out.example/", "ws://127.0.0.1:1"]
+[federation]
+follow = ["`+aMostro+`", "npub1xtscya34g58tk0z605fvr788k263gsu6cy9x0mhnm87echrgufzsevkk5s@wss://a.example,wss://b.example"]
+platforms = ["robosats:7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4f@wss://r.example"]
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := [][]mirror.Followed{l.Federation.Follow, l.Federation.Platforms}
+	want := [][]mirror.Followed{
+		{{Pubkey: aMostro}, {Pubkey: "32e1827635450ebb3c5a7d12c1f8e7b2b514439ac10a67eef3d9fd9c5c68e245", Relays: []string{"wss://a.example", "wss://b.example"}}},
+		{{Pubkey: aMostro[:63] + "f", Relays: []string{"wss://r.example"}, Platform: "robosats"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"wss://out.example", "ws://127.0.0.1:1"}, l.Nostr.Relays); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// found waits until a relay has an event that matches.
+func found(t *testing.T, n *served, what string, f nostr.Filter) nostr.Event {
+	t.Helper()
+	for end := time.Now().Add(relayPatience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		evs, err := n.relay.All(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(evs) > 0 {
+			return evs[0]
+		}
+	}
+	t.Fatalf("never: %s", what)
+	return nostr.Event{}
+}
+
+// TestFederation: two nodes by their settings. A copies B's terms, publishes its own at B, says so
+// in its relay list, and shows how that stands.
+func TestFederation(t *testing.T) {
+	b := serveWith(t)
+	bKey, bURL := b.cfg.key.Public(), "ws://"+b.address
+	a := serveWith(t, fmt.Sprintf("federation.follow=[%q]", bKey+"@"+bURL), fmt.Sprintf("nostr.relays=[%q]", bURL))
+	aKey := a.cfg.key.Public()
+	found(t, a, "B's terms are at A", nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{bKey}})
+	// B does not know A yet, and refuses its terms; what anybody may publish it takes.
+	list := found(t, b, "A's relay list is at B", nostr.Filter{Kinds: []int{10002}, Authors: []string{aKey}})
+	if diff := cmp.Diff(nostr.Tags{{"r", a.url}, {"r", bURL}}, list.Tags.GetAll([]string{"r"})); diff != "" {
+		t.Error(diff)
+	}
+	// Followed by its key alone, A is found by that list.
+	if err := b.mirror.Follow(mirror.Followed{Pubkey: aKey}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd := rootCommand()
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"peers", "--data-dir", a.cfg.dir})
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{bURL, "copies from " + bKey + ", by negentropy", "publishes there"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("mostro peers does not say %q:\n%s", want, out.String())
+		}
+	}
+	t.Log(out.String())
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/mostro"
+	"mostro/relay/mirror"
+)
+
+const mirrorDir = "mirror"
+
+// mirrorConfig translates settings to what the mirror takes.
+func (n *node) mirrorConfig() mirror.Config {
+	s := &n.cfg.settings.Federation
+	return mirror.Config{
+		Dir:           filepath.Join(n.cfg.dir, mirrorDir),
+		Pubkey:        n.cfg.key.Public(),
+		Follow:        slices.Concat(s.Follow, s.Platforms),
+		Outside:       n.cfg.settings.Nostr.Relays,
+		Sign:          func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
+		MaxEvents:     int(s.MaxEvents),
+		MaxBytes:      int(s.MaxMiB) << 20,
+		OrphanedAfter: time.Duration(s.OrphanedHours) * time.Hour,
+		HideOrphaned:  s.HideOrphaned,
+		Logger:        n.cfg.logger,
+	}
+}
+
+// relayURLs are the relays on which this node is reached, its own first (kind 10002).
+func (n *node) relayURLs() []string {
+	urls := []string{n.url}
+	for _, url := range n.cfg.settings.Nostr.Relays {
+		if !slices.Contains(urls, url) {
+			urls = append(urls, url)
+		}
+	}
+	return urls
+}
+
+// sendPeers writes how things stand with other relays.
+func (n *node) sendPeers(w http.ResponseWriter, _ *http.Request) {
+	if err := json.NewEncoder(w).Encode(n.mirror.Health()); err != nil {
+		n.cfg.logger.Warn("send the state of other relays", "error", err)
+	}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"mostro/relay/mirror"
+)
+
+// FederationSettings name the other Mostros that this one has to do with.
+type FederationSettings struct {
+	Follow    []mirror.Followed
+	Platforms []mirror.Followed
+	Peers     []netip.Prefix
+	Replicas  []string // public keys, hex
+
+	OrphanedHours int64
+	HideOrphaned  bool
+	MaxEvents     int64
+	MaxMiB        int64
+}
+
+func (s *FederationSettings) keys() []key {
+	return []key{
+		{"federation.follow", &followValue{to: &s.Follow}, "[]", "",
+			"Other Mostros, \"KEY\" or \"KEY@RELAY,RELAY\" with npub1... or hex and wss://... Their orders, ratings, terms, disputes and rates are copied from there, and taken here when they publish them; those of all others are refused. Clients here can trade with them: messages are carried both ways. Without a relay, their own list (kind 10002) is looked for on the relays that are known."},
+		{"federation.platforms", &followValue{to: &s.Platforms, named: true}, "[]", "",
+			"Marketplaces of other kinds whose offers (NIP-69) are copied, \"NAME:KEY@RELAY\", such as lnp2pbot or robosats."},
+		{"federation.peers", &networksValue{&s.Peers}, "[]", "",
+			"Addresses or networks of followed Mostros, which carry many people's messages: they are exempt from relay.events_per_second."},
+		{"federation.replicas", &pubkeysValue{&s.Replicas}, "[]", "",
+			"Keys of this node's replicas (mostro serve --replica-of), npub1... or hex. Who authenticates with one reads everything, messages too."},
+		{"federation.orphaned_hours", &intValue{&s.OrphanedHours, 0, 8760}, "24", "hours",
+			"Without news of a followed Mostro (kind 38385) for so long, its offers are orphaned. 0: never."},
+		{"federation.hide_orphaned", &boolValue{&s.HideOrphaned}, "false", "",
+			"Leaves orphaned offers out of what the relay answers."},
+		{"federation.max_events", &intValue{&s.MaxEvents, 100, 10_000_000}, "200000", "events", "Kept of one followed key."},
+		{"federation.max_mib", &intValue{&s.MaxMiB, 1, 100_000}, "256", "MiB", "Kept of one followed key."},
+	}
+}
+
+// isReplica tells whether a key is that of a replica.
+func (s *FederationSettings) isReplica(pubkey string) bool {
+	return slices.Contains(s.Replicas, pubkey)
+}
+
+// relaysValue is a list of relays.
+type relaysValue struct{ to *[]string }
+
+func (v *relaysValue) set(l literal) error {
+	urls, err := list(l)
+	if err != nil {
+		return err
+	}
+	for i := range urls {
+		if err := relayAddress(&urls[i]); err != nil {
+			return err
+		}
+	}
+	*v.to = urls
+	return nil
+}
+
+func (v *relaysValue) takes() string { return "" }
+
+// relayAddress checks one address of a relay.
+func relayAddress(url *string) error {
+	one := urlValue{url, []string{"wss", "ws"}}
+	if err := one.set(literal{kind: aString, text: *url}); err != nil || *url == "" {
+		return fmt.Errorf("has %.80q, want an address that starts with wss://", *url)
+	}
+	return nil
+}
+
+// followValue is a list of keys with the relays where they publish, after a name where the list is
+// of platforms.
+type followValue struct {
+	to    *[]mirror.Followed
+	named bool
+}
+
+func (v *followValue) set(l literal) error {
+	items, err := list(l)
+	if err != nil {
+		return err
+	}
+	var all []mirror.Followed
+	for _, item := range items {
+		var f mirror.Followed
+		rest := item
+		if v.named {
+			name, after, ok := strings.Cut(item, ":")
+			if !ok || name == "" || strings.ContainsAny(name, "@/") || !strings.Contains(after, "@") {
+				return fmt.Errorf("has %.80q, want NAME:KEY@RELAY", item)
+			}
+			f.Platform, rest = name, after
+		}
+		key, relays, listed := strings.Cut(rest, "@")
+		var keys []string
+		if err := (&pubkeysValue{&keys}).set(literal{kind: aList, items: []string{key}}); err != nil {
+			return err
+		}
+		f.Pubkey = keys[0]
+		if listed {
+			for url := range strings.SplitSeq(relays, ",") {
+				url = strings.TrimSpace(url)
+				if err := relayAddress(&url); err != nil {
+					return err
+				}
+				f.Relays = append(f.Relays, url)
+			}
+		}
+		if slices.ContainsFunc(all, func(other mirror.Followed) bool { return other.Pubkey == f.Pubkey }) {
+			return fmt.Errorf("names %s twice", key)
+		}
+		all = append(all, f)
+	}
+	*v.to = all
+	return nil
+}
+
+func (v *followValue) takes() string { return "" }
