@@ -19,6 +19,7 @@ import (
 	"mostro/escrow/order"
 	"mostro/policies"
 	"mostro/relay"
+	"mostro/relay/mirror"
 )
 
 // patience is how long a test waits for something that must happen. It bounds a hang, not a
@@ -40,7 +41,8 @@ type worldConfig struct {
 	pow int    // bits that the node asks for
 	// relayPow is what the relay asks for when that is something else.
 	relayPow int
-	received func() // called when the engine has taken a message; may be nil
+	received func()   // called when the engine has taken a message; may be nil
+	outside  []string // relays that the node publishes to
 }
 
 // newWorld starts a node. Tests with one are not parallel: eventstore counts the deletions of
@@ -77,6 +79,15 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		Settings: testSettings(cfg.pow),
 		Logger:   slog.New(slog.DiscardHandler),
 	}
+	stopMirror, m := func() {}, (*mirror.Mirror)(nil)
+	if len(cfg.outside) > 0 {
+		var err error
+		if m, err = mirror.New(mirror.Config{Pubkey: key.Public(), Outside: cfg.outside}); err != nil {
+			t.Fatal(err)
+		}
+		relayCfg.Federation.Stored = m.Stored
+		engineCfg.Publish, engineCfg.Heard = m.Publish, m.Heard
+	}
 	if cfg.dir != "" {
 		relayCfg.Dir, engineCfg.Dir = cfg.dir+"/relay", cfg.dir+"/escrow"
 	}
@@ -87,6 +98,16 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 	if engine, err = escrow.Open(engineCfg); err != nil {
 		t.Fatal(err)
 	}
+	if m != nil {
+		m.Attach(w.relay)
+		stop := runMirror(m)
+		stopMirror = func() {
+			stop()
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 	run, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- engine.Run(run) }()
@@ -95,6 +116,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		if err := <-ran; err != nil {
 			t.Error(err)
 		}
+		stopMirror()
 		closing, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := w.relay.Close(closing); err != nil {

@@ -246,28 +246,42 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, carryTime)
 	defer cancel()
-	err = errUnreachable
-	for _, p := range m.list() {
-		l := p.link.Load()
-		if l == nil || !slices.Contains(p.duties.mostros, to[1]) {
-			continue
-		}
-		answer := l.publish(ctx, ev)
-		var refused *RefusedError
-		if answer == nil {
-			p.carriedTo.Add(1)
-			err = nil
+	// A connection that has just broken is up again in a moment.
+	for end := time.Now().Add(carryWait); ; {
+		var tried bool
+		if tried, err = m.carryNow(ctx, to[1], ev); tried || time.Now().After(end) || ctx.Err() != nil {
 			break
 		}
-		if errors.As(answer, &refused) {
-			err = refused
-			if !passing(refused.Reason) {
-				break
-			}
-		}
+		time.Sleep(carryPoll)
 	}
 	m.marks.end(ev.ID, err == nil)
 	return err
+}
+
+// carryNow sends a message to the relays of a Mostro, one after the other, until one has taken it or
+// refused it for good. tried is false when none is connected.
+func (m *Mirror) carryNow(ctx context.Context, mostro string, ev *nostr.Event) (tried bool, err error) {
+	err = errUnreachable
+	for _, p := range m.list() {
+		l := p.link.Load()
+		if l == nil || !slices.Contains(p.duties.mostros, mostro) {
+			continue
+		}
+		tried = true
+		answer := l.publish(ctx, ev)
+		var refused *RefusedError
+		switch {
+		case answer == nil:
+			p.carriedTo.Add(1)
+			return true, nil
+		case errors.As(answer, &refused):
+			err = refused
+			if !passing(refused.Reason) {
+				return true, err
+			}
+		}
+	}
+	return tried, err
 }
 
 // fetchMail subscribes to messages for clients here at the relay of followed Mostros.
