@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -85,4 +87,51 @@ func TestFederation(t *testing.T) {
 		}
 	}
 	t.Log(out.String())
+}
+
+// TestServeReplica: a replica by its settings has the node's terms, passes on what clients publish,
+// and is ready when it is equal.
+func TestServeReplica(t *testing.T) {
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := serveWith(t, fmt.Sprintf("federation.replicas=[%q]", key.Public()), `federation.peers=["127.0.0.1"]`)
+	terms := found(t, p, "the node's terms are out", nostr.Filter{Kinds: []int{mostro.KindInfo}})
+	l, err := loadSettings("none", nil, []string{"relay.min_free_mib=0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	r, err := openReplica(t.Context(), dir, "ws://"+p.address, &l.Settings, key, listener, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(ctx) }()
+	for end := time.Now().Add(relayPatience); !r.copies.Ready(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the replica is never ready")
+		}
+	}
+	if has, err := r.relay.Has(t.Context(), terms.ID); err != nil || !has {
+		t.Errorf("the node's terms are not there (%v)", err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	// The primary's key is known now; another primary's is refused.
+	if other, err := primaryKey(t.Context(), dir, "ws://127.0.0.1:1"); err != nil || other != p.cfg.key.Public() {
+		t.Errorf("without the primary its key is %s (%v)", other, err)
+	}
+	second := serveWith(t)
+	if _, err := primaryKey(t.Context(), dir, "ws://"+second.address); err == nil || !strings.Contains(err.Error(), "this is a replica of") {
+		t.Errorf("another primary: %v", err)
+	}
 }

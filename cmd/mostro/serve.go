@@ -16,7 +16,7 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var dir string
+	var dir, primary string
 	var overrides []string
 	level := slog.LevelInfo
 	cmd := &cobra.Command{
@@ -41,16 +41,22 @@ invoice can be settled.`,
 			}
 			if first, err := writeFirstSettings(dir); err != nil {
 				return err
-			} else if first {
+			} else if first && primary == "" {
 				fmt.Fprint(cmd.OutOrStdout(), firstStart(dir))
 				return nil
 			}
-			return serve(cmd.Context(), dir, overrides, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})))
+			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			if primary != "" {
+				return serveReplica(cmd.Context(), dir, primary, overrides, logger)
+			}
+			return serve(cmd.Context(), dir, overrides, logger)
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	settingsFlag(cmd, &overrides)
 	cmd.Flags().TextVar(&level, "log-level", level, "debug, info, warn or error")
+	cmd.Flags().StringVar(&primary, "replica-of", "",
+		"serve the events of this relay, wss://..., for more readers; without an escrow and without LND, with a key of its own")
 	return cmd
 }
 

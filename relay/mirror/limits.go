@@ -49,8 +49,9 @@ const (
 	keysPerClient = 500    // that one connection can add
 	maxClients    = 10_000 // connections of which that is remembered
 	mailPast      = 72 * time.Hour
-	carryTime     = 8 * time.Second // for the answer of another relay to a carried message
-	carryWait     = 3 * time.Second // for a connection to come back
+	carryTime     = 8 * time.Second  // for the answer of another relay to a carried message
+	carryWait     = 3 * time.Second  // for a connection to come back
+	forwardTime   = 15 * time.Second // for the answer of a primary
 	carryPoll     = 50 * time.Millisecond
 	marksKept     = 50_000          // ids of messages that crossed
 	carryAgain    = 2 * time.Second // before a message that failed is tried again

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/mostro"
+	"mostro/policies"
+	"mostro/relay"
+	"mostro/relay/mirror"
+	"mostro/relay/store"
+)
+
+const (
+	replicaDir  = "replica"
+	primaryFile = "primary" // holds the public key of the primary, for a start without it
+)
+
+// replica is a relay without an escrow that has what its primary has.
+type replica struct {
+	url      string
+	listener net.Listener
+	relay    *relay.Relay
+	copies   *mirror.Replica
+	log      *slog.Logger
+}
+
+// serveReplica runs a replica of the relay at an address. Of the settings only [relay] and
+// federation.follow count; they should be those of the primary.
+func serveReplica(ctx context.Context, dir, primary string, overrides []string, logger *slog.Logger) error {
+	if err := relayAddress(&primary); err != nil {
+		return hint(fmt.Errorf("--replica-of %w", err), "name the primary's relay as clients dial it")
+	}
+	settings, err := readSettings(dir, overrides)
+	if err != nil {
+		return err
+	}
+	key, err := nodeKey(dir, settings)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(settings.Relay.Listen)
+	if err != nil {
+		return err
+	}
+	r, err := openReplica(ctx, dir, primary, &settings.Settings, key, listener, logger)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	logger.Info("serving a replica", "relay", r.url, "of", primary, "pubkey", key.Public(), "version", version)
+	logger.Info("the primary must list this pubkey in federation.replicas and this machine's address in federation.peers")
+	return r.run(ctx)
+}
+
+func openReplica(ctx context.Context, dir, primary string, settings *Settings, key mostro.Secret, listener net.Listener, logger *slog.Logger) (*replica, error) {
+	node, err := primaryKey(ctx, dir, primary)
+	if err != nil {
+		return nil, err
+	}
+	if node == key.Public() {
+		return nil, hint(errors.New("this replica has the primary's own key"), "give it another one: mostro key --data-dir "+dir)
+	}
+	s := &settings.Relay
+	r := &replica{url: s.URL, listener: listener, log: logger}
+	if r.url == "" {
+		r.url = "ws://" + dialable(listener.Addr().String())
+	}
+	r.copies = mirror.NewReplica(mirror.ReplicaConfig{
+		Primary: primary,
+		Sign:    func(ev *nostr.Event) error { return mostro.Sign(ev, key) },
+		Logger:  logger,
+	})
+	follows := slices.Concat(settings.Federation.Follow, settings.Federation.Platforms)
+	r.relay, err = relay.Open(relay.Config{
+		Dir: filepath.Join(dir, replicaDir), Name: settings.Mostro.Name, Description: s.Description, Contact: s.Contact, Icon: s.Icon,
+		Pubkey: node, ServiceURL: r.url, Version: version, Limits: s.limits(), TrustedProxies: s.TrustedProxies, PrivateReads: s.Reads,
+		Followed: func(pubkey string) bool {
+			return slices.ContainsFunc(follows, func(f mirror.Followed) bool { return f.Pubkey == pubkey })
+		},
+		Policies: []relay.Policy{
+			policies.Sizes(s.ContentOf),
+			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
+		},
+		Federation: relay.Federation{Forward: r.copies.Forward},
+		Space:      store.Space{MinFree: uint64(s.MinFreeMiB) << 20},
+		IndexBytes: int(s.IndexMiB) << 20,
+		Logger:     logger,
+	})
+	if err != nil {
+		return nil, inUse(dir, err)
+	}
+	r.copies.Attach(r.relay)
+	r.relay.Handle("GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !r.copies.Ready() {
+			http.Error(w, "not equal to the primary yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}))
+	return r, nil
+}
+
+// primaryKey is the public key of the primary's node: as it says, or as it said at an earlier start.
+func primaryKey(ctx context.Context, dir, primary string) (string, error) {
+	path := filepath.Join(dir, primaryFile)
+	known, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the primary's key: %w", err)
+	}
+	was := strings.TrimSpace(string(known))
+	switch now, err := mirror.PrimaryKey(ctx, primary); {
+	case err != nil && was != "":
+		return was, nil
+	case err != nil:
+		return "", hint(fmt.Errorf("reach the primary %s: %w", primary, err), "the first start of a replica needs it: is the address right, and does it run?")
+	case !nostr.IsValidPublicKey(now):
+		return "", hint(fmt.Errorf("%s is not the relay of a Mostro: it names no public key", primary), "replicas are of a relay that mostro serves")
+	case was != "" && was != now:
+		return "", hint(fmt.Errorf("the primary has the key %s, this is a replica of %s", now, was), "use another data directory for a replica of another node")
+	case was == "":
+		return now, writeWhole(path, []byte(now+"\n"))
+	default:
+		return now, nil
+	}
+}
+
+// run serves until ctx ends or a part fails.
+func (r *replica) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	server := r.relay.Server()
+	var parts sync.WaitGroup
+	parts.Go(func() { r.copies.Run(ctx) })
+	parts.Go(func() {
+		if err := r.relay.Watch(ctx); err != nil {
+			cancel(fmt.Errorf("keep events: %w", err))
+		}
+	})
+	parts.Go(func() {
+		if err := server.Serve(r.listener); !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("serve: %w", err))
+		}
+	})
+	<-ctx.Done()
+	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer stop()
+	err := server.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	parts.Wait()
+	err = errors.Join(err, r.relay.Close(drain))
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}

@@ -1,0 +1,196 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
+)
+
+// ReplicaConfig says of what a replica is one.
+type ReplicaConfig struct {
+	Primary string // address of its relay, ws:// or wss://
+	// Sign signs with a key that the primary lists among its replicas (NIP-42).
+	Sign   func(*nostr.Event) error
+	Logger *slog.Logger // nil = silent
+}
+
+// Replica keeps a relay equal to another one, its primary, from which it has everything: public
+// events and messages. What clients publish goes to the primary and comes back from there. There is
+// one writer and any number of replicas.
+type Replica struct {
+	cfg   ReplicaConfig
+	log   *slog.Logger
+	relay *relay.Relay
+	link  atomic.Pointer[link]
+	ready atomic.Bool
+}
+
+// NewReplica makes a replica; nothing happens before Run.
+func NewReplica(cfg ReplicaConfig) *Replica {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Replica{cfg: cfg, log: cfg.Logger}
+}
+
+// Attach names the relay; it comes before Run.
+func (r *Replica) Attach(to *relay.Relay) { r.relay = to }
+
+// Ready reports whether the replica has been equal to its primary since the last connection.
+func (r *Replica) Ready() bool { return r.ready.Load() }
+
+// PrimaryKey asks a relay for its node's public key (NIP-11), "" when it has none.
+func PrimaryKey(ctx context.Context, url string) (string, error) {
+	a, err := describe(ctx, url)
+	return a.Pubkey, err
+}
+
+var errNoPrimary = errors.New("error: the primary of this replica cannot be reached now, send it again in a while")
+
+// Forward brings an event of a client to the primary (relay.Federation.Forward). Its answer is the
+// primary's.
+func (r *Replica) Forward(ctx context.Context, ev *nostr.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, forwardTime)
+	defer cancel()
+	l := r.link.Load()
+	for end := time.Now().Add(carryWait); l == nil && time.Now().Before(end); l = r.link.Load() {
+		time.Sleep(carryPoll)
+	}
+	if l == nil {
+		return errNoPrimary
+	}
+	err := l.publish(ctx, ev)
+	if refused := (*RefusedError)(nil); err != nil && !errors.As(err, &refused) {
+		return fmt.Errorf("error: the primary of this replica has not answered, send it again: %w", err)
+	}
+	return err
+}
+
+// Run keeps the connection to the primary until ctx ends.
+func (r *Replica) Run(ctx context.Context) {
+	for wait := firstRetry; ctx.Err() == nil; {
+		began := time.Now()
+		err := r.session(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > steadyTime {
+			wait = firstRetry
+		}
+		r.log.Warn("no connection to the primary", "relay", r.cfg.Primary, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		}
+		wait = min(2*wait, mostRetry)
+	}
+}
+
+func (r *Replica) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l, err := dial(ctx, r.cfg.Primary, r.cfg.Sign)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if err := l.awaitLogin(ctx); err != nil {
+		return err
+	}
+	r.link.Store(l)
+	defer r.link.Store(nil)
+	in := newIntake(ctx)
+	var storing sync.WaitGroup
+	defer storing.Wait()
+	defer cancel(nil)
+	storing.Go(func() {
+		if err := in.run(r.store); err != nil {
+			cancel(err)
+		}
+	})
+	context.AfterFunc(ctx, l.close)
+	ended := make(chan error, 1)
+	stands := make(chan struct{}, 1)
+	s := &sub{event: in.take, end: func(err error) {
+		if err == nil {
+			stands <- struct{}{}
+			return
+		}
+		ended <- err
+	}}
+	if err := l.subscribe(s, nostr.Filter{LimitZero: true}); err != nil {
+		return err
+	}
+	select {
+	case <-stands:
+	case err := <-ended:
+		return err
+	case <-time.After(answerTime):
+		return errNoAnswer
+	}
+	for {
+		if err := r.level(ctx, l, in); err != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+		if !r.ready.Swap(true) {
+			r.log.Info("equal to the primary", "relay", r.cfg.Primary)
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(resyncEvery):
+		}
+	}
+}
+
+// level makes the replica equal to the primary: what it lacks is fetched, and what the primary has
+// no more is removed. The list of what is here is made before the primary makes its own, so what
+// comes live meanwhile is not taken for something to remove.
+func (r *Replica) level(ctx context.Context, l *link, in *intake) error {
+	if err := in.settle(); err != nil {
+		return err
+	}
+	d, err := l.differ(ctx, nostr.Filter{}, r.relay.Items)
+	if err != nil {
+		return fmt.Errorf("compare with the primary: %w", err)
+	}
+	if err := l.fetchIDs(ctx, d.Need, in.take); err != nil {
+		return err
+	}
+	if err := in.settle(); err != nil {
+		return err
+	}
+	// What has been replaced meanwhile is gone already.
+	for part := d.Have; len(part) > 0; {
+		n := min(len(part), idsAtOnce)
+		if err := r.relay.Remove(ctx, part[:n]...); err != nil {
+			return fmt.Errorf("remove what the primary has no more: %w", err)
+		}
+		part = part[n:]
+	}
+	return nil
+}
+
+// store keeps events of the primary. It is trusted with what it gives out, and verified all the same.
+func (r *Replica) store(ctx context.Context, evs []*nostr.Event) error {
+	for i, t := range r.relay.Take(ctx, r.cfg.Primary, evs) {
+		if t.Err != nil {
+			return fmt.Errorf("store event: %w", t.Err)
+		}
+		if t.Refused != "" {
+			r.log.Warn("an event of the primary is refused", "id", evs[i].ID, "reason", t.Refused)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package mirror
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+
+	"context"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
+)
+
+// startReplica starts a replica of an instance. stop ends it.
+func startReplica(t testing.TB, primary *instance, who person, dir, address string) (r *relay.Relay, replica *Replica, stop func()) {
+	t.Helper()
+	key, err := PrimaryKey(t.Context(), primary.url())
+	if err != nil || key != primary.public {
+		t.Fatalf("the primary's key is %s (%v)", key, err)
+	}
+	replica = NewReplica(ReplicaConfig{Primary: primary.url(), Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }})
+	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Federation: relay.Federation{Forward: replica.Forward}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica.Attach(r)
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := r.Server()
+	go server.Serve(listener)
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan struct{})
+	go func() { replica.Run(ctx); close(ran) }()
+	ended := false
+	stop = func() {
+		if ended {
+			return
+		}
+		ended = true
+		cancel()
+		<-ran
+		server.Close()
+		closing, end := context.WithTimeout(context.Background(), patience)
+		defer end()
+		if err := r.Close(closing); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return r, replica, stop
+}
+
+// everything is all that a relay has, as it would be served.
+func everything(t testing.TB, r *relay.Relay) []byte {
+	t.Helper()
+	evs, err := r.All(context.Background(), nostr.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines(evs)
+}
+
+// TestReplica: a replica has all that its primary has, messages too, and shows them by the same
+// rule; what clients publish there is answered as the primary does.
+func TestReplica(t *testing.T) {
+	listed := newPerson(t)
+	p := newInstance(t, "primary")
+	p.receive = func(_ context.Context, ev *nostr.Event) error {
+		if ev.Content == "bad" {
+			return errors.New("invalid: no such order")
+		}
+		return nil
+	}
+	p.change = func(cfg *relay.Config) {
+		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
+		cfg.Limits = relay.DefaultLimits()
+		cfg.Limits.NegItems = 40 // so that it takes several parts
+	}
+	p.start()
+	alice, bob := newPerson(t), newPerson(t)
+	mail := p.message(t, alice.public, "to alice")
+	p.publish(mail, p.info(t, 0))
+	for i := range 100 {
+		p.publish(p.offer(t, string(rune('a'+i%26))+string(rune('a'+i/26)), nostr.Now()-nostr.Timestamp(86400*(i%9))-1))
+	}
+	dir, address := t.TempDir(), freeAddress(t)
+	r, replica, stop := startReplica(t, p, listed, dir, address)
+	eventually(t, "the replica is equal", replica.Ready)
+	equal := func() bool { return bytes.Equal(everything(t, r), everything(t, p.relay)) }
+	if !equal() {
+		t.Fatal("the replica has something else than the primary")
+	}
+
+	c := dialClient(t, "ws://"+address)
+	count := func(f nostr.Filter) (n int) {
+		c.say("REQ", "q", f)
+		for {
+			var parts []json.RawMessage
+			if err := c.ReadJSON(&parts); err != nil {
+				t.Fatal(err)
+			}
+			switch string(parts[0]) {
+			case `"EVENT"`:
+				n++
+			case `"EOSE"`, `"CLOSED"`:
+				return n
+			}
+		}
+	}
+	for _, read := range []struct {
+		f    nostr.Filter
+		want int
+	}{
+		{nostr.Filter{Kinds: []int{14}, Tags: nostr.TagMap{"p": {alice.public}}}, 1},
+		{nostr.Filter{Kinds: []int{14}, Tags: nostr.TagMap{"p": {bob.public}}}, 0},
+		{nostr.Filter{Kinds: []int{14}}, 0},
+		{nostr.Filter{IDs: []string{mail.ID}}, 0},
+		{nostr.Filter{Kinds: []int{14}, Authors: []string{p.public}}, 0}, // the node's key is everybody's to know
+		{nostr.Filter{Kinds: []int{kindInfo}}, 1},
+	} {
+		if n := count(read.f); n != read.want {
+			t.Errorf("%v finds %d, want %d", read.f, n, read.want)
+		}
+	}
+
+	// Live, both ways.
+	offer := p.offer(t, "live", 0)
+	p.publish(offer)
+	eventually(t, "a live event is there", func() bool { has, _ := r.Has(t.Context(), offer.ID); return has })
+	note := alice.sign(t, nostr.Event{Kind: 1, Content: "by a client of the replica"})
+	if ok, reason := c.send(note); !ok {
+		t.Error(reason)
+	}
+	if !p.has(note.ID) {
+		t.Error("OK true before the primary has it")
+	}
+	eventually(t, "it comes back", func() bool { has, _ := r.Has(t.Context(), note.ID); return has })
+	if ok, reason := c.send(alice.message(t, p.public, "bad")); ok || reason != "invalid: no such order" {
+		t.Errorf("the primary's refusal: %v %q", ok, reason)
+	}
+	if ok, reason := c.send(alice.message(t, p.public, "good")); !ok {
+		t.Error(reason)
+	}
+
+	// The primary forgets something, and the replica is away.
+	stop()
+	if err := p.relay.Remove(t.Context(), idOf(note.ID)); err != nil {
+		t.Fatal(err)
+	}
+	p.publish(p.offer(t, "live", nostr.Now()+1))
+	r, replica, stop = startReplica(t, p, listed, dir, address)
+	eventually(t, "it is equal again", func() bool { return replica.Ready() && equal() })
+
+	// Without the primary nothing is taken, and all is served.
+	p.stop()
+	c = dialClient(t, "ws://"+address)
+	if ok, reason := c.send(alice.sign(t, nostr.Event{Kind: 1})); ok || !strings.HasPrefix(reason, "error: ") {
+		t.Errorf("without the primary: %v %q", ok, reason)
+	}
+	if n := count(nostr.Filter{Kinds: []int{kindInfo}}); n != 1 {
+		t.Error("nothing is served without the primary")
+	}
+}
+
+// TestReplicaUnlisted: who is not listed gets no messages, however it asks.
+func TestReplicaUnlisted(t *testing.T) {
+	p := newInstance(t, "primary")
+	p.start()
+	mail := p.message(t, newPerson(t).public, "private")
+	p.publish(mail, p.info(t, 0))
+	r, replica, _ := startReplica(t, p, newPerson(t), t.TempDir(), freeAddress(t))
+	eventually(t, "it is ready", replica.Ready)
+	p.publish(p.message(t, newPerson(t).public, "live and private"), p.offer(t, "x", 0))
+	eventually(t, "the offer is there", func() bool {
+		evs, err := r.All(t.Context(), nostr.Filter{Kinds: []int{kindOrder}})
+		return err == nil && len(evs) == 1
+	})
+	if evs, err := r.All(t.Context(), nostr.Filter{Kinds: []int{14}}); err != nil || len(evs) > 0 {
+		t.Errorf("%d messages came to somebody who is not listed (%v)", len(evs), err)
+	}
+}
