@@ -104,8 +104,19 @@ func (p *peer) follow(ctx context.Context, l *link) error {
 	defer cancel()
 	in := newIntake(ctx)
 	stored := make(chan error, 1)
+	var held atomic.Int64
+	hold := func(ev *nostr.Event, wait time.Duration) {
+		if held.Add(1) > maxHeld {
+			held.Add(-1)
+			return // comparing finds it
+		}
+		time.AfterFunc(wait, func() {
+			held.Add(-1)
+			in.take(ev)
+		})
+	}
 	go func() {
-		err := in.run(p.ingest)
+		err := in.run(func(ctx context.Context, evs []*nostr.Event) error { return p.ingest(ctx, evs, hold) })
 		stored <- err
 		if err != nil {
 			cancel()
@@ -263,8 +274,9 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 	return p.m.state.setWalked(p.url, author, w)
 }
 
-// ingest stores events of followed keys. It fails when too many were bad.
-func (p *peer) ingest(ctx context.Context, evs []*nostr.Event) error {
+// ingest stores events of followed keys. It fails when too many were bad. Orders from the future,
+// which would hide later ones from every other clock, are held back until their time has come.
+func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.Event, time.Duration)) error {
 	var bad error
 	good := evs[:0]
 	ahead := p.m.cfg.Now().Add(orderFuture).Unix()
@@ -274,6 +286,9 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event) error {
 			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
 		case ev.Kind >= kindOrder && int64(ev.CreatedAt) > ahead:
 			p.ahead.Add(1)
+			if wait := time.Duration(int64(ev.CreatedAt)-ahead) * time.Second; wait < maxHold {
+				hold(ev, wait)
+			}
 			p.refusal("invalid: the event is from the future: the clock there or here is wrong")
 		case !p.m.room(p, ev):
 			p.refused.Add(1)

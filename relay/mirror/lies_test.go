@@ -33,7 +33,7 @@ func TestC3LyingPeer(t *testing.T) {
 	}
 	url := liar(t, func(say func(...any), label string, parts []json.RawMessage) {
 		if label == "REQ" {
-			for _, ev := range slices.Concat(lies, lies, lies, []nostr.Event{good}) {
+			for _, ev := range slices.Concat([]nostr.Event{good}, lies, lies, lies) {
 				say("EVENT", parts[0], ev)
 			}
 			say("EOSE", parts[0])

@@ -34,7 +34,9 @@ const (
 	fullEvery    = 24 * time.Hour // between two walks through everything there
 	overlap      = 48 * time.Hour // that a walk goes back before the last one, for what came late
 	orderFuture  = time.Minute    // how far an order may be ahead of the clock; it would hide later ones
-	liveRate     = 200            // events a second of a followed Mostro, once the backlog is in
+	maxHeld      = 2000           // events of the future that wait for their time
+	maxHold      = 15 * time.Minute
+	liveRate     = 200 // events a second of a followed Mostro, once the backlog is in
 	liveBurst    = 5000
 	liveBytes    = 1 << 20 // a second, the same
 	liveBurstB   = 16 << 20
