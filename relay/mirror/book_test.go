@@ -1,0 +1,109 @@
+package mirror
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestOffers: one query shows the offers of this node, of followed Mostros and of other platforms,
+// told apart by who signed them, with those of a Mostro that is silent marked or hidden.
+func TestOffers(t *testing.T) {
+	p := newPlain(t, 100, "127.0.0.1:0")
+	alive, silent, robosats, lnp2pbot, stranger := newPerson(t), newPerson(t), newPerson(t), newPerson(t), newPerson(t)
+	now := nostr.Now()
+	later := fmt.Sprint(int64(now) + 3600)
+	p.add(
+		alive.info(t, 0), alive.offer(t, "same", now-1), silent.info(t, now-7200), silent.offer(t, "same", now-2),
+		alive.sign(t, nostr.Event{Kind: kindOrder, Tags: nostr.Tags{{"d", "taken"}, {"k", "buy"}, {"f", "USD"}, {"s", "in-progress"}}}),
+		robosats.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: now - 3, Tags: nostr.Tags{
+			{"d", "robot"}, {"name", "QuickBot"}, {"k", "buy"}, {"f", "EUR"}, {"s", "pending"}, {"amt", "0"}, {"fa", "10.5", "99"},
+			{"pm", "Revolut", "SEPA"}, {"premium", "2.5"}, {"y", "robosats", "lake"}, {"expiration", later, "3600"}, {"bond", "3"}, {"z", "order"},
+		}}),
+		lnp2pbot.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: now - 4, Tags: nostr.Tags{
+			{"d", "bot"}, {"k", "sell"}, {"f", "ARS"}, {"s", "pending"}, {"amt", "1000"}, {"fa", "5"}, {"pm", "cash, Mercado Pago"},
+			{"premium", "0"}, {"y", "mostro"}, {"community_id", "x"}, {"z", "order"}, // says that it is a Mostro
+			{"expires_at", fmt.Sprint(int64(now) - 60)},
+		}}),
+		lnp2pbot.info(t, 0), stranger.offer(t, "strange", 0),
+	)
+	a := newInstance(t, "a")
+	a.cfg.OrphanedAfter = time.Hour
+	a.cfg.Follow = []Followed{
+		{Pubkey: alive.public, Relays: []string{p.url}}, {Pubkey: silent.public, Relays: []string{p.url}},
+		{Pubkey: robosats.public, Relays: []string{p.url}, Platform: "robosats"},
+		{Pubkey: lnp2pbot.public, Relays: []string{p.url}, Platform: "lnp2pbot"},
+	}
+	a.start()
+	own := a.offer(t, "same", now)
+	a.publish(own)
+	offers := func() []Offer {
+		all, err := a.mirror.Offers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	eventually(t, "all are there", func() bool { return len(offers()) == 5 && a.health(p.url).State == Live })
+	for _, pubkey := range []string{alive.public, silent.public} {
+		if err := a.mirror.survey(t.Context(), pubkey); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plain := Offer{ID: "same", Platform: "mostro", Side: "sell", Fiat: "USD", Min: "10", Max: "10", Sats: 1000, Premium: "1", Methods: []string{"cash"}}
+	mine, theirs, orphan := plain, plain, plain
+	mine.Node, mine.Own, mine.CreatedAt = a.public, true, int64(now)
+	theirs.Node, theirs.CreatedAt = alive.public, int64(now)-1
+	orphan.Node, orphan.CreatedAt, orphan.Orphaned = silent.public, int64(now)-2, true
+	want := []Offer{mine, theirs, orphan,
+		{ID: "robot", Node: robosats.public, Platform: "robosats", Name: "lake", Side: "buy", Fiat: "EUR", Min: "10.5", Max: "99", Premium: "2.5",
+			Methods: []string{"Revolut", "SEPA"}, CreatedAt: int64(now) - 3},
+		{ID: "bot", Node: lnp2pbot.public, Platform: "lnp2pbot", Side: "sell", Fiat: "ARS", Min: "5", Max: "5", Sats: 1000, Premium: "0",
+			Methods: []string{"cash", "Mercado Pago"}, CreatedAt: int64(now) - 4, Expired: true},
+	}
+	got := offers()
+	for i := range got {
+		got[i].ExpiresAt = 0
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if evs, err := a.relay.All(t.Context(), nostr.Filter{Kinds: []int{kindInfo}, Authors: []string{lnp2pbot.public}}); err != nil || len(evs) > 0 {
+		t.Error("more than offers was copied of a platform")
+	}
+
+	var served struct{ Offers []Offer }
+	answer := httptest.NewRecorder()
+	a.mirror.ServeOffers().ServeHTTP(answer, httptest.NewRequest("GET", "/offers", nil))
+	if err := json.Unmarshal(answer.Body.Bytes(), &served); err != nil || len(served.Offers) != 5 {
+		t.Errorf("served: %s (%v)", answer.Body, err)
+	}
+
+	// Hidden: by this query and by every REQ.
+	a.stop()
+	a.cfg.HideOrphaned = true
+	a.start()
+	eventually(t, "what is orphaned is hidden", func() bool { return a.mirror.Orphaned(silent.public) })
+	if n := len(offers()); n != 4 {
+		t.Errorf("%d offers are shown, want 4", n)
+	}
+	if got := ask(t, a.url(), silent.public); len(got) == 0 {
+		t.Error("its terms are hidden too")
+	}
+	c := dialClient(t, a.url())
+	c.say("REQ", "x", nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{silent.public}})
+	c.hear("EOSE")
+	for _, parts := range *c.unread {
+		if string(parts[0]) == `"EVENT"` {
+			t.Errorf("shown: %s", parts[2])
+		}
+	}
+	// News of it brings its offers back.
+	p.add(silent.info(t, 0))
+	eventually(t, "it is back", func() bool { return !a.mirror.Orphaned(silent.public) && len(offers()) == 5 })
+}
