@@ -86,6 +86,8 @@ func (n *node) controls() http.Handler {
 	mux.HandleFunc("GET /status", n.sendStatus)
 	mux.HandleFunc("POST /act", n.takeAct)
 	mux.HandleFunc("GET /peers", n.sendPeers)
+	mux.HandleFunc("GET /candidates", n.sendCandidates)
+	mux.HandleFunc("POST /follow", n.takeFollow)
 	return mux
 }
 

@@ -70,17 +70,21 @@ func TestFederation(t *testing.T) {
 	if diff := cmp.Diff(nostr.Tags{{"r", a.url}, {"r", bURL}}, list.Tags.GetAll([]string{"r"})); diff != "" {
 		t.Error(diff)
 	}
-	// Followed by its key alone, A is found by that list.
-	if err := b.mirror.Follow(mirror.Followed{Pubkey: aKey}); err != nil {
-		t.Fatal(err)
-	}
 	var out bytes.Buffer
-	cmd := rootCommand()
-	cmd.SetOut(&out)
-	cmd.SetArgs([]string{"peers", "--data-dir", a.cfg.dir})
-	if err := cmd.ExecuteContext(t.Context()); err != nil {
-		t.Fatal(err)
+	run := func(args ...string) {
+		cmd := rootCommand()
+		cmd.SetOut(&out)
+		cmd.SetArgs(args)
+		if err := cmd.ExecuteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
+	// Followed by command, A publishes its terms there with the next connection.
+	run("peers", "follow", aKey+"@"+a.url, "--data-dir", b.cfg.dir)
+	found(t, b, "A's terms are at B", nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{aKey}})
+	run("peers", "found", "--data-dir", a.cfg.dir)
+	run("peers", "unfollow", aKey, "--data-dir", b.cfg.dir)
+	run("peers", "--data-dir", a.cfg.dir)
 	for _, want := range []string{bURL, "copies from " + bKey + ", by negentropy", "publishes there"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("mostro peers does not say %q:\n%s", want, out.String())

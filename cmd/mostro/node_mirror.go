@@ -49,3 +49,34 @@ func (n *node) sendPeers(w http.ResponseWriter, _ *http.Request) {
 		n.cfg.logger.Warn("send the state of other relays", "error", err)
 	}
 }
+
+// sendCandidates writes which Mostros could be followed.
+func (n *node) sendCandidates(w http.ResponseWriter, req *http.Request) {
+	found, err := n.mirror.Candidates(req.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(found) // the command may be gone
+}
+
+// follow is an operator's word about another Mostro.
+type follow struct {
+	mirror.Followed
+	End bool // it is followed no more
+}
+
+func (n *node) takeFollow(w http.ResponseWriter, req *http.Request) {
+	var f follow
+	err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxControl)).Decode(&f)
+	switch {
+	case err != nil:
+	case f.End:
+		err = n.mirror.Disagree(f.Pubkey)
+	default:
+		err = n.mirror.Agree(f.Followed)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,15 +24,8 @@ func peersCommand() *cobra.Command {
 		Short: "Show how things stand with other relays: followed Mostros, outside relays",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := resolveDataDir(dir)
+			node, err := runningNode(cmd, dir)
 			if err != nil {
-				return err
-			}
-			node, err := dialControl(cmd.Context(), dir)
-			if err != nil {
-				if errors.Is(err, errNotRunning) {
-					err = hint(err, "start it: mostro serve")
-				}
 				return err
 			}
 			all, err := node.peers(cmd.Context())
@@ -47,6 +41,86 @@ func peersCommand() *cobra.Command {
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "all that is known, as JSON")
+	cmd.AddCommand(
+		followCommand("follow", "Follow another Mostro: copy its book, and carry messages to it", false),
+		followCommand("unfollow", "End following a Mostro that a command has begun", true), foundCommand())
+	return cmd
+}
+
+// runningNode finds the node of a data directory.
+func runningNode(cmd *cobra.Command, dir string) (*control, error) {
+	dir, err := resolveDataDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	node, err := dialControl(cmd.Context(), dir)
+	if errors.Is(err, errNotRunning) {
+		err = hint(err, "start it: mostro serve")
+	}
+	return node, err
+}
+
+func followCommand(name, short string, end bool) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   name + " KEY[@RELAY,RELAY]",
+		Short: short,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var who []mirror.Followed
+			if err := (&followValue{to: &who}).set(literal{kind: aList, items: args}); err != nil {
+				return hint(fmt.Errorf("the argument %w", err), "for example: mostro peers "+name+" npub1...@wss://relay.example.com")
+			}
+			node, err := runningNode(cmd, dir)
+			if err != nil {
+				return err
+			}
+			body, err := json.Marshal(follow{Followed: who[0], End: end})
+			if err != nil {
+				return err
+			}
+			answer, err := node.ask(cmd.Context(), http.MethodPost, "/follow", bytes.NewReader(body))
+			if err != nil {
+				return err
+			}
+			return answer.Close()
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
+	return cmd
+}
+
+func foundCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "found",
+		Short: "List Mostros on the connected relays that could be followed",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			node, err := runningNode(cmd, dir)
+			if err != nil {
+				return err
+			}
+			body, err := node.ask(cmd.Context(), http.MethodGet, "/candidates", nil)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			var all []mirror.Candidate
+			if err := json.NewDecoder(body).Decode(&all); err != nil {
+				return fmt.Errorf("read what was found: %w", err)
+			}
+			if len(all) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "There are no others on the relays that this node is connected to.")
+			}
+			for _, c := range all {
+				// Whoever chose the name chose every character of it.
+				fmt.Fprintf(cmd.OutOrStdout(), "%s %q, last heard %s, on %s\n", npub(c.Pubkey), c.Name, time.Unix(c.At, 0).UTC().Format(time.DateTime), c.Relay)
+			}
+			return nil
+		},
+	}
+	dataDirFlag(cmd, &dir, "~/.mostro")
 	return cmd
 }
 

@@ -142,6 +142,9 @@ func New(cfg Config) (*Mirror, error) {
 		}
 	}
 	if err == nil {
+		err = m.loadAgreed()
+	}
+	if err == nil {
 		m.interest, err = openInterest(st, cfg.Now)
 	}
 	if err == nil {

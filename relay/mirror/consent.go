@@ -1,0 +1,109 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// What the operator has agreed to while the node runs is a row of its own:
+//
+//	f 0 key              Followed
+const tableFollow = 'f'
+
+// Agree follows somebody from now on, also after the next start.
+func (m *Mirror) Agree(f Followed) error {
+	if m.configured(f.Pubkey) {
+		return fmt.Errorf("%s is followed by the settings: change it there", f.Pubkey)
+	}
+	if err := m.Follow(f); err != nil {
+		return err
+	}
+	return m.state.set(map[string][]byte{string(stateRow(tableFollow, f.Pubkey)): marshal(f)})
+}
+
+// Disagree ends what Agree began. What was copied stays until it expires.
+func (m *Mirror) Disagree(pubkey string) error {
+	switch {
+	case m.configured(pubkey):
+		return fmt.Errorf("%s is followed by the settings: take it out there, and start anew", pubkey)
+	case !m.Followed(pubkey):
+		return fmt.Errorf("%s is not followed", pubkey)
+	}
+	if err := m.state.set(map[string][]byte{string(stateRow(tableFollow, pubkey)): nil}); err != nil {
+		return err
+	}
+	m.Unfollow(pubkey)
+	return nil
+}
+
+func (m *Mirror) configured(pubkey string) bool {
+	return slices.ContainsFunc(m.cfg.Follow, func(f Followed) bool { return f.Pubkey == pubkey })
+}
+
+// loadAgreed follows those to whom the operator has agreed before.
+func (m *Mirror) loadAgreed() error {
+	return m.state.each(tableFollow, nil, func(_ [][]byte, value []byte) error {
+		var f Followed
+		if err := json.Unmarshal(value, &f); err != nil {
+			return err
+		}
+		if m.configured(f.Pubkey) {
+			return nil
+		}
+		return m.Follow(f)
+	})
+}
+
+// Candidate is a Mostro that is not followed and has given news of itself on a relay that this node
+// is connected to.
+type Candidate struct {
+	Pubkey string `json:"pubkey"`
+	Name   string `json:"name,omitempty"` // as it says
+	Relay  string `json:"relay"`          // where it was found
+	At     int64  `json:"at"`             // unix seconds of its news
+}
+
+const maxCandidates = 200 // asked of one relay
+
+// Candidates looks for Mostros on all connected relays, for the operator to choose from.
+func (m *Mirror) Candidates(ctx context.Context) ([]Candidate, error) {
+	found := make(map[string]Candidate)
+	asked := 0
+	for _, p := range m.list() {
+		l := p.link.Load()
+		if l == nil {
+			continue
+		}
+		asked++
+		err := l.fetch(ctx, nostr.Filter{Kinds: []int{kindInfo}, Limit: maxCandidates}, func(ev *nostr.Event) {
+			if ev.Kind != kindInfo || len(found) >= maxCandidates || ev.PubKey == m.cfg.Pubkey || m.Followed(ev.PubKey) ||
+				found[ev.PubKey].At >= int64(ev.CreatedAt) || !ev.CheckID() {
+				return
+			}
+			if ok, _ := ev.CheckSignature(); !ok {
+				return
+			}
+			c := Candidate{Pubkey: ev.PubKey, Relay: p.url, At: int64(ev.CreatedAt)}
+			if tag := ev.Tags.Find("y"); len(tag) > 2 {
+				c.Name = tag[2]
+			}
+			found[ev.PubKey] = c
+		})
+		if err != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	if asked == 0 {
+		return nil, errors.New("no other relay is connected")
+	}
+	return slices.SortedFunc(maps.Values(found), func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(a.Pubkey, b.Pubkey))
+	}), nil
+}

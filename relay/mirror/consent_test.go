@@ -1,0 +1,52 @@
+package mirror
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestAgree: a Mostro is found on an outside relay, followed by command, still so after a start, and
+// not any more after the operator has ended it. Nobody is followed without that.
+func TestAgree(t *testing.T) {
+	p := newPlain(t, 100, "127.0.0.1:0")
+	b := newPerson(t)
+	info := b.sign(t, nostr.Event{Kind: kindInfo, Tags: nostr.Tags{{"d", b.public}, {"y", "mostro", "Beta"}}})
+	p.add(info, b.sign(t, nostr.Event{Kind: kindRelayList, Tags: nostr.Tags{{"r", p.url}}}), b.offer(t, "x", 0))
+	a := newInstance(t, "a")
+	a.cfg.Outside = []string{p.url}
+	a.start()
+	eventually(t, "the relay is connected", func() bool { return a.health(p.url).State == Live })
+	got, err := a.mirror.Candidates(t.Context())
+	if diff := cmp.Diff([]Candidate{{b.public, "Beta", p.url, int64(info.CreatedAt)}}, got); diff != "" || err != nil {
+		t.Fatal(diff, err)
+	}
+	if a.has(info.ID) {
+		t.Error("it was followed before anybody said so")
+	}
+	if err := a.mirror.Agree(Followed{Pubkey: b.public}); err != nil {
+		t.Fatal(err)
+	}
+	a.mirror.discover(t.Context())
+	eventually(t, "its terms come", func() bool { return a.has(info.ID) })
+	a.stop()
+	a.start()
+	if !a.mirror.Followed(b.public) {
+		t.Error("the operator's word is forgotten")
+	}
+	if err := a.mirror.Disagree(b.public); err != nil || a.mirror.Followed(b.public) {
+		t.Errorf("still followed (%v)", err)
+	}
+	if err := a.mirror.Disagree(b.public); err == nil {
+		t.Error("ended twice")
+	}
+	a.stop()
+	a.start()
+	if a.mirror.Followed(b.public) {
+		t.Error("followed again")
+	}
+	if err := a.mirror.Agree(Followed{Pubkey: a.public}); err == nil {
+		t.Error("the node follows itself")
+	}
+}
