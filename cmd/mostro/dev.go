@@ -66,6 +66,9 @@ channels and orders. Ctrl-C stops everything.`,
 					return err
 				}
 			}
+			if o.port < 0 || o.port > 65535 {
+				return fmt.Errorf("--port is %d, want 0 to 65535; 0 is any free one", o.port)
+			}
 			if o.blockInterval < 0 {
 				return fmt.Errorf("--block-interval is %s, want 0 or more", o.blockInterval)
 			}

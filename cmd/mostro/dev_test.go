@@ -119,6 +119,11 @@ func TestDevRefuses(t *testing.T) {
 	if code := p.end(); code != exitError {
 		t.Errorf("mostro dev ends with %d when its port is taken", code)
 	}
+	p = startProcess(t, "dev", "--data-dir", dir, "--port", "70000")
+	p.waitLine("--port is 70000, want 0 to 65535")
+	if code := p.end(); code != exitError {
+		t.Errorf("mostro dev --port 70000 ends with %d", code)
+	}
 	for setting, complaint := range map[string]string{
 		"mostro.fee=7":                  "mostro.fee is 7",
 		"relay.listen=127.0.0.1:7000":   "relay.listen is chosen by mostro dev",
