@@ -527,14 +527,19 @@ func (s *Simulation) hear(ctx context.Context) error {
 
 func (s *Simulation) ring(ctx context.Context) error {
 	for _, id := range s.e.live.dueBonds(s.e.now(), s.e.node.ready()) {
-		if err := s.e.tickBond(ctx, id); err != nil {
+		if err := s.e.tickBond(ctx, id); err != nil && !lost(err) {
 			return err
 		}
 	}
 	for _, id := range s.e.live.due(s.e.now(), s.e.node.tip(), s.e.node.ready()) {
-		if err := s.e.tick(ctx, id); err != nil {
+		if err := s.e.tick(ctx, id); err != nil && !lost(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// lost tells that the node has not answered: what was due is due again.
+func lost(err error) bool {
+	return errors.Is(err, lightning.ErrSimDropped) || errors.Is(err, lightning.ErrSimUnavailable)
 }
