@@ -18,6 +18,12 @@
 //   - no payout before the node says that the escrow is settled;
 //   - once a settle is intended, nothing cancels, and the other way round.
 //
+// A bond is a row of its own with a table of its own (bond_table.go, read like the order's). The
+// order asks for it, slashes it and takes it along to the rest of a range; the bond says when
+// it is locked, gone or lost. Step applies an event to an order and its bonds until neither has
+// anything to say to the other, and whoever keeps the result keeps all of it. Whether a bond
+// is still needed is a function of the order, so it comes back at every end that no row slashes.
+//
 // What is public about an order (the book, its dispute) and when it must be looked at
 // again (deadlines) are functions of the order, so no row can forget them.
 package order
