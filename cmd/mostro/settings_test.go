@@ -39,7 +39,8 @@ func TestTemplateHoldsTheDefaults(t *testing.T) {
 	}
 	template := settingsTemplate()
 	full := regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(template, "$1")
-	for name, text := range map[string]string{"template": template, "all keys": full} {
+	windows := "\ufeff" + strings.ReplaceAll(full, "\n", "\r\n")
+	for name, text := range map[string]string{"template": template, "all keys": full, "of a Windows editor": windows} {
 		got, err := loadSettings(name, []byte(text), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
