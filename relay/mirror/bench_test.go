@@ -192,3 +192,41 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
 }
+
+// BenchmarkReplicas measures what replicas cost the writer: events published one after the other,
+// with none connected and with three, all in one process.
+func BenchmarkReplicas(b *testing.B) {
+	for _, number := range []int{0, 3} {
+		b.Run(fmt.Sprint(number), func(b *testing.B) {
+			listed := newPerson(b)
+			p := newInstance(b, "primary")
+			p.change = func(cfg *relay.Config) {
+				cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
+			}
+			p.start()
+			var all []*relay.Relay
+			for range number {
+				r, replica, _ := startReplica(b, p, listed, b.TempDir(), freeAddress(b))
+				for !replica.Ready() {
+					time.Sleep(time.Millisecond)
+				}
+				all = append(all, r)
+			}
+			var last nostr.Event
+			evs := make([]nostr.Event, b.N)
+			for i := range evs {
+				evs[i] = p.offer(b, fmt.Sprint(i), 0)
+			}
+			b.ResetTimer()
+			for _, last = range evs {
+				p.publish(last)
+			}
+			b.StopTimer()
+			for _, r := range all {
+				for has := false; !has; has, _ = r.Has(b.Context(), last.ID) {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+}
