@@ -18,10 +18,12 @@ import (
 // Federation is what other relays have to do with this one. All of it is optional. The functions
 // can be called for many clients at once.
 type Federation struct {
-	// Carry takes a message (kind 14 or 1059) whose only p tag is a followed Mostro to where that
-	// one reads. nil means that it has arrived there; the text of an error goes to the client with
+	// Carry takes a message (kind 14 or 1059) whose only p tag is that of a Mostro elsewhere to where
+	// that one reads. nil means that it has arrived there; the text of an error goes to the client with
 	// OK false. Such a message is not stored here.
 	Carry func(ctx context.Context, ev *nostr.Event) error
+	// Carries reports whether Carry is for a recipient; nil means that it is for nobody.
+	Carries func(pubkey string) bool
 	// Forward makes this relay a replica: what clients publish is verified, goes to the primary,
 	// and is answered as the primary does. What is stored comes through Replicate only.
 	Forward func(ctx context.Context, ev *nostr.Event) error
@@ -240,7 +242,7 @@ func (r *Relay) hides(kind int, author key) bool {
 // goesElsewhere reports whether ev is a message whose only recipient is a followed Mostro, to be
 // carried there.
 func (r *Relay) goesElsewhere(ev *nostr.Event) bool {
-	if r.cfg.Federation.Carry == nil || r.cfg.Followed == nil || ev.Kind != nostr.KindDirectMessage && ev.Kind != nostr.KindGiftWrap {
+	if r.cfg.Federation.Carries == nil || ev.Kind != nostr.KindDirectMessage && ev.Kind != nostr.KindGiftWrap {
 		return false
 	}
 	to := ""
@@ -250,5 +252,5 @@ func (r *Relay) goesElsewhere(ev *nostr.Event) bool {
 		}
 		to = tag[1]
 	}
-	return to != "" && r.cfg.Followed(to)
+	return to != "" && r.cfg.Federation.Carries(to)
 }

@@ -39,7 +39,7 @@ func newElsewhere(t testing.TB, relays ...string) *elsewhere {
 		Federation: relay.Federation{Stored: m.Stored},
 	}
 	if len(relays) > 0 {
-		cfg.Federation.Carry = m.Carry
+		cfg.Federation.Carry, cfg.Federation.Carries = m.Carry, m.Carries
 	}
 	r, err := relay.Open(cfg)
 	if err != nil {

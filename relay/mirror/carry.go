@@ -198,7 +198,7 @@ func (k *marks) forget(id string) { k.there.Remove(id) }
 // Asked learns from a client's filter whose mail it waits for. It refuses nothing
 // (relay.ReadPolicy).
 func (m *Mirror) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg string) {
-	if len(f.Tags["p"]) == 0 || !slices.Contains(f.Kinds, kindMessage) && !slices.Contains(f.Kinds, kindWrap) {
+	if len(f.Tags["p"]) == 0 || !m.followsMostros() || !slices.Contains(f.Kinds, kindMessage) && !slices.Contains(f.Kinds, kindWrap) {
 		return false, ""
 	}
 	from := []string{""}
@@ -229,6 +229,12 @@ func (m *Mirror) learn(ctx context.Context, box mailbox) {
 }
 
 var errUnreachable = errors.New("error: this Mostro cannot be reached from here now, send it again in a while")
+
+var errSilent = errors.New("error: the relay of this Mostro has not answered and may have the message or not, send it again in a while")
+
+// Carries reports whether messages to a key are carried: those to followed Mostros
+// (relay.Federation.Carries).
+func (m *Mirror) Carries(pubkey string) bool { return m.mostro(pubkey) }
 
 // Carry brings a message to the followed Mostro that is its only recipient
 // (relay.Federation.Carry). Its answer is that of the Mostro's relay.
@@ -279,6 +285,8 @@ func (m *Mirror) carryNow(ctx context.Context, mostro string, ev *nostr.Event) (
 			if !passing(refused.Reason) {
 				return true, err
 			}
+		default:
+			err = errSilent
 		}
 	}
 	return tried, err
@@ -299,7 +307,7 @@ func (p *peer) fetchMail(ctx context.Context, l *link) error {
 	}()
 	ended := make(chan error, 1)
 	take := func(ev *nostr.Event) {
-		if p.mail.Wait(ctx) == nil {
+		if p.letters.Wait(ctx) == nil {
 			in.take(ev)
 		}
 	}

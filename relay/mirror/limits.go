@@ -40,8 +40,10 @@ const (
 	liveBurst    = 5000
 	liveBytes    = 1 << 20 // a second, the same
 	liveBurstB   = 16 << 20
-	messageRate  = 50 // a second, of messages from another relay
+	messageRate  = 50 // a second, of messages to the node from another relay
 	messageBurst = 1000
+	letterRate   = 5 // a second, of messages to clients here; anybody can write to a known key, and these are kept
+	letterBurst  = 5000
 
 	keysKept      = 30 * 24 * time.Hour
 	maxKeys       = 20_000 // whose mail is fetched elsewhere

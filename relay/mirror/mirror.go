@@ -211,6 +211,18 @@ func (m *Mirror) mostro(pubkey string) bool {
 	return f != nil && f.Platform == ""
 }
 
+// followsMostros reports whether there is anybody from whom messages could come.
+func (m *Mirror) followsMostros() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.followed {
+		if f.Platform == "" {
+			return true
+		}
+	}
+	return false
+}
+
 // Run keeps the connections until ctx ends.
 func (m *Mirror) Run(ctx context.Context) {
 	var running sync.WaitGroup

@@ -21,10 +21,11 @@ type peer struct {
 	duties duties
 	stop   context.CancelFunc
 
-	link   atomic.Pointer[link] // nil while there is no connection
-	events *rate.Limiter        // that come live
-	bytes  *rate.Limiter
-	mail   *rate.Limiter // messages that come from there
+	link    atomic.Pointer[link] // nil while there is no connection
+	events  *rate.Limiter        // that come live
+	bytes   *rate.Limiter
+	mail    *rate.Limiter // messages to the node that come from there
+	letters *rate.Limiter // messages to clients here
 
 	out queue // own events for it
 
@@ -41,8 +42,8 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 	p := &peer{
 		m: m, url: url, duties: d,
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
-		mail: rate.NewLimiter(messageRate, messageBurst),
-		out:  newQueue(), rejected: make(map[string]struct{}),
+		mail: rate.NewLimiter(messageRate, messageBurst), letters: rate.NewLimiter(letterRate, letterBurst),
+		out: newQueue(), rejected: make(map[string]struct{}),
 	}
 	p.set(Connecting, nil)
 	return p

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net"
 	"strings"
 	"testing"
 
@@ -28,10 +27,7 @@ func startReplica(t testing.TB, primary *instance, who person, dir, address stri
 		t.Fatal(err)
 	}
 	replica.Attach(r)
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listenAt(t, address)
 	server := r.Server()
 	go server.Serve(listener)
 	ctx, cancel := context.WithCancel(context.Background())

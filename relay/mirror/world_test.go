@@ -98,6 +98,18 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
+// listenAt listens at an address that was free a moment ago; another connection of this machine may
+// have it for a while.
+func listenAt(t testing.TB, address string) (listener net.Listener) {
+	t.Helper()
+	eventually(t, address+" is free", func() (free bool) {
+		var err error
+		listener, err = net.Listen("tcp", address)
+		return err == nil
+	})
+	return listener
+}
+
 // start opens or reopens the instance.
 func (i *instance) start() {
 	t := i.t
@@ -119,7 +131,7 @@ func (i *instance) start() {
 		Federation:   relay.Federation{Stored: m.Stored, Hidden: m.Hidden},
 	}
 	if i.carries {
-		rc.Federation.Carry = m.Carry
+		rc.Federation.Carry, rc.Federation.Carries = m.Carry, m.Carries
 	}
 	if i.change != nil {
 		i.change(&rc)
@@ -129,10 +141,7 @@ func (i *instance) start() {
 		t.Fatal(err)
 	}
 	m.Attach(r)
-	listener, err := net.Listen("tcp", i.address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listenAt(t, i.address)
 	server := r.Server()
 	go server.Serve(listener)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -353,10 +362,7 @@ func (c *cutter) all() {
 // listen serves, also again after stop.
 func (p *plain) listen(t testing.TB, address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := listenAt(t, address)
 	cut := &cutter{Listener: listener}
 	server := &http.Server{Handler: sockets(t, func() func(func(...any), string, []json.RawMessage) {
 		mine := make(map[string]*plainSub)
