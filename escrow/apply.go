@@ -22,9 +22,9 @@ func (e *Engine) preimage(id string, attempt uint32) order.Preimage {
 
 // Preimage derives the secret of an order's escrow attempt. It is never stored: whoever has
 // the escrow secret and the memo of a hold invoice can make it again.
-func Preimage(secret [32]byte, id string, attempt uint32) order.Preimage {
+func Preimage(secret EscrowSecret, id string, attempt uint32) order.Preimage {
 	info := fmt.Sprintf("mostro escrow preimage v1 %s/%d", id, attempt)
-	b, err := hkdf.Key(sha256.New, secret[:], nil, info, 32)
+	b, err := hkdf.Key(sha256.New, secret.bytes(), nil, info, 32)
 	if err != nil {
 		panic(err) // only for absurd lengths
 	}

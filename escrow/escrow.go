@@ -60,7 +60,7 @@ type Config struct {
 	StoreKey     StoreKey
 	Epoch        string // file outside Dir that tells an old copy of the store; "" = none
 	Key          mostro.Secret
-	EscrowSecret [32]byte // preimages are derived from it; kept apart from Dir
+	EscrowSecret EscrowSecret // preimages are derived from it; kept apart from Dir
 	Node         lightning.Node
 	// Prices returns the price of a bitcoin in a currency, and false when there is none or
 	// it is stale. It must not block.

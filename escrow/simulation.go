@@ -134,7 +134,7 @@ func (s *Simulation) start() error {
 		return err
 	}
 	e := newEngine(Config{
-		Key: key, EscrowSecret: sha256.Sum256([]byte("escrow")), Node: s.node, Clock: s.net.Now, Settings: settings,
+		Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: s.node, Clock: s.net.Now, Settings: settings,
 		Instance: mostro.Instance{Pubkey: key.Public()}, Publish: s.publish, Logger: s.logger(),
 		IsAddress: func(text string) bool { return strings.HasSuffix(text, "@sim") }, Resolve: s.resolve,
 		Prices: func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },

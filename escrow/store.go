@@ -108,7 +108,8 @@ func storeOptions(dir string, key StoreKey) badger.Options {
 		WithValueThreshold(1 << 20). // no value log garbage: rows are small
 		WithLogger(nil)
 	if !key.IsZero() {
-		opts = opts.WithEncryptionKey(key.b).WithIndexCacheSize(16 << 20) // badger needs one then
+		secret := key.reveal()
+		opts = opts.WithEncryptionKey(secret[:]).WithIndexCacheSize(16 << 20) // badger needs one then
 	}
 	return opts
 }
@@ -154,7 +155,7 @@ func checkVersion(db *badger.DB) error {
 // checkSecret refuses an escrow secret other than the one that this store was made with: no
 // held escrow could be settled with it. The fingerprint tells nothing of the secret.
 func (e *Engine) checkSecret() error {
-	b, err := hkdf.Key(sha256.New, e.cfg.EscrowSecret[:], nil, "mostro escrow fingerprint v1", 16)
+	b, err := hkdf.Key(sha256.New, e.cfg.EscrowSecret.bytes(), nil, "mostro escrow fingerprint v1", 16)
 	if err != nil {
 		return err
 	}

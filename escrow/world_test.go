@@ -38,12 +38,13 @@ type world struct {
 	names   map[string]string        // order id -> "order A"
 	out     strings.Builder          // transcript of the present command
 	alarms  []string
-	server  string       // what is wrong with the payees' server
-	deaf    bool         // the event store is away
-	lied    []order.Hash // payments that the node has called failed
-	bonded  bool         // time passes in small steps, since being there counts
-	unheard bool         // the streams of the node are silent
-	dispute string       // id of the last dispute that anybody was told of
+	logged  strings.Builder // the engine's log
+	server  string          // what is wrong with the payees' server
+	deaf    bool            // the event store is away
+	lied    []order.Hash    // payments that the node has called failed
+	bonded  bool            // time passes in small steps, since being there counts
+	unheard bool            // the streams of the node are silent
+	dispute string          // id of the last dispute that anybody was told of
 }
 
 // person is a user with a wallet.
@@ -95,20 +96,22 @@ func newWorld(t testing.TB) *world {
 	w.node = w.net.Node("mostro")
 	key := secretFor("mostro")
 	w.cfg = Config{
-		Key: key, EscrowSecret: sha256.Sum256([]byte("escrow")), Node: w.node, Clock: w.net.Now,
+		Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: w.node, Clock: w.net.Now,
 		Settings: testSettings(), Instance: mostro.Instance{Pubkey: key.Public(), Name: "Test", RelayURLs: []string{"wss://relay.example"}},
 		Prices: func(fiat string) (order.Price, bool) {
 			return order.Price{PerBTC: w.price * 1_000_000, At: w.net.Now().Unix()}, w.price > 0 && fiat == "USD"
 		},
 		Publish: w.publish, IsAddress: func(s string) bool { return strings.HasSuffix(s, "@ln.example") }, Resolve: w.resolve,
-		Logger: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	w.open()
+	t.Cleanup(w.keepsSecrets)
 	return w
 }
 
 // Write takes the engine's log: alarms are part of the story.
 func (w *world) Write(line []byte) (int, error) {
+	w.logged.Write(line)
 	if i := strings.Index(string(line), `"alarm: `); i >= 0 {
 		text := string(line)[i+len(`"alarm: `):]
 		w.alarms = append(w.alarms, text[:strings.IndexByte(text, '"')])

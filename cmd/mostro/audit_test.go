@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lightningnetwork/lnd/lnrpc"
 
@@ -88,6 +89,19 @@ func TestAudit(t *testing.T) {
 		t.Errorf("sums %+v, at the node %+v and %+v", r.Total, r.Settled, r.Paid)
 	}
 
+	// The same from a backup of the running node, and as a month's bookings.
+	backup := filepath.Join(filepath.Dir(l.dir), "now.backup")
+	if out, err := exec.CommandContext(ctx, "mostro", "backup", backup, "--data-dir", l.dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if code, out, err := l.audit(ctx, "--backup", backup); err != nil || code != exitOK || !strings.Contains(out, "backup of ") {
+		t.Errorf("from a backup: code %d, %v:\n%s", code, err, out)
+	}
+	code, out, err := l.audit(ctx, "--csv", "--month", time.Now().UTC().Format("2006-01"))
+	if err != nil || code != exitOK || strings.Count(out, "\n") != 4 || !strings.Contains(out, ",paid-buyer,-99700000,0,"+done.payout.Hash.String()) {
+		t.Errorf("bookings: code %d, %v:\n%s", code, err, out)
+	}
+
 	if err := l.kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +138,7 @@ func TestAudit(t *testing.T) {
 	if paid, err := l.demo.alice.wallet.Paid(ctx, order.Hash(lost.RHash)); err != nil || paid.Amount != 1_000 {
 		t.Fatalf("%+v, %v", paid, err)
 	}
-	code, out, err := l.audit(ctx)
+	code, out, err = l.audit(ctx)
 	if err != nil || code != exitError || !strings.Contains(out, "belongs to no order") || !strings.Contains(out, id) {
 		t.Errorf("money of a lost order: code %d, %v:\n%s", code, err, out)
 	}
@@ -139,6 +153,7 @@ func TestAudit(t *testing.T) {
 	if len(r.Differences) != 2 || r.Total != want {
 		t.Errorf("a payment that lnd has forgotten: %+v", r.Differences)
 	}
+	l.keepsSecrets(t)
 	code, out, err = l.audit(ctx, "--csv", "--month", "2026-13")
 	if err != nil || code != exitError || !strings.Contains(out, "--month 2026-11") {
 		t.Errorf("a month that is none: code %d, %v:\n%s", code, err, out)

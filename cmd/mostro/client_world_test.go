@@ -64,7 +64,7 @@ func newClientWorld(t *testing.T, pow int) *clientWorld {
 	s := &settings.Settings
 	s.Mostro.Pow, s.Mostro.PowFirstContact = int64(pow), int64(pow)
 	engine, err = escrow.Open(escrow.Config{
-		Key: key, EscrowSecret: sha256.Sum256([]byte("escrow")), Node: w.net.Node("mostro"),
+		Key: key, EscrowSecret: escrow.NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: w.net.Node("mostro"),
 		Instance: mostro.Instance{Pubkey: key.Public(), Name: "Test", RelayURLs: []string{"wss://relay.example"}},
 		Prices: func(fiat string) (order.Price, bool) {
 			return order.Price{PerBTC: 50_000 * 1_000_000, At: time.Now().Unix()}, fiat == "USD"

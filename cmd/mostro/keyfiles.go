@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 
+	"mostro/escrow"
 	"mostro/escrow/mostro"
 )
 
@@ -171,7 +172,7 @@ func readEnvFile(path string) (string, error) {
 // escrowSecret reads the secret that preimages are derived from, and makes it at the first
 // start. It is made only while there is no money store: a store whose secret is gone must
 // not get another one, with which no held invoice could be settled.
-func escrowSecret(dir string) (secret [32]byte, err error) {
+func escrowSecret(dir string) (secret escrow.EscrowSecret, err error) {
 	if secret, err = readEscrowSecret(dir); !errors.Is(err, fs.ErrNotExist) {
 		return secret, err
 	}
@@ -180,20 +181,21 @@ func escrowSecret(dir string) (secret [32]byte, err error) {
 		return secret, hint(fmt.Errorf("%s is missing, but there are trades in %s", path, filepath.Join(dir, escrowDir)),
 			"restore it from your backup: without it no held invoice can be settled")
 	}
-	rand.Read(secret[:]) // never fails: crypto/rand ends the process instead
-	return secret, writeWhole(path, []byte(hex.EncodeToString(secret[:])+"\n"))
+	var b [32]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return escrow.NewEscrowSecret(b), writeWhole(path, []byte(hex.EncodeToString(b[:])+"\n"))
 }
 
 // readEscrowSecret reads the secret, and makes none.
-func readEscrowSecret(dir string) (secret [32]byte, err error) {
+func readEscrowSecret(dir string) (secret escrow.EscrowSecret, err error) {
 	path := filepath.Join(dir, escrowSecretFile)
 	data, err := readSecretFile(path)
 	if err != nil {
 		return secret, fmt.Errorf("read escrow secret: %w", err)
 	}
 	decoded, err := hex.DecodeString(string(bytes.TrimSpace(data)))
-	if err != nil || len(decoded) != len(secret) {
+	if err != nil || len(decoded) != 32 {
 		return secret, hint(fmt.Errorf("%s is damaged: want 64 hex digits", path), "restore it from your backup")
 	}
-	return [32]byte(decoded), nil
+	return escrow.NewEscrowSecret([32]byte(decoded)), nil
 }

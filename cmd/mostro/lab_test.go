@@ -53,11 +53,13 @@ type lab struct {
 	process *process
 	drained chan struct{} // closed when the process has ended
 
-	mu      sync.Mutex
-	log     []string      // of the process, since its start
-	changed chan struct{} // closed and replaced at every line
-	trades  int           // begun
-	flows   []flow        // of the trades that have ended
+	mu  sync.Mutex
+	log []string // of the process, since its start
+	// everything is the log of all its processes.
+	everything []string
+	changed    chan struct{} // closed and replaced at every line
+	trades     int           // begun
+	flows      []flow        // of the trades that have ended
 }
 
 // startLab starts everything and returns when the escrow can trade. Settings are overrides,
@@ -182,7 +184,7 @@ func (l *lab) wallet(name string) *wallet.Wallet {
 
 // start runs mostro serve and returns when it listens.
 func (l *lab) start(ctx context.Context) error {
-	args := []string{"serve", "--data-dir", l.dir, "--settings", "relay.listen=" + l.address}
+	args := []string{"serve", "--data-dir", l.dir, "--log-level", "debug", "--settings", "relay.listen=" + l.address}
 	for _, setting := range l.settings {
 		args = append(args, "--settings", setting)
 	}
@@ -251,6 +253,7 @@ func (l *lab) hear(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.log = append(l.log, line)
+	l.everything = append(l.everything, line)
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
@@ -307,6 +310,7 @@ func (l *lab) settle(t *testing.T) {
 	}
 	t.Log(table.String())
 	l.agrees(t)
+	l.keepsSecrets(t)
 }
 
 // events asks the relay for public events of the node.

@@ -70,7 +70,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		relayCfg.Policies = []relay.Policy{relay.Policy(policies.PowToEscrow(key.Public(), nobody, bits, bits))}
 	}
 	engineCfg := escrow.Config{
-		Key: key, EscrowSecret: sha256.Sum256([]byte("escrow")), Node: w.net.Node("mostro"),
+		Key: key, EscrowSecret: escrow.NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: w.net.Node("mostro"),
 		Instance: mostro.Instance{Pubkey: key.Public(), Name: "Test", RelayURLs: []string{"wss://relay.example"}},
 		Prices: func(fiat string) (order.Price, bool) {
 			return order.Price{PerBTC: 50_000 * 1_000_000, At: time.Now().Unix()}, fiat == "USD"

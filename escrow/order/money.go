@@ -58,21 +58,31 @@ func ParseHash(s string) (h Hash, err error) {
 }
 
 // Preimage opens a hold invoice. It never appears in a log, an error or JSON.
-type Preimage struct{ b [32]byte }
+type Preimage struct {
+	// A function, since fmt cannot look into one: where a Preimage lies in an unexported field
+	// of what is printed, Format is not asked.
+	reveal func() [32]byte
+}
 
 // NewPreimage wraps 32 secret bytes.
-func NewPreimage(b [32]byte) Preimage { return Preimage{b} }
+func NewPreimage(b [32]byte) Preimage { return Preimage{func() [32]byte { return b }} }
 
-// Bytes reveals the preimage, for the settle call only.
-func (p Preimage) Bytes() [32]byte { return p.b }
+// Bytes reveals the preimage, for the settle call only. The zero Preimage is 32 zeros.
+func (p Preimage) Bytes() (b [32]byte) {
+	if p.reveal != nil {
+		b = p.reveal()
+	}
+	return b
+}
 
 // Hash is the payment hash that the preimage opens.
-func (p Preimage) Hash() Hash { return sha256.Sum256(p.b[:]) }
+func (p Preimage) Hash() Hash {
+	b := p.Bytes()
+	return sha256.Sum256(b[:])
+}
 
-func (p Preimage) String() string { return "[preimage]" }
-
-// GoString keeps %#v from printing the secret.
-func (p Preimage) GoString() string { return p.String() }
+// Format keeps every verb from printing the secret.
+func (p Preimage) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[preimage]") }
 
 // MarshalJSON refuses: a preimage that is about to be written somewhere is a defect.
 func (p Preimage) MarshalJSON() ([]byte, error) {

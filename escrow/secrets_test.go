@@ -1,0 +1,151 @@
+package escrow
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nbd-wtf/go-nostr/nip19"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// M53: no log of these tests, which are at debug level, holds a secret that the tests know:
+// preimages, keys, invoices. Every world is looked through when its test ends.
+
+// forms are the ways in which 32 secret bytes could be printed.
+func forms(b []byte) []string {
+	return []string{hex.EncodeToString(b), base64.StdEncoding.EncodeToString(b), base64.RawURLEncoding.EncodeToString(b), fmt.Sprint(b), string(b)}
+}
+
+func keyForms(t testing.TB, k mostro.Secret) []string {
+	_, raw, err := nip19.Decode(k.Nsec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(raw.(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(forms(b), k.Nsec())
+}
+
+// secrets are all that the world knows, by what they are.
+func (w *world) secrets() map[string][]string {
+	all := map[string][]string{"the escrow secret": forms(w.cfg.EscrowSecret.bytes()), "the node's key": keyForms(w.t, w.cfg.Key)}
+	wallets := map[string]*lightning.SimNode{"the node": w.node}
+	for name, p := range w.people {
+		wallets[name] = p.wallet
+		for i, key := range append(p.keys, p.identity) {
+			all[fmt.Sprintf("key %d of %s", i, name)] = keyForms(w.t, key)
+		}
+		for i, preimage := range p.holds {
+			b := preimage.Bytes()
+			all[fmt.Sprintf("preimage %d of %s", i, name)] = forms(b[:])
+		}
+	}
+	ctx := context.Background()
+	for name, wallet := range wallets {
+		if wallet == nil {
+			continue
+		}
+		wallet.Start()
+		wallet.SetFaults(lightning.Faults{})
+		w.check(wallet.Invoices(ctx, func(r lightning.InvoiceRecord) error {
+			all["an invoice of "+name+" "+r.Hash.String()] = []string{r.Invoice}
+			if id, attempt, ok := order.ParseMemo(r.Memo); ok {
+				b := Preimage(w.cfg.EscrowSecret, id, attempt).Bytes()
+				all["the preimage of "+r.Hash.String()] = forms(b[:])
+			}
+			return nil
+		}))
+		w.check(wallet.Payments(ctx, func(p lightning.PaymentRecord) error {
+			if p.Preimage != [32]byte{} {
+				all["the proof of payment of "+p.Hash.String()] = forms(p.Preimage[:])
+			}
+			return nil
+		}))
+	}
+	return all
+}
+
+// leaks lists the secrets that a text holds.
+func leaks(text string, secrets map[string][]string) (found []string) {
+	low := strings.ToLower(text)
+	for what, forms := range secrets {
+		for _, form := range forms {
+			if strings.Contains(text, form) || strings.Contains(low, strings.ToLower(form)) {
+				found = append(found, what)
+				break
+			}
+		}
+	}
+	return found
+}
+
+// keepsSecrets looks through the log of a world.
+func (w *world) keepsSecrets() {
+	if w.t.Failed() {
+		return
+	}
+	for _, what := range leaks(w.logged.String(), w.secrets()) {
+		w.t.Errorf("the log holds %s", what)
+	}
+}
+
+// The scan finds what it is to find, in whatever form.
+func TestM53ScanFindsSecrets(t *testing.T) {
+	w := newWorld(t)
+	w.trade(t, "100000", "99700")
+	secrets := w.secrets()
+	kinds := map[string]bool{}
+	for what, list := range secrets {
+		for _, form := range list {
+			if got := leaks("before "+strings.ToUpper(form)+" after", map[string][]string{what: list}); len(got) != 1 {
+				t.Errorf("%s as %.20q is not found", what, form)
+			}
+		}
+		kinds[strings.Fields(what)[0]+" "+strings.Fields(what)[1]] = true
+	}
+	for _, kind := range []string{"the escrow", "the node's", "the preimage", "the proof", "an invoice", "key 0"} {
+		if !kinds[kind] {
+			t.Errorf("the world knows no secret of kind %q: %v", kind, kinds)
+		}
+	}
+	if w.logged.Len() == 0 {
+		t.Error("nothing is logged")
+	}
+}
+
+// The types that hold secrets print none of it, whatever the verb.
+func TestM53SecretTypesRedact(t *testing.T) {
+	b := [32]byte{0xde, 0xad, 0xbe, 0xef, 1, 2, 3}
+	key := secretFor("somebody")
+	for what, c := range map[string]struct {
+		value any
+		forms []string
+	}{
+		"preimage": {order.NewPreimage(b), forms(b[:])}, "store key": {NewStoreKey(b), forms(b[:])},
+		"escrow secret": {NewEscrowSecret(b), forms(b[:])}, "key": {key, keyForms(t, key)},
+	} {
+		text := fmt.Sprintf("%v %+v %#v %s %q %x %X %d", c.value, c.value, c.value, c.value, c.value, c.value, c.value, c.value) +
+			fmt.Sprint([]any{c.value}, map[string]any{"k": c.value}, struct{ S any }{c.value}, struct{ s any }{c.value})
+		inside := struct {
+			p order.Preimage
+			k StoreKey
+			e EscrowSecret
+			n mostro.Secret
+		}{order.NewPreimage(b), NewStoreKey(b), NewEscrowSecret(b), key}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+			text += fmt.Sprintf(verb, inside) + fmt.Sprintf(verb, &inside)
+		}
+		if got := leaks(text, map[string][]string{what: c.forms}); len(got) > 0 {
+			t.Errorf("the %s prints itself: %s", what, text)
+		}
+	}
+}
