@@ -88,6 +88,8 @@ func TestBackupAndRestore(t *testing.T) {
 	w := inFolder(t)
 	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n carol new buy sats=50000\n operator add-solver dave")
 	full, next := w.backup(Chain{})
+	// The very first write after a backup is in the next one.
+	w.check(w.e.SetSolver(context.Background(), secretFor("frank").Public(), order.ReadOnly))
 	w.play(t, "alice pay\n bob fiat-sent order=A\n erin new sell sats=20000\n erin cancel")
 	one, next := w.backup(next)
 	w.play(t, "alice release order=A")
@@ -318,6 +320,20 @@ func TestEpochOfAnHonestStore(t *testing.T) {
 		if s, err := w.e.Status(); err != nil || s.Restored != "" {
 			t.Fatalf("%+v, %v", s, err)
 		}
+	}
+	// Each payment raises it, on disk before the payment is sent, so that a copy from between
+	// two payments is known as old without any restart.
+	before := w.e.epoch.value
+	w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+		if data, err := os.ReadFile(w.cfg.Epoch); m == lightning.SimSend && (err != nil || strings.TrimSpace(string(data)) != fmt.Sprintf("%0*d", epochDigits, before+1)) {
+			t.Errorf("when the payment is sent the file says %s after %d, %v", data, before, err)
+		}
+		return nil
+	}})
+	w.trade(t, "100000", "99700")
+	w.node.SetFaults(lightning.Faults{})
+	if w.e.epoch.value != before+1 {
+		t.Errorf("a payment has raised the epoch from %d to %d", before, w.e.epoch.value)
 	}
 	// A process that dies between the store and the file.
 	w.check(w.e.submit(context.Background(), "", func(txn *badger.Txn, w *writes) error { _, err := nextEpoch(txn, w); return err }))
