@@ -101,7 +101,7 @@ func toRunning(cmd *cobra.Command, dir string) (*control, error) {
 
 // reasonFlag adds --reason to a decision that is kept in the log of the guards.
 func reasonFlag(cmd *cobra.Command, reason *string) {
-	cmd.Flags().StringVar(reason, "reason", "", "why; it is kept, and `mostro status` shows it")
+	cmd.Flags().StringVar(reason, "reason", "", "why; it is kept, and mostro status shows it")
 	_ = cmd.MarkFlagRequired("reason") // only fails for a flag that is not there
 }
 
