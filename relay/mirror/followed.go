@@ -1,0 +1,149 @@
+package mirror
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// room reports whether more of the author may be kept, and counts the event as kept if so.
+func (m *Mirror) room(p *peer, ev *nostr.Event) bool {
+	m.mu.Lock()
+	f := m.followed[ev.PubKey]
+	full := f == nil || f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
+	m.mu.Unlock()
+	p.full.Store(full)
+	if !full {
+		m.grow(ev, 1)
+	}
+	return !full
+}
+
+// grow counts events of a followed key that are kept.
+func (m *Mirror) grow(ev *nostr.Event, events int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.followed[ev.PubKey]; f != nil {
+		f.events += events
+		f.bytes += events * sizeOf(ev)
+	}
+}
+
+// tend counts what is kept of the followed keys, since what is replaced or expires makes room, and
+// looks for the relays of those that are followed without any.
+func (m *Mirror) tend(ctx context.Context) {
+	for {
+		m.mu.Lock()
+		var keys []string
+		for pubkey := range m.followed {
+			keys = append(keys, pubkey)
+		}
+		m.mu.Unlock()
+		for _, pubkey := range keys {
+			if err := m.survey(ctx, pubkey); err != nil && ctx.Err() == nil {
+				m.log.Error("count events of a followed Mostro", "pubkey", pubkey, "error", err)
+			}
+		}
+		m.discover(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(checkEvery):
+		}
+	}
+}
+
+// survey counts what is kept of a followed key, and finds out when it last gave news of itself.
+func (m *Mirror) survey(ctx context.Context, pubkey string) error {
+	events, bytes, err := m.relay.Count(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: mostroKinds})
+	if err != nil {
+		return err
+	}
+	infos, err := m.relay.All(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindInfo}, Limit: 1})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[pubkey]
+	if f == nil {
+		return nil
+	}
+	f.events, f.bytes, f.counted = events, bytes, m.cfg.Now()
+	for i := range infos {
+		f.news = max(f.news, int64(infos[i].CreatedAt))
+	}
+	return nil
+}
+
+// discover looks for the relays (kind 10002) of followed keys that came without any, in the store
+// and on all relays that are connected. The operator has agreed to them by following the key.
+func (m *Mirror) discover(ctx context.Context) {
+	m.mu.Lock()
+	var lost []string
+	for pubkey, f := range m.followed {
+		if len(f.Relays) == 0 {
+			lost = append(lost, pubkey)
+		}
+	}
+	m.mu.Unlock()
+	for _, pubkey := range lost {
+		f := nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindRelayList}, Limit: 1}
+		var newest *nostr.Event
+		consider := func(ev *nostr.Event) {
+			if ev.PubKey != pubkey || ev.Kind != kindRelayList || newest != nil && ev.CreatedAt <= newest.CreatedAt || !ev.CheckID() {
+				return
+			}
+			if ok, _ := ev.CheckSignature(); ok {
+				newest = ev
+			}
+		}
+		if stored, err := m.relay.All(ctx, f); err == nil {
+			for i := range stored {
+				consider(&stored[i])
+			}
+		}
+		for _, p := range m.list() {
+			if l := p.link.Load(); l != nil {
+				_ = l.fetch(ctx, f, consider) // the next round asks again
+			}
+		}
+		if newest == nil {
+			continue
+		}
+		var urls []string
+		for tag := range newest.Tags.FindAll("r") {
+			if len(urls) < maxListed && (strings.HasPrefix(tag[1], "wss://") || strings.HasPrefix(tag[1], "ws://")) {
+				urls = append(urls, strings.TrimSuffix(tag[1], "/"))
+			}
+		}
+		m.mu.Lock()
+		if f := m.followed[pubkey]; f != nil && len(f.Relays) == 0 && len(urls) > 0 {
+			f.Relays = urls
+			m.change()
+			m.log.Info("found the relays of a followed Mostro", "pubkey", pubkey, "relays", urls)
+		}
+		m.mu.Unlock()
+	}
+}
+
+// maxListed is how many relays of a found list are used.
+const maxListed = 3
+
+// Orphaned reports whether a followed Mostro has given no news of itself for too long: its offers
+// cannot be trusted to stand.
+func (m *Mirror) Orphaned(pubkey string) bool {
+	if m.cfg.OrphanedAfter == 0 {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[pubkey]
+	return f != nil && f.Platform == "" && !f.counted.IsZero() &&
+		m.cfg.Now().Unix()-f.news > int64(m.cfg.OrphanedAfter/time.Second)
+}
+
+// Hidden reports whether offers of a key are left out of answers (relay.Federation.Hidden).
+func (m *Mirror) Hidden(_ int, pubkey string) bool { return m.cfg.HideOrphaned && m.Orphaned(pubkey) }
