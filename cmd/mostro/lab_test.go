@@ -210,11 +210,15 @@ func (l *lab) start(ctx context.Context) error {
 
 // startHere runs the node in this process, as mostro dev does: as part of a closed network, in
 // which Lightning addresses may lead to this machine. No setting of mostro serve does that.
-func (l *lab) startHere(ctx context.Context) error {
+func (l *lab) startHere(ctx context.Context) error { return l.startWith(ctx, func(*Settings) {}) }
+
+// startWith is startHere with settings that no file may hold.
+func (l *lab) startWith(ctx context.Context, change func(*Settings)) error {
 	settings, err := readSettings(l.dir, l.settings)
 	if err != nil {
 		return err
 	}
+	change(&settings.Settings)
 	listener, err := listen(l.address)
 	if err != nil {
 		return err

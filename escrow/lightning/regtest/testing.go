@@ -26,23 +26,41 @@ const (
 // compiled. Node keys are the same in all copies. With -short the test is skipped.
 func ForTest(t testing.TB) *Network {
 	t.Helper()
+	config := forTest(t)
+	if err := copySnapshot(t.Context(), config.CacheDir, config.Dir, config.Binaries, config.Progress); err != nil {
+		t.Fatal(err)
+	}
+	return startForTest(t, config)
+}
+
+// NewForTest is ForTest with other nodes and channels. The network is made from nothing, which
+// takes longer.
+func NewForTest(t testing.TB, nodes []string, channels []Channel) *Network {
+	t.Helper()
+	config := forTest(t)
+	config.Nodes, config.Channels = nodes, channels
+	return startForTest(t, config)
+}
+
+func forTest(t testing.TB) Config {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("real nodes: left out by -short")
 	}
-	progress := func(line string) { t.Log(line) }
-	cacheDir, err := DefaultCacheDir()
-	if err != nil {
+	config := Config{Dir: t.TempDir(), Progress: func(line string) { t.Log(line) }}
+	var err error
+	if config.CacheDir, err = DefaultCacheDir(); err != nil {
 		t.Fatal(err)
 	}
-	paths, err := Binaries(t.Context(), Options{CacheDir: cacheDir, Progress: progress})
-	if err != nil {
+	if config.Binaries, err = Binaries(t.Context(), Options{CacheDir: config.CacheDir, Progress: config.Progress}); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if err := copySnapshot(t.Context(), cacheDir, dir, paths, progress); err != nil {
-		t.Fatal(err)
-	}
-	network, err := Start(t.Context(), Config{Dir: dir, Binaries: paths, CacheDir: cacheDir, Progress: progress})
+	return config
+}
+
+func startForTest(t testing.TB, config Config) *Network {
+	t.Helper()
+	network, err := Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
