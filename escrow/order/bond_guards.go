@@ -48,11 +48,11 @@ var (
 		if s.f.Address != "" {
 			return false // resolved and looked at when it is paid
 		}
-		return s.unfit(s.f.Invoice) != ""
+		return s.unfit(s.f.Invoice, s.f.Rules.InvoiceWindow) != ""
 	}}
 	bondResolving    = BondGuard{"its address is being resolved", func(s *bondStep) bool { return s.b.Payout.resolves(s.e.Payment) }}
 	bondResolvedWell = BondGuard{"the invoice fits", func(s *bondStep) bool {
-		return s.e.Invoice.Amount == s.b.WinnerGets() && s.unfit(s.e.Invoice) == ""
+		return s.e.Invoice.Amount == s.b.WinnerGets() && s.unfit(s.e.Invoice, resolvedLife) == ""
 	}}
 	presentBondPay = BondGuard{"present payout", func(s *bondStep) bool { return s.b.Payout.speaksOf(s.e.Payment) }}
 	anyBondPay     = BondGuard{"a payout of this bond", func(s *bondStep) bool {
@@ -74,6 +74,6 @@ var (
 )
 
 // unfit says what is wrong with an invoice as the payout of the winner's share.
-func (s *bondStep) unfit(inv *Invoice) string {
-	return unfit(s.f, s.e.At, s.b.ID, s.b.Payout.Earlier, inv, s.b.WinnerGets())
+func (s *bondStep) unfit(inv *Invoice, life int64) string {
+	return unfit(s.f, s.e.At, s.b.ID, s.b.Payout.Earlier, inv, s.b.WinnerGets(), life)
 }

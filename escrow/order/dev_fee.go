@@ -62,7 +62,7 @@ var (
 	// Each try has an invoice of its own, and never one that was paid, or tried, before.
 	devFeeResolvedWell = devFeeIs("the invoice fits", func(s *step, _ *DevFee) bool {
 		due := s.o.Ledger.entry(OwedDev).Amount
-		return s.e.Invoice.Amount == due && unfit(s.f, s.e.At, s.o.ID, Claims(s.o), s.e.Invoice, due) == ""
+		return s.e.Invoice.Amount == due && unfit(s.f, s.e.At, s.o.ID, Claims(s.o), s.e.Invoice, due, resolvedLife) == ""
 	})
 	devFeeSending = devFeeIs("not acknowledged yet", func(_ *step, d *DevFee) bool { return d.Payout.State == PayoutSending })
 	devFeeFlies   = devFeeIs("it is on its way", func(_ *step, d *DevFee) bool { return d.Payout.State == PayoutFlying })

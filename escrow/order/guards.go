@@ -95,16 +95,20 @@ func invoiceProblem(s *step, amount Sat) string {
 	if s.f.Address != "" {
 		return "" // resolved and looked at when it is paid
 	}
-	return s.unfit(s.f.Invoice, amount)
+	return s.unfit(s.f.Invoice, amount, s.f.Rules.InvoiceWindow)
 }
 
-func (s *step) unfit(inv *Invoice, amount Sat) string {
-	return unfit(s.f, s.e.At, s.o.ID, s.o.Payout.Earlier, inv, amount.Msat())
+// resolvedLife is how long an invoice must still live that a payee's server made for this very
+// try [seconds]: it is sent at once, and many servers give no more than ten minutes.
+const resolvedLife = 60
+
+func (s *step) unfit(inv *Invoice, amount Sat, life int64) string {
+	return unfit(s.f, s.e.At, s.o.ID, s.o.Payout.Earlier, inv, amount.Msat(), life)
 }
 
 // unfit says what is wrong with an invoice as a payout of amount by an owner, an order or a
-// bond, that has tried the earlier hashes.
-func unfit(f Facts, at int64, owner string, earlier []Hash, inv *Invoice, amount Msat) string {
+// bond, that has tried the earlier hashes. It must still live for so many seconds.
+func unfit(f Facts, at int64, owner string, earlier []Hash, inv *Invoice, amount Msat, life int64) string {
 	switch {
 	case f.InvoiceBad != "":
 		return f.InvoiceBad
@@ -116,7 +120,7 @@ func unfit(f Facts, at int64, owner string, earlier []Hash, inv *Invoice, amount
 		return "it pays this node itself"
 	case inv.Amount != 0 && inv.Amount != amount:
 		return "its amount is another"
-	case inv.ExpiresAt.Unix() < at+f.Rules.InvoiceWindow:
+	case inv.ExpiresAt.Unix() < at+life:
 		return "it expires too soon"
 	case inv.FinalCLTV > f.Rules.MaxFinalCLTV:
 		return "it would lock the payment for too many blocks"
@@ -284,7 +288,7 @@ var (
 		return s.o.Payout.resolves(s.e.Payment)
 	}}
 	resolvedWell = Guard{"the invoice fits", func(s *step) bool {
-		return s.e.Invoice.Amount == s.o.BuyerGets().Msat() && s.unfit(s.e.Invoice, s.o.BuyerGets()) == ""
+		return s.e.Invoice.Amount == s.o.BuyerGets().Msat() && s.unfit(s.e.Invoice, s.o.BuyerGets(), resolvedLife) == ""
 	}}
 	payoutSending = Guard{"not acknowledged yet", func(s *step) bool { return s.o.Payout.State == PayoutSending }}
 	payoutFlies   = Guard{"payout is on its way", func(s *step) bool { return s.o.Payout.State == PayoutFlying }}
