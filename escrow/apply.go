@@ -49,6 +49,7 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 		}
 		ev.Order = b.Order
 	}
+	w.blame = ev.Order
 	if w.stepped {
 		return &defect{fmt.Errorf("a second step in one operation: %s", ev.On)} // it would not see the first
 	}

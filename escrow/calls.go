@@ -112,7 +112,7 @@ func (e *Engine) mentionLater(ctx context.Context, r *row) (done func(failed boo
 // one answer at most: two steps of an order cannot share a transaction.
 func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) error {
 	id := r.owner()
-	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+	return e.submit(ctx, e.blamed(r), func(txn *badger.Txn, w *writes) error {
 		if answer != nil {
 			ev := *answer
 			if ev.Order = id; r.Call.Bond != "" {
@@ -165,7 +165,7 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 // claim counts the try on disk before it is made, and finds out whether the order still
 // wants the call: it may have moved on since it was queued.
 func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
-	err = e.submit(ctx, r.owner(), func(txn *badger.Txn, w *writes) error {
+	err = e.submit(ctx, e.blamed(r), func(txn *badger.Txn, w *writes) error {
 		if wanted, err = stillWanted(txn, r); err != nil || !wanted {
 			return err
 		}
@@ -183,6 +183,14 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 		return w.set(r.key(), counted)
 	})
 	return wanted, err
+}
+
+// blamed is the order that a defect of a call is held against.
+func (e *Engine) blamed(r *row) string {
+	if r.Call.Bond != "" {
+		return e.live.orderOf(r.Call.Bond)
+	}
+	return r.owner()
 }
 
 // stillWanted asks the order or the bond that a call is for.

@@ -302,8 +302,12 @@ func (e *Engine) FreeOrder(ctx context.Context, id, reason string) error {
 		if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok {
 			return first(err, fmt.Errorf("order %s is not there", id))
 		}
+		bonds, err := liveBonds(txn, id)
+		if err != nil {
+			return err
+		}
 		w.delete(rowKey(tableHeld, id))
-		w.then(func() { e.live.moved(&order.Order{}, &o); e.live.wake() })
+		w.then(func() { e.live.takeUp(&o, bonds); e.live.wake() })
 		return nil
 	})
 }

@@ -15,14 +15,15 @@ type liveSet struct {
 	mu        sync.Mutex
 	orders    map[string]liveOrder
 	bonds     map[string]liveBond
-	keys      map[string]int // trade keys of live orders, counted
-	promised  order.Msat     // payouts that taken orders will need, routing included
-	trades    int            // orders that are taken
-	holds     int            // hold invoices that occupy a channel, or may
-	held      int            // those of them that are bonds
-	watches   []watch        // to begin or to end, not yet fetched
-	changed   chan struct{}  // deadlines have changed
-	rewatched chan struct{}  // there are watches to fetch
+	dropped   map[string]bool // orders that are held back, and counted still
+	keys      map[string]int  // trade keys of live orders, counted
+	promised  order.Msat      // payouts that taken orders will need, routing included
+	trades    int             // orders that are taken
+	holds     int             // hold invoices that occupy a channel, or may
+	held      int             // those of them that are bonds
+	watches   []watch         // to begin or to end, not yet fetched
+	changed   chan struct{}   // deadlines have changed
+	rewatched chan struct{}   // there are watches to fetch
 }
 
 // watch is a hash that the node has to be asked about, or no longer.
@@ -48,7 +49,7 @@ type liveOrder struct {
 }
 
 func newLiveSet() *liveSet {
-	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, keys: map[string]int{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
+	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, dropped: map[string]bool{}, keys: map[string]int{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
 }
 
 // moved takes note of a step. An order that begins comes from the zero order; one that is
@@ -89,9 +90,31 @@ func (l *liveSet) drop(id string) {
 	defer l.mu.Unlock()
 	old := l.orders[id]
 	delete(l.orders, id)
+	l.dropped[id] = true
 	l.rewatch(id, old, liveOrder{})
 	l.dropBonds(id)
 	signal(l.rewatched)
+}
+
+// takeUp takes note of an order, and of its bonds, that is not held back any more. Its shares
+// are in the sums already, unless this process has found it held back.
+func (l *liveSet) takeUp(o *order.Order, bonds []order.Bond) {
+	l.mu.Lock()
+	counted := l.dropped[o.ID]
+	delete(l.dropped, o.ID)
+	l.mu.Unlock()
+	was := order.Order{}
+	if counted {
+		was = *o
+	}
+	l.moved(&was, o)
+	for _, b := range bonds {
+		was := order.Bond{}
+		if counted {
+			was = b
+		}
+		l.movedBond(&was, &b)
+	}
 }
 
 // wake makes the clock look again.

@@ -268,6 +268,7 @@ type writes struct {
 	deletes [][]byte
 	after   []func() // once committed, in order
 	stepped bool     // an order was stepped
+	blame   string   // the order that was, in place of the operation's
 }
 
 func (w *writes) set(key []byte, v any) error {

@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,8 @@ import (
 type op struct {
 	plan func(*badger.Txn, *writes) error
 	done chan error // buffered
-	// blame is the order that a defect in plan is held against, "" for none.
+	// blame is the order that a defect in plan is held against, "" for none, unless plan finds
+	// another: a bond stands for one order after the other.
 	blame string
 }
 
@@ -136,16 +138,16 @@ func (e *Engine) plan(txn *badger.Txn, o *op, w *writes) (err error) {
 		if !errors.As(err, &d) {
 			return
 		}
-		cause := err.Error()
-		e.log.Error("an order is held back after a defect", "order", o.blame, "error", cause)
+		cause, blame := err.Error(), cmp.Or(w.blame, o.blame)
+		e.log.Error("an order is held back after a defect", "order", blame, "error", cause)
 		err = errDefect
-		if o.blame != "" {
+		if blame != "" {
 			// Held: it stays as it is until an operator has looked; all others go on.
 			*w = writes{}
-			w.mark(rowKey(tableHeld, o.blame), []byte(cause))
+			w.mark(rowKey(tableHeld, blame), []byte(cause))
 			if set(txn, w) == nil {
 				err = errHeld
-				e.live.drop(o.blame)
+				e.live.drop(blame)
 			}
 		}
 	}()

@@ -133,8 +133,14 @@ func (b *Bond) WinnerGets() Msat {
 	return 0
 }
 
-// Claims are the payment hashes that nothing else may use.
-func (b *Bond) Claims() []Hash { return b.Payout.Hashes() }
+// Claims are the payment hashes that nothing else may use. That of a racing buyer's invoice
+// becomes his order's when he wins.
+func (b *Bond) Claims() []Hash {
+	if b.State == BondRequested && b.Take != nil {
+		return b.Take.Payout.Hashes()
+	}
+	return b.Payout.Hashes()
+}
 
 // CheckBond is the last word on every step of a bond.
 func CheckBond(b *Bond) error {

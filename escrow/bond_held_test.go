@@ -1,0 +1,69 @@
+package escrow
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+// M22, M23: a bond whose step would break the books holds its order back, by the order's name.
+// When that is freed the bond is watched and goes on, and nothing is counted twice.
+func TestM23BrokenBondHoldsItsOrder(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t)
+		w.play(t, "bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay\n streams off")
+		id := w.order(args{})
+		w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+			if m == lightning.SimSettle {
+				return lightning.ErrSimDropped
+			}
+			return nil
+		}})
+		w.play(t, "wait 15m")
+		change := func(f func(*order.Bond)) {
+			w.check(w.e.db.Update(func(txn *badger.Txn) error {
+				bonds, err := liveBonds(txn, id)
+				w.check(err)
+				if len(bonds) != 1 || bonds[0].State != order.BondSettling {
+					t.Fatalf("bonds: %+v", bonds)
+				}
+				f(&bonds[0])
+				var change writes
+				w.check(change.set(rowKey(tableBond, bonds[0].ID), bonds[0]))
+				return set(txn, &change)
+			}))
+		}
+		change(func(b *order.Bond) {
+			b.Ledger = append(b.Ledger, order.Entry{Kind: order.SettledIn, State: order.Booked, Amount: 1})
+		})
+		_, holds := w.e.live.load()
+		w.node.SetFaults(lightning.Faults{})
+		w.retry()
+		s, err := w.e.Status()
+		w.check(err)
+		if len(s.Held) != 1 || !strings.Contains(s.Held[id], "does not add up") {
+			t.Fatalf("held back: %q, and not order %s", s.Held, id)
+		}
+		if restart {
+			w.crash()
+			w.settle()
+		}
+		change(func(b *order.Bond) { b.Ledger = b.Ledger[:len(b.Ledger)-1] })
+		w.check(w.e.FreeOrder(context.Background(), id, "mended"))
+		if _, now := w.e.live.load(); now != holds {
+			t.Errorf("restart %v: %d hold invoices are counted, before it was held back %d", restart, now, holds)
+		}
+		w.play(t, "streams on")
+		w.retry()
+		w.out.Reset()
+		w.play(t, "wait 6m\n alice claim invoice=500\n bond A")
+		if got := w.out.String(); !strings.Contains(got, "slashed, hold invoice settled, payout paid") {
+			t.Errorf("restart %v: the bond does not go on:\n%s", restart, got)
+		}
+	}
+}
