@@ -231,6 +231,9 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 	if p, ok := e.cfg.Prices(fiat); ok {
 		f.Price = &p
 	}
+	if f.Proof, err = e.proof(o, ev); err != nil {
+		return f, err
+	}
 	if given != nil {
 		f.Invoice, f.InvoiceBad, f.Address, f.Node.NoRoute = given.invoice, given.invoiceBad, given.address, given.noRoute
 	}

@@ -95,6 +95,7 @@ var commands = map[string]func(*world, *person, args) error{
 	"uses":         (*world).uses,
 	"dispute":      func(w *world, p *person, a args) error { w.act(p, mostro.Dispute, a); return nil },
 	"rate":         (*world).rate,
+	"review":       (*world).review,
 	"orders":       (*world).askOrders,
 	"restore":      (*world).restore,
 	"last-index":   (*world).lastIndex,

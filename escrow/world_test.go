@@ -385,6 +385,8 @@ func (w *world) hand(p *person, m mostro.Message) {
 			fmt.Fprintf(&w.out, " peer %s", w.who(pl.Peer.Pubkey))
 		case pl.PaymentFailed != nil:
 			fmt.Fprintf(&w.out, " %d attempts, every %d s", pl.PaymentFailed.Attempts, pl.PaymentFailed.RetriesInterval)
+		case pl.ReviewProof != nil:
+			w.proof(*pl.ReviewProof)
 		case pl.RatingUser != nil:
 			fmt.Fprintf(&w.out, " %d", *pl.RatingUser)
 		case pl.Dispute != nil && pl.Dispute.Info != nil:

@@ -135,6 +135,14 @@ func (d *decoder) payload(v value) *Payload {
 	case payloadBondPayoutRequest:
 		f := d.object(v, "order", "slashed_at")
 		p.BondPayoutRequest = &BondPayoutRequest{Order: *d.smallOrder(f.member("order")), SlashedAt: f.int("slashed_at")}
+	case payloadReviewKey:
+		key := d.text(v)
+		p.ReviewKey = &key
+	case payloadReviewProof:
+		f := d.object(v, "key", "mostro", "week", "sig", "from")
+		p.ReviewProof = &ReviewProof{
+			Key: f.text("key"), Mostro: f.text("mostro"), Week: f.text("week"), Sig: f.text("sig"), From: f.int("from"),
+		}
 	case payloadCashuLockProof, payloadCashuSignatures:
 		p.Other = key
 	default:

@@ -117,6 +117,16 @@ func (e *encoder) payload(p *Payload) {
 		e.key("order").smallOrder(&p.BondPayoutRequest.Order)
 		e.key("slashed_at").int(p.BondPayoutRequest.SlashedAt)
 		e.close('}')
+	case payloadReviewKey:
+		e.text(*p.ReviewKey)
+	case payloadReviewProof:
+		e.open('{')
+		e.key("key").text(p.ReviewProof.Key)
+		e.key("mostro").text(p.ReviewProof.Mostro)
+		e.key("week").text(p.ReviewProof.Week)
+		e.key("sig").text(p.ReviewProof.Sig)
+		e.key("from").int(p.ReviewProof.From)
+		e.close('}')
 	default:
 		e.fail(fmt.Errorf("payload %q is not supported", keys[0]))
 	}

@@ -40,6 +40,8 @@ type Payload struct {
 	Orders            []SmallOrder
 	BondResolution    *BondResolution
 	BondPayoutRequest *BondPayoutRequest
+	ReviewKey         *string      // of a ProveReview to the node: whose proof it becomes, hex
+	ReviewProof       *ReviewProof // the answer
 	// Other is the key of a payload that the protocol knows but this node does not
 	// support (Cashu); its value is not kept.
 	Other string

@@ -17,6 +17,8 @@ const (
 	payloadOrders            = "orders"
 	payloadBondResolution    = "bond_resolution"
 	payloadBondPayoutRequest = "bond_payout_request"
+	payloadReviewKey         = "review_key"
+	payloadReviewProof       = "review_proof"
 	payloadCashuLockProof    = "cashu_lock_proof"
 	payloadCashuSignatures   = "cashu_signatures"
 )
@@ -47,6 +49,8 @@ func (p *Payload) keys() []string {
 	add(p.Orders != nil, payloadOrders)
 	add(p.BondResolution != nil, payloadBondResolution)
 	add(p.BondPayoutRequest != nil, payloadBondPayoutRequest)
+	add(p.ReviewKey != nil, payloadReviewKey)
+	add(p.ReviewProof != nil, payloadReviewProof)
 	add(p.Other != "", p.Other)
 	return keys
 }

@@ -22,6 +22,8 @@ func (m Message) CheckShape() (Reason, bool) {
 		return InvalidRating, false
 	case key == payloadTextMessage && m.Action == AdminAddSolver && *m.Payload.TextMessage == "":
 		return InvalidTextMessage, false
+	case key == payloadReviewKey && !isPubkey(*m.Payload.ReviewKey):
+		return InvalidPubkey, false
 	case key == payloadIDs && len(m.Payload.IDs) == 0:
 		return InvalidParameters, false
 	}
@@ -64,6 +66,8 @@ func (a Action) payloads() (fitting []string, any bool) {
 		return []string{""}, false
 	case AdminSettle, AdminCancel:
 		return []string{"", payloadBondResolution}, false
+	case ProveReview:
+		return []string{payloadReviewKey}, false
 	case AdminAddSolver:
 		return []string{payloadTextMessage}, false
 	}

@@ -20,7 +20,7 @@ func (a Action) Known() bool {
 		BondInvoiceAccepted, BondPayoutCompleted, BondSlashed, InvoiceUpdated, BuyerTookOrder, Rate,
 		RateUser, RateReceived, CantDo, AdminCancel, AdminCanceled, AdminSettle, AdminSettled,
 		AdminAddSolver, AdminTakeDispute, AdminTookDispute, PaymentFailed, SendDM, TradePubkey,
-		RestoreSession, LastTradeIndex, Orders:
+		RestoreSession, LastTradeIndex, Orders, ProveReview:
 		return true
 	}
 	return false

@@ -54,6 +54,9 @@ const (
 	RestoreSession                   Action = "restore-session"
 	LastTradeIndex                   Action = "last-trade-index"
 	Orders                           Action = "orders"
+	// ProveReview is ours: it asks for a ReviewProof, and brings it. Clients that do not know
+	// it never send it, and so never hear it.
+	ProveReview Action = "review-proof"
 )
 
 // Status is where an order stands. Kebab-case on the wire.
@@ -138,4 +141,8 @@ const (
 	KindInfo      = 38385
 	KindDispute   = 38386
 	KindDevFee    = 8383
+	KindReview    = 31986 // of a node by a trader, in the form of RoboSats
+	// What other people say of a node.
+	KindRecommendation = 38000 // NIP-87
+	KindLabel          = 1985  // NIP-32
 )

@@ -58,6 +58,7 @@ var (
 		o := s.o
 		*o.Taker() = Party{}
 		o.TakenAt, o.DutySince, o.DutyUptime, o.CancelBy, o.Awaits = 0, 0, 0, "", nil
+		o.Escrow.AcceptedAt, o.BuyerReview, o.SellerReview = 0, nil, nil // the next trade earns its own
 		if o.Kind == mostro.Sell {
 			o.Payout = Payout{}
 		}

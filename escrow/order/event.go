@@ -99,6 +99,9 @@ type Facts struct {
 	// HashOwner is the order that has recorded the hash of Invoice before, "" when none has.
 	HashOwner string `json:"hash_owner,omitempty"`
 
+	// Proof is signed for the review key of the message.
+	Proof *mostro.ReviewProof `json:"proof,omitempty"`
+
 	LastIndex int64 `json:"last_index,omitempty"` // of the sender's identity
 	Level     Level `json:"level,omitempty"`      // of the sender's identity
 	// Open counts the orders of the sender's identity that wait in the book.

@@ -172,6 +172,9 @@ func payloadOf(a mostro.Action, kind mostro.OrderKind) *mostro.Payload {
 		return &mostro.Payload{Order: &mostro.SmallOrder{Kind: kind, Amount: 100_000, FiatCode: "USD", FiatAmount: 50, PaymentMethod: "cash"}}
 	case mostro.AddInvoice:
 		return &mostro.Payload{PaymentRequest: &mostro.PaymentRequest{Invoice: "lnbc2"}}
+	case mostro.ProveReview:
+		key := "review key"
+		return &mostro.Payload{ReviewKey: &key}
 	case mostro.RateUser:
 		return &mostro.Payload{RatingUser: &five}
 	}
@@ -233,6 +236,7 @@ func (p somebody) factsFor(o *Order) Facts {
 		Invoice: &Invoice{Text: "lnbc2", Hash: Hash{3}, Amount: 99_700_000, ExpiresAt: time.Unix(1_000_000, 0), PaymentSecret: true, Network: "simnet"},
 		Node:    NodeFacts{Ready: true, Pubkey: "us", Network: "simnet", Outbound: 1 << 60, Holds: 100}, NextHash: Hash{9},
 		Level: p.level, AssignedLevel: p.holds, Solvers: []string{"desk"},
+		Proof: &mostro.ReviewProof{Sig: "signature"},
 	}
 	if o.Dispute != nil && o.Dispute.Solver == "assigned" && p.identity != "assigned" {
 		f.AssignedLevel = ReadWrite

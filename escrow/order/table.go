@@ -47,6 +47,7 @@ var (
 	cooperative = []mostro.Status{mostro.StatusCooperativelyCanceled}
 	settled     = []mostro.Status{mostro.StatusSettledHoldInvoice}
 	ended       = []mostro.Status{mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusExpired, mostro.StatusCanceledByAdmin}
+	accepted    = join(wantInvoice, held, settling, settled, ended) // where an escrow may have been accepted
 	canceled    = []mostro.Status{mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusCanceledByAdmin}
 	existing    = join(makerBond, pending, takerBond, waiting, held, settling, settled, ended)
 )
@@ -83,6 +84,7 @@ func Table() []Row {
 		cancel    = on(mostro.Cancel)
 		dispute   = on(mostro.Dispute)
 		rate      = on(mostro.RateUser)
+		review    = on(mostro.ProveReview)
 		tradeKey  = on(mostro.TradePubkey)
 		adminTake = on(mostro.AdminTakeDispute)
 		adminSet  = on(mostro.AdminSettle)
@@ -263,6 +265,14 @@ func Table() []Row {
 		{From: settled, On: rate, By: Buyer, Refuse: mostro.InvalidOrderStatus},
 		{From: join(settled, success), On: rate, By: Buyer | Seller, To: same, Do: do(countRating, tellRateReceived)},
 
+		// A party wants to review the node: unhappy ones, too, so from the accepted escrow on and
+		// however it ends. Whoever asks again with the same key gets the same proof.
+		{From: existing, On: review, By: Anyone, If: notParty, Refuse: mostro.InvalidPeer},
+		{From: accepted, On: review, By: Buyer | Seller, If: neverAccepted, Refuse: mostro.NotAllowedByStatus},
+		{From: accepted, On: review, By: Buyer | Seller, If: keyOfTrade, Refuse: mostro.InvalidPubkey},
+		{From: accepted, On: review, By: Buyer | Seller, If: provenToAnother, Refuse: mostro.InvalidPubkey},
+		{From: accepted, On: review, By: Buyer | Seller, To: same, Do: do(keepReview, tellReviewProof)},
+
 		// The maker wants to be reached at another trade key.
 		{From: inBook, On: tradeKey, By: MakerIdentity, To: same, Do: do(changeMakerKey, tellTradeKey)},
 		{From: inBook, On: tradeKey, By: Anyone, Refuse: mostro.IsNotYourOrder},
@@ -299,6 +309,7 @@ var refusals = map[EventName]mostro.Reason{
 
 	on(mostro.Dispute):          mostro.NotAllowedByStatus,
 	on(mostro.RateUser):         mostro.InvalidOrderStatus,
+	on(mostro.ProveReview):      mostro.NotAllowedByStatus,
 	on(mostro.TradePubkey):      mostro.InvalidOrderStatus,
 	on(mostro.AdminTakeDispute): mostro.InvalidDisputeStatus,
 	on(mostro.AdminSettle):      mostro.InvalidOrderStatus,

@@ -77,6 +77,10 @@ type Order struct {
 	BuyerRated  int `json:"buyer_rated,omitempty"`
 	SellerRated int `json:"seller_rated,omitempty"`
 
+	// BuyerReview and SellerReview are what each may say of the node, nil = not asked yet.
+	BuyerReview  *ReviewRight `json:"buyer_review,omitempty"`
+	SellerReview *ReviewRight `json:"seller_review,omitempty"`
+
 	// RenewedAt is when a pending order was last shown anew in the book.
 	RenewedAt int64 `json:"renewed_at,omitempty"`
 
