@@ -449,7 +449,7 @@ func TestClientTexts(t *testing.T) {
 		mostro.Rate, mostro.RateReceived, mostro.InvoiceUpdated, mostro.Canceled, mostro.CooperativeCancelInitiatedByYou,
 		mostro.CooperativeCancelInitiatedByPeer, mostro.CooperativeCancelAccepted, mostro.HoldInvoicePaymentCanceled,
 		mostro.DisputeInitiatedByYou, mostro.DisputeInitiatedByPeer, mostro.AdminTookDispute, mostro.AdminSettled, mostro.AdminCanceled,
-		mostro.AdminAddSolver, mostro.PaymentFailed, mostro.SendDM, mostro.CantDo,
+		mostro.AdminAddSolver, mostro.PaymentFailed, mostro.SendDM, mostro.CantDo, mostro.ProveReview,
 		mostro.PayBondInvoice, mostro.BondSlashed, mostro.AddBondInvoice, mostro.BondInvoiceAccepted, mostro.BondPayoutCompleted,
 	} {
 		m := mostro.Message{ID: id, Action: action, Payload: payloads[action]}

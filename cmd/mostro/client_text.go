@@ -108,6 +108,8 @@ func explain(m mostro.Message, t clientTrade) (what, next string) {
 		return "You can rate the other side.", clientCall("rate", t, "5")
 	case mostro.RateReceived:
 		return "Your rating is counted.", ""
+	case mostro.ProveReview:
+		return "The node has proven that you may review it.", "when the trade is over: " + clientCall("review", t, "5")
 	case mostro.InvoiceUpdated:
 		return "The node has your new invoice and pays it.", "wait: " + wait
 	}
