@@ -141,6 +141,16 @@ func TestForgedBook(t *testing.T) {
 // TestSameSecond: the messages of one second, which relays keep in no order, are heard in the
 // order of a trade.
 func TestSameSecond(t *testing.T) {
+	sameSecond(t, mostro.StatusSuccess, mostro.WaitingSellerToPay, mostro.SendDM,
+		mostro.FiatSentOk, mostro.Released, mostro.PurchaseCompleted, mostro.Rate)
+	// The taker's reputation comes first, and the wish to cancel before the end.
+	sameSecond(t, mostro.StatusCooperativelyCanceled, mostro.PayInvoice, mostro.WaitingSellerToPay,
+		mostro.CooperativeCancelInitiatedByYou, mostro.CooperativeCancelAccepted)
+}
+
+// sameSecond hears messages of two seconds, two of them in the first, in every turn of their order.
+func sameSecond(t *testing.T, end mostro.Status, want ...mostro.Action) {
+	t.Helper()
 	node := key(t, "node")
 	words, err := mostro.NewMnemonic()
 	if err != nil {
@@ -150,11 +160,12 @@ func TestSameSecond(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []mostro.Action{mostro.WaitingSellerToPay, mostro.SendDM,
-		mostro.FiatSentOk, mostro.Released, mostro.PurchaseCompleted, mostro.Rate}
 	var frames []string
 	for i, action := range want {
 		m := mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, ID: "00000000-0000-4000-8000-000000000000", Action: action}
+		if action == mostro.PayInvoice {
+			m.Payload = &mostro.Payload{Peer: &mostro.Peer{Reputation: &mostro.UserInfo{}}}
+		}
 		plain, err := m.Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -190,11 +201,11 @@ func TestSameSecond(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := resumed.Wait(ctx, mostro.Rate); err != nil {
+		if _, err := resumed.Wait(ctx, want[len(want)-1]); err != nil {
 			t.Fatal(err)
 		}
 		c.Close()
-		if diff := cmp.Diff(want, heard); diff != "" || resumed.Status() != mostro.StatusSuccess {
+		if diff := cmp.Diff(want, heard); diff != "" || resumed.Status() != end {
 			t.Errorf("turned by %d, the status is %s, heard (-want +got):\n%s", turn, resumed.Status(), diff)
 		}
 	}

@@ -74,13 +74,19 @@ func StatusOf(m mostro.Message) (mostro.Status, bool) {
 }
 
 // stage says how far a trade has come when a message is sent; what tells of no status is
-// about the one before.
+// about the one before, but for who takes the order and the wish to cancel, which others follow.
 func stage(m mostro.Message) int {
 	stages := []mostro.Status{
 		mostro.StatusPending, mostro.StatusWaitingBuyerInvoice, mostro.StatusWaitingPayment, mostro.StatusActive,
 		mostro.StatusFiatSent, mostro.StatusDispute, mostro.StatusSettledHoldInvoice, mostro.StatusSuccess,
 	}
 	status, ok := StatusOf(m)
+	if _, notice := ReputationOf(m); notice {
+		status, ok = mostro.StatusWaitingBuyerInvoice, true
+	}
+	if m.Action == mostro.CooperativeCancelInitiatedByYou || m.Action == mostro.CooperativeCancelInitiatedByPeer {
+		status, ok = mostro.StatusDispute, true
+	}
 	if at := slices.Index(stages, status); ok && at >= 0 {
 		return at
 	}
