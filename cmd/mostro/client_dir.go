@@ -102,11 +102,12 @@ func (d clientDir) words() (string, error) {
 // keepWords stores a mnemonic where there is none yet.
 func (d clientDir) keepWords(words string) error {
 	path := d.path(clientWordsFile)
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	err := writeNew(path, []byte(words+"\n"))
+	if errors.Is(err, fs.ErrExist) {
 		return hint(fmt.Errorf("%s exists already; keys are never overwritten", path),
 			"use another --dir, or move this one away first if you are sure")
 	}
-	return writeWhole(path, []byte(words+"\n"))
+	return err
 }
 
 func (d clientDir) load() (clientState, error) {

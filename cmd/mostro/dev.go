@@ -294,12 +294,20 @@ func devKey(path, prefix string) (mostro.Secret, error) {
 		if err != nil {
 			return mostro.Secret{}, err
 		}
-		return key, writeWhole(path, []byte(prefix+key.Nsec()+"\n"))
+		err = writeNew(path, []byte(prefix+key.Nsec()+"\n"))
+		if errors.Is(err, fs.ErrExist) { // another process has made one: that one counts
+			return devKey(path, prefix)
+		}
+		return key, err
 	}
 	if err != nil {
 		return mostro.Secret{}, err
 	}
-	return mostro.ParseSecret(strings.TrimPrefix(strings.TrimSpace(string(data)), prefix))
+	key, err := mostro.ParseSecret(strings.TrimPrefix(strings.TrimSpace(string(data)), prefix))
+	if err != nil { // err could quote the key
+		return mostro.Secret{}, hint(fmt.Errorf("there is no key in %s", path), "delete it: the next start makes another")
+	}
+	return key, nil
 }
 
 // superviseDev watches the network until ctx ends, and calls ready once, when the node has told

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -31,15 +30,16 @@ you alone. Only the public key is printed. A key that is there is never overwrit
 				return err
 			}
 			path := filepath.Join(dir, envFile)
-			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-				return hint(fmt.Errorf("%s exists already; the identity of a node is not replaced", path),
-					"move it away first if you are sure")
-			}
 			key, err := newKey()
 			if err != nil {
 				return err
 			}
-			if err := writeWhole(path, []byte(nsecVariable+"="+key.Nsec()+"\n")); err != nil {
+			err = writeNew(path, []byte(nsecVariable+"="+key.Nsec()+"\n"))
+			if errors.Is(err, fs.ErrExist) {
+				return hint(fmt.Errorf("%s exists already; the identity of a node is not replaced", path),
+					"move it away first if you are sure")
+			}
+			if err != nil {
 				return err
 			}
 			npub, err := nip19.EncodePublicKey(key.Public())

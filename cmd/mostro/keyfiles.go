@@ -28,6 +28,9 @@ const (
 	nsecVariable = "MOSTRO_NSEC_PRIVKEY"
 )
 
+// byteOrderMark begins the files of some editors, mostly on Windows. Nobody sees it.
+const byteOrderMark = "\ufeff"
+
 const (
 	privateDir  = 0o700
 	privateFile = 0o600
@@ -87,7 +90,24 @@ func readSecretFile(path string) ([]byte, error) {
 
 // writeWhole writes a private file so that nobody ever sees half of it: into a temporary
 // file beside it, synced, then renamed into place, and the directory synced.
-func writeWhole(path string, data []byte) error {
+func writeWhole(path string, data []byte) error { return placeWhole(path, data, os.Rename) }
+
+// writeNew is writeWhole for what is made once and never replaced: a file that is there, since
+// another process was faster, stays, and the error is fs.ErrExist.
+func writeNew(path string, data []byte) error {
+	return placeWhole(path, data, func(tmp, path string) error {
+		if os.Link(tmp, path) == nil {
+			return os.Remove(tmp)
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return fs.ErrExist
+		}
+		return os.Rename(tmp, path) // a file system without links
+	})
+}
+
+// placeWhole writes a temporary file and hands it to place, which gives it its name.
+func placeWhole(path string, data []byte, place func(tmp, path string) error) error {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, ".new-*") // mode 0600
 	if err != nil {
@@ -96,7 +116,7 @@ func writeWhole(path string, data []byte) error {
 	_, err = tmp.Write(data)
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err == nil {
-		err = os.Rename(tmp.Name(), path)
+		err = place(tmp.Name(), path)
 	}
 	if err != nil {
 		os.Remove(tmp.Name())
@@ -160,7 +180,7 @@ func readEnvFile(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(string(bytes.TrimPrefix(data, []byte(byteOrderMark)))) {
 		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
 		if ok && strings.TrimSpace(name) == nsecVariable {
 			return strings.Trim(strings.TrimSpace(value), `"'`), nil
@@ -183,7 +203,11 @@ func escrowSecret(dir string) (secret escrow.EscrowSecret, err error) {
 	}
 	var b [32]byte
 	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	return escrow.NewEscrowSecret(b), writeWhole(path, []byte(hex.EncodeToString(b[:])+"\n"))
+	err = writeNew(path, []byte(hex.EncodeToString(b[:])+"\n"))
+	if errors.Is(err, fs.ErrExist) { // another process has made one: that one counts
+		return readEscrowSecret(dir)
+	}
+	return escrow.NewEscrowSecret(b), err
 }
 
 // readEscrowSecret reads the secret, and makes none.

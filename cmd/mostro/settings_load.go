@@ -232,7 +232,7 @@ func lineOf(file []byte, text string) int {
 
 // parseFile lists the assignments of a TOML file with their lines.
 func parseFile(name string, file []byte) ([]assignment, error) {
-	file = bytes.TrimPrefix(file, []byte("\ufeff")) // editors of Windows begin a file with it
+	file = bytes.TrimPrefix(file, []byte(byteOrderMark))
 	// The decoder knows all rules of TOML, such as that a key stands only once; the
 	// parser below knows positions and keeps the digits of decimals.
 	var all map[string]any

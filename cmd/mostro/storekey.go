@@ -39,12 +39,13 @@ A store that is there already is encrypted by way of a backup:
 			if err != nil {
 				return fmt.Errorf("find file: %w", err)
 			}
-			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-				return hint(fmt.Errorf("%s exists already; a key is not replaced", path), "name another file")
-			}
 			var key [32]byte
 			rand.Read(key[:]) // never fails: crypto/rand ends the process instead
-			if err := writeWhole(path, []byte(hex.EncodeToString(key[:])+"\n")); err != nil {
+			err = writeNew(path, []byte(hex.EncodeToString(key[:])+"\n"))
+			if errors.Is(err, fs.ErrExist) {
+				return hint(fmt.Errorf("%s exists already; a key is not replaced", path), "name another file")
+			}
+			if err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "The key is in %s. Keep a copy of it, and set in [store]: key_file = %q\n", path, path)
