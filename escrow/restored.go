@@ -52,6 +52,12 @@ func markRestored(txn *badger.Txn, w *writes, why string, now int64) error {
 		return err
 	}
 	r.Since = max(0, r.Since-int64(strayMargin/time.Second))
+	var waits restoredRow // of a restore that was not examined yet
+	if there, err := get(txn, []byte{tableRestored}, &waits); err != nil {
+		return err
+	} else if there {
+		r.Since = min(r.Since, waits.Since)
+	}
 	return w.set([]byte{tableRestored}, r)
 }
 
@@ -233,8 +239,9 @@ func (e *Engine) dropStray(w *writes, h order.Hash) {
 	})
 }
 
-// ExplainStray says whose a stray is: the payout of an order, which is booked as paid, or with
-// order "" nobody's here, a payment that the operator made himself.
+// ExplainStray says whose a stray is: the payout of an order, its development fee, or the share
+// of a bond of that id, which is booked as paid; or with id "" nobody's here, a payment that the
+// operator made himself.
 func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason string) error {
 	e.guards.mu.Lock()
 	stray, there := e.guards.strays[h]
@@ -255,26 +262,53 @@ func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason stri
 	case p.State != lightning.Succeeded:
 		return fmt.Errorf("payment %s is %s: only one that has arrived can be booked", h, p.State)
 	}
-	o, _, err := e.Order(id)
+	due, bond, err := e.payable(id)
 	if err != nil {
 		return err
 	}
-	if got := o.BuyerGets().Msat(); got != stray.Amount {
-		return fmt.Errorf("payment %s is over %d msat, and order %q pays out %d", h, stray.Amount, id, got)
+	if due != stray.Amount {
+		return fmt.Errorf("payment %s is over %d msat, and %q has %d to pay now", h, stray.Amount, id, due)
 	}
 	return e.change(ctx, id, "payment "+h.String()+" paid order "+id, reason, func(txn *badger.Txn, w *writes, _ *guardRow) error {
 		p.Hash = h
-		ev := e.paymentEvent(order.PayFound, p, o.Payout.Tries)
-		ev.Order = id
+		ev := e.paymentEvent(order.PayFound, p, 0)
+		if ev.Order = id; bond {
+			ev.Order, ev.Bond = "", id
+		}
 		if err := e.stepOrder(txn, w, *ev, nil); err != nil {
 			return err
 		}
 		if len(w.entries) == 0 {
-			return errors.New("the order has no payout that waits: its status must be settled-hold-invoice, with no payment under way")
+			return errors.New("a payment is under way for it: wait until it has ended")
 		}
 		e.dropStray(w, h)
 		return nil
 	})
+}
+
+// payable is what is to be paid now to the buyer of an order, as its development fee, or to the
+// winner of a bond; 0 = nothing.
+func (e *Engine) payable(id string) (due order.Msat, bond bool, err error) {
+	var row struct {
+		Ledger order.Ledger `json:"ledger"`
+	}
+	err = e.db.View(func(txn *badger.Txn) error {
+		there, err := get(txn, rowKey(tableOrder, id), &row)
+		if err != nil || there {
+			return err
+		}
+		bond, err = get(txn, rowKey(tableBond, id), &row)
+		return err
+	})
+	for _, entry := range row.Ledger {
+		switch entry.Kind {
+		case order.OwedBuyer, order.OwedDev, order.OwedWinner:
+			if entry.State == order.Owed {
+				due = entry.Amount // one at a time
+			}
+		}
+	}
+	return due, bond, err
 }
 
 func sortStrays(list []Stray) {

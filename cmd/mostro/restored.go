@@ -31,7 +31,7 @@ explain; a payout over the same amount waits until you have said what each was:
 			}
 			return act{Do: "explain", Hash: hash, Order: id}, err
 		}, "Done.")
-	explain.Flags().StringVar(&id, "order", "", "it was the payout of this order, which is booked as paid")
+	explain.Flags().StringVar(&id, "order", "", "it was the payout of this order or its development fee, or the share of the bond of this id, which is booked as paid")
 	explain.Flags().BoolVar(&own, "own", false, "it was yours, and no payout")
 	cmd.AddCommand(explain)
 	return cmd

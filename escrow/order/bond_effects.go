@@ -111,6 +111,7 @@ var (
 		s.paying().lost()
 		s.alarm("bond %s of order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.b.ID, s.b.Order, s.b.Payout.Hash)
 	}}
+	keepFoundShare = BondEffect{"keep the payment that was found", func(s *bondStep) { s.b.Payout.found(s.e.Payment.Hash) }}
 	// askWinner asks for an invoice, and again at intervals. Time to claim runs from the slash,
 	// and anew from each invoice that could not be paid: who has answered does not forfeit.
 	askWinner = BondEffect{"ask the winner for an invoice", func(s *bondStep) {

@@ -62,10 +62,11 @@ var (
 		due := s.b.Ledger.entry(OwedWinner)
 		return due == nil || due.Hash != s.e.Payment.Hash
 	}}
-	bondSending = BondGuard{"not acknowledged yet", func(s *bondStep) bool { return s.b.Payout.State == PayoutSending }}
-	bondFlies   = BondGuard{"payout is on its way", func(s *bondStep) bool { return s.b.Payout.State == PayoutFlying }}
-	bondPayOut  = BondGuard{"payout is out", func(s *bondStep) bool { return s.b.Payout.State.Busy() }}
-	lastBondTry = BondGuard{"last attempt", func(s *bondStep) bool {
+	bondSending      = BondGuard{"not acknowledged yet", func(s *bondStep) bool { return s.b.Payout.State == PayoutSending }}
+	bondFlies        = BondGuard{"payout is on its way", func(s *bondStep) bool { return s.b.Payout.State == PayoutFlying }}
+	bondPayOut       = BondGuard{"payout is out", func(s *bondStep) bool { return s.b.Payout.State.Busy() }}
+	bondNothingFlies = BondGuard{"no payment is under way", func(s *bondStep) bool { return s.b.Payout.nothingFlies() }}
+	lastBondTry      = BondGuard{"last attempt", func(s *bondStep) bool {
 		return s.b.Payout.Attempts+1 >= s.b.Terms.Bond.Attempts
 	}}
 	foreignBondSettle = BondGuard{"not known as settled", func(s *bondStep) bool {

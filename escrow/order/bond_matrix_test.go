@@ -43,6 +43,7 @@ var bondCells = []bondCell{
 	{Overdue, "clock", BondSettling, "=", "alarm"},
 
 	{on(mostro.AddBondInvoice), "winner", BondPayout, "=", "pay, bond-invoice-accepted to winner"},
+	{PayFound, "node", BondPayout, BondSlashed, "bond-payout-completed to winner"},
 	{AskAgain, "clock", BondPayout, "=", "add-bond-invoice to winner"},
 	{RetryPayout, "clock", BondPayout, "=", "resolve"},
 	{Overdue, "clock", BondPayout, "=", "alarm"},
@@ -55,7 +56,7 @@ var bondCells = []bondCell{
 }
 
 var bondEvents = []EventName{
-	HoldOpened, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnknown,
+	HoldOpened, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnknown, PayFound,
 	CallWaits, BondTimeout, Forfeit, RetryPayout, AskAgain, Overdue, Expire, WaitingTimeout, Resumed, Renew, LadderDeadline,
 	BondFree, BondSlash, BondWithdraw, BondRemind, BondCarry, on(mostro.AddBondInvoice), on(mostro.AddInvoice), on(mostro.Cancel), on(mostro.TakeSell),
 }

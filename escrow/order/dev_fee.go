@@ -29,6 +29,7 @@ func devFeeRows() []Row {
 		{From: success, On: PayFailed, By: Node, If: all(presentDevFee, devFeeOut), To: same, Do: do(devFeeFailed)},
 		{From: success, On: PayRefused, By: Node, If: all(presentDevFee, devFeeSending), To: same, Do: do(devFeeFailed)},
 		{From: success, On: PayUnknown, By: Node, If: all(presentDevFee, devFeeFlies), To: same, Do: do(devFeeUnknown)},
+		{From: success, On: PayFound, By: Node, If: devFeeNothingFlies, To: same, Do: do(keepFoundDevFee, bookDevFee)},
 		{From: success, On: RetryPayout, By: Clock, To: same, Do: do(payDevFee)},
 		{From: success, On: Overdue, By: Clock, To: same, Do: do(alarmDevFeeLate)},
 	}
@@ -64,10 +65,11 @@ var (
 		due := s.o.Ledger.entry(OwedDev).Amount
 		return s.e.Invoice.Amount == due && unfit(s.f, s.e.At, s.o.ID, Claims(s.o), s.e.Invoice, due, resolvedLife) == ""
 	})
-	devFeeSending = devFeeIs("not acknowledged yet", func(_ *step, d *DevFee) bool { return d.Payout.State == PayoutSending })
-	devFeeFlies   = devFeeIs("it is on its way", func(_ *step, d *DevFee) bool { return d.Payout.State == PayoutFlying })
-	devFeeOut     = devFeeIs("it is out", func(_ *step, d *DevFee) bool { return d.Payout.State.Busy() })
-	anyDevFee     = devFeeIs("a development fee that is owed", func(s *step, d *DevFee) bool {
+	devFeeSending      = devFeeIs("not acknowledged yet", func(_ *step, d *DevFee) bool { return d.Payout.State == PayoutSending })
+	devFeeFlies        = devFeeIs("it is on its way", func(_ *step, d *DevFee) bool { return d.Payout.State == PayoutFlying })
+	devFeeOut          = devFeeIs("it is out", func(_ *step, d *DevFee) bool { return d.Payout.State.Busy() })
+	devFeeNothingFlies = devFeeIs("no payment of the development fee is under way", func(_ *step, d *DevFee) bool { return d.Payout.nothingFlies() })
+	anyDevFee          = devFeeIs("a development fee that is owed", func(s *step, d *DevFee) bool {
 		return s.o.Ledger.entry(OwedDev).State == Owed && slices.Contains(d.Payout.Hashes(), s.e.Payment.Hash)
 	})
 )
@@ -106,7 +108,8 @@ var (
 		s.payingDevFee().lost()
 		s.alarm("order %s: the node no longer knows payment %s of the development fee, which it had acknowledged; it is not sent again", s.o.ID, s.o.DevFee.Payout.Hash)
 	}}
-	bookDevFee = Effect{"the development fee is paid", func(s *step) {
+	keepFoundDevFee = Effect{"keep the payment that was found", func(s *step) { s.o.DevFee.Payout.found(s.e.Payment.Hash) }}
+	bookDevFee      = Effect{"the development fee is paid", func(s *step) {
 		p := s.payingDevFee()
 		if text := p.overtaken(s.e.Payment); text != "" {
 			s.alarm("order %s: development fee: %s", s.o.ID, text)

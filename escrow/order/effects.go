@@ -181,13 +181,7 @@ var (
 	}}
 
 	// keepFound records the hash of a payment that an operator has found to be this payout.
-	keepFound = Effect{"keep the payment that was found", func(s *step) {
-		p := &s.o.Payout
-		if !p.Hash.IsZero() && p.Hash != s.e.Payment.Hash {
-			p.Earlier = append(p.Earlier, p.Hash)
-		}
-		p.Hash = s.e.Payment.Hash
-	}}
+	keepFound = Effect{"keep the payment that was found", func(s *step) { s.o.Payout.found(s.e.Payment.Hash) }}
 
 	// keepNext notes the key for the remainder of a range order; it is the maker's to name.
 	keepNext = Effect{"keep the maker's next key", func(s *step) {

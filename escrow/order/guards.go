@@ -271,13 +271,7 @@ var (
 	anyPayout = Guard{"a payout of this order", func(s *step) bool {
 		return slices.Contains(s.o.Payout.Hashes(), s.e.Payment.Hash)
 	}}
-	nothingFlies = Guard{"no payment is under way", func(s *step) bool {
-		switch s.o.Payout.State {
-		case PayoutFlying, PayoutUnknown, PayoutPaid:
-			return false
-		}
-		return true
-	}}
+	nothingFlies = Guard{"no payment is under way", func(s *step) bool { return s.o.Payout.nothingFlies() }}
 	secondPayout = Guard{"another than the one booked", func(s *step) bool {
 		return !slices.ContainsFunc([]EntryKind{OwedBuyer, OwedDev}, func(kind EntryKind) bool {
 			paid := s.o.Ledger.entry(kind)

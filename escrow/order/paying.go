@@ -89,6 +89,19 @@ func (p *Payout) leave() {
 	p.Invoice, p.Hash, p.FailedAt = "", Hash{}, 0
 }
 
+// found records the hash of a payment that an operator has found to be this payout.
+func (p *Payout) found(hash Hash) {
+	if !p.Hash.IsZero() && p.Hash != hash {
+		p.Earlier = append(p.Earlier, p.Hash)
+	}
+	p.Hash = hash
+}
+
+// nothingFlies tells that a payment which an operator has found may be booked.
+func (p *Payout) nothingFlies() bool {
+	return p.State != PayoutFlying && p.State != PayoutUnknown && p.State != PayoutPaid
+}
+
 // replaced is the payout with another invoice or address in place of the one that failed.
 func (p Payout) replaced(by Payout) Payout {
 	if p.Hash != by.Hash {
