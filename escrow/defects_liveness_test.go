@@ -11,43 +11,70 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/nbd-wtf/go-nostr"
 
+	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
 
 // Defects 13 to 18: what the existing daemon loses, forgets or lets grow.
 
-// Defect 13: streams of the Lightning node that die stay dead.
+// Defect 13: streams of the Lightning node that die stay dead. Here each is cut once the node has
+// it, what happens then is news, and the watch, which must not end, hears of it.
 func TestDefect13StreamsDie(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.play(t, "alice new sell sats=100000\n bob take invoice=99700")
-	alice, bob := w.person("alice"), w.person("bob")
-	box := newPost()
-	cfg := w.cfg
-	cfg.Publish = box.publish
-	e := newEngine(cfg, w.e.db) // one that runs by itself
-	w.check(e.load())
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	reader := func(p *person) *trader { return &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade} }
-	// Until they are up and then, all of a sudden, are not.
-	asked := func() bool {
-		e.live.mu.Lock()
-		defer e.live.mu.Unlock()
-		return e.live.orders[w.order(args{})].asked
+	for _, c := range []struct {
+		name, play string
+		stream     lightning.SimMethod
+		news       func(w *world)
+		want       mostro.Status
+	}{
+		{"hold invoice", "alice new sell sats=100000\n bob take invoice=99700", lightning.SimWatchHold,
+			func(w *world) {
+				alice := w.person("alice")
+				_, err := alice.wallet.PayHold(alice.invoice)
+				w.check(err)
+			}, mostro.StatusActive},
+		{"payment", "alice new sell sats=100000\n bob take invoice=hold:99700\n alice pay\n bob fiat-sent\n alice release", lightning.SimTrack,
+			func(w *world) {
+				bob := w.person("bob")
+				w.check(bob.wallet.Settle(t.Context(), bob.holds[0]))
+			}, mostro.StatusSuccess},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.play(t, c.play)
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			before := w.node.Count(c.stream)
+			go func() {
+				defer close(ended)
+				for _, each := range w.watches {
+					if each.payment == (c.stream == lightning.SimTrack) {
+						w.e.watchHash(ctx, each)
+					}
+				}
+			}()
+			until := func(what string, done func() bool) {
+				for !done() {
+					select {
+					case <-ended:
+						t.Fatalf("the watch has ended before %s", what)
+					case <-time.After(time.Millisecond):
+					}
+				}
+			}
+			until("it began", func() bool { return w.node.Count(c.stream) > before })
+			w.node.DropStreams()
+			c.news(w)
+			until("it heard the news", func() bool {
+				o, _, err := w.e.Order(w.order(args{}))
+				w.check(err)
+				return o.Status == c.want
+			})
+			stop()
+			<-ended
+		})
 	}
-	for !asked() {
-		time.Sleep(time.Millisecond)
-	}
-	w.node.DropStreams()
-	if _, err := alice.wallet.PayHold(alice.invoice); err != nil {
-		t.Fatal(err)
-	}
-	reader(bob).wait(mostro.HoldInvoicePaymentAccepted)
-	stop()
-	w.check(<-ended)
 }
 
 // Defect 14: a question makes the node look through the orders of everybody. Here it could not:

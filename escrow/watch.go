@@ -220,11 +220,7 @@ func (e *Engine) watchHashes(ctx context.Context) {
 			running.Add(1)
 			go func() {
 				defer running.Done()
-				if w.payment {
-					e.watchPayment(ctx, w)
-				} else {
-					e.watchHold(ctx, w)
-				}
+				e.watchHash(ctx, w)
 			}()
 		}
 		select {
@@ -232,6 +228,15 @@ func (e *Engine) watchHashes(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// watchHash follows one hash until it is told to end, whatever becomes of its streams.
+func (e *Engine) watchHash(ctx context.Context, w watch) {
+	if w.payment {
+		e.watchPayment(ctx, w)
+	} else {
+		e.watchHold(ctx, w)
 	}
 }
 

@@ -182,7 +182,11 @@ type simWatch[T any] struct {
 
 func newSimWatch[T any]() *simWatch[T] { return &simWatch[T]{wake: make(chan struct{}, 1)} }
 
+// push is in vain once the stream is cut, also while its watcher does not know yet.
 func (w *simWatch[T]) push(notice T) {
+	if w.err != nil {
+		return
+	}
 	w.waiting = append(w.waiting, notice)
 	w.signal()
 }
