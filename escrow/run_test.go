@@ -69,10 +69,24 @@ func (tr *trader) say(action mostro.Action, id string, payload *mostro.Payload) 
 // wait reads on until a message with this action has come.
 func (tr *trader) wait(action mostro.Action) mostro.Message {
 	for {
+		m := tr.next()
+		if m.Action == mostro.CantDo {
+			tr.t.Errorf("%s is refused: %s", action, *m.Payload.CantDo)
+			runtime.Goexit()
+		}
+		if m.Action == action {
+			return m
+		}
+	}
+}
+
+// next reads the next message, when it has come.
+func (tr *trader) next() mostro.Message {
+	for {
 		tr.post.mu.Lock()
 		box, more := tr.post.boxes[tr.key.Public()], tr.post.more
 		tr.post.mu.Unlock()
-		for tr.read < len(box) {
+		if tr.read < len(box) {
 			ev := box[tr.read]
 			tr.read++
 			m, err := mostro.OpenReply(&ev, tr.key, tr.node)
@@ -80,13 +94,7 @@ func (tr *trader) wait(action mostro.Action) mostro.Message {
 				tr.t.Error(err)
 				runtime.Goexit()
 			}
-			if m.Action == mostro.CantDo {
-				tr.t.Errorf("%s is refused: %s", action, *m.Payload.CantDo)
-				runtime.Goexit()
-			}
-			if m.Action == action {
-				return m
-			}
+			return m
 		}
 		select {
 		case <-more:

@@ -2,7 +2,9 @@ package escrow
 
 import (
 	"context"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -38,13 +40,16 @@ func TestHangingCallIsMentioned(t *testing.T) {
 		mostro.Party{Trade: p.trade, Identity: p.identity}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
 	w.check(err)
 	w.check(alice.send(&ev))
-	if m := alice.wait(mostro.SendDM); m.RequestID == nil || *m.RequestID != 7 {
+	// Were she told nothing while it hangs, the first that she hears would be its end.
+	end := sync.OnceFunc(func() { close(hangs) })
+	time.AfterFunc(12*answerWithin, end)
+	if m := alice.next(); m.Action != mostro.SendDM || m.RequestID == nil || *m.RequestID != 7 {
 		t.Errorf("the answer is %+v", m)
 	}
 	if o, _, err := w.e.Order(id); err != nil || o.Status != mostro.StatusSettling {
 		t.Errorf("the order is %s, %v", o.Status, err)
 	}
-	close(hangs)
+	end()
 	alice.wait(mostro.HoldInvoicePaymentSettled)
 	stop()
 	w.check(<-ended)
