@@ -267,7 +267,11 @@ func TestDefect27InfoIsFresh(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); w.e.announce(ctx) }()
 	for w.rows(tableOutbox) < before+3*2 { // the info event and the list of relays
-		time.Sleep(time.Millisecond)
+		select {
+		case <-ended:
+			t.Fatal("the node is announced no more")
+		case <-time.After(time.Millisecond):
+		}
 	}
 	stop()
 	<-ended

@@ -34,7 +34,7 @@ func (p paying) begin() {
 }
 
 func (p paying) send() {
-	p.State = PayoutSending
+	p.State, p.Unsent = PayoutSending, false
 	p.call(Call{
 		Do: Pay, Hash: p.Hash, Try: p.Tries, Invoice: p.Invoice, Amount: p.amount, FeeLimit: p.feeLimit, Earlier: p.Earlier,
 	})
@@ -80,9 +80,10 @@ func (p paying) lookAgain() {
 	}
 }
 
-// leave makes room for another hash than the present one.
+// leave makes room for another hash than the present one. One that the node was never asked to
+// pay is forgotten: nothing but the payee's patience bounds how many he names while a try waits.
 func (p *Payout) leave() {
-	if !p.Hash.IsZero() {
+	if !p.Hash.IsZero() && !p.Unsent {
 		p.Earlier = append(p.Earlier, p.Hash)
 		p.EarlierFailedAt = max(p.EarlierFailedAt, p.FailedAt)
 	}
@@ -104,8 +105,10 @@ func (p *Payout) nothingFlies() bool {
 
 // replaced is the payout with another invoice or address in place of the one that failed.
 func (p Payout) replaced(by Payout) Payout {
+	by.Unsent = p.Unsent
 	if p.Hash != by.Hash {
 		p.leave()
+		by.Unsent = true
 	}
 	by.Tries, by.Earlier, by.FailedAt, by.EarlierFailedAt = p.Tries, p.Earlier, p.FailedAt, p.EarlierFailedAt
 	return by

@@ -180,9 +180,11 @@ func (s PayoutState) Busy() bool {
 type Payout struct {
 	// Address is where invoices for the payout come from, when the buyer gave a Lightning
 	// address instead of an invoice. Each try gets its own.
-	Address  string      `json:"address,omitempty"`
-	Invoice  string      `json:"invoice,omitempty"` // BOLT11, "" until there is one
-	Hash     Hash        `json:"hash"`
+	Address string `json:"address,omitempty"`
+	Invoice string `json:"invoice,omitempty"` // BOLT11, "" until there is one
+	Hash    Hash   `json:"hash"`
+	// Unsent: the node was not asked to pay Hash yet, which came in place of another.
+	Unsent   bool        `json:"unsent,omitempty"`
 	State    PayoutState `json:"state,omitempty"`
 	Attempts int64       `json:"attempts,omitempty"` // with this invoice
 	// Tries counts every time that a payment was asked for. News of a failure counts only for
@@ -197,7 +199,7 @@ type Payout struct {
 	Since           int64 `json:"since,omitempty"` // of State
 }
 
-// Hashes are all payment hashes ever recorded for the payout.
+// Hashes are all payment hashes that the node was ever asked to pay, and the present one.
 func (p Payout) Hashes() []Hash {
 	if p.Hash.IsZero() {
 		return p.Earlier
