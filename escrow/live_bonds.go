@@ -109,6 +109,19 @@ func (l *liveSet) bondIDs() []string {
 	return slices.Sorted(maps.Keys(l.bonds))
 }
 
+// unpaidBonds lists the slashed ones whose winners are not paid, nor about to be.
+func (l *liveSet) unpaidBonds() (ids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, b := range l.bonds {
+		if b.hold.IsZero() && b.payment.IsZero() {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 // dueBonds lists the bonds that the clock has something to say about.
 func (l *liveSet) dueBonds(now int64, ready bool) (ids []string) {
 	l.mu.Lock()

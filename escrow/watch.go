@@ -357,6 +357,13 @@ func (e *Engine) resume(ctx context.Context) error {
 				return err
 			}
 		}
+		for _, id := range e.live.unpaidBonds() {
+			ev := e.newEvent(order.Resumed, "")
+			ev.Bond, ev.Pause = id, pause
+			if err := e.apply(ctx, ev); err != nil {
+				return err
+			}
+		}
 	}
 	return e.beat(ctx)
 }

@@ -121,7 +121,8 @@ var (
 		s.paying().asks(s.b.Terms.Bond.AskSeconds)
 		tellAddBondInvoice.Apply(s)
 	}}
-	bookShare = BondEffect{"the winner is paid", func(s *bondStep) {
+	giveClaimTimeBack = BondEffect{"give the time back", func(s *bondStep) { s.b.Since += s.e.Pause }}
+	bookShare         = BondEffect{"the winner is paid", func(s *bondStep) {
 		b := s.b
 		if text := s.paying().overtaken(s.e.Payment); text != "" {
 			s.alarm("bond %s of order %s: %s", b.ID, b.Order, text)

@@ -47,6 +47,7 @@ var bondCells = []bondCell{
 	{AskAgain, "clock", BondPayout, "=", "add-bond-invoice to winner"},
 	{RetryPayout, "clock", BondPayout, "=", "resolve"},
 	{Overdue, "clock", BondPayout, "=", "alarm"},
+	{Resumed, "clock", BondPayout, "=", ""},
 	{Forfeit, "clock", BondPayout, BondForfeited, ""},
 
 	{HoldSettled, "node", BondRequested, "=", "alarm"},

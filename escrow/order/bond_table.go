@@ -95,6 +95,7 @@ func BondTable() []BondRow {
 		{From: claimed, On: RetryPayout, By: Clock, To: sameBond, Do: bondDo(payWinner)},
 		{From: claimed, On: AskAgain, By: Clock, To: sameBond, Do: bondDo(bondLookAgain, askWinner)},
 		{From: claimed, On: Overdue, By: Clock, To: sameBond, Do: bondDo(alarmBondLate)},
+		{From: claimed, On: Resumed, By: Clock, To: sameBond, Do: bondDo(giveClaimTimeBack)},
 		{From: claimed, On: Forfeit, By: Clock, To: BondForfeited, Do: bondDo(bookForfeit)},
 
 		// What cannot happen, and must not pass unseen if it does.
