@@ -38,6 +38,8 @@ var (
 		})
 		return !other && needed(s.order, s.b)
 	}}
+	// Bonds that were asked for while there was room can be more than there is room for.
+	bondsFull    = BondGuard{"too many bonds are held", func(s *bondStep) bool { return s.f.bondsFull() }}
 	bondAwaited  = BondGuard{"somebody waits and was not told", func(s *bondStep) bool { return s.b.Awaits != nil && !s.b.Awaits.Told }}
 	nodeTakesAll = BondGuard{"no share is left for the winner", func(s *bondStep) bool { return s.b.Slash.Share == 0 }}
 

@@ -97,11 +97,9 @@ var (
 	raceFull       = Guard{"too many takers have just begun to race, or too many bonds are held", func(s *step) bool {
 		return s.racing() >= maxRacers && s.slowest() == nil || tooManyBonds.Holds(s)
 	}}
-	tooManyBonds = Guard{"too many bonds are held", func(s *step) bool {
-		return s.f.Rules.MaxBonds > 0 && s.f.LiveBonds >= s.f.Rules.MaxBonds
-	}}
-	raceOver   = Guard{"nobody races any more", func(s *step) bool { return s.racing() == 0 }}
-	bondIsBuys = Guard{"buyer's invoice came along", func(s *step) bool {
+	tooManyBonds = Guard{"too many bonds are held", func(s *step) bool { return s.f.bondsFull() }}
+	raceOver     = Guard{"nobody races any more", func(s *step) bool { return s.racing() == 0 }}
+	bondIsBuys   = Guard{"buyer's invoice came along", func(s *step) bool {
 		t := lockedTake(s)
 		return t != nil && (t.Payout.Invoice != "" || t.Payout.Address != "")
 	}}
@@ -114,6 +112,9 @@ var (
 		return buyer && s.bondOf(s.prev.Buyer) == nil || seller && s.bondOf(s.prev.Seller) == nil
 	}}
 )
+
+// bondsFull tells that no more bonds may be held.
+func (f *Facts) bondsFull() bool { return f.Rules.MaxBonds > 0 && f.LiveBonds >= f.Rules.MaxBonds }
 
 // racerOf is the bond that the sender was asked for.
 func racerOf(s *step) *Bond {

@@ -56,6 +56,7 @@ func BondTable() []BondRow {
 		{From: requested, On: CallWaits, By: Clock, If: bondAwaited, To: sameBond, Do: bondDo(tellBondWaits)},
 		{From: requested, On: BondRemind, By: TheOrder, To: sameBond, Do: bondDo(remind)},
 		{From: requested, On: HoldAccepted, By: Node, If: allOf(presentHold, bondOverpaid), To: BondReleased, Do: bondDo(cancelHold, tellOwnerCanceled, sayOverpaid, sayGone)},
+		{From: requested, On: HoldAccepted, By: Node, If: allOf(presentHold, raceOpen, bondsFull), To: BondReleased, Do: bondDo(cancelHold, tellOwnerCanceled, sayBondsFull, sayGone)},
 		{From: requested, On: HoldAccepted, By: Node, If: allOf(presentHold, raceOpen), To: BondLocked, Do: bondDo(holdAccepted, sayLocked)},
 		{From: requested, On: HoldAccepted, By: Node, If: presentHold, To: BondReleased, Do: bondDo(cancelHold, tellOwnerCanceled)},
 		{From: requested, On: HoldCanceled, By: Node, If: presentHold, To: BondReleased, Do: bondDo(holdGone, tellOwnerCanceled, sayGone)},

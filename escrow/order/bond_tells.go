@@ -55,6 +55,9 @@ var (
 	sayOverpaid       = BondEffect{"owner: why", func(s *bondStep) {
 		s.text(s.b.Owner, "You paid far more than the bond of order %s asks for; your sats went back.", s.b.Order)
 	}}
+	sayBondsFull = BondEffect{"owner: why", func(s *bondStep) {
+		s.text(s.b.Owner, "This node holds as many bonds as it can at the moment; your sats of order %s went back. Try again later.", s.b.Order)
+	}}
 	tellSlashed = BondEffect{"owner: bond-slashed", func(s *bondStep) {
 		s.tell(s.b.Owner, mostro.BondSlashed, orderPayload(s.small(s.b.Slash.Slice)))
 	}}
