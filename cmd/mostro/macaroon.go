@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +15,10 @@ import (
 // macaroonRootKey is a root key of its own, so that the operator can revoke the macaroon
 // without touching others (lncli deletemacaroonid).
 const macaroonRootKey = 42
+
+// othersMayUse are the rights of strangers. Those of the group are left alone: LND gives them to
+// its macaroons, for whoever is to use them.
+const othersMayUse = 0o007
 
 func macaroonCommand() *cobra.Command {
 	audit := false
@@ -39,7 +45,8 @@ func bakeCommand(file string, uris []string) string {
 }
 
 // checkMacaroon refuses a macaroon that lacks a right, which would be noticed only in the
-// middle of a trade, and warns of one that can do more than the escrow needs.
+// middle of a trade, and warns of one that can do more than the escrow needs or that strangers
+// can use.
 func (l *loaded) checkMacaroon(logger *slog.Logger) error {
 	path := l.Lightning.MacaroonFile
 	extra, missing, err := lnd.CheckMacaroon(path)
@@ -54,6 +61,10 @@ func (l *loaded) checkMacaroon(logger *slog.Logger) error {
 	if len(extra) > 0 {
 		logger.Warn("the macaroon can do more than the escrow needs; `mostro macaroon` prints how to bake a smaller one",
 			"macaroon", path, "extra", strings.Join(extra, " "))
+	}
+	if info, err := os.Stat(path); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&othersMayUse != 0 {
+		logger.Warn("every user of this machine can use the macaroon, which can spend what is in the channels; close it: chmod 600 "+path,
+			"mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 	}
 	return nil
 }
