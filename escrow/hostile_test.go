@@ -200,6 +200,7 @@ var hostileActions = []mostro.Action{
 	mostro.Release, mostro.Cancel, mostro.Cancel, mostro.Dispute, mostro.AddInvoice, mostro.AddInvoice, mostro.AddBondInvoice, mostro.RateUser,
 	mostro.AdminCancel, mostro.AdminSettle, mostro.AdminAddSolver, mostro.AdminTakeDispute, mostro.SendDM, mostro.TradePubkey,
 	mostro.RestoreSession, mostro.LastTradeIndex, mostro.Orders, mostro.CantDo, mostro.Released, mostro.PaymentFailed, mostro.Rate,
+	mostro.ProveReview, mostro.ProveReview,
 }
 
 func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
@@ -225,7 +226,7 @@ func (h *hostile) text(p *person) string {
 
 // payload makes any payload, most often one that an action takes.
 func (h *hostile) payload(p *person) *mostro.Payload {
-	number, stars, text := h.number(), int(h.number()%7), h.text(p)
+	number, stars, text, key := h.number(), int(h.number()%7), h.text(p), h.reviewKey(p.name).Public()
 	small := &mostro.SmallOrder{
 		ID: h.anOrder(), Kind: pick(h.rand, []mostro.OrderKind{mostro.Sell, mostro.Buy, ""}), Status: pick(h.rand, []mostro.Status{mostro.StatusPending, mostro.StatusActive, ""}),
 		Amount: h.number(), FiatCode: pick(h.rand, []string{"USD", "USD", h.text(p)}), FiatAmount: h.number(), PaymentMethod: h.text(p), Premium: pick(h.rand, []int64{0, 0, h.number()}),
@@ -250,6 +251,7 @@ func (h *hostile) payload(p *person) *mostro.Payload {
 		{Dispute: &mostro.DisputeRef{ID: h.anOrder()}}, {NextTrade: &mostro.NextTrade{Pubkey: p.trade.Public(), Index: number}},
 		{NextTrade: &mostro.NextTrade{Pubkey: text, Index: number}}, {IDs: []string{h.anOrder(), h.anOrder()}}, {Orders: []mostro.SmallOrder{*small}},
 		{PaymentFailed: &mostro.PaymentFailedInfo{Attempts: number}}, {BondResolution: &mostro.BondResolution{SlashSeller: true}},
+		{ReviewKey: &text}, {ReviewKey: &key}, {ReviewKey: &key}, {ReviewProof: &mostro.ReviewProof{Key: key, Week: text}},
 	})
 }
 

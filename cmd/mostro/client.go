@@ -98,7 +98,7 @@ is refused or fails, and 2 when the command line is wrong.`,
 	cmd.AddCommand(
 		clientKeysCommand(o), clientInfoCommand(o), clientBookCommand(o),
 		clientNewCommand(o), clientTakeCommand(o), clientInvoiceCommand(o), clientBondInvoiceCommand(o), clientFiatSentCommand(o), clientReleaseCommand(o),
-		clientCancelCommand(o), clientDisputeCommand(o), clientRateCommand(o), clientReviewCommand(o),
+		clientCancelCommand(o), clientDisputeCommand(o), clientRateCommand(o), clientReviewCommand(o), clientMostrosCommand(o),
 		clientOrdersCommand(o), clientRestoreCommand(o), clientMessagesCommand(o), clientChatCommand(o), clientAdminCommand(o),
 	)
 	return cmd

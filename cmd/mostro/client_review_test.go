@@ -9,6 +9,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/escrow/mostro"
+	"mostro/escrow/reviews"
 )
 
 // reviews are those on the relay, whoever they are by.
@@ -65,5 +66,63 @@ func TestClientReview(t *testing.T) {
 		if text := ev.String(); strings.Contains(text, id) || strings.Contains(text, "99700") {
 			t.Errorf("the review tells of the trade: %s", text)
 		}
+	}
+}
+
+// publish sends an event of somebody who is no user of the commands.
+func (w *clientWorld) publish(by mostro.Secret, ev nostr.Event) {
+	w.Helper()
+	conn, err := nostr.RelayConnect(w.ctx, w.url)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer conn.Close()
+	ev.CreatedAt = nostr.Now()
+	if err := mostro.Sign(&ev, by); err != nil {
+		w.Fatal(err)
+	}
+	if err := conn.Publish(w.ctx, ev); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// TestClientMostros: the list shows facts and what people say apart, and no score from a few.
+func TestClientMostros(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice, bob := w.user("alice"), w.user("bob")
+	alice.says("no reviews", "mostros")
+	w.hold(alice, bob, "1", "1")
+	bob.ok("fiat-sent", "1")
+	alice.ok("release", "1")
+	bob.until("1", mostro.PurchaseCompleted)
+	alice.ok("review", "1", "5", "fast")
+	bob.ok("review", "1", "0", "\x1b[2Jawful\n  reviews      5.0 of 5 stars")
+
+	fan, err := mostro.NewSecret([32]byte{31: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := w.node.Public()
+	w.publish(fan, nostr.Event{Kind: mostro.KindRecommendation, Content: "I know them", Tags: nostr.Tags{
+		{"k", "38385"}, {"d", node}, {"a", reviews.Address(node)}}})
+	w.publish(fan, nostr.Event{Kind: mostro.KindLabel, Tags: nostr.Tags{{"L", "trust"}, {"l", "good", "trust"}, {"p", node}}})
+	w.publish(fan, nostr.Event{Kind: mostro.KindReview, Tags: nostr.Tags{{"d", node + ":1"}, {"p", node}, {"rating", "1"}, {"sig", strings.Repeat("0", 128)}}})
+
+	out := w.user("carol").ok("mostros")
+	t.Log("\n" + out)
+	for _, want := range []string{
+		"Test npub1", "1 orders ended well, 0 disputes (0.0 for 100 orders)", "few reviews; 2 from 1 weeks", "1 without a proof do not count",
+		"5.0 of 5 stars: fast", "0.0 of 5 stars: \ufffd[2Jawful reviews 5.0 of 5 stars", "recommended  by 1", "I know them", "good (trust) by 1",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("mostros prints this, without %q:\n%s", want, out)
+		}
+	}
+	var s reviews.Summary
+	if err := json.Unmarshal([]byte(alice.ok("mostros", "--json")), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Mostro != node || s.Reviews.Count != 2 || s.Reviews.Score != nil || s.Facts.Success != 1 || s.Recommendations.Count != 1 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -81,7 +81,7 @@ func orderOf(m mostro.Message) *mostro.SmallOrder {
 // explain says in words what a message tells, and what to do next, "" when there is nothing.
 func explain(m mostro.Message, t clientTrade) (what, next string) {
 	if who, notice := client.ReputationOf(m); notice {
-		return fmt.Sprintf("The taker has %s, and %d days here.", reviews(who), who.OperatingDays), ""
+		return fmt.Sprintf("The taker has %s, and %d days here.", ratingsText(who), who.OperatingDays), ""
 	}
 	wait := clientCall("messages", t, "--follow")
 	switch m.Action {
@@ -208,7 +208,7 @@ func explainDispute(d *mostro.DisputeRef) (what, next string) {
 		fmt.Sprintf("talk to them: mostro client admin chat PUBKEY TEXT; then for the buyer: mostro client admin settle %s, for the seller: mostro client admin cancel %s", i.ID, i.ID)
 }
 
-func reviews(u mostro.UserInfo) string {
+func ratingsText(u mostro.UserInfo) string {
 	if u.Reviews == 0 {
 		return "no reviews"
 	}

@@ -56,8 +56,9 @@ const pageOfEvents = 500
 const mostPages = 400
 
 // Public hands over the events that the relay has for a filter, newest first, page by page until
-// there are no more. They are not verified. What was shown already is not shown again.
-func (c *Client) Public(ctx context.Context, f nostr.Filter, seen func(*nostr.Event)) error {
+// there are no more, and tells whether that were all: it gives up on a relay that never ends. They
+// are not verified. What was shown already is not shown again.
+func (c *Client) Public(ctx context.Context, f nostr.Filter, seen func(*nostr.Event)) (all bool, err error) {
 	known := make(map[string]bool)
 	f.Limit = pageOfEvents
 	for range mostPages {
@@ -73,12 +74,12 @@ func (c *Client) Public(ctx context.Context, f nostr.Filter, seen func(*nostr.Ev
 			}
 		})
 		if err != nil {
-			return fmt.Errorf("read public events: %w", err)
+			return false, fmt.Errorf("read public events: %w", err)
 		}
 		if fresh == 0 {
-			return nil
+			return true, nil
 		}
 		f.Until = &oldest // again, since a second can hold more than a page
 	}
-	return fmt.Errorf("read public events: more than %d pages", mostPages)
+	return false, nil
 }

@@ -247,6 +247,9 @@ func TestEncode(t *testing.T) {
 		want    string
 	}{
 		{Payload{Order: &small}, `{"order":` + smallJSON + `}`},
+		{Payload{ReviewKey: ptr("k")}, `{"review_key":"k"}`},
+		{Payload{ReviewProof: &ReviewProof{Key: "k", Mostro: "m", Week: "2026-W48", Sig: "s", From: 5}},
+			`{"review_proof":{"key":"k","mostro":"m","week":"2026-W48","sig":"s","from":5}}`},
 		{Payload{Order: &SmallOrder{}}, `{"order":{"kind":null,"status":null,"amount":0,"fiat_code":"","min_amount":null,"max_amount":null,` +
 			`"fiat_amount":0,"payment_method":"","premium":0,"created_at":null,"expires_at":null}}`},
 		{Payload{PaymentRequest: &PaymentRequest{Order: &small, Invoice: "ln"}}, `{"payment_request":[` + smallJSON + `,"ln",null]}`},
@@ -328,6 +331,8 @@ func FuzzDecodeMessage(f *testing.F) {
 		`{"bond_resolution":{"slash_seller":false,"slash_buyer":true}}`, `{"text_message":"\ud83d\ude00\u0000"}`,
 		`{"restore_data":{"orders":[{"order_id":"` + testID + `","trade_index":1,"status":"active"}],"disputes":[]}}`,
 		`{"next_trade":["5011d0e7a57ae27627ab76962537072c6809ef3b9e24c2e3db4e672c61624eef",2]}`,
+		`{"review_key":"5011d0e7a57ae27627ab76962537072c6809ef3b9e24c2e3db4e672c61624eef"}`,
+		`{"review_proof":{"key":"k","mostro":"m","week":"2026-W48","sig":"s","from":-1}}`,
 	} {
 		f.Add([]byte(withPayload("cancel", p)))
 	}

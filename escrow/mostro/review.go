@@ -2,6 +2,7 @@ package mostro
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -97,6 +98,24 @@ func (p ReviewProof) Check() error {
 	return nil
 }
 
+// Begin is when the week of a proof begins, unix seconds; 0 of one that Check refuses.
+func (p ReviewProof) Begin() int64 {
+	monday, err := parseWeek(p.Week)
+	if err != nil {
+		return 0
+	}
+	return monday.Unix()
+}
+
+// CheckEvent tells what is wrong with the id or the signature of an event.
+func CheckEvent(ev *nostr.Event) error {
+	hash := eventHash(ev)
+	if ev.ID != hex.EncodeToString(hash[:]) || !verify(ev.PubKey, ev.Sig, hash) {
+		return errors.New("the event does not have its id or is not signed by its author")
+	}
+	return nil
+}
+
 // Event is the review, signed by the review key.
 func (r Review) Event(key Secret) (nostr.Event, error) {
 	ev := nostr.Event{Kind: KindReview, CreatedAt: nostr.Timestamp(r.At), Content: r.Text, Tags: nostr.Tags{
@@ -119,11 +138,11 @@ const reviewSlack = 900
 // seconds. A review from before its week, or from the future, is none.
 func ParseReview(ev *nostr.Event, now int64) (Review, error) {
 	fail := func(err error) (Review, error) { return Review{}, fmt.Errorf("read review %s: %w", ev.ID, err) }
-	if ev.Kind != KindReview || len(ev.Sig) != 128 || !ev.CheckID() {
-		return fail(errors.New("not an event of its kind and id"))
+	if ev.Kind != KindReview {
+		return fail(errors.New("not a review"))
 	}
-	if !verify(ev.PubKey, ev.Sig, eventHash(ev)) {
-		return fail(errors.New("the signature is invalid"))
+	if err := CheckEvent(ev); err != nil {
+		return fail(err)
 	}
 	tags := make(map[string]string)
 	for _, name := range []string{"d", "p", "rating", "sig"} {
@@ -146,8 +165,7 @@ func ParseReview(ev *nostr.Event, now int64) (Review, error) {
 	if r.Rating, err = strconv.ParseFloat(tags["rating"], 64); err != nil || math.IsNaN(r.Rating) || r.Rating < 0 || r.Rating > 1 {
 		return fail(fmt.Errorf("the rating %q is not from 0 to 1", tags["rating"]))
 	}
-	monday, _ := parseWeek(r.Proof.Week) // Check has read it
-	if len(r.Text) > maxReview || r.At < monday.Unix() || r.At > now+reviewSlack {
+	if len(r.Text) > maxReview || r.At < r.Proof.Begin() || r.At > now+reviewSlack {
 		return fail(errors.New("too long, from before its week or from the future"))
 	}
 	return r, nil

@@ -1,6 +1,9 @@
 package mostro
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestCheckShape(t *testing.T) {
 	none := (*Payload)(nil)
@@ -64,6 +67,12 @@ func TestCheckShape(t *testing.T) {
 		{RateUser, with, rate(0), InvalidRating},
 		{RateUser, with, rate(6), InvalidRating},
 		{RateUser, with, none, InvalidParameters},
+		{ProveReview, with, &Payload{ReviewKey: ptr(strings.Repeat("0a", 32))}, fine},
+		{ProveReview, with, &Payload{ReviewKey: ptr(strings.Repeat("0A", 32))}, InvalidPubkey},
+		{ProveReview, with, &Payload{ReviewKey: ptr("")}, InvalidPubkey},
+		{ProveReview, with, &Payload{ReviewProof: &ReviewProof{}}, InvalidParameters},
+		{ProveReview, with, none, InvalidParameters},
+		{ProveReview, without, &Payload{ReviewKey: ptr(strings.Repeat("0a", 32))}, InvalidParameters},
 		{TradePubkey, with, none, fine},
 		{TradePubkey, without, none, InvalidParameters},
 		{Orders, without, ids, fine},

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/spf13/cobra"
+
+	"mostro/escrow/mostro"
+	"mostro/escrow/reviews"
+)
+
+func clientMostrosCommand(o *clientOptions) *cobra.Command {
+	return &cobra.Command{
+		Use:   "mostros",
+		Short: "List the nodes that the relay knows: facts that they have signed, and what people say",
+		Long: `List the nodes that the relay knows, oldest first.
+
+Facts follow from events that each node has signed itself. Reviews are by people to whom the
+node has proven a trade; a node can trade with itself, so look at how many weeks they are from
+and how much it has paid in development fees. A score needs five reviews and such fees, of
+which each month counts to 10,000 sat. Recommendations and labels can be by anybody.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := o.openReader(cmd)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			all, err := s.mostros(time.Now().Unix())
+			if err != nil {
+				return advise(err)
+			}
+			return s.screen.mostros(all)
+		},
+	}
+}
+
+// mostros reads what the relay has about every node whose terms it has.
+func (s *clientSession) mostros(now int64) ([]reviews.Summary, error) {
+	read := reviews.NewReader(now)
+	var keys, addresses []string
+	known := make(map[string]bool)
+	complete, err := s.Public(s.ctx, nostr.Filter{Kinds: []int{mostro.KindInfo}}, func(ev *nostr.Event) {
+		read.Add(ev)
+		if !known[ev.PubKey] {
+			known[ev.PubKey] = true
+			keys, addresses = append(keys, ev.PubKey), append(addresses, reviews.Address(ev.PubKey))
+		}
+	})
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	for _, f := range []nostr.Filter{
+		{Kinds: []int{mostro.KindDevFee, mostro.KindOrder, mostro.KindDispute}, Authors: keys},
+		{Kinds: []int{mostro.KindReview, mostro.KindLabel}, Tags: nostr.TagMap{"p": keys}},
+		{Kinds: []int{mostro.KindRecommendation, mostro.KindLabel}, Tags: nostr.TagMap{"a": addresses}},
+	} {
+		all, err := s.Public(s.ctx, f, read.Add)
+		if err != nil {
+			return nil, err
+		}
+		complete = complete && all
+	}
+	mostros := read.Mostros()
+	for i := range mostros {
+		mostros[i].Partial = !complete
+	}
+	return mostros, nil
+}
+
+func (c clientScreen) mostros(all []reviews.Summary) error {
+	if len(all) == 0 && !c.json {
+		return c.line("The relay knows no Mostro.\n  -> --relay names another one")
+	}
+	for i, m := range all {
+		if c.json {
+			if err := c.object(m); err != nil {
+				return err
+			}
+			continue
+		}
+		if i > 0 {
+			if err := c.line(""); err != nil {
+				return err
+			}
+		}
+		if err := c.line("%s", strings.Join(mostroText(m), "\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mostroText is a node in words.
+func mostroText(m reviews.Summary) []string {
+	f, r := m.Facts, m.Reviews
+	disputes := fmt.Sprintf("%d disputes", f.Disputes)
+	if f.DisputeRate != nil {
+		disputes += fmt.Sprintf(" (%.1f for 100 orders)", 100**f.DisputeRate)
+	}
+	lines := []string{
+		strings.TrimSpace(oneLine(m.Name) + " " + npub(m.Mostro)),
+		fmt.Sprintf("  facts        %d days old, %d orders ended well, %s, %s of development fees", f.AgeDays, f.Success, disputes, sats(f.DevFees)),
+		fmt.Sprintf("  terms        fee %s of the amount, bond %s, said %s ago", oneLine(f.Fee), oneLine(f.Bond), ago(f)),
+		"  reviews      " + reviewsText(r),
+	}
+	for _, t := range r.Texts {
+		lines = append(lines, fmt.Sprintf("    %s of %d stars: %s", starsText(*t.Rating), mostStars, oneLine(t.Text)))
+	}
+	if m.Recommendations.Count > 0 {
+		lines = append(lines, fmt.Sprintf("  recommended  by %d, who need not have traded", m.Recommendations.Count))
+	}
+	for _, t := range m.Recommendations.Texts {
+		lines = append(lines, "    "+oneLine(t.Text))
+	}
+	for _, l := range m.Labels {
+		lines = append(lines, fmt.Sprintf("  labeled      %s (%s) by %d", oneLine(l.Label), oneLine(l.Namespace), l.Count))
+	}
+	if m.Partial {
+		lines = append(lines, "  The relay has more events than were read: older ones are missing here.")
+	}
+	return lines
+}
+
+func ago(f reviews.Facts) string {
+	return max(0, time.Since(time.Unix(f.InfoAt, 0))).Round(time.Minute).String()
+}
+
+// reviewsText never shows a score without what it stands on.
+func reviewsText(r reviews.Reviews) string {
+	text := r.NoScore
+	if r.Score != nil {
+		text = fmt.Sprintf("%s of %d stars", starsText(*r.Score), mostStars)
+	}
+	if r.Count > 0 {
+		text += fmt.Sprintf("; %d from %d weeks, the oldest %d days old; %s of fees behind them", r.Count, r.Weeks, r.AgeDays, sats(r.Weight))
+	}
+	if r.Unproven > 0 {
+		text += fmt.Sprintf("; %d without a proof do not count", r.Unproven)
+	}
+	return text
+}
+
+func starsText(rating float64) string { return strconv.FormatFloat(rating*mostStars, 'f', 1, 64) }
+
+// oneLine makes a short line of what somebody else has written.
+func oneLine(text string) string {
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	if len(runes) > maxLine {
+		runes = append(runes[:maxLine], '…')
+	}
+	return string(runes)
+}
+
+// maxLine bounds what is shown of a text, in characters.
+const maxLine = 200

@@ -1,0 +1,211 @@
+package reviews
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/escrow/mostro"
+)
+
+// Reader takes public events in any order and any number of times.
+type Reader struct {
+	now   int64
+	nodes map[string]*node // by key
+}
+
+// node is what was read of one.
+type node struct {
+	pubkey, name, fee, bond string
+	infoAt, since           int64
+	orders                  map[string]bookOrder // by id
+	fees                    map[string]devFee    // by order
+	disputes                map[string]bool      // by id
+	reviews                 map[string]mostro.Review
+	unproven                map[string]bool // by event
+	recommendations         map[string]Text // by author
+	labels                  map[[2]string]map[string]bool
+}
+
+type bookOrder struct {
+	at     int64
+	status mostro.Status
+}
+
+type devFee struct{ at, amount int64 }
+
+// NewReader begins to read. now is in unix seconds; what is from later is not believed.
+func NewReader(now int64) *Reader { return &Reader{now: now, nodes: make(map[string]*node)} }
+
+// clockSlack is by how much another clock may be ahead, in seconds.
+const clockSlack = 900
+
+// Add reads one event. What is forged, unreadable or of no use changes nothing.
+func (r *Reader) Add(ev *nostr.Event) {
+	if int64(ev.CreatedAt) > r.now+clockSlack || mostro.CheckEvent(ev) != nil {
+		return
+	}
+	switch ev.Kind {
+	case mostro.KindInfo:
+		r.info(ev)
+	case mostro.KindOrder, mostro.KindDevFee, mostro.KindDispute:
+		r.of(ev.PubKey).record(ev)
+	case mostro.KindReview:
+		r.review(ev)
+	case mostro.KindRecommendation:
+		r.recommendation(ev)
+	case mostro.KindLabel:
+		r.label(ev)
+	}
+}
+
+// Mostros are the nodes that have published their terms, oldest first: a rank by score would be
+// worth washing for.
+func (r *Reader) Mostros() []Summary {
+	var all []Summary
+	for _, n := range r.nodes {
+		if n.infoAt > 0 {
+			all = append(all, n.summarize(r.now))
+		}
+	}
+	slices.SortFunc(all, func(a, b Summary) int {
+		return cmp.Or(cmp.Compare(b.Facts.AgeDays, a.Facts.AgeDays), cmp.Compare(a.Mostro, b.Mostro))
+	})
+	return all
+}
+
+func (r *Reader) of(pubkey string) *node {
+	n := r.nodes[pubkey]
+	if n == nil {
+		n = &node{
+			pubkey: pubkey, orders: make(map[string]bookOrder), fees: make(map[string]devFee), disputes: make(map[string]bool),
+			reviews: make(map[string]mostro.Review), unproven: make(map[string]bool),
+			recommendations: make(map[string]Text), labels: make(map[[2]string]map[string]bool),
+		}
+		r.nodes[pubkey] = n
+	}
+	return n
+}
+
+func (r *Reader) info(ev *nostr.Event) {
+	n := r.of(ev.PubKey)
+	if tag(ev, "d") != ev.PubKey || int64(ev.CreatedAt) < n.infoAt {
+		return
+	}
+	n.infoAt, n.fee, n.bond = int64(ev.CreatedAt), tag(ev, "fee"), "none"
+	if tag(ev, "bond_enabled") == "true" {
+		n.bond = tag(ev, "bond_apply_to") + " " + tag(ev, "bond_amount_pct")
+	}
+	if y := ev.Tags.Find("y"); len(y) > 2 {
+		n.name = y[2]
+	}
+}
+
+// record reads what a node says of its trades.
+func (n *node) record(ev *nostr.Event) {
+	at := int64(ev.CreatedAt)
+	switch id := tag(ev, "d"); ev.Kind {
+	case mostro.KindOrder:
+		if id == "" {
+			return
+		}
+		if o := n.orders[id]; at >= o.at {
+			n.orders[id] = bookOrder{at: at, status: mostro.Status(tag(ev, "s"))}
+		}
+	case mostro.KindDispute:
+		if id != "" {
+			n.disputes[id] = true
+		}
+		return // no sign of age: a dispute has had an order
+	case mostro.KindDevFee:
+		amount, err := strconv.ParseInt(tag(ev, "amount"), 10, 64)
+		order := tag(ev, "order-id")
+		if err != nil || amount <= 0 || order == "" {
+			return
+		}
+		// One order has one fee: of two that claim to be, the lesser counts.
+		if other, known := n.fees[order]; !known || amount < other.amount {
+			n.fees[order] = devFee{at: at, amount: amount}
+		}
+	}
+	if n.since == 0 || at < n.since {
+		n.since = at
+	}
+}
+
+func (r *Reader) review(ev *nostr.Event) {
+	review, err := mostro.ParseReview(ev, r.now)
+	if err != nil {
+		if about := tag(ev, "p"); about != "" {
+			r.of(about).unproven[ev.ID] = true
+		}
+		return
+	}
+	n := r.of(review.Proof.Mostro)
+	if address := tag(ev, "d"); n.reviews[address].At <= review.At {
+		n.reviews[address] = review
+	}
+}
+
+// recommendation reads NIP-87: k is the kind that is recommended and d its d, a its address.
+func (r *Reader) recommendation(ev *nostr.Event) {
+	about := tag(ev, "d")
+	if tag(ev, "k") != strconv.Itoa(mostro.KindInfo) || tag(ev, "a") != Address(about) || about == ev.PubKey {
+		return
+	}
+	n := r.of(about)
+	if at := int64(ev.CreatedAt); n.recommendations[ev.PubKey].At <= at {
+		n.recommendations[ev.PubKey] = Text{By: ev.PubKey, At: at, Text: ev.Content}
+	}
+}
+
+// label reads NIP-32: the labels of namespaces, about a node's key or its terms.
+func (r *Reader) label(ev *nostr.Event) {
+	spaces := make(map[string]bool)
+	for t := range ev.Tags.FindAll("L") {
+		spaces[t[1]] = true
+	}
+	about := make(map[string]bool)
+	for t := range ev.Tags.FindAll("p") {
+		about[t[1]] = true
+	}
+	for t := range ev.Tags.FindAll("a") {
+		if pubkey := t[1][strings.LastIndexByte(t[1], ':')+1:]; t[1] == Address(pubkey) {
+			about[pubkey] = true
+		}
+	}
+	for pubkey := range about {
+		if pubkey == ev.PubKey {
+			continue // a node does not label itself
+		}
+		for t := range ev.Tags.FindAll("l") {
+			if len(t) < 3 || !spaces[t[2]] {
+				continue
+			}
+			n, l := r.of(pubkey), [2]string{t[2], t[1]}
+			if n.labels[l] == nil {
+				n.labels[l] = make(map[string]bool)
+			}
+			n.labels[l][ev.PubKey] = true
+		}
+	}
+}
+
+// Address is that of a node's terms.
+func Address(pubkey string) string {
+	return strconv.Itoa(mostro.KindInfo) + ":" + pubkey + ":" + pubkey
+}
+
+// tag is the value of an event's first tag of a name, "" when it has none.
+func tag(ev *nostr.Event, name string) string {
+	if t := ev.Tags.Find(name); t != nil {
+		return t[1]
+	}
+	return ""
+}
+
+func monthOf(at int64) string { return time.Unix(at, 0).UTC().Format("2006-01") }
