@@ -40,10 +40,14 @@ func TestHangingCallIsMentioned(t *testing.T) {
 		mostro.Party{Trade: p.trade, Identity: p.identity}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
 	w.check(err)
 	w.check(alice.send(&ev))
-	// Were she told nothing while it hangs, the first that she hears would be its end.
+	// It hangs until she is told, or for so long that she never will be.
 	end := sync.OnceFunc(func() { close(hangs) })
-	time.AfterFunc(12*answerWithin, end)
-	if m := alice.next(); m.Action != mostro.SendDM || m.RequestID == nil || *m.RequestID != 7 {
+	giveUp := time.AfterFunc(12*answerWithin, end)
+	m := alice.next()
+	if !giveUp.Stop() {
+		t.Fatal("nothing is said while the call hangs")
+	}
+	if m.Action != mostro.SendDM || m.RequestID == nil || *m.RequestID != 7 {
 		t.Errorf("the answer is %+v", m)
 	}
 	if o, _, err := w.e.Order(id); err != nil || o.Status != mostro.StatusSettling {
