@@ -130,6 +130,9 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
 		return err
 	}
+	if ev.Transport != 0 {
+		w.mark(rowKey(tableKey, ev.Sender), []byte{byte(ev.Transport)})
+	}
 	if err := keepHistory(txn, w, next, history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
 		return err
 	}

@@ -127,9 +127,24 @@ func (e *Engine) markSeen(txn *badger.Txn, w *writes, id string, got mostro.Rece
 	if done, err = has(txn, key); done || err != nil {
 		return done, err
 	}
-	w.markFor(key, seenFor)
-	w.mark(rowKey(tableKey, got.Sender), []byte{byte(got.Transport)})
-	return false, nil
+	w.markFor(key, nil, seenFor)
+	return false, e.noteTransport(txn, w, got)
+}
+
+// noteTransport notes how a key speaks. Of parties and solvers, who are told things later, it is
+// kept; keep does so for who becomes a party. Strangers, of whom there is no end, have their answer
+// with the message itself, and are forgotten like it.
+func (e *Engine) noteTransport(txn *badger.Txn, w *writes, got mostro.Received) error {
+	key, spoken := rowKey(tableKey, got.Sender), []byte{byte(got.Transport)}
+	if e.live.knows(got.Sender) || e.level(txn, got.Sender) != order.NoSolver {
+		w.mark(key, spoken)
+		return nil
+	}
+	kept, err := text(txn, key)
+	if err == nil && kept != string(spoken) {
+		w.markFor(key, spoken, seenFor)
+	}
+	return err
 }
 
 func (e *Engine) checkAge(got mostro.Received) error {

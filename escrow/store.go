@@ -281,8 +281,8 @@ func (w *writes) set(key []byte, v any) error {
 }
 
 func (w *writes) mark(key, value []byte) { w.entries = append(w.entries, badger.NewEntry(key, value)) }
-func (w *writes) markFor(key []byte, ttl time.Duration) {
-	w.entries = append(w.entries, badger.NewEntry(key, nil).WithTTL(ttl))
+func (w *writes) markFor(key, value []byte, ttl time.Duration) {
+	w.entries = append(w.entries, badger.NewEntry(key, value).WithTTL(ttl))
 }
 func (w *writes) delete(key []byte) { w.deletes = append(w.deletes, key) }
 func (w *writes) then(f func())     { w.after = append(w.after, f) }
