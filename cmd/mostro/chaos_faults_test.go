@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// Few enough that no trade comes near its deadline: all of them together in the short round.
+	chaosBlocks = 3
+	chaosRest   = 3 * time.Second
+)
+
+// fault is one way to fail, and how the world is put right again.
+type fault struct {
+	name  string
+	often int // of all: its share
+	kills int
+	do    func(*chaos, context.Context) error
+}
+
+func chaosFaults() []fault {
+	return []fault{
+		{"kill -9 of mostro", 45, 1, (*chaos).killMostro},
+		{"kill -9 of lnd", 12, 1, (*chaos).killLND},
+		{"kill -9 of both", 8, 2, (*chaos).killBoth},
+		{"lnd hangs", 10, 0, (*chaos).hangLND},
+		{"mostro is killed while lnd hangs", 5, 1, (*chaos).killWhileHanging},
+		{"WebSockets cut", 12, 0, (*chaos).cut},
+		{"blocks mined", 5, 0, (*chaos).mine},
+		{"disk full", 8, 0, (*chaos).fillDisk},
+	}
+}
+
+// fail lets things fail, one after the other, until each has failed and there were enough
+// kills.
+func (x *chaos) fail(ctx context.Context) error {
+	once := chaosFaults()
+	x.random.Shuffle(len(once), func(i, j int) { once[i], once[j] = once[j], once[i] })
+	for ctx.Err() == nil {
+		var f fault
+		switch {
+		case len(once) > 0:
+			f, once = once[0], once[1:]
+		case x.kills >= *chaosKills:
+			return nil
+		default:
+			f = x.pick()
+		}
+		if f.name == "disk full" && x.disk.why != nil {
+			continue
+		}
+		// Kills and trades keep pace, so that no trade is spared.
+		x.wait(ctx, func() bool { return x.begun**chaosKills >= min(x.kills, *chaosKills)**chaosTrades })
+		x.rest(chaosRest)
+		x.t.Logf("!! %s", f.name)
+		if err := f.do(x, ctx); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		select {
+		case <-x.drained:
+			return fmt.Errorf("after %s mostro has ended by itself:\n%s", f.name, x.readLog())
+		default:
+		}
+		x.note(func() { x.faults[f.name]++; x.kills += f.kills })
+	}
+	return context.Cause(ctx)
+}
+
+func (x *chaos) pick() fault {
+	faults := chaosFaults()
+	sum := 0
+	for _, f := range faults {
+		sum += f.often
+	}
+	at := x.random.IntN(sum)
+	for _, f := range faults {
+		if at -= f.often; at < 0 {
+			return f
+		}
+	}
+	panic("shares do not add up")
+}
+
+// rest sleeps up to a time, often not at all.
+func (x *chaos) rest(most time.Duration) {
+	time.Sleep(time.Duration(max(0, x.random.Int64N(int64(most)*5/4)-int64(most)/4)))
+}
+
+func (x *chaos) killMostro(ctx context.Context) error {
+	if err := x.kill(); err != nil {
+		return err
+	}
+	x.rest(chaosRest / 3)
+	return x.start(ctx)
+}
+
+func (x *chaos) killLND(ctx context.Context) error {
+	x.network.KillNode(escrowNode)
+	x.rest(chaosRest)
+	return x.startLND(ctx)
+}
+
+// startLND brings lnd back. One that was killed at a bad moment of its own may need a second
+// start.
+func (x *chaos) startLND(ctx context.Context) error {
+	var err error
+	for range 3 {
+		if err = x.network.StartNode(ctx, escrowNode); err == nil {
+			return nil
+		}
+		x.t.Logf("!! lnd does not start: %v", err)
+		x.network.KillNode(escrowNode)
+	}
+	return err
+}
+
+func (x *chaos) killBoth(ctx context.Context) error {
+	x.network.KillNode(escrowNode)
+	if err := x.kill(); err != nil {
+		return err
+	}
+	first, second := x.start, x.startLND
+	if x.random.IntN(2) == 0 {
+		first, second = second, first
+	}
+	if err := first(ctx); err != nil {
+		return err
+	}
+	x.rest(chaosRest)
+	return second(ctx)
+}
+
+func (x *chaos) hangLND(ctx context.Context) error {
+	if err := x.network.Freeze(ctx, escrowNode); err != nil {
+		return err
+	}
+	x.rest(3 * chaosRest)
+	return x.network.Thaw(escrowNode)
+}
+
+func (x *chaos) killWhileHanging(ctx context.Context) error {
+	if err := x.network.Freeze(ctx, escrowNode); err != nil {
+		return err
+	}
+	x.rest(chaosRest)
+	return errors.Join(x.killMostro(ctx), x.network.Thaw(escrowNode))
+}
+
+func (x *chaos) cut(context.Context) error {
+	x.proxy.cut(x.random)
+	return nil
+}
+
+func (x *chaos) mine(ctx context.Context) error {
+	_, err := x.network.Mine(ctx, 1+x.random.Uint32N(chaosBlocks))
+	return err
+}
+
+// fillDisk leaves mostro a little room, and then more. It may end, and is then started again
+// as a supervisor would.
+func (x *chaos) fillDisk(ctx context.Context) error {
+	if err := x.disk.shrink(x.random.Uint64N(256 << 10)); err != nil {
+		return err
+	}
+	x.rest(2 * chaosRest)
+	if err := x.disk.grow(); err != nil {
+		return err
+	}
+	x.rest(chaosRest) // in which it may still end
+	select {
+	case <-x.drained:
+		x.t.Log("!! mostro had ended")
+		x.note(func() { x.faults["mostro ended on a full disk"]++ })
+		return x.start(ctx)
+	default:
+		return nil
+	}
+}
+
+// startOnDisk moves the data directory to a file system of its own, where that is possible,
+// and starts the node there.
+func (x *chaos) startOnDisk(l *lab, ctx context.Context) error {
+	x.disk = newDisk(l.t, l.dir+"-disk")
+	if x.disk.why == nil {
+		names, err := os.ReadDir(l.dir)
+		for _, name := range names {
+			var data []byte
+			if data, err = os.ReadFile(filepath.Join(l.dir, name.Name())); err != nil {
+				return err
+			}
+			if err = writeWhole(filepath.Join(x.disk.dir, name.Name()), data); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+		l.dir = x.disk.dir
+	}
+	return l.start(ctx)
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mostro/escrow/audit"
+	"mostro/escrow/client"
+	"mostro/escrow/lightning/regtest"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// The long form of TestChaos: go test ./cmd/mostro -run Chaos -timeout 2h -args -trades 500 -kills 500
+var (
+	chaosTrades = flag.Int("trades", 20, "trades of the chaos test")
+	chaosKills  = flag.Int("kills", 30, "kills of the chaos test, of mostro and its lnd together; other faults come on top")
+	chaosSeed   = flag.Uint64("seed", 0, "of the chaos test; 0 is one of its own")
+)
+
+const (
+	chaosAtOnce = 12               // trades
+	chaosKill   = 20 * time.Second // for a kill and what comes with it, on a busy machine
+)
+
+// chaos is a lab in which everything fails that can: trades run between real clients while
+// mostro and its lnd are killed, hang and lose their connections and their disk.
+type chaos struct {
+	*lab
+	seed   uint64
+	random *rand.Rand // of the faults; each trade has its own
+	proxy  *proxy     // between the clients and mostro
+	disk   *disk
+	admin  *client.Admin
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at every kill, and at the beginning of every trade
+	faults  map[string]int
+	kills   int
+	begun   int
+	ended   map[string]int // trades, by course and public status
+}
+
+// TestChaos: whatever fails while trades run, in the end each has ended as its two sides
+// wanted, no sat was paid twice, none is lost, and the auditor says so too.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	x := &chaos{seed: *chaosSeed, changed: make(chan struct{}), faults: map[string]int{}, ended: map[string]int{}}
+	if x.seed == 0 {
+		x.seed = uint64(time.Now().UnixNano())
+	}
+	x.random = rand.New(rand.NewPCG(x.seed, 0))
+	t.Logf("seed %d", x.seed)
+	x.lab = labOn(t, regtest.ForTest(t), x.startOnDisk, "lightning.hold_invoice_cltv_delta=1008", "relay.min_free_mib=1")
+	ctx, cancel := context.WithTimeout(t.Context(), labTime+time.Duration(*chaosKills)*chaosKill)
+	defer cancel()
+	x.open(t, ctx)
+
+	began := time.Now()
+	var faults, trades sync.WaitGroup
+	faults.Go(func() {
+		if err := x.fail(ctx); err != nil {
+			t.Errorf("while things fail: %v", err)
+		}
+	})
+	places := make(chan struct{}, chaosAtOnce)
+	for i := range *chaosTrades {
+		x.wait(ctx, func() bool { return x.kills**chaosTrades >= i**chaosKills })
+		places <- struct{}{}
+		x.note(func() { x.begun++ })
+		trades.Go(func() {
+			defer func() { <-places }()
+			if err := x.play(ctx, i); err != nil {
+				t.Errorf("trade %d: %v", i, err)
+			}
+		})
+	}
+	faults.Wait()
+	t.Logf("!! nothing fails any more, %v after the beginning", time.Since(began).Round(time.Second))
+	trades.Wait()
+	took := time.Since(began)
+	x.settle(t)
+	x.figures(t, took, x.compare(t, ctx))
+}
+
+// open connects what the trades share.
+func (x *chaos) open(t *testing.T, ctx context.Context) {
+	t.Helper()
+	var err error
+	if x.proxy, err = startProxy(x.address); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.proxy.close)
+	operator, err := x.dial(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(operator.Close)
+	x.admin = operator.Admin(x.lab.admin, mostro.NIP44)
+}
+
+// dial makes a new user, who comes through the proxy.
+func (x *chaos) dial(ctx context.Context, heard func(*client.Trade, mostro.Message)) (c *client.Client, err error) {
+	words, err := mostro.NewMnemonic()
+	if err != nil {
+		return nil, err
+	}
+	err = waitUntil(ctx, "the relay", func() (bool, error) {
+		c, err = client.Dial(ctx, client.Config{
+			RelayURL: "ws://" + x.proxy.address(), Node: x.key.Public(), Keys: client.Keys{Mnemonic: words}, Heard: heard,
+		})
+		return err == nil, err
+	})
+	return c, err
+}
+
+// note changes what all share.
+func (x *chaos) note(change func()) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	change()
+	close(x.changed)
+	x.changed = make(chan struct{})
+}
+
+// wait waits until a condition on what all share holds, or ctx ends.
+func (x *chaos) wait(ctx context.Context, holds func() bool) {
+	for {
+		x.mu.Lock()
+		ok, changed := holds(), x.changed
+		x.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// compare holds the auditor's sums against what the nodes of sellers and buyers say, and
+// returns how many things differ.
+func (x *chaos) compare(t *testing.T, ctx context.Context) int {
+	t.Helper()
+	_, out, err := x.audit(ctx, "--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r audit.Report
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&r); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	var sellers, buyers, routing order.Msat
+	for _, f := range x.flows {
+		sellers, buyers, routing = sellers+f.SellerPaid, buyers+f.BuyerGot, routing+f.EscrowRouting
+	}
+	differences := len(r.Differences)
+	for what, pair := range map[string][2]order.Msat{
+		"settled in":                         {r.Total.SettledIn, sellers},
+		"settled, as the escrow's node says": {r.Settled.Amount, sellers},
+		"paid out":                           {r.Total.PaidOut, buyers},
+		"paid, as the escrow's node says":    {r.Paid.Amount, buyers},
+		"routing":                            {r.Total.Routing, routing},
+		"owed":                               {r.Total.Owed + r.Total.Conditional, 0},
+		"held":                               {r.Total.Held, 0},
+	} {
+		if pair[0] != pair[1] {
+			differences++
+			t.Errorf("%s: the auditor says %s msat, the nodes %s", what, thousands(pair[0]), thousands(pair[1]))
+		}
+	}
+	if r.OthersPaid.Count > 0 {
+		differences++
+		t.Errorf("the escrow's node has paid %d invoices that no order has", r.OthersPaid.Count)
+	}
+	return differences
+}
+
+// figures prints what the round was.
+func (x *chaos) figures(t *testing.T, took time.Duration, differences int) {
+	t.Helper()
+	var in, out int
+	var moved order.Msat
+	for _, f := range x.flows {
+		if f.SellerPaid > 0 {
+			in++
+		}
+		if f.BuyerGot > 0 {
+			out++
+		}
+		moved += f.SellerPaid
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "chaos: seed %d, %d trades, %d kills, %v\n", x.seed, x.begun, x.kills, took.Round(time.Second))
+	for _, table := range []map[string]int{x.ended, x.faults} {
+		for _, name := range slices.Sorted(maps.Keys(table)) {
+			fmt.Fprintf(&text, "  %4d  %s\n", table[name], name)
+		}
+	}
+	if x.disk.why != nil {
+		fmt.Fprintf(&text, "  the disk was never full, for want of one of its own: %v\n", x.disk.why)
+	}
+	fmt.Fprintf(&text, "  %d escrows settled, %s msat; %d payouts; differences: %d", in, thousands(moved), out, differences)
+	t.Log(text.String())
+}
