@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestFederation(t *testing.T) {
 	found(t, a, "B's terms are at A", nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{bKey}})
 	// B does not know A yet, and refuses its terms; what anybody may publish it takes.
 	list := found(t, b, "A's relay list is at B", nostr.Filter{Kinds: []int{10002}, Authors: []string{aKey}})
-	if diff := cmp.Diff(nostr.Tags{{"r", a.url}, {"r", bURL}}, list.Tags.GetAll([]string{"r"})); diff != "" {
+	if diff := cmp.Diff(nostr.Tags{{"r", a.url}, {"r", bURL}}, nostr.Tags(slices.Collect(list.Tags.FindAll("r")))); diff != "" {
 		t.Error(diff)
 	}
 	var out bytes.Buffer

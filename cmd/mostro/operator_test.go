@@ -21,10 +21,9 @@ import (
 
 // operated is a node without a Lightning node, and its operator.
 type operated struct {
-	t     *testing.T
-	dir   string
-	extra []string // settings
-	node  *process
+	t    *testing.T
+	dir  string
+	node *process
 }
 
 func newOperated(t *testing.T, settings string) *operated {

@@ -66,7 +66,7 @@ func parseRecipients(keys []string) (list []age.Recipient, err error) {
 		}
 		r, err := age.ParseX25519Recipient(key)
 		if err != nil {
-			return nil, fmt.Errorf("has %.80q, want a key of age such as age1...", key)
+			return nil, fmt.Errorf("has %.80q, want a public key of age (age1...)", key)
 		}
 		list = append(list, r)
 	}

@@ -150,7 +150,7 @@ func TestReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.publish(p.offer(t, "live", nostr.Now()+1))
-	r, replica, stop = startReplica(t, p, listed, dir, address)
+	r, replica, _ = startReplica(t, p, listed, dir, address)
 	eventually(t, "it is equal again", func() bool { return replica.Ready() && equal() })
 
 	// Without the primary nothing is taken, and all is served.
