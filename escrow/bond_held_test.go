@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -64,6 +65,50 @@ func TestM23BrokenBondHoldsItsOrder(t *testing.T) {
 		w.play(t, "wait 6m\n alice claim invoice=500\n bond A")
 		if got := w.out.String(); !strings.Contains(got, "slashed, hold invoice settled, payout paid") {
 			t.Errorf("restart %v: the bond does not go on:\n%s", restart, got)
+		}
+	}
+}
+
+// M23: no payment is sent for an order, or for a bond of one, that is held back.
+func TestM23NothingIsPaidForAHeldOrder(t *testing.T) {
+	for name, story := range map[string]string{
+		"order": "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent",
+		"bond":  "bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay\n wait 15m",
+	} {
+		w := newWorld(t)
+		w.play(t, story)
+		id := w.order(args{})
+		w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+			if m == lightning.SimSend {
+				return lightning.ErrSimDropped
+			}
+			return nil
+		}})
+		if name == "bond" {
+			w.play(t, "alice claim invoice=500")
+		} else {
+			w.play(t, "alice release")
+		}
+		failing := &op{done: make(chan error, 1), blame: id, plan: func(*badgerTxn, *writes) error { panic("boom") }}
+		w.check(w.e.commit([]*op{failing}))
+		w.node.SetFaults(lightning.Faults{})
+		for range 3 {
+			w.advance(5 * time.Minute)
+			w.retry()
+		}
+		if _, n := w.paidOut(); n != 0 {
+			t.Errorf("%s: %d payments were sent while the order was held back", name, n)
+		}
+		w.check(w.e.FreeOrder(context.Background(), id, "mended"))
+		for range 3 {
+			w.advance(5 * time.Minute)
+			w.retry()
+		}
+		if _, n := w.paidOut(); n != 1 {
+			t.Errorf("%s: %d payments were sent after it was freed", name, n)
+		}
+		if r := w.audit(); len(r.Owed) != 0 || !r.Agrees() {
+			t.Errorf("%s: owed %+v, differences %+v", name, r.Owed, r.Differences)
 		}
 	}
 }

@@ -169,6 +169,11 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 		if wanted, err = stillWanted(txn, r); err != nil || !wanted {
 			return err
 		}
+		if r.Call.Do == order.Pay || r.Call.Do == order.Resolve {
+			if err := mayPay(txn, r); err != nil {
+				return err
+			}
+		}
 		counted := *r
 		counted.Tries++
 		if counted.Since == 0 {
@@ -191,6 +196,23 @@ func (e *Engine) blamed(r *row) string {
 		return e.live.orderOf(r.Call.Bond)
 	}
 	return r.owner()
+}
+
+// mayPay refuses, with errLater, to pay for an order that is held back: its books are in doubt.
+func mayPay(txn *badger.Txn, r *row) error {
+	id := r.owner()
+	if r.Call.Bond != "" {
+		var b order.Bond
+		if _, err := get(txn, rowKey(tableBond, id), &b); err != nil {
+			return &defect{err}
+		}
+		id = b.Order
+	}
+	held, err := has(txn, rowKey(tableHeld, id))
+	if err == nil && held {
+		err = fmt.Errorf("order %s is held back: %w", id, errLater)
+	}
+	return err
 }
 
 // stillWanted asks the order or the bond that a call is for.
