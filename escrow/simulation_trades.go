@@ -51,7 +51,7 @@ func (s *Simulation) actOn(o order.Order) error {
 	}
 	buyer, seller := s.owner(o.Buyer.Identity), s.owner(o.Seller.Identity)
 	if s.chance(10) {
-		actions := []mostro.Action{mostro.FiatSent, mostro.Release, mostro.Cancel, mostro.Dispute, mostro.AddInvoice, mostro.RateUser}
+		actions := []mostro.Action{mostro.FiatSent, mostro.Release, mostro.Cancel, mostro.Dispute, mostro.AddInvoice, mostro.RateUser, mostro.ProveReview}
 		p, action := s.someone(), actions[s.r.IntN(len(actions))]
 		trade := o.Buyer.Trade
 		if s.chance(50) {
@@ -69,6 +69,9 @@ func (s *Simulation) actOn(o order.Order) error {
 		case mostro.RateUser:
 			five := 5
 			payload = &mostro.Payload{RatingUser: &five}
+		case mostro.ProveReview:
+			key := simKey([]string{"a review", "another review"}[s.r.IntN(2)])
+			payload = &mostro.Payload{ReviewKey: &key}
 		}
 		return s.send(p, trade, action, o.ID, payload, 0)
 	}

@@ -59,11 +59,12 @@ const mostPages = 400
 // there are no more, and tells whether that were all: it gives up on a relay that never ends. They
 // are not verified. What was shown already is not shown again.
 func (c *Client) Public(ctx context.Context, f nostr.Filter, seen func(*nostr.Event)) (all bool, err error) {
-	known := make(map[string]bool)
+	known, cut := make(map[string]bool), false
 	f.Limit = pageOfEvents
 	for range mostPages {
-		fresh, oldest := 0, nostr.Timestamp(0)
+		got, fresh, oldest := 0, 0, nostr.Timestamp(0)
 		err := c.stored(ctx, f, func(ev *nostr.Event) {
+			got++
 			if oldest == 0 || ev.CreatedAt < oldest {
 				oldest = ev.CreatedAt
 			}
@@ -76,10 +77,15 @@ func (c *Client) Public(ctx context.Context, f nostr.Filter, seen func(*nostr.Ev
 		if err != nil {
 			return false, fmt.Errorf("read public events: %w", err)
 		}
-		if fresh == 0 {
-			return true, nil
+		switch {
+		case got == 0:
+			return !cut, nil
+		case fresh == 0:
+			// All of one second. What of it does not fit into a page nobody can ask for.
+			cut = cut || got >= pageOfEvents
+			oldest--
 		}
-		f.Until = &oldest // again, since a second can hold more than a page
+		f.Until = &oldest // again the same second: it may hold more than this page
 	}
 	return false, nil
 }
