@@ -217,16 +217,15 @@ func (e *Engine) disputeKeys(txn *badger.Txn) ([]string, error) {
 	return keys, err
 }
 
-// orderOfDispute finds the order of a dispute; an unknown one is the order itself's name,
-// which is not found either.
-func (e *Engine) orderOfDispute(id string) string {
-	found := ""
+// orderOfDispute finds the order of a dispute, "" when there is no such dispute: the id of the
+// order itself names none.
+func (e *Engine) orderOfDispute(id string) (found string) {
 	err := e.db.View(func(txn *badger.Txn) (err error) {
 		found, err = text(txn, rowKey(tableDispute, id))
 		return err
 	})
-	if err != nil || found == "" {
-		return id
+	if err != nil {
+		e.log.Error("look up a dispute, it is not found for now", "dispute", id, "error", err)
 	}
 	return found
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
 
@@ -61,4 +62,26 @@ func TestSolversByTheOperator(t *testing.T) {
 		}
 	}
 	list(Solver{Pubkey: erin, Level: order.ReadWrite})
+}
+
+// A solver may write from a trade key with the proof of his identity: each of his requests is
+// answered at the identity, under its number. A dispute is taken by its own id alone.
+func TestSolverWritesFromATradeKey(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "operator add-solver dave level=\n"+fiatSent+"bob dispute")
+	dave := w.person("dave")
+	dave.nextKey()
+	says := func(action mostro.Action, id string, request uint64, want string) {
+		t.Helper()
+		w.out.Reset()
+		w.check(w.send(dave, mostro.Message{Action: action, ID: id, RequestID: &request}))
+		if !strings.Contains(w.out.String(), want) {
+			t.Errorf("%s: %q is not said in\n%s", action, want, w.out.String())
+		}
+	}
+	id := w.order(args{})
+	says(mostro.AdminTakeDispute, id, 6, "dave <- cant-do (to request 6) not_found")
+	says(mostro.AdminTakeDispute, w.dispute, 7, "dave <- admin-took-dispute (to request 7)")
+	says(mostro.AdminSettle, w.dispute, 8, "dave <- cant-do (to request 8) not_found")
+	says(mostro.AdminSettle, id, 1<<64-1, "dave <- admin-settled (to request 18446744073709551615)")
 }

@@ -1,6 +1,7 @@
 package order
 
 import (
+	"cmp"
 	"fmt"
 
 	"mostro/escrow/mostro"
@@ -118,7 +119,8 @@ var (
 		o := s.o
 		o.SettlingFrom, o.DutySince = s.prev.Status, s.e.At
 		o.Escrow.State = EscrowSettling
-		o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
+		// Solvers are answered at their identity key, from whatever key they write.
+		o.Awaits = &Awaited{By: cmp.Or(o.SettledBy, s.e.Sender), RequestID: s.e.Message.RequestID}
 		oweLater.Apply(s)
 		s.call(Call{Do: SettleHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt})
 	}}
