@@ -83,8 +83,10 @@ var (
 		if amount <= 0 || s.f.Terms.DevFeeAddress == "" {
 			return
 		}
-		o.Ledger.entry(NodeFee).Amount -= amount.Msat()
-		o.Ledger = append(o.Ledger, Entry{Kind: OwedDev, State: Owed, Amount: amount.Msat(), At: s.e.At})
+		// The fee that is booked stays as it is: it may be in the accounts of a month that is over.
+		o.Ledger = append(o.Ledger,
+			Entry{Kind: NodeFee, State: Booked, Amount: -amount.Msat(), At: s.e.At},
+			Entry{Kind: OwedDev, State: Owed, Amount: amount.Msat(), At: s.e.At})
 		o.DevFee = &DevFee{}
 		payDevFee.Apply(s)
 	}}
