@@ -197,6 +197,7 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 		}
 	}
 	was, is := *prev, *next
+	w.claims.add(claimed(&was, &is))
 	w.then(func() { e.live.moved(&was, &is) })
 	return nil
 }

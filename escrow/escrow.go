@@ -127,6 +127,7 @@ type Engine struct {
 	uptime    uptime
 	news      chan struct{} // the node has changed, announce it
 	seq       uint64        // of outbox rows; the writer's own
+	claims    claims        // of the batch that is being written; the writer's own
 	met       identity      // the Lightning node that answers; askNode's own
 	guards    guardState
 	epoch     *epochFile

@@ -197,6 +197,22 @@ func (l *liveSet) count(o *order.Order, n int) {
 	}
 }
 
+// claims are what orders want of the node: sats to pay out, and hold invoices.
+type claims struct {
+	promised order.Msat
+	holds    int
+}
+
+func (c *claims) add(more claims) { c.promised, c.holds = c.promised+more.promised, c.holds+more.holds }
+
+// claimed is what a step adds to the claims, or takes off them.
+func claimed(was, is *order.Order) claims {
+	l := liveSet{keys: map[string]int{}}
+	l.count(was, -1)
+	l.count(is, +1)
+	return claims{l.promised, l.holds}
+}
+
 func (l *liveSet) knows(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -269,6 +269,7 @@ type writes struct {
 	after   []func() // once committed, in order
 	stepped bool     // an order was stepped
 	blame   string   // the order that was, in place of the operation's
+	claims  claims   // on the node, for the others of the same batch
 }
 
 func (w *writes) set(key []byte, v any) error {

@@ -71,6 +71,7 @@ func (v *nodeView) saw(height uint32) bool {
 // nodeFacts is what a take needs to know of the node.
 func (e *Engine) nodeFacts() order.NodeFacts {
 	promised, holds := e.live.load()
+	promised, holds = promised+e.claims.promised, holds+e.claims.holds
 	e.node.mu.Lock()
 	defer e.node.mu.Unlock()
 	free := e.node.balance.ActiveChannels*holdsPerChannel*9/10 - holds // a tenth is left for everything else

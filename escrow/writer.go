@@ -91,6 +91,7 @@ func (e *Engine) commit(batch []*op) error {
 	txn := e.db.NewTransaction(true)
 	defer txn.Discard()
 	seq := e.seq
+	e.claims = claims{} // what came before is in the live set
 	results := make([]error, len(batch))
 	var after []func()
 	for i, o := range batch {
@@ -115,6 +116,7 @@ func (e *Engine) commit(batch []*op) error {
 			return fmt.Errorf("write to the money store: %w", err)
 		}
 		after = append(after, w.after...)
+		e.claims.add(w.claims)
 	}
 	if err := txn.Commit(); err != nil {
 		return fmt.Errorf("%w: %w", errCommit, err)
@@ -122,6 +124,7 @@ func (e *Engine) commit(batch []*op) error {
 	for _, f := range after {
 		f()
 	}
+	e.claims = claims{}
 	for i, o := range batch {
 		o.done <- results[i]
 	}
