@@ -18,8 +18,6 @@ type shownReview struct {
 	Rating float64 `json:"rating"` // 0 to 1
 	Text   string  `json:"text"`
 	At     int64   `json:"at"` // unix seconds
-	// From is when the review can be published, unix seconds, of one that waits.
-	From int64 `json:"from,omitempty"`
 }
 
 func shownAs(r mostro.Review) shownReview {
@@ -46,6 +44,9 @@ replaces what you said.`,
 			if len(args) == 3 {
 				r.Text = args[2]
 			}
+			if len(r.Text) > mostro.MaxReview {
+				return badUsage(fmt.Sprintf("a text of %d bytes: at most %d", len(r.Text), mostro.MaxReview), "say less")
+			}
 			return o.review(cmd, args[0], r)
 		},
 	}
@@ -68,8 +69,8 @@ func (o *clientOptions) review(cmd *cobra.Command, ref string, r mostro.Review) 
 		return advise(err)
 	}
 	r.At = time.Now().Unix()
-	if r.Proof.From > r.At {
-		return hint(fmt.Errorf("the trade is not over, and its escrow can be held until %s; a review must wait", time.Unix(r.Proof.From, 0).Format(time.DateTime)),
+	if from := r.Proof.SpendableAt(); from > r.At {
+		return hint(fmt.Errorf("the trade is not over, and its escrow can be held until %s; a review must wait", time.Unix(from, 0).Format(time.DateTime)),
 			"review it when it has ended, or then: "+clientCall("review", t, "5"))
 	}
 	key, err := trade.ReviewKey()

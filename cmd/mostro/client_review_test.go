@@ -36,6 +36,7 @@ func TestClientReview(t *testing.T) {
 	alice.refused(exitError, "not_allowed_by_status", "review", "1", "5")
 	alice.refused(exitUsage, "0 to 5", "review", "1", "6")
 	alice.refused(exitUsage, "0 to 5", "review", "1", "NaN")
+	alice.refused(exitUsage, "at most 2000", "review", "1", "1", strings.Repeat("x", 2001))
 	bob.ok("take", id, "--invoice", bob.invoice(99_700))
 	alice.pay(alice.until("1", mostro.PayInvoice))
 	bob.until("1", mostro.HoldInvoicePaymentAccepted)

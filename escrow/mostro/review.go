@@ -34,8 +34,8 @@ type Review struct {
 	At     int64 // unix seconds
 }
 
-// maxReview bounds the text of a review, in bytes.
-const maxReview = 2000
+// MaxReview bounds the text of a review, in bytes.
+const MaxReview = 2000
 
 // ReviewWeek is the ISO week of a moment, unix seconds.
 func ReviewWeek(at int64) string {
@@ -107,6 +107,14 @@ func (p ReviewProof) Begin() int64 {
 	return monday.Unix()
 }
 
+// longestTrade is the most that a review waits after the week of its proof, in seconds: no escrow
+// is held longer (2016 blocks).
+const longestTrade = 14 * 86400
+
+// SpendableAt is when the review may be published, unix seconds: as the node asks, but a node
+// cannot silence anybody with a From that never comes.
+func (p ReviewProof) SpendableAt() int64 { return min(p.From, p.Begin()+7*86400+longestTrade) }
+
 // CheckEvent tells what is wrong with the id or the signature of an event.
 func CheckEvent(ev *nostr.Event) error {
 	hash := eventHash(ev)
@@ -165,7 +173,7 @@ func ParseReview(ev *nostr.Event, now int64) (Review, error) {
 	if r.Rating, err = strconv.ParseFloat(tags["rating"], 64); err != nil || math.IsNaN(r.Rating) || r.Rating < 0 || r.Rating > 1 {
 		return fail(fmt.Errorf("the rating %q is not from 0 to 1", tags["rating"]))
 	}
-	if len(r.Text) > maxReview || r.At < r.Proof.Begin() || r.At > now+reviewSlack {
+	if len(r.Text) > MaxReview || r.At < r.Proof.Begin() || r.At > now+reviewSlack {
 		return fail(errors.New("too long, from before its week or from the future"))
 	}
 	return r, nil

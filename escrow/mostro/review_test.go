@@ -49,6 +49,20 @@ func TestReviewWeek(t *testing.T) {
 	}
 }
 
+// TestSpendableAt: a review waits for the end of its trade, and not for ever.
+func TestSpendableAt(t *testing.T) {
+	p := ReviewProof{Week: "2026-W48"}
+	for from, want := range map[int64]int64{
+		0: 0, p.Begin() + 2*86400: p.Begin() + 2*86400, p.Begin() + 21*86400: p.Begin() + 21*86400,
+		p.Begin() + 21*86400 + 1: p.Begin() + 21*86400, 1 << 62: p.Begin() + 21*86400,
+	} {
+		p.From = from
+		if got := p.SpendableAt(); got != want {
+			t.Errorf("from %d: %d, want %d", from, got, want)
+		}
+	}
+}
+
 // TestForgedReviews: whatever is changed in a good review, or taken from another, makes it none.
 func TestForgedReviews(t *testing.T) {
 	node, key, other := mustSecret(t, 1), mustSecret(t, 2), mustSecret(t, 3)
@@ -97,7 +111,7 @@ func TestForgedReviews(t *testing.T) {
 		"rating no number": func(ev *nostr.Event) Secret { ev.Tags[2][1] = "five"; return key },
 		"before its week":  func(ev *nostr.Event) Secret { ev.CreatedAt = nostr.Timestamp(monday.Unix() - 1); return key },
 		"from the future":  func(ev *nostr.Event) Secret { ev.CreatedAt = nostr.Timestamp(now + reviewSlack + 1); return key },
-		"too long":         func(ev *nostr.Event) Secret { ev.Content = strings.Repeat("x", maxReview+1); return key },
+		"too long":         func(ev *nostr.Event) Secret { ev.Content = strings.Repeat("x", MaxReview+1); return key },
 		"another kind":     func(ev *nostr.Event) Secret { ev.Kind = KindRating; return key },
 	} {
 		forged, err := good.Event(key)
