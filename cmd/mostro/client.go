@@ -225,7 +225,7 @@ func (o *clientOptions) screen(cmd *cobra.Command) clientScreen {
 	if o.json {
 		return clientScreen{out: cmd.OutOrStdout(), json: true}
 	}
-	return clientScreen{out: plainWriter{cmd.OutOrStdout()}}
+	return clientScreen{out: plainWriter{cmd}}
 }
 
 // message prints a message of the node: what happened and, when it is the latest, what to do

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/spf13/cobra"
+
 	"mostro/escrow/client"
 	"mostro/escrow/mostro"
 )
@@ -16,16 +18,17 @@ const (
 	sideSeller = "seller"
 )
 
-// plainWriter keeps control characters from a terminal: node and peer choose what is printed.
-type plainWriter struct{ io.Writer }
+// plainWriter prints for a person at a terminal. It keeps control characters from it, since node
+// and peer choose what is printed, and shows commands as this user has to type them.
+type plainWriter struct{ cmd *cobra.Command }
 
 func (w plainWriter) Write(b []byte) (int, error) {
-	_, err := io.WriteString(w.Writer, strings.Map(func(r rune) rune {
+	_, err := io.WriteString(w.cmd.OutOrStdout(), strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, string(b)))
+	}, typed(w.cmd, string(b))))
 	return len(b), err
 }
 
@@ -56,6 +59,16 @@ func orderText(o *mostro.SmallOrder) string {
 		price = "at " + price
 	}
 	return fmt.Sprintf("%s for %s by %s", price, fiatText(o.FiatAmount, o.MinAmount, o.MaxAmount, o.FiatCode), o.PaymentMethod)
+}
+
+// typed puts the commands in a text so that this user can copy them: with the directory that he
+// named, or he would act with another person's keys, and as he has called the program.
+func typed(cmd *cobra.Command, text string) string {
+	call := calledAs() + " client"
+	if dir := cmd.Flags().Lookup("dir"); dir != nil && dir.Changed {
+		call += " --dir " + dir.Value.String()
+	}
+	return strings.ReplaceAll(text, "mostro client", call)
 }
 
 // clientCall is a command line about a trade.

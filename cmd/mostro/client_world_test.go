@@ -134,11 +134,23 @@ func (u *user) call(stdin string, args ...string) (out, problem string, code int
 	cmd.SetIn(strings.NewReader(stdin))
 	cmd.SetOut(&stdout)
 	cmd.SetErr(&stderr)
-	err := cmd.ExecuteContext(u.ctx)
+	ran, err := cmd.ExecuteContextC(u.ctx)
 	if err != nil {
-		printError(&stderr, err)
+		printError(&stderr, ran, err)
 	}
-	return stdout.String(), stderr.String(), exitCode(err)
+	return u.plain(stdout.String()), u.plain(stderr.String()), exitCode(err)
+}
+
+// plain takes the user's directory out of the commands that are shown to him. It must stand in
+// each: who copies one without it acts with another person's keys.
+func (u *user) plain(text string) string {
+	u.Helper()
+	text = strings.ReplaceAll(text, calledAs(), "mostro")
+	full := "mostro client --dir " + u.dir
+	if strings.Count(text, "mostro client") != strings.Count(text, full) {
+		u.Errorf("a command does not name the directory:\n%s", text)
+	}
+	return strings.ReplaceAll(text, full, "mostro client")
 }
 
 // ok runs a command that must succeed and returns what it prints.

@@ -76,7 +76,7 @@ func TestDamagedDevKey(t *testing.T) {
 	}
 	var out strings.Builder
 	_, err := devKey(path, "")
-	printError(&out, err)
+	printError(&out, rootCommand(), err)
 	for _, want := range []string{path, "delete it"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out.String())

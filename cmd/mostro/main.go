@@ -39,10 +39,9 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends a process that is slow to stop
-	cmd := rootCommand()
-	err := cmd.ExecuteContext(ctx)
+	cmd, err := rootCommand().ExecuteContextC(ctx)
 	if err != nil {
-		printError(cmd.ErrOrStderr(), err)
+		printError(cmd.ErrOrStderr(), cmd, err)
 	}
 	return exitCode(err)
 }
@@ -80,12 +79,13 @@ func (h hinted) Unwrap() error { return h.error }
 // hint adds remedies to an error.
 func hint(err error, hints ...string) error { return hinted{err, hints} }
 
-func printError(w io.Writer, err error) {
+// printError says what is wrong with a command, and what to do about it.
+func printError(w io.Writer, cmd *cobra.Command, err error) {
 	fmt.Fprintf(w, "mostro: %s\n", err)
 	var h hinted
 	if errors.As(err, &h) {
 		for _, line := range h.hints {
-			fmt.Fprintf(w, "    -> %s\n", line)
+			fmt.Fprintf(w, "    -> %s\n", typed(cmd, line))
 		}
 	}
 }
