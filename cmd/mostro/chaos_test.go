@@ -29,7 +29,7 @@ var (
 
 const (
 	chaosAtOnce = 12               // trades
-	chaosKill   = 20 * time.Second // for a kill and what comes with it, on a busy machine
+	chaosKill   = 10 * time.Second // for a kill and what comes with it, on a busy machine
 )
 
 // chaos is a lab in which everything fails that can: trades run between real clients while
@@ -40,6 +40,7 @@ type chaos struct {
 	random *rand.Rand // of the faults; each trade has its own
 	proxy  *proxy     // between the clients and mostro
 	disk   *disk
+	user   *client.Client // of nobody: reads the book
 	admin  *client.Admin
 
 	mu      sync.Mutex
@@ -67,7 +68,9 @@ func TestChaos(t *testing.T) {
 
 	began := time.Now()
 	var faults, trades sync.WaitGroup
+	calm := make(chan struct{})
 	faults.Go(func() {
+		defer close(calm)
 		if err := x.fail(ctx); err != nil {
 			t.Errorf("while things fail: %v", err)
 		}
@@ -78,8 +81,13 @@ func TestChaos(t *testing.T) {
 		places <- struct{}{}
 		x.note(func() { x.begun++ })
 		trades.Go(func() {
-			defer func() { <-places }()
-			if err := x.play(ctx, i); err != nil {
+			c, err := x.play(ctx, i)
+			<-places
+			if err == nil {
+				<-calm // the escrow's node is asked too
+				err = c.account(ctx)
+			}
+			if err != nil {
 				t.Errorf("trade %d: %v", i, err)
 			}
 		})
@@ -100,12 +108,11 @@ func (x *chaos) open(t *testing.T, ctx context.Context) {
 		t.Fatal(err)
 	}
 	t.Cleanup(x.proxy.close)
-	operator, err := x.dial(ctx, nil)
-	if err != nil {
+	if x.user, err = x.dial(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(operator.Close)
-	x.admin = operator.Admin(x.lab.admin, mostro.NIP44)
+	t.Cleanup(x.user.Close)
+	x.admin = x.user.Admin(x.lab.admin, mostro.NIP44)
 }
 
 // dial makes a new user, who comes through the proxy.

@@ -85,8 +85,8 @@ func (x *chaos) newTrade(number int) *chaosTrade {
 	return c
 }
 
-// play brings one trade to its end, and asks the nodes what it has moved.
-func (x *chaos) play(ctx context.Context, number int) error {
+// play brings one trade to its end.
+func (x *chaos) play(ctx context.Context, number int) (*chaosTrade, error) {
 	c := x.newTrade(number)
 	x.t.Logf("%d: %s of %d sat by %s, %s", number, c.kind, c.sats, c.maker.wallet.name, c.course)
 	for _, s := range []*chaosSide{c.seller, c.buyer} {
@@ -95,17 +95,14 @@ func (x *chaos) play(ctx context.Context, number int) error {
 			x.t.Logf("%d %s <- %s", number, s.name, wordsOf(m))
 		})
 		if err != nil {
-			return err
+			return c, err
 		}
 		defer s.client.Close()
 	}
 	err := c.run(ctx)
 	close(c.over)
 	c.payments.Wait()
-	if err != nil {
-		return err
-	}
-	return c.account(ctx)
+	return c, err
 }
 
 // run plays both sides.
@@ -238,7 +235,7 @@ func (s *chaosSide) react(ctx context.Context, m mostro.Message) (over bool, err
 		return false, s.decide(ctx, m.Payload.Dispute.ID)
 	case mostro.PurchaseCompleted:
 		return s == s.buyer, nil
-	case mostro.Rate:
+	case mostro.Rate, mostro.AdminSettled: // after a verdict nobody asks the seller to rate
 		return s == s.seller, nil
 	case mostro.Canceled, mostro.CooperativeCancelAccepted, mostro.AdminCanceled:
 		return true, nil
@@ -352,7 +349,7 @@ func (c *chaosTrade) account(ctx context.Context) error {
 	var shown mostro.BookOrder
 	err := waitUntil(ctx, "the end of order "+id, func() (bool, error) {
 		var err error
-		shown, err = c.maker.client.Order(ctx, id)
+		shown, err = c.user.Order(ctx, id)
 		return shown.Status == mostro.StatusSuccess || shown.Status == mostro.StatusCanceled, err
 	})
 	if err != nil {
