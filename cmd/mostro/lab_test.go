@@ -227,7 +227,7 @@ func (l *lab) startWith(ctx context.Context, change func(*Settings)) error {
 	n, err := openNode(ctx, nodeConfig{
 		dir: l.dir, settings: &settings.Settings, key: l.key, listener: listener, closed: true,
 		lightning: lnd.Config{Host: node.GRPC, CertFile: node.TLSCert, MacaroonFile: l.macaroon()},
-		logger:    slog.New(slog.NewTextHandler(l, nil)),
+		logger:    slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		return err

@@ -121,7 +121,7 @@ func TestOperator(t *testing.T) {
 	o.run(exitOK, "It is not encrypted", "backup", plain)
 	o.run(exitError, "exists already", "backup", plain)
 	o.run(exitOK, "read back and is whole", "backup", sealed, "--recipient", identity.Recipient().String())
-	o.run(exitError, "want a key of age", "backup", filepath.Join(outside, "c"), "--recipient", "age1nonsense")
+	o.run(exitError, "want a public key of age", "backup", filepath.Join(outside, "c"), "--recipient", "age1nonsense")
 	o.run(exitError, "treat that secret as leaked", "backup", filepath.Join(outside, "c"), "--recipient", identity.String())
 	o.run(exitError, "stop it first", "restore", plain)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // two scheduled ones
