@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -27,14 +28,14 @@ import (
 // loud is a log in which a panic that was caught fails the test.
 type loud struct {
 	slog.Handler
-	t *testing.T
+	t atomic.Pointer[testing.T] // of the input that is tried
 }
 
-func (l loud) Enabled(context.Context, slog.Level) bool { return true }
-func (l loud) Handle(_ context.Context, r slog.Record) error {
+func (l *loud) Enabled(context.Context, slog.Level) bool { return true }
+func (l *loud) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "panic" {
-			l.t.Error(r.Message, a.Value)
+			l.t.Load().Error(r.Message, a.Value)
 		}
 		return true
 	})
@@ -141,7 +142,7 @@ func FuzzMessage(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, message string) {
-		log.t = t
+		log.t.Store(t)
 		if len(message) > 100_000 || !utf8.ValidString(message) {
 			return // the socket takes no more, and nothing else
 		}
