@@ -132,11 +132,48 @@ func TestServeReplica(t *testing.T) {
 		t.Error(err)
 	}
 	// The primary's key is known now; another primary's is refused.
-	if other, err := primaryKey(t.Context(), dir, "ws://127.0.0.1:1"); err != nil || other != p.cfg.key.Public() {
+	if other, err := primaryKey(t.Context(), mirror.Direct, dir, "ws://127.0.0.1:1"); err != nil || other != p.cfg.key.Public() {
 		t.Errorf("without the primary its key is %s (%v)", other, err)
 	}
 	second := serveWith(t)
-	if _, err := primaryKey(t.Context(), dir, "ws://"+second.address); err == nil || !strings.Contains(err.Error(), "this is a replica of") {
+	if _, err := primaryKey(t.Context(), mirror.Direct, dir, "ws://"+second.address); err == nil || !strings.Contains(err.Error(), "this is a replica of") {
 		t.Errorf("another primary: %v", err)
+	}
+}
+
+// TestOnionRelays: an onion service among the relays needs a proxy, and gets all that is sent to it
+// through that.
+func TestOnionRelays(t *testing.T) {
+	onion := "ws://" + strings.Repeat("abcdefg234567xyz", 4)[:56] + ".onion"
+	for _, setting := range []string{
+		fmt.Sprintf("nostr.relays=[%q]", onion), fmt.Sprintf("federation.follow=[%q]", aMostro+"@"+onion),
+		fmt.Sprintf("federation.platforms=[%q]", "robosats:"+aMostro+"@"+onion),
+	} {
+		path, _, _ := strings.Cut(setting, "=")
+		if _, err := loadSettings("f", nil, []string{setting}); err == nil || !strings.Contains(err.Error(), path+" names "+onion) || !strings.Contains(err.Error(), "network.proxy") {
+			t.Errorf("%s: %v", setting, err)
+		}
+		if _, err := loadSettings("f", nil, []string{setting, "network.proxy=socks5h://127.0.0.1:9050"}); err != nil {
+			t.Errorf("%s with a proxy: %v", setting, err)
+		}
+	}
+	proxy, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	asked := make(chan string, 64)
+	go func() {
+		for {
+			conn, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			go socksGreeting(conn, asked)
+		}
+	}()
+	serveWith(t, fmt.Sprintf("nostr.relays=[%q]", onion), "network.proxy=socks5h://"+proxy.Addr().String())
+	if got := <-asked; got != strings.TrimPrefix(onion, "ws://")+":80" {
+		t.Errorf("the proxy is asked for %s", got)
 	}
 }

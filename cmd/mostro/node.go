@@ -82,7 +82,11 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	n.prices = n.newFeed()
 	// The relay is open before the engine, which publishes into it, and takes no message
 	// before run.
-	if n.mirror, err = mirror.New(n.mirrorConfig()); err != nil {
+	mirroring, err := n.mirrorConfig()
+	if err != nil {
+		return nil, errors.Join(err, n.ln.Close())
+	}
+	if n.mirror, err = mirror.New(mirroring); err != nil {
 		return nil, errors.Join(inUse(cfg.dir, err), n.ln.Close())
 	}
 	relaying, err := n.relayConfig()

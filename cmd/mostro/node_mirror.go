@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"time"
@@ -16,20 +18,35 @@ import (
 const mirrorDir = "mirror"
 
 // mirrorConfig translates settings to what the mirror takes.
-func (n *node) mirrorConfig() mirror.Config {
+func (n *node) mirrorConfig() (mirror.Config, error) {
 	s := &n.cfg.settings.Federation
+	dial, err := n.cfg.settings.Network.relayDial()
 	return mirror.Config{
 		Dir:           filepath.Join(n.cfg.dir, mirrorDir),
 		Pubkey:        n.cfg.key.Public(),
 		Follow:        slices.Concat(s.Follow, s.Platforms),
 		Outside:       n.cfg.settings.Nostr.Relays,
+		Own:           n.url,
 		Sign:          func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
 		MaxEvents:     int(s.MaxEvents),
 		MaxBytes:      int(s.MaxMiB) << 20,
 		OrphanedAfter: time.Duration(s.OrphanedHours) * time.Hour,
 		HideOrphaned:  s.HideOrphaned,
+		Dial:          dial,
 		Logger:        n.cfg.logger,
+	}, err
+}
+
+// relayDial is how other relays are reached.
+func (s *NetworkSettings) relayDial() (mirror.Dial, error) {
+	if s.Proxy == "" {
+		return mirror.Direct, nil
 	}
+	proxy, err := url.Parse(string(s.Proxy))
+	if err != nil {
+		return nil, errors.New("network.proxy is malformed") // the text may hold a password
+	}
+	return mirror.Through(proxy)
 }
 
 // relayURLs are the relays on which this node is reached, its own first (kind 10002).

@@ -37,8 +37,8 @@ type replica struct {
 	log      *slog.Logger
 }
 
-// serveReplica runs a replica of the relay at an address. Of the settings only [relay] and
-// federation.follow count; they should be those of the primary.
+// serveReplica runs a replica of the relay at an address. Of the settings only [relay],
+// federation.follow and network.proxy count; they should be those of the primary.
 func serveReplica(ctx context.Context, dir, primary string, overrides []string, logger *slog.Logger) error {
 	if err := relayAddress(&primary); err != nil {
 		return hint(fmt.Errorf("--replica-of %w", err), "name the primary's relay as clients dial it")
@@ -66,7 +66,11 @@ func serveReplica(ctx context.Context, dir, primary string, overrides []string, 
 }
 
 func openReplica(ctx context.Context, dir, primary string, settings *Settings, key mostro.Secret, listener net.Listener, logger *slog.Logger) (*replica, error) {
-	node, err := primaryKey(ctx, dir, primary)
+	dial, err := settings.Network.relayDial()
+	if err != nil {
+		return nil, err
+	}
+	node, err := primaryKey(ctx, dial, dir, primary)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +85,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	r.copies = mirror.NewReplica(mirror.ReplicaConfig{
 		Primary: primary,
 		Sign:    func(ev *nostr.Event) error { return mostro.Sign(ev, key) },
+		Dial:    dial,
 		Logger:  logger,
 	})
 	follows := slices.Concat(settings.Federation.Follow, settings.Federation.Platforms)
@@ -114,14 +119,14 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 }
 
 // primaryKey is the public key of the primary's node: as it says, or as it said at an earlier start.
-func primaryKey(ctx context.Context, dir, primary string) (string, error) {
+func primaryKey(ctx context.Context, dial mirror.Dial, dir, primary string) (string, error) {
 	path := filepath.Join(dir, primaryFile)
 	known, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the primary's key: %w", err)
 	}
 	was := strings.TrimSpace(string(known))
-	switch now, err := mirror.PrimaryKey(ctx, primary); {
+	switch now, err := dial.PrimaryKey(ctx, primary); {
 	case err != nil && was != "":
 		return was, nil
 	case err != nil:

@@ -78,7 +78,7 @@ type ExpirationSettings struct {
 	OrderDays, DisputeDays, RatingDays, DMDays, DevFeeDays int64
 }
 
-// NetworkSettings say how the node reaches others over HTTP.
+// NetworkSettings say how the node reaches others over HTTP and WebSocket.
 type NetworkSettings struct {
 	Proxy secretText
 }
@@ -113,7 +113,7 @@ func (s *Settings) sections() []section {
 		{"expiration", "How long the node's own events stay on the relay (NIP-40)."},
 		{"price", "Where market orders get their price from."},
 	}, s.Price.sections(), s.Bond.sections(), []section{
-		{"network", "How the node reaches price providers and the servers of Lightning addresses."},
+		{"network", "How the node reaches price providers, the servers of Lightning addresses, and other relays."},
 		s.Guards.section(),
 	}, s.backupSections(), []section{
 		{"admin", "Who may act as an administrator, beside the node's own key."},
@@ -203,7 +203,7 @@ func (s *Settings) keys() []key {
 		{"expiration.dm_days", &intValue{&e.DMDays, 1, 3650}, "30", "days", "The node's messages to traders."},
 	}, p.keys(), s.Bond.keys(), s.Guards.keys(), s.backupKeys(), []key{
 		{"network.proxy", &proxyValue{&s.Network.Proxy}, `""`, "",
-			"SOCKS5 proxy for both: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
+			"SOCKS5 proxy for all of them: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
 
 		{"admin.pubkeys", &pubkeysValue{&s.Admin.Pubkeys}, "[]", "", "Public keys, npub1... or hex."},
 	}, s.Federation.keys(), s.Relay.keys())

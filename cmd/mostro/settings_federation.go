@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -38,6 +39,27 @@ func (s *FederationSettings) keys() []key {
 			"Leaves orphaned offers out of what the relay answers."},
 		{"federation.max_events", &intValue{&s.MaxEvents, 100, 10_000_000}, "200000", "events", "Kept of one followed key."},
 		{"federation.max_mib", &intValue{&s.MaxMiB, 1, 100_000}, "256", "MiB", "Kept of one followed key."},
+	}
+}
+
+// checkRelays finds relays that cannot be reached.
+func (s *Settings) checkRelays(wrong func(path, what, remedy string)) {
+	if s.Network.Proxy != "" {
+		return
+	}
+	check := func(path string, urls []string) {
+		for _, text := range urls {
+			if u, err := url.Parse(text); err == nil && strings.HasSuffix(u.Hostname(), ".onion") {
+				wrong(path, fmt.Sprintf("names %.80s, an onion service, which only a proxy reaches", text), "set network.proxy, such as socks5h://127.0.0.1:9050")
+			}
+		}
+	}
+	check("nostr.relays", s.Nostr.Relays)
+	for _, f := range s.Federation.Follow {
+		check("federation.follow", f.Relays)
+	}
+	for _, f := range s.Federation.Platforms {
+		check("federation.platforms", f.Relays)
 	}
 }
 

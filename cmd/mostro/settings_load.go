@@ -164,6 +164,7 @@ func (l *loaded) checkTogether() (problems settingsError) {
 		wrong("mostro.pow_first_contact", fmt.Sprintf("is %d, below mostro.pow, %d", f, l.Mostro.Pow), "raise it, or delete it to use mostro.pow")
 	}
 	l.Price.check(string(l.Network.Proxy), wrong)
+	l.checkRelays(wrong)
 	l.Relay.check(wrong)
 	l.Bond.check(l.Lightning.RoutingSubsidy, wrong)
 	return problems

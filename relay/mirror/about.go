@@ -19,7 +19,7 @@ type about struct {
 }
 
 // describe asks a relay what it is.
-func describe(ctx context.Context, url string) (about, error) {
+func (d Dial) describe(ctx context.Context, url string) (about, error) {
 	var a about
 	ctx, cancel := context.WithTimeout(ctx, aboutTime)
 	defer cancel()
@@ -28,7 +28,8 @@ func describe(ctx context.Context, url string) (about, error) {
 		return a, fmt.Errorf("ask relay what it is: %w", err)
 	}
 	req.Header.Set("Accept", "application/nostr+json")
-	answer, err := http.DefaultClient.Do(req)
+	req.Header.Set("User-Agent", agent)
+	answer, err := d.client().Do(req)
 	if err != nil {
 		return a, fmt.Errorf("ask relay what it is: %w", err)
 	}

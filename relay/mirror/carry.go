@@ -83,6 +83,8 @@ func (m *Mirror) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg st
 	from := []string{""}
 	if len(f.Authors) > 0 && !slices.Contains(f.Kinds, kindWrap) {
 		from = slices.DeleteFunc(slices.Clone(f.Authors), func(author string) bool { return !m.mostro(author) })
+	} else if isMirror(ctx) {
+		return false, "" // else all who follow each other would ask each other for the mail of everybody, for ever
 	}
 	for _, mostro := range from {
 		for _, key := range f.Tags["p"] {
@@ -105,6 +107,12 @@ func (m *Mirror) learn(ctx context.Context, box mailbox) {
 	if added < keysPerClient && m.interest.add(box) {
 		m.clients.Add(conn.Challenge, added+1)
 	}
+}
+
+// isMirror reports whether the one who asks is another relay's mirror, which asks for its clients.
+func isMirror(ctx context.Context) bool {
+	conn := khatru.GetConnection(ctx)
+	return conn != nil && conn.Request.Header.Get("User-Agent") == agent
 }
 
 var errUnreachable = errors.New("error: this Mostro cannot be reached from here now, send it again in a while")

@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"context"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,8 +117,8 @@ func (m *Mirror) discover(ctx context.Context) {
 		}
 		var urls []string
 		for tag := range newest.Tags.FindAll("r") {
-			if len(urls) < maxListed && (strings.HasPrefix(tag[1], "wss://") || strings.HasPrefix(tag[1], "ws://")) {
-				urls = append(urls, strings.TrimSuffix(tag[1], "/"))
+			if address := strings.TrimSuffix(tag[1], "/"); len(urls) < maxListed && m.mayFind(address) && !slices.Contains(urls, address) {
+				urls = append(urls, address)
 			}
 		}
 		m.mu.Lock()
@@ -127,6 +129,18 @@ func (m *Mirror) discover(ctx context.Context) {
 		}
 		m.mu.Unlock()
 	}
+}
+
+// mayFind reports whether an address that a list of relays names may be used: one of the operator's
+// own network only when he has named it himself, since whoever is followed chose the list.
+func (m *Mirror) mayFind(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.User != nil || address == m.cfg.Own {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.peers[address] != nil || !isInner(u.Hostname()) && u.Hostname() != ""
 }
 
 // maxListed is how many relays of a found list are used.

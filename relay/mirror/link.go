@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,15 +64,9 @@ var (
 	errNoise        = errors.New("the relay sends what is not Nostr")
 )
 
-// dial connects. The connection ends with ctx.
-func dial(ctx context.Context, url string, sign func(*nostr.Event) error) (*link, error) {
-	dialCtx, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
-	dialer := websocket.Dialer{Proxy: http.ProxyFromEnvironment, ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10}
-	conn, answer, err := dialer.DialContext(dialCtx, url, nil)
-	if err != nil && answer != nil {
-		err = fmt.Errorf("%w (HTTP status %s)", err, answer.Status)
-	}
+// connect makes a link, which ends with ctx.
+func (d Dial) connect(ctx context.Context, url string, sign func(*nostr.Event) error) (*link, error) {
+	conn, err := d.webSocket(ctx, url)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}

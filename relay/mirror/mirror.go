@@ -65,6 +65,7 @@ type Config struct {
 
 	Follow  []Followed
 	Outside []string // relays that get the node's own events, ws:// or wss://
+	Own     string   // address of this relay: it is no peer of itself, whoever lists it
 
 	// Sign signs as this node, to authenticate to relays that ask (NIP-42); nil = it does not.
 	Sign func(*nostr.Event) error
@@ -76,6 +77,7 @@ type Config struct {
 	OrphanedAfter time.Duration
 	HideOrphaned  bool
 
+	Dial   Dial             // nil = Direct
 	Logger *slog.Logger     // nil = silent
 	Now    func() time.Time // nil = time.Now
 }
@@ -120,6 +122,9 @@ func New(cfg Config) (*Mirror, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = Direct
 	}
 	if cfg.MaxEvents == 0 {
 		cfg.MaxEvents = DefaultMaxEvents
@@ -260,6 +265,7 @@ func (m *Mirror) arrange(ctx context.Context, running *sync.WaitGroup) {
 		d.outside = true
 		wanted[url] = d
 	}
+	delete(wanted, m.cfg.Own)
 	for url, p := range m.peers {
 		if !p.duties.equal(wanted[url]) {
 			p.stop()

@@ -90,7 +90,7 @@ func (p *peer) run(ctx context.Context) {
 func (p *peer) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l, err := dial(ctx, p.url, p.m.cfg.Sign)
+	l, err := p.m.cfg.Dial.connect(ctx, p.url, p.m.cfg.Sign)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (p *peer) session(ctx context.Context) error {
 			}
 		})
 	}
-	if a, err := describe(ctx, p.url); err == nil {
+	if a, err := p.m.cfg.Dial.describe(ctx, p.url); err == nil {
 		l.plain = !a.mayReconcile()
 	}
 	if p.needsLogin.Load() {

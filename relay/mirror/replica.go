@@ -20,6 +20,7 @@ type ReplicaConfig struct {
 	Primary string // address of its relay, ws:// or wss://
 	// Sign signs with a key that the primary lists among its replicas (NIP-42).
 	Sign   func(*nostr.Event) error
+	Dial   Dial         // nil = Direct
 	Logger *slog.Logger // nil = silent
 }
 
@@ -39,6 +40,9 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Dial == nil {
+		cfg.Dial = Direct
+	}
 	return &Replica{cfg: cfg, log: cfg.Logger}
 }
 
@@ -49,8 +53,8 @@ func (r *Replica) Attach(to *relay.Relay) { r.relay = to }
 func (r *Replica) Ready() bool { return r.ready.Load() }
 
 // PrimaryKey asks a relay for its node's public key (NIP-11), "" when it has none.
-func PrimaryKey(ctx context.Context, url string) (string, error) {
-	a, err := describe(ctx, url)
+func (d Dial) PrimaryKey(ctx context.Context, url string) (string, error) {
+	a, err := d.describe(ctx, url)
 	return a.Pubkey, err
 }
 
@@ -98,7 +102,7 @@ func (r *Replica) Run(ctx context.Context) {
 func (r *Replica) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l, err := dial(ctx, r.cfg.Primary, r.cfg.Sign)
+	l, err := r.cfg.Dial.connect(ctx, r.cfg.Primary, r.cfg.Sign)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 // startReplica starts a replica of an instance. stop ends it.
 func startReplica(t testing.TB, primary *instance, who person, dir, address string) (r *relay.Relay, replica *Replica, stop func()) {
 	t.Helper()
-	key, err := PrimaryKey(t.Context(), primary.url())
+	key, err := Dial(Direct).PrimaryKey(t.Context(), primary.url())
 	if err != nil || key != primary.public {
 		t.Fatalf("the primary's key is %s (%v)", key, err)
 	}

@@ -1,0 +1,106 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/fasthttp/websocket"
+	"golang.org/x/net/proxy"
+)
+
+// Dial makes a connection to host:port. It is the only way by which this package reaches another
+// machine.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// agent is what a mirror calls itself to relays. One relay knows by it that whoever asks is
+// another's mirror, and not a client.
+const agent = "mostro-mirror"
+
+var errOnion = errors.New("an onion service is reached through a proxy only")
+
+// Direct connects without a proxy, and not at all to onion services: asking for their names would
+// tell others about them.
+func Direct(ctx context.Context, network, address string) (net.Conn, error) {
+	if host, _, err := net.SplitHostPort(address); err == nil && isOnion(host) {
+		return nil, errOnion
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, address)
+}
+
+// Through connects through a SOCKS5 proxy: socks5h://[user:password@]host:port, which resolves
+// names too, or socks5://, which gets addresses, and names of onion services only. Hosts of the
+// operator's own network are reached without it, as far as their names show.
+func Through(through *url.URL) (Dial, error) {
+	var auth *proxy.Auth
+	if through.User != nil {
+		password, _ := through.User.Password()
+		auth = &proxy.Auth{User: through.User.Username(), Password: password}
+	}
+	dialer, err := proxy.SOCKS5("tcp", through.Host, auth, &net.Dialer{})
+	if err != nil {
+		return nil, fmt.Errorf("use proxy %s: %w", through.Host, err)
+	}
+	named := through.Scheme == "socks5h"
+	dial := dialer.(proxy.ContextDialer).DialContext // both types that it can be have it
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		switch {
+		case err != nil:
+			return nil, err
+		case isInner(host):
+			return Direct(ctx, network, address)
+		case named || isOnion(host):
+			return dial(ctx, network, address)
+		}
+		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		for _, addr := range found {
+			var conn net.Conn
+			if conn, err = dial(ctx, network, net.JoinHostPort(addr.Unmap().String(), port)); err == nil {
+				return conn, nil
+			}
+		}
+		return nil, cmp.Or(err, errors.New("the name has no address"))
+	}, nil
+}
+
+func isOnion(host string) bool {
+	return strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), ".onion")
+}
+
+// isInner tells whether a host is in the operator's own network, as far as its name shows.
+func isInner(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	addr = addr.Unmap()
+	return strings.EqualFold(host, "localhost") || err == nil &&
+		(addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified())
+}
+
+// webSocket connects to a relay.
+func (d Dial) webSocket(ctx context.Context, address string) (*websocket.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	dialer := websocket.Dialer{NetDialContext: d, ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10}
+	conn, answer, err := dialer.DialContext(ctx, address, http.Header{"User-Agent": {agent}})
+	if err != nil && answer != nil {
+		err = fmt.Errorf("%w (HTTP status %s)", err, answer.Status)
+	}
+	return conn, err
+}
+
+// client asks over HTTP, once for each connection. A redirect is an answer: a relay must not lead
+// this process to where it has no business.
+func (d Dial) client() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{DialContext: d, DisableKeepAlives: true, TLSHandshakeTimeout: aboutTime, MaxResponseHeaderBytes: maxHeader},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+const maxHeader = 64 << 10 // bytes, of an answer over HTTP
