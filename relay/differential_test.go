@@ -33,12 +33,6 @@ const (
 //	MOSTRO_DIFFERENTIAL_SEED=7 go test ./relay -run TestDifferential
 //	MOSTRO_DIFFERENTIAL_EVENTS=5000000 go test ./relay -run TestDifferential -timeout 0
 func TestDifferential(t *testing.T) {
-	number := func(name string, otherwise uint64) uint64 {
-		if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil {
-			return n
-		}
-		return otherwise
-	}
 	events := int(number("MOSTRO_DIFFERENTIAL_EVENTS", differentialEvents))
 	seed := number("MOSTRO_DIFFERENTIAL_SEED", uint64(time.Now().UnixNano())>>10)
 	for done := 0; done < events && !t.Failed(); seed++ {
@@ -47,6 +41,14 @@ func TestDifferential(t *testing.T) {
 			return
 		}
 	}
+}
+
+// number is what an environment variable says.
+func number(name string, otherwise uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil {
+		return n
+	}
+	return otherwise
 }
 
 // world is one relay, its oracle, and a client that watches both.

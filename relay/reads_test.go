@@ -185,12 +185,16 @@ func mayRead(mode PrivateReads, s secret, f nostr.Filter, authed []string, node,
 
 // TestC3Leaks asks random filters on every path that answers, as random connections, and holds
 // every private event that comes out, and every one that does not, against the rule.
+//
+//	MOSTRO_LEAKS_SEED=7 go test ./relay -run C3Leaks
+//	MOSTRO_LEAKS_FILTERS=10000000 go test ./relay -run C3Leaks -timeout 0
 func TestC3Leaks(t *testing.T) {
-	filters := 40_000 // for each of three modes
+	filters := 120_000 // in all, a third for each mode
 	if testing.Short() {
-		filters = 4000
+		filters = 12_000
 	}
-	seed := uint64(time.Now().UnixNano())
+	filters = int(number("MOSTRO_LEAKS_FILTERS", uint64(filters))) / 3
+	seed := number("MOSTRO_LEAKS_SEED", uint64(time.Now().UnixNano()))
 	t.Log("seed", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
 	pick := func(from []string, n int) []string {
