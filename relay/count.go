@@ -27,20 +27,20 @@ func (s *session) onCount(parts []json.RawMessage) {
 		Approximate bool   `json:"approximate,omitempty"` // there are more
 		HLL         string `json:"hll,omitempty"`
 	}{}
-	counted := make(map[key]struct{})
+	var counted serials
+	clock := s.relay.budget(s.ctx)
+	defer clock.cancel()
 	for i := range filters {
 		f := &filters[i]
 		registers := sketch(f)
-		err := s.eachStored(f, maxCounted, func(rec *record) {
-			if _, twice := counted[rec.id]; !twice {
+		err := s.eachStored(clock, f, maxCounted, func(rec *record) bool {
+			if len(filters) == 1 || counted.add(rec.seq) {
 				answer.Count++
-			}
-			if len(filters) > 1 {
-				counted[rec.id] = struct{}{}
 			}
 			if registers != nil {
 				registers.AddBytes(rec.author[:])
 			}
+			return true
 		})
 		if err != nil {
 			s.send(closedFrame(id, reason(err.Error(), "error")))
@@ -70,34 +70,56 @@ func sketch(f *ask) *hyperloglog.HyperLogLog {
 	return hyperloglog.New(offset)
 }
 
+// serials is a set of serial numbers. Counting can meet every event there is, and many can count at
+// the same time, so it takes little more than a bit for each.
+type serials map[uint64]*[64]uint64
+
+// add reports whether n is new.
+func (s *serials) add(n uint64) bool {
+	if *s == nil {
+		*s = make(serials)
+	}
+	page := (*s)[n/4096]
+	if page == nil {
+		page = new([64]uint64)
+		(*s)[n/4096] = page
+	}
+	word, bit := &page[n%4096/64], uint64(1)<<(n%64)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	return true
+}
+
 // eachStored visits what a filter that names nobody (COUNT, negentropy) may find, newest first,
-// at most as many as that.
-func (s *session) eachStored(f *ask, most int, visit func(*record)) error {
+// at most as many as that, until visit wants no more.
+func (s *session) eachStored(clock *budget, f *ask, most int, visit func(*record) bool) error {
 	r := s.relay
-	clock := r.budget(s.ctx)
-	defer clock.cancel()
 	authed := s.keys.Load()
 	want := func(rec *record) bool {
 		return (f.words == nil || isSearched(rec.kind)) && r.shown(f, rec, authed) && clock.left()
 	}
 	scan := f.filter
-	if scan.plain.Limit == 0 {
+	switch { // the most that a filter's limit can ask for is for events that are sent
+	case scan.plain.LimitZero:
+		return nil
+	case scan.plain.Limit == 0:
 		scan.limit = most
+	default:
+		scan.limit = min(scan.plain.Limit, most)
 	}
 	if f.words == nil {
-		err := r.store.list(clock.ctx, &scan, want, clock.pause(s), func(rec *record) {
+		err := r.store.list(clock.ctx, &scan, want, clock.pause(s), func(rec *record) bool {
 			clock.end = clock.end.Add(s.yield())
-			visit(rec)
+			return visit(rec)
 		})
 		return errors.Join(err, clock.spent(s.ctx))
 	}
 	scan.limit = searchScan
 	err := r.store.answer(clock.ctx, &scan, want, clock.pause(s), func(rec *record, raw []byte) bool {
 		clock.end = clock.end.Add(s.yield())
-		if f.findsRaw(raw) {
-			visit(rec)
-		}
-		return clock.left()
+		return (!f.findsRaw(raw) || visit(rec)) && clock.left()
 	})
 	if err != nil {
 		return err

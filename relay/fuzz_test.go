@@ -59,7 +59,7 @@ func FuzzSocket(f *testing.F) {
 					t.Fatalf("control frame %d of %d bytes", op, len(payload))
 				}
 			},
-			heard: func(bool) error { return nil },
+			heard: func(bool) error { return nil }, room: func(int) bool { return true },
 		}
 		for range len(sent) + 1 {
 			message, err := k.next()

@@ -33,8 +33,11 @@ func (r *Relay) Handler() http.Handler {
 		case wantsInformation(req):
 			req.Header.Set("Accept", informationType) // khatru compares the whole header
 			r.khatru.ServeHTTP(w, req)
-		case req.Header.Get("Content-Type") == managementType:
+		case isManagement(req):
 			r.manage(w, req)
+		case strings.EqualFold(req.Header.Get("Upgrade"), "websocket"):
+			// khatru would try, and write to the standard error what it thinks of each.
+			http.Error(w, "this is not the handshake of a WebSocket", http.StatusBadRequest)
 		default:
 			r.khatru.ServeHTTP(w, req)
 		}
@@ -53,6 +56,12 @@ func wantsInformation(req *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// isManagement reports whether a request is a call to the management (NIP-86).
+func isManagement(req *http.Request) bool {
+	kind, _, _ := strings.Cut(req.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), managementType)
 }
 
 // describe fills the relay's description (NIP-11).

@@ -23,16 +23,19 @@ type Limits struct {
 	BookResults         int           // the same, for filters that ask only for orders or messages
 	MaxResults          int           // the most that a filter's limit can ask for
 	ResultBytes         int           // stored events for one filter, by size; the oldest are left out
-	QueryTime           time.Duration // of one filter, without waiting for the client
+	QueryTime           time.Duration // of one request, without waiting for the client
 	HalfOpen            int           // connections that are no sessions; the oldest goes when there are more
 	NegSessions         int           // negentropy sessions on one connection
 	NegItems            int           // events of one negentropy session
+	AllNegItems         int           // events of all negentropy sessions, 40 bytes each
 	DuplicatesPerSecond float64       // from one address
 	DuplicatesBurst     int
-	AuthKeys            int // that can authenticate on one connection
-	QueueBytes          int // frames waiting for a client to read; one that lets more pile up is cut off
-	AllQueuesBytes      int // stored events waiting for all clients; each gets little when there are more
-	SubscriptionValues  int // in all subscriptions of one connection, and places for them in the index
+	AuthKeys            int           // that can authenticate on one connection
+	QueueBytes          int           // frames waiting for a client to read; one that lets more pile up is cut off
+	QueueTime           time.Duration // for reading the live events that wait at one moment
+	AllQueuesBytes      int           // stored events waiting for all clients; each gets little when there are more
+	AllMessagesBytes    int           // long messages that are on their way in, over all clients
+	SubscriptionValues  int           // in all subscriptions of one connection, and places for them in the index
 	EventTags           int
 	TagBytes            int // all tag elements of an event together
 	ContentBytes        int
@@ -74,7 +77,9 @@ const (
 	maxSearch         = 256              // bytes
 	searchScan        = 5000             // newest events that a search reads
 	maxCounted        = 1_000_000        // events of one filter of a COUNT
-	maxNegItems       = 2_000_000        // of all negentropy sessions, 40 bytes each
+	negReserve        = 1000             // items that a negentropy session counts at a time while it collects them
+	shortMessage      = 8 << 10          // bytes; longer ones count while they are on their way
+	shareOfAll        = 16               // part of what all may take together that an address may take in any case
 	maxNegRounds      = 200              // messages of one negentropy session
 	httpAuthWindow    = 30 * time.Second // NIP-98: created_at may be this far from now
 	maxManagementBody = 64 << 10         // bytes
@@ -115,11 +120,14 @@ func DefaultLimits() Limits {
 		HalfOpen:            2000,
 		NegSessions:         4,
 		NegItems:            200_000,
+		AllNegItems:         2_000_000,
 		DuplicatesPerSecond: 200,
 		DuplicatesBurst:     5000,
 		AuthKeys:            64,
 		QueueBytes:          4 << 20,
+		QueueTime:           5 * time.Second,
 		AllQueuesBytes:      256 << 20,
+		AllMessagesBytes:    64 << 20,
 		SubscriptionValues:  10_000,
 		EventTags:           2000,
 		TagBytes:            65_535,

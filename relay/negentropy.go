@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"sync/atomic"
 
 	"mostro/relay/reconcile"
 )
@@ -14,10 +13,26 @@ import (
 type reconciling struct {
 	items  reconcile.Set
 	rounds int
-	total  *atomic.Int64 // items of all sessions of all clients
+
+	total *shares // items of all sessions of all clients
+	from  string
+	taken int // of total
 }
 
-func (n *reconciling) close() { n.total.Add(-int64(len(n.items))) }
+func (n *reconciling) close() { n.total.give(n.from, n.taken) }
+
+// add takes an item, unless all sessions together have too many. They count while they are being
+// collected: many sessions can be at it at the same time.
+func (n *reconciling) add(item reconcile.Item) bool {
+	if len(n.items) >= n.taken {
+		if !n.total.take(n.from, negReserve) {
+			return false
+		}
+		n.taken += negReserve
+	}
+	n.items = append(n.items, item)
+	return true
+}
 
 func negErrorFrame(id, reason string) []byte { return frame("NEG-ERR", id, reason) }
 
@@ -53,21 +68,28 @@ func (s *session) onNegOpen(parts []json.RawMessage) {
 func (s *session) collect(f *ask) (*reconciling, error) {
 	r := s.relay
 	most := r.cfg.Limits.NegItems
-	if len(s.sets) >= r.cfg.Limits.NegSessions || r.negItems.Load() >= int64(maxNegItems) {
+	if len(s.sets) >= r.cfg.Limits.NegSessions {
 		return nil, errTooManySets
 	}
-	set := &reconciling{total: &r.negItems}
-	err := s.eachStored(f, most+1, func(rec *record) {
-		set.items = append(set.items, reconcile.Item{Created: uint64(rec.created), ID: rec.id})
+	set, room := &reconciling{total: r.negItems, from: s.from}, true
+	clock := r.budget(s.ctx)
+	defer clock.cancel()
+	err := s.eachStored(clock, f, most+1, func(rec *record) bool {
+		room = set.add(reconcile.Item{Created: uint64(rec.created), ID: rec.id})
+		return room
 	})
+	switch {
+	case err != nil:
+	case !room:
+		err = errTooManySets
+	case len(set.items) > most:
+		err = errTooManyItems
+	}
 	if err != nil {
+		set.close()
 		return nil, err
 	}
-	if len(set.items) > most {
-		return nil, errTooManyItems
-	}
 	set.items.Sort()
-	r.negItems.Add(int64(len(set.items)))
 	return set, nil
 }
 

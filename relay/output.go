@@ -50,17 +50,22 @@ func (s *session) flush() {
 	}
 }
 
-// write sends rest, then frames, then what is queued until nothing is. It waits for the client,
-// but not longer than the time for a write.
+// write sends rest, then frames, then what is queued until nothing is. It waits for the client, but
+// not longer than the time for a write; and live events that are taken from the queue together are to
+// be read together in the time for them. Stored ones are waited for as long as the client reads.
 func (s *session) write(rest []byte, frames []outgoing) {
 	out := s.relay.buffers.Get().(*outBuffer)
 	defer s.relay.buffers.Put(out)
 	s.mu.Lock()
-	until := s.until
+	until, batch := s.until, s.deadline()
 	s.mu.Unlock()
 	wait := func(b []byte) (int, error) {
 		deadline := until
-		if until.IsZero() {
+		switch {
+		case !until.IsZero():
+		case !batch.IsZero():
+			deadline = batch
+		default:
 			deadline = time.Now().Add(writeTime)
 		}
 		if err := s.conn.SetWriteDeadline(deadline); err != nil {
@@ -90,8 +95,18 @@ func (s *session) write(rest []byte, frames []outgoing) {
 			return
 		}
 		frames, until, err = s.takeQueue(), s.until, nil
+		batch = s.deadline()
 		s.mu.Unlock()
 	}
+}
+
+// deadline is until when what has just been taken from the queue must be read, zero when it is not
+// live events only; the caller holds mu.
+func (s *session) deadline() time.Time {
+	if s.flying > 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(s.relay.cfg.Limits.QueueTime)
 }
 
 // takeQueue empties the queue for the one who writes; the caller holds mu.

@@ -347,7 +347,7 @@ func ask1(r *Relay, s *session, f nostr.Filter, path string, check func(map[stri
 			got[ev.ID] = true
 		}
 	default:
-		if err := s.eachStored(&a, len(events), func(rec *record) { got[rec.id.String()] = true }); err != nil {
+		if err := s.eachStored(r.budget(s.ctx), &a, len(events), func(rec *record) bool { got[rec.id.String()] = true; return true }); err != nil {
 			return err
 		}
 	}

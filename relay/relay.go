@@ -151,7 +151,8 @@ type Relay struct {
 	slots      *turns       // for clients whose message is being worked on
 	verifiers  *turns       // for signatures that are being checked
 	repeated   Policy       // a rate for events that are stored already
-	negItems   atomic.Int64 // items of all negentropy sessions
+	negItems   *shares      // items of all negentropy sessions
+	arriving   *shares      // bytes of long messages
 	buffers    sync.Pool    // *outBuffer
 	flushers   flushers
 
@@ -178,8 +179,9 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		live:      newLive(),
 		slots:     newTurns(max(runtime.GOMAXPROCS(0), 2)),
 		verifiers: newTurns(max(runtime.GOMAXPROCS(0)-1, 1)),
-		buffers:   sync.Pool{New: newOutBuffer},
-		sessions:  make(map[*session]struct{}), crowd: newCrowd[*session](cfg.Limits.Connections),
+		negItems:  newShares(cfg.Limits.AllNegItems), arriving: newShares(cfg.Limits.AllMessagesBytes),
+		buffers:  sync.Pool{New: newOutBuffer},
+		sessions: make(map[*session]struct{}), crowd: newCrowd[*session](cfg.Limits.Connections),
 	}
 	var err error
 	if cfg.Dir != "" {

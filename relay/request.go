@@ -132,7 +132,7 @@ func (s *session) onReq(parts []json.RawMessage) {
 
 var errTooSlow = errors.New("error: answering takes too long, ask for less")
 
-// budget is the time that one query may take, without the time in which it waits for its
+// budget is the time that one request may take, without the time in which it waits for its
 // client to read or for its turn.
 type budget struct {
 	ctx    context.Context // ends with the budget
@@ -183,10 +183,10 @@ func (s *session) sendStored(sub *subscription, seq uint64) error {
 		sent = make(map[key]struct{})
 	}
 	authed := s.keys.Load()
+	clock := r.budget(s.ctx)
+	defer clock.cancel()
 	for i := range sub.filters {
 		f := &sub.filters[i]
-		clock := r.budget(s.ctx)
-		defer clock.cancel()
 		want := func(rec *record) bool {
 			return rec.seq <= seq &&
 				(f.words == nil || isSearched(rec.kind)) && r.shown(f, rec, authed) && clock.left()

@@ -31,6 +31,7 @@ type session struct {
 	subs  map[string]*subscription
 	sets  map[string]*reconciling
 	turn  time.Time       // when work on the present message began, zero outside of it
+	long  int             // bytes of the present message that count as arriving
 	hooks context.Context // for policies: khatru's accessors find the connection in it
 	about *khatru.WebSocket
 
@@ -125,6 +126,7 @@ func (s *session) run() {
 	defer s.relay.leave(s)
 	defer s.conn.Close()
 	last, sending := farewell(s.read())
+	s.arrive(0)
 	for id := range s.subs {
 		// One at a time, and in turn: many who leave at once would keep those who stay waiting.
 		s.begin()
@@ -148,6 +150,7 @@ func (s *session) read() error {
 	var began time.Time // of a message that comes in several frames
 	k := &socket{
 		conn: s.conn, in: bufio.NewReaderSize(s.conn, readBuffer), most: s.relay.cfg.Limits.MessageBytes,
+		room: s.arrive,
 		reply: func(op byte, payload []byte) {
 			s.push(outgoing{op: op, body: payload}, s.relay.cfg.Limits.QueueBytes, false)
 			s.flush()
@@ -182,11 +185,25 @@ func (s *session) read() error {
 		s.handle(message)
 		s.flush()
 		s.pause()
+		s.arrive(0)
 		// Handling can take longer than silence may.
 		if err := k.heard(false); err != nil {
 			return err
 		}
 	}
+}
+
+// arrive reports whether the present message may take so many bytes of what all clients' long
+// messages may take together: thousands that are begun and not ended would be hundreds of megabytes.
+func (s *session) arrive(bytes int) bool {
+	switch more := bytes - s.long; {
+	case more > 0 && !s.relay.arriving.take(s.from, more):
+		return false
+	case more < 0:
+		s.relay.arriving.give(s.from, -more)
+	}
+	s.long = bytes
+	return true
 }
 
 // expect gives the client until then for its next frame. After goodbye there is no next one.

@@ -19,6 +19,7 @@ type socket struct {
 	in    *bufio.Reader
 	most  int                             // bytes of one message
 	heard func(within bool) error         // a whole frame has come; within a message or between two
+	room  func(bytes int) bool            // whether a message that is not short may have so many bytes for now
 	reply func(code byte, payload []byte) // answers a control frame
 
 	controls int       // control frames since the time below
@@ -44,6 +45,7 @@ const (
 	closeNotText     = 1007
 	closePolicy      = 1008
 	closeTooBig      = 1009
+	closeTryLater    = 1013
 )
 
 // closeError ends a connection with a close code.
@@ -139,6 +141,9 @@ func (k *socket) payload(message []byte, head frameHead) ([]byte, error) {
 	for len(message) < whole {
 		// At first a little, then as much again as there is.
 		step := min(whole-len(message), max(len(message), 2<<10))
+		if size := len(message) + step; size > shortMessage && !k.room(size) {
+			return nil, closeError{closeTryLater, "too many long messages are on their way"}
+		}
 		at := len(message)
 		message = append(message, make([]byte, step)...)
 		if _, err := io.ReadFull(k.in, message[at:]); err != nil {
@@ -231,7 +236,7 @@ func closing(code int, text string) outgoing {
 func farewell(err error) (last outgoing, sending bool) {
 	var reason closeError
 	if errors.As(err, &reason) {
-		return closing(reason.code, reason.text), reason.code == closeTooBig
+		return closing(reason.code, reason.text), reason.code == closeTooBig || reason.code == closeTryLater
 	}
 	return closing(closeGoingAway, ""), false
 }

@@ -179,7 +179,7 @@ func TestC3RandomBytes(t *testing.T) {
 func TestC3Announced(t *testing.T) {
 	k := &socket{
 		in:   bufio.NewReader(bytes.NewReader(append([]byte{final | opText, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4}, "few"...))),
-		most: 1 << 20, heard: func(bool) error { return nil },
+		most: 1 << 20, heard: func(bool) error { return nil }, room: func(int) bool { return true },
 	}
 	if got := testing.AllocsPerRun(1, func() {
 		if _, err := k.next(); err == nil {

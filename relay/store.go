@@ -52,18 +52,17 @@ func (s *store) answer(ctx context.Context, f *filter, want func(*record) bool, 
 	return unlessEnded(ctx, err)
 }
 
-// list visits the records that match f and that want accepts, newest first, at most f.limit. It ends
-// without an error with ctx.
-func (s *store) list(ctx context.Context, f *filter, want func(*record) bool, pause func(), visit func(*record)) error {
+// list visits the records that match f and that want accepts, newest first, at most f.limit, until
+// visit wants no more. It ends without an error with ctx.
+func (s *store) list(ctx context.Context, f *filter, want func(*record) bool, pause func(), visit func(*record) bool) error {
 	rec, left := new(record), f.limit
 	if left == 0 {
 		return nil
 	}
 	err := s.Scan(ctx, f.scan(), visible(want, pause), func(m *events.Meta) bool {
 		rec.set(m)
-		visit(rec)
 		left--
-		return left > 0
+		return visit(rec) && left > 0
 	})
 	return unlessEnded(ctx, err)
 }

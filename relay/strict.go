@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The decoders of events and filters take what is missing for empty and what comes twice for once,
@@ -125,7 +126,7 @@ func checkFilter(raw json.RawMessage) error {
 			right = isNumber(value)
 		case name == "search":
 			right = isString(value)
-		case len(name) > 1 && name[0] == '#':
+		case len(name) > 1 && name[0] == '#' && !strings.Contains(name, `\`): // an escape can write a name that is here already
 			right = elements(value, isString)
 		default:
 			return fmt.Errorf("unsupported: filters have no field %.20q here", name)

@@ -436,6 +436,52 @@ func relayProbes(t testing.TB) []relayProbe {
 			}
 			close(gone)
 		}},
+		{[]string{"relay.max_queue_seconds=60", "relay.max_queue_bytes=67108864"}, func(s *served) {
+			late := s.dial()
+			wants(s, "subscription", late.ask(`["REQ","a",{"kinds":[20001]}]`), "EOSE a")
+			const events = 250 // more than the sockets' buffers hold
+			for i := range events {
+				big := s.sign(alice, nostr.Event{Kind: 20_001, Content: fmt.Sprint(i, strings.Repeat("x", 60_000))})
+				if err := s.relay.Publish(s.Context(), big); err != nil {
+					s.Fatal(err)
+				}
+			}
+			time.Sleep(relay.DefaultLimits().QueueTime + time.Second)
+			for i := range events {
+				if got := late.next()[0]; got != "EVENT" {
+					s.Fatalf("event %d: %s", i, got)
+				}
+			}
+		}},
+		{[]string{"relay.max_all_messages_bytes=1048576"}, func(s *served) {
+			refused := make(chan struct{}, 20)
+			for range cap(refused) {
+				w := s.dial()
+				long, err := w.NextWriter(websocket.TextMessage)
+				if err != nil {
+					s.Fatal(err)
+				}
+				// It begins and does not end; the relay may have closed already.
+				_, _ = io.WriteString(long, strings.Repeat(" ", 100_000))
+				go func() {
+					if _, _, err := w.ReadMessage(); websocket.IsCloseError(err, websocket.CloseTryAgainLater) {
+						refused <- struct{}{}
+					}
+				}()
+			}
+			select {
+			case <-refused:
+			case <-time.After(relayPatience):
+				s.Error("20 long messages of 100,000 bytes are on their way")
+			}
+		}},
+		{[]string{"relay.max_all_negentropy_events=1000"}, func(s *served) {
+			fill(s, 1, 1)
+			w := s.dial()
+			open := func(id string) string { return w.ask(`["NEG-OPEN","` + id + `",{"kinds":[1]},"6100000200"]`) }
+			wants(s, "session", open("a"), "NEG-MSG a ")
+			wants(s, "second session", open("b"), "NEG-ERR b rate-limited: ")
+		}},
 		{[]string{"relay.max_message_bytes=16384", "relay.max_content_bytes=1000", "relay.max_content_by_kind=[\"0: 10\"]", "relay.max_event_tags=100", "relay.max_tag_bytes=1000"}, func(s *served) {
 			w := s.dial()
 			note := func(kind, content, tags, tag int) string {

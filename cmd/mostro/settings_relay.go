@@ -34,6 +34,7 @@ type RelaySettings struct {
 
 	MaxAgeDays, MaxWrapAgeDays int64
 	QueryMilliseconds          int64
+	QueueSeconds               int64
 	MaxFuture, MaxOrderFuture  int64 // seconds
 	MinFreeMiB, IndexMiB       int64
 	Retention                  []relay.Retention
@@ -74,9 +75,11 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_connections", number(&l.Connections, 1, 1_000_000), "5000", "connections", "Open at once, over all clients. When there are more, the address that has most of them loses its oldest."},
 		{"relay.max_half_open", number(&l.HalfOpen, 10, 1_000_000), "2000", "connections", "That are no sessions: without a whole request, idle, or reading a page. When there are more, the address that has most of them loses its oldest."},
 		{"relay.max_queue_bytes", number(&l.QueueBytes, 64<<10, 1<<30), "4194304", "bytes", "That wait for one client to read. One that lets more pile up is cut off."},
+		{"relay.max_queue_seconds", &intValue{&s.QueueSeconds, 1, 3600}, "5", "seconds", "In which a client reads the new events that wait for it. One that takes longer is cut off: it would go on with a book of the past. Answers to its own requests it may read as slowly as it wants."},
 		{"relay.max_all_queues_bytes", number(&l.AllQueuesBytes, 1<<20, 1<<40), "268435456", "bytes", "Stored events that wait for all clients to read. When there are more, each client gets little at a time."},
 
 		{"relay.max_message_bytes", number(&l.MessageBytes, 16<<10, 512<<10), "131072", "bytes", "Largest message of a client."},
+		{"relay.max_all_messages_bytes", number(&l.AllMessagesBytes, 1<<20, 1<<40), "67108864", "bytes", "Messages over 8 KiB that are on their way in, of all clients. When there are more, only addresses that have less than a sixteenth of it may send such messages."},
 		{"relay.max_subscriptions", number(&l.Subscriptions, 20, 10_000), "50", "subscriptions",
 			"Open at once on one connection. Clients in the field use up to 20."},
 		{"relay.max_subscription_values", number(&l.SubscriptionValues, 1000, 10_000_000), "10000", "values",
@@ -89,10 +92,11 @@ func (s *RelaySettings) keys() []key {
 		{"relay.book_limit", number(&l.BookResults, 1, 100_000), "5000", "events", "The same for filters that ask only for orders, messages or gift wraps: clients ask for all of them."},
 		{"relay.max_limit", number(&l.MaxResults, 1, 100_000), "5000", "events", "Most that a filter's own limit can ask for."},
 		{"relay.max_result_bytes", number(&l.ResultBytes, 128<<10, 1<<30), "16777216", "bytes", "Stored events for one filter; the oldest are left out."},
-		{"relay.max_query_milliseconds", &intValue{&s.QueryMilliseconds, 10, 600_000}, "2000", "milliseconds", "Work for one filter, without the time in which the client reads."},
+		{"relay.max_query_milliseconds", &intValue{&s.QueryMilliseconds, 10, 600_000}, "2000", "milliseconds", "Work for one request, without the time in which the client reads."},
 		{"relay.max_auth_keys", number(&l.AuthKeys, 1, 10_000), "64", "keys", "That authenticate on one connection."},
 		{"relay.max_negentropy_sessions", number(&l.NegSessions, 0, 1000), "4", "sessions", "Open at once on one connection (NIP-77)."},
 		{"relay.max_negentropy_events", number(&l.NegItems, 1, 10_000_000), "200000", "events", "In one such session."},
+		{"relay.max_all_negentropy_events", number(&l.AllNegItems, 1000, 1_000_000_000), "2000000", "events", "In all such sessions together, of 40 bytes each. When there are more, only addresses that have less than a sixteenth of it may open sessions."},
 
 		{"relay.max_event_tags", number(&l.EventTags, 100, 10_000), "2000", "tags", "Of one event."},
 		{"relay.max_tag_bytes", number(&l.TagBytes, 1000, 250_000), "65535", "bytes", "Of all tags of one event."},
@@ -135,6 +139,7 @@ func (s *RelaySettings) limits() relay.Limits {
 	l := s.Limits
 	l.DuplicatesPerSecond = float64(s.DuplicatesPerSecond)
 	l.QueryTime = time.Duration(s.QueryMilliseconds) * time.Millisecond
+	l.QueueTime = seconds(s.QueueSeconds)
 	l.Past, l.WrapPast = days(s.MaxAgeDays), days(s.MaxWrapAgeDays)
 	l.Future, l.OrderFuture = seconds(s.MaxFuture), seconds(s.MaxOrderFuture)
 	return l
