@@ -178,7 +178,12 @@ func TestHealing(t *testing.T) {
 // ask gets a book with a plain REQ.
 func ask(t testing.TB, url, author string) []byte {
 	t.Helper()
-	c := dialClient(t, url)
+	return askBy(t, Direct, url, author)
+}
+
+func askBy(t testing.TB, dial Dial, url, author string) []byte {
+	t.Helper()
+	c := dialClientBy(t, dial, url)
 	c.say("REQ", "book", nostr.Filter{Authors: []string{author}, Kinds: mostroKinds, Limit: 5000})
 	c.hear("EOSE")
 	var evs []nostr.Event

@@ -86,6 +86,14 @@ func (q *queue) done(ev *nostr.Event) {
 	}
 }
 
+// clear forgets everything.
+func (q *queue) clear() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clear(q.last)
+	q.order = nil
+}
+
 func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -181,6 +189,7 @@ func passing(reason string) bool {
 // repair finds out which of the node's public events the relay lacks, and queues them.
 func (p *peer) repair(ctx context.Context, l *link) error {
 	m := p.m
+	p.out.clear() // comparing finds what of it was not taken; the OK of the rest may have been lost
 	f := nostr.Filter{Authors: []string{m.cfg.Pubkey}, Kinds: mostroKinds}
 	d, err := l.differ(ctx, f, m.relay.Items)
 	var refused *RefusedError

@@ -71,6 +71,7 @@ type instance struct {
 	name    string
 	dir     string
 	address string // host:port
+	listen  func(t testing.TB, address string) net.Listener
 	cfg     Config
 	change  func(*relay.Config)
 	receive func(context.Context, *nostr.Event) error
@@ -85,7 +86,7 @@ func (i *instance) url() string { return "ws://" + i.address }
 
 func newInstance(t testing.TB, name string) *instance {
 	t.Helper()
-	return &instance{t: t, name: name, person: newPerson(t), dir: t.TempDir(), address: freeAddress(t), carries: true}
+	return &instance{t: t, name: name, person: newPerson(t), dir: t.TempDir(), address: freeAddress(t), listen: listenAt, carries: true}
 }
 
 func freeAddress(t testing.TB) string {
@@ -141,7 +142,7 @@ func (i *instance) start() {
 		t.Fatal(err)
 	}
 	m.Attach(r)
-	listener := listenAt(t, i.address)
+	listener := i.listen(t, i.address)
 	server := r.Server()
 	go server.Serve(listener)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -225,9 +226,11 @@ func eventually(t testing.TB, what string, so func() bool) {
 // plain is a relay of another make, which knows NIP-01 and nothing more, and whose answers have at
 // most some events.
 type plain struct {
-	url   string
-	limit int
-	stop  func()
+	url     string
+	limit   int
+	stop    func()
+	listens func(t testing.TB, address string) net.Listener
+	fault   func(*nostr.Event) (lost, unanswered bool) // of an event that a client publishes; nil = neither
 
 	mu     sync.Mutex
 	stored map[string]nostr.Event // by what replaces it
@@ -242,7 +245,12 @@ type plainSub struct {
 
 func newPlain(t testing.TB, limit int, address string) *plain {
 	t.Helper()
-	p := &plain{limit: limit, stored: make(map[string]nostr.Event), subs: make(map[*plainSub]struct{})}
+	return newPlainIn(t, limit, address, listenAt)
+}
+
+func newPlainIn(t testing.TB, limit int, address string, listens func(testing.TB, string) net.Listener) *plain {
+	t.Helper()
+	p := &plain{limit: limit, listens: listens, stored: make(map[string]nostr.Event), subs: make(map[*plainSub]struct{})}
 	p.listen(t, address)
 	return p
 }
@@ -260,8 +268,20 @@ func (p *plain) answer(mine map[string]*plainSub, say func(parts ...any), label 
 	switch label {
 	case "EVENT":
 		var ev nostr.Event
-		if json.Unmarshal(parts[0], &ev) == nil {
+		if json.Unmarshal(parts[0], &ev) != nil {
+			return
+		}
+		p.mu.Lock()
+		fault := p.fault
+		p.mu.Unlock()
+		var lost, unanswered bool
+		if fault != nil {
+			lost, unanswered = fault(&ev)
+		}
+		if !lost {
 			p.publish(ev)
+		}
+		if !unanswered {
 			say("OK", ev.ID, true, "")
 		}
 	case "CLOSE":
@@ -285,6 +305,12 @@ func (p *plain) answer(mine map[string]*plainSub, say func(parts ...any), label 
 		}
 		say("EOSE", id)
 	}
+}
+
+func (p *plain) set(fault func(*nostr.Event) (lost, unanswered bool)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault = fault
 }
 
 func (p *plain) publish(ev nostr.Event) {
@@ -362,7 +388,7 @@ func (c *cutter) all() {
 // listen serves, also again after stop.
 func (p *plain) listen(t testing.TB, address string) {
 	t.Helper()
-	listener := listenAt(t, address)
+	listener := p.listens(t, address)
 	cut := &cutter{Listener: listener}
 	server := &http.Server{Handler: sockets(t, func() func(func(...any), string, []json.RawMessage) {
 		mine := make(map[string]*plainSub)
@@ -433,7 +459,12 @@ type client struct {
 
 func dialClient(t testing.TB, url string) client {
 	t.Helper()
-	conn, _, err := websocket.DefaultDialer.Dial(url, nil)
+	return dialClientBy(t, Direct, url)
+}
+
+func dialClientBy(t testing.TB, dial Dial, url string) client {
+	t.Helper()
+	conn, _, err := (&websocket.Dialer{NetDialContext: dial}).Dial(url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
