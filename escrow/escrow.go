@@ -22,6 +22,7 @@
 package escrow
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -59,6 +60,7 @@ type Config struct {
 	Dir          string // money store; "" = in memory
 	StoreKey     StoreKey
 	Epoch        string // file outside Dir that tells an old copy of the store; "" = none
+	Space        Space
 	Key          mostro.Secret
 	EscrowSecret EscrowSecret // preimages are derived from it; kept apart from Dir
 	Node         lightning.Node
@@ -130,6 +132,7 @@ type Engine struct {
 	claims    claims        // of the batch that is being written; the writer's own
 	met       identity      // the Lightning node that answers; askNode's own
 	guards    guardState
+	space     *spaceGuard
 	epoch     *epochFile
 	fatal     chan error // what ends Run
 
@@ -152,6 +155,9 @@ var ErrStopped = errors.New("error: the node is stopping, send it again")
 
 // Open opens the money store and rebuilds the set of work. Nothing happens before Run.
 func Open(cfg Config) (*Engine, error) {
+	if err := cfg.Space.Check(cfg.Dir, cmp.Or(cfg.Logger, slog.Default())); err != nil {
+		return nil, err
+	}
 	db, err := openStore(cfg.Dir, cfg.StoreKey)
 	if err != nil {
 		return nil, err
@@ -180,7 +186,7 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed, fatal: make(chan error, 1), epoch: &epochFile{},
 		guards: guardState{flows: map[int64]order.Msat{}, strays: map[order.Hash]Stray{}, told: map[string]bool{}},
 	}
-	e.finish = e.seal
+	e.finish, e.space = e.seal, newSpaceGuard(cfg.Dir, cfg.Space, e.log)
 	return e
 }
 
@@ -201,6 +207,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	start(e.watchNode)
 	start(e.watchHashes)
 	start(e.watchClock)
+	start(e.space.watch)
 	start(e.examine)
 	start(e.announce)
 	start(e.publishRatings)
@@ -214,8 +221,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case err = <-e.fatal:
-	case err = <-writerDone:
-		writerDone <- err
+	case failed := <-writerDone:
+		writerDone <- failed
 	}
 	// Workers first, so that what they still apply is written; then the writer.
 	cancel()

@@ -231,6 +231,8 @@ func (e *Engine) closed(now int64) string {
 	switch {
 	case e.mode() != ModeOpen:
 		return "This node takes no new orders and no takes at the moment, for maintenance. Trades that are running go on."
+	case e.space.low():
+		return "This node takes no new orders and no takes until its operator has made room on its disk. Trades that are running go on."
 	case e.guards.latched():
 		return "This node takes no new orders and no takes until its operator has checked its books. Trades that are running are safe."
 	case limits.VolumeHour > 0 && e.guards.volume(now, time.Hour) >= limits.VolumeHour.Msat(),

@@ -88,6 +88,9 @@ func (e *Engine) write() error {
 
 // commit writes a batch in one transaction, or in two halves where it is too big for one.
 func (e *Engine) commit(batch []*op) error {
+	if err := e.space.allow(); err != nil {
+		return err
+	}
 	txn := e.db.NewTransaction(true)
 	defer txn.Discard()
 	seq := e.seq

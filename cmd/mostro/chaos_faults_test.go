@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"strings"
 	"time"
+
+	"mostro/escrow"
 )
 
 const (
 	// Few enough that no trade comes near its deadline: all of them together in the short round.
 	chaosBlocks = 3
-	chaosRest   = 3 * time.Second
+	chaosRest   = 2 * time.Second
 )
 
 // fault is one way to fail, and how the world is put right again.
@@ -63,7 +64,7 @@ func (x *chaos) fail(ctx context.Context) error {
 		}
 		select {
 		case <-x.drained:
-			return fmt.Errorf("after %s mostro has ended by itself:\n%s", f.name, x.readLog())
+			return fmt.Errorf("after %s mostro has ended by itself:\n%s", f.name, x.lastWords())
 		default:
 		}
 		x.note(func() { x.faults[f.name]++; x.kills += f.kills })
@@ -161,8 +162,8 @@ func (x *chaos) mine(ctx context.Context) error {
 	return err
 }
 
-// fillDisk leaves mostro a little room, and then more. It may end, and is then started again
-// as a supervisor would.
+// fillDisk leaves mostro a little room, and then more. The reserves last for so long; should it end
+// nevertheless, it says why and is started again, as a supervisor would.
 func (x *chaos) fillDisk(ctx context.Context) error {
 	if err := x.disk.shrink(x.random.Uint64N(256 << 10)); err != nil {
 		return err
@@ -174,7 +175,10 @@ func (x *chaos) fillDisk(ctx context.Context) error {
 	x.rest(chaosRest) // in which it may still end
 	select {
 	case <-x.drained:
-		x.t.Log("!! mostro had ended")
+		words := x.lastWords()
+		if !strings.Contains(words, escrow.ErrNoSpace.Error()) {
+			return fmt.Errorf("mostro has ended without a word about it:\n%s", words)
+		}
 		x.note(func() { x.faults["mostro ended on a full disk"]++ })
 		return x.start(ctx)
 	default:
@@ -182,25 +186,20 @@ func (x *chaos) fillDisk(ctx context.Context) error {
 	}
 }
 
-// startOnDisk moves the data directory to a file system of its own, where that is possible,
-// and starts the node there.
+// lastWords is the end of the log of a mostro that has ended.
+func (x *chaos) lastWords() string {
+	lines := strings.Split(x.readLog(), "\n")
+	return strings.Join(lines[max(0, len(lines)-storyLines):], "\n")
+}
+
+// startOnDisk starts the node on a file system of its own, where that is possible.
 func (x *chaos) startOnDisk(l *lab, ctx context.Context) error {
-	x.disk = newDisk(l.t, l.dir+"-disk")
-	if x.disk.why == nil {
-		names, err := os.ReadDir(l.dir)
-		for _, name := range names {
-			var data []byte
-			if data, err = os.ReadFile(filepath.Join(l.dir, name.Name())); err != nil {
-				return err
-			}
-			if err = writeWhole(filepath.Join(x.disk.dir, name.Name()), data); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return err
-		}
-		l.dir = x.disk.dir
-	}
-	return l.start(ctx)
+	x.disk = newDisk(l.t, l.dir+"-disk", chaosDisk)
+	return x.disk.start(l, ctx)
+}
+
+// start starts mostro anew. Of the one before only what the lab keeps is of interest.
+func (x *chaos) start(ctx context.Context) error {
+	x.process.seen = nil
+	return errors.Join(x.lab.start(ctx), x.disk.uses(x.process.cmd.Process))
 }

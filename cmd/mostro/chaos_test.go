@@ -20,17 +20,19 @@ import (
 	"mostro/escrow/order"
 )
 
-// TestChaos runs when it is asked for: go test ./cmd/mostro -run Chaos -v -args -trades 20 -kills 30, and for
-// long with -timeout 2h -args -trades 500 -kills 500.
+// TestChaos runs a short round in every full run of the tests. A long one is
+// go test ./cmd/mostro -run Chaos -v -timeout 3h -args -trades 500 -kills 500.
 var (
-	chaosTrades = flag.Int("trades", 0, "trades of the chaos test; 0 leaves it out")
+	chaosTrades = flag.Int("trades", 20, "trades of the chaos test")
 	chaosKills  = flag.Int("kills", 30, "kills of the chaos test, of mostro and its lnd together; other faults come on top")
 	chaosSeed   = flag.Uint64("seed", 0, "of the chaos test; 0 is one of its own")
 )
 
 const (
-	chaosAtOnce = 12               // trades
-	chaosKill   = 10 * time.Second // for a kill and what comes with it, on a busy machine
+	chaosAtOnce = 12 // trades
+	// A round has no time limit: it ends when for so long no message has come, nothing has failed
+	// and no trade has ended.
+	chaosStill = 5 * time.Minute
 )
 
 // chaos is a lab in which everything fails that can: trades run between real clients while
@@ -45,7 +47,8 @@ type chaos struct {
 	admin  *client.Admin
 
 	mu      sync.Mutex
-	changed chan struct{} // closed and replaced at every kill, and at the beginning of every trade
+	changed chan struct{} // closed and replaced at everything that happens
+	last    time.Time     // that something has happened
 	faults  map[string]int
 	kills   int
 	begun   int
@@ -55,22 +58,18 @@ type chaos struct {
 // TestChaos: whatever fails while trades run, in the end each has ended as its two sides
 // wanted, no sat was paid twice, none is lost, and the auditor says so too.
 func TestChaos(t *testing.T) {
-	if *chaosTrades == 0 {
-		// A round can end without all trades ended: until the cause is known it would make every
-		// run of all tests a matter of luck.
-		t.Skip("give -args -trades 20")
-	}
 	t.Parallel()
-	x := &chaos{seed: *chaosSeed, changed: make(chan struct{}), faults: map[string]int{}, ended: map[string]int{}}
+	x := &chaos{seed: *chaosSeed, changed: make(chan struct{}), last: time.Now(), faults: map[string]int{}, ended: map[string]int{}}
 	if x.seed == 0 {
 		x.seed = uint64(time.Now().UnixNano())
 	}
 	x.random = rand.New(rand.NewPCG(x.seed, 0))
 	t.Logf("seed %d", x.seed)
 	x.lab = labOn(t, regtest.ForTest(t), x.startOnDisk, "lightning.hold_invoice_cltv_delta=1008", "relay.min_free_mib=1")
-	ctx, cancel := context.WithTimeout(t.Context(), labTime+time.Duration(*chaosKills)*chaosKill)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
 	x.open(t, ctx)
+	go x.watch(ctx, cancel)
 
 	began := time.Now()
 	var faults, trades sync.WaitGroup
@@ -78,32 +77,55 @@ func TestChaos(t *testing.T) {
 	faults.Go(func() {
 		defer close(calm)
 		if err := x.fail(ctx); err != nil {
-			t.Errorf("while things fail: %v", err)
+			cancel(fmt.Errorf("while things fail: %w", err))
 		}
 	})
 	places := make(chan struct{}, chaosAtOnce)
 	for i := range *chaosTrades {
 		x.wait(ctx, func() bool { return x.kills**chaosTrades >= i**chaosKills })
+		if ctx.Err() != nil {
+			break
+		}
 		places <- struct{}{}
 		x.note(func() { x.begun++ })
 		trades.Go(func() {
 			c, err := x.play(ctx, i)
 			<-places
-			if err == nil {
-				<-calm // the escrow's node is asked too
+			<-calm // the escrow's node is asked too
+			if err == nil && ctx.Err() == nil {
 				err = c.account(ctx)
 			}
 			if err != nil {
-				t.Errorf("trade %d: %v", i, err)
+				t.Errorf("trade %d: %v\n%s", i, err, c.story())
 			}
 		})
 	}
 	faults.Wait()
 	t.Logf("!! nothing fails any more, %v after the beginning", time.Since(began).Round(time.Second))
 	trades.Wait()
+	if err := context.Cause(ctx); err != nil {
+		t.Errorf("the round has ended before its time: %v", err)
+		return
+	}
 	took := time.Since(began)
 	x.settle(t)
 	x.figures(t, took, x.compare(t, ctx))
+}
+
+// watch ends the round when it stands still.
+func (x *chaos) watch(ctx context.Context, end context.CancelCauseFunc) {
+	for ctx.Err() == nil {
+		x.mu.Lock()
+		last := x.last
+		x.mu.Unlock()
+		if time.Since(last) > chaosStill {
+			end(fmt.Errorf("nothing has happened for %v", chaosStill))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // open connects what the trades share.
@@ -141,6 +163,7 @@ func (x *chaos) note(change func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	change()
+	x.last = time.Now()
 	close(x.changed)
 	x.changed = make(chan struct{})
 }

@@ -62,13 +62,20 @@ type chaosSide struct {
 	trade  *client.Trade
 }
 
+// courseOf deals the courses like cards, so that a short round has each.
+func (x *chaos) courseOf(number int) course {
+	cards := []course{completes, completes, completes, completes, completes, withdrawn, untaken, dropped, agreed, agreed, forBuyer, forSeller}
+	deal := rand.New(rand.NewPCG(x.seed, 1<<63+uint64(number/len(cards))))
+	deal.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
+	return cards[number%len(cards)]
+}
+
 // newTrade draws a trade.
 func (x *chaos) newTrade(number int) *chaosTrade {
 	random := rand.New(rand.NewPCG(x.seed, uint64(number)+1))
-	courses := []course{completes, completes, completes, completes, completes, withdrawn, untaken, dropped, agreed, agreed, forBuyer, forSeller}
 	modes := []client.Mode{{Transport: mostro.NIP44}, {Transport: mostro.GiftWrap}, {Transport: mostro.NIP44, FullPrivacy: true}}
 	c := &chaosTrade{
-		chaos: x, number: number, course: courses[random.IntN(len(courses))], kind: mostro.Sell, sats: 10_000 + random.Int64N(40_000),
+		chaos: x, number: number, course: x.courseOf(number), kind: mostro.Sell, sats: 10_000 + random.Int64N(40_000),
 		buyerFirst: random.IntN(2) == 0, afterFiat: random.IntN(2) == 0,
 		holds: map[order.Hash]bool{}, payouts: map[order.Hash]bool{}, over: make(chan struct{}),
 	}
@@ -93,6 +100,7 @@ func (x *chaos) play(ctx context.Context, number int) (*chaosTrade, error) {
 		var err error
 		s.client, err = x.dial(ctx, func(_ *client.Trade, m mostro.Message) {
 			x.t.Logf("%d %s <- %s", number, s.name, wordsOf(m))
+			x.note(func() {})
 		})
 		if err != nil {
 			return c, err
@@ -126,8 +134,16 @@ func (c *chaosTrade) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, end := context.WithCancelCause(ctx) // what one side cannot do, the other would wait for
+	defer end(nil)
 	made := make(chan error, 1)
-	go func() { made <- c.maker.live(ctx, first) }()
+	go func() {
+		err := c.maker.live(ctx, first)
+		if err != nil {
+			end(err)
+		}
+		made <- err
+	}()
 	answer, err := c.taker.begin(ctx, func() (*client.Trade, mostro.Message, error) {
 		return c.taker.client.Take(ctx, shown, "", c.taker.mode)
 	})
@@ -135,9 +151,9 @@ func (c *chaosTrade) run(ctx context.Context) error {
 		err = c.taker.live(ctx, answer)
 	}
 	if err != nil {
-		return err
+		end(err)
 	}
-	return <-made
+	return errors.Join(err, <-made)
 }
 
 // begin opens a trade. The relay refuses while its disk is full, the node refuses takes while

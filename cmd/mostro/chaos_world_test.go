@@ -1,58 +1,149 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+
+	"mostro/relay/store"
 )
 
-// chaosDisk is in bytes. Badger makes its largest files without filling them.
-const chaosDisk = 1 << 30
+const (
+	chaosDisk   = 1 << 30 // bytes
+	shrinkTries = 100
+)
+
+// diskName is where a disk comes from, as the list of mounts shows it; the id of the process follows.
+const diskName = "mostro-test-of-"
 
 // disk is a small file system in memory.
 type disk struct {
-	dir string
-	why error // there is none
+	dir  string
+	why  error          // there is none
+	left io.WriteCloser // to the child that unmounts it
 }
 
 // newDisk mounts one until the test ends, which only root may.
-func newDisk(t *testing.T, dir string) *disk {
+func newDisk(t *testing.T, dir string, size uint64) *disk {
 	t.Helper()
+	unmountLeft(t)
 	d := &disk{dir: dir}
 	if d.why = os.Mkdir(dir, 0o700); d.why == nil {
-		d.why = runCommand("mount", "-t", "tmpfs", "-o", fmt.Sprintf("mode=700,size=%d", chaosDisk), "chaos", dir)
+		d.why = runCommand("mount", "-t", "tmpfs", "-o", fmt.Sprintf("mode=700,size=%d", size), diskName+strconv.Itoa(os.Getpid()), dir)
 	}
 	if d.why != nil {
 		t.Logf("there is no disk that could be full: %v", d.why)
 		return d
 	}
+	if err := d.guard(t); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := runCommand("umount", dir); err != nil {
-			t.Error(err)
+			t.Error(err) // the child does it
 		}
 	})
 	return d
 }
 
+// guard starts a child that waits for this process to end, however it ends, and then kills what
+// runs on the disk and unmounts it. It is told the id of each mostro.
+func (d *disk) guard(t *testing.T) error {
+	child := exec.Command("sh", "-c", `trap "" INT TERM
+while read -r id; do last=$id; done
+grep -qF -- "$0" "/proc/$last/cmdline" 2>/dev/null && kill -9 "$last"
+umount -l "$0" 2>/dev/null`, d.dir)
+	var err error
+	if d.left, err = child.StdinPipe(); err == nil {
+		err = child.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("start the child that unmounts %s: %w", d.dir, err)
+	}
+	t.Cleanup(func() {
+		d.left.Close()
+		child.Wait() // it has nothing to unmount when all went well, and says so
+	})
+	return nil
+}
+
+// start moves the data directory of a lab to the disk, if there is one, and starts the node there.
+func (d *disk) start(l *lab, ctx context.Context) error {
+	if d.why != nil {
+		return l.start(ctx)
+	}
+	files, err := os.ReadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(filepath.Join(l.dir, file.Name()))
+		if err == nil {
+			err = writeWhole(filepath.Join(d.dir, file.Name()), data)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	l.dir = d.dir
+	return errors.Join(l.start(ctx), d.uses(l.process.cmd.Process))
+}
+
+// uses tells the child which process runs on the disk.
+func (d *disk) uses(p *os.Process) error {
+	if d.why != nil {
+		return nil
+	}
+	_, err := fmt.Fprintln(d.left, p.Pid)
+	return err
+}
+
+// unmountLeft unmounts the disks of processes that are gone, and their children with them.
+func unmountLeft(t *testing.T) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil {
+		return // another system, on which no disk is mounted either
+	}
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		id, ours := strings.CutPrefix(fields[0], diskName)
+		if !ours {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + id); err == nil {
+			continue
+		}
+		t.Logf("the disk %s is left of process %s", fields[1], id)
+		if err := runCommand("umount", "-l", fields[1]); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // shrink makes the disk so small that no more than rest is free.
-func (d *disk) shrink(rest uint64) error {
-	out, err := exec.Command("df", "-kP", d.dir).Output()
-	if err != nil {
-		return fmt.Errorf("df %s: %w", d.dir, err)
+func (d *disk) shrink(rest uint64) (err error) {
+	for range shrinkTries {
+		free, total, err2 := store.DiskFree(d.dir)
+		if err2 != nil {
+			return err2
+		}
+		// It fails when more is written in between.
+		if err = d.resize(total - free + rest); err == nil {
+			return nil
+		}
 	}
-	fields := strings.Fields(string(out)) // two lines; of the second the third
-	used, err := strconv.ParseUint(fields[len(fields)-4], 10, 64)
-	if err != nil {
-		return fmt.Errorf("df %s: %w", d.dir, err)
-	}
-	return d.resize(used<<10 + rest)
+	return err
 }
 
 func (d *disk) grow() error { return d.resize(chaosDisk) }

@@ -120,7 +120,7 @@ func startProcess(t *testing.T, args ...string) *process {
 			p.cmd.Process.Kill()
 			p.cmd.Wait()
 		}
-		if t.Failed() {
+		if t.Failed() && len(p.seen) > 0 {
 			t.Logf("output of mostro %s:\n%s", strings.Join(args, " "), strings.Join(p.seen, "\n"))
 		}
 	})

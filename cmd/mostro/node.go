@@ -72,6 +72,9 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		return nil, err
 	}
 	s := cfg.settings
+	if err := s.space().Check(filepath.Join(cfg.dir, escrowDir), cfg.logger); err != nil {
+		return nil, noRoom(err)
+	}
 	n := &node{cfg: cfg, url: s.Relay.URL}
 	if n.url == "" {
 		n.url = "ws://" + dialable(cfg.listener.Addr().String())
@@ -106,6 +109,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Dir:          filepath.Join(cfg.dir, escrowDir),
 		StoreKey:     cfg.storeKey,
 		Epoch:        filepath.Join(cfg.dir, epochFile),
+		Space:        s.space(),
 		Key:          cfg.key,
 		EscrowSecret: secret,
 		Node:         n.ln,
@@ -243,7 +247,8 @@ func (n *node) run(ctx context.Context) error {
 			}
 		}()
 	}
-	part("run escrow", func() error { return n.engine.Run(engineCtx) })
+	part("keep room on the disk", func() error { return n.keepRoom(ctx) })
+	part("run escrow", func() error { return noRoom(n.engine.Run(engineCtx)) })
 	part("keep events", func() error { return n.relay.Watch(ctx) })
 	part("serve", func() error {
 		if err := n.server.Serve(n.cfg.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -269,7 +274,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	stopEngine()
 	parts.Wait()
-	err = errors.Join(err, n.relay.Close(drain), n.engine.Close(), n.mirror.Close(), n.ln.Close())
+	err = errors.Join(err, n.close(drain))
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}

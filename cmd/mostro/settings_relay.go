@@ -115,7 +115,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.index_memory_mib", &intValue{&s.IndexMiB, 1, 1_000_000}, "256", "MiB",
 			"Memory for the index of stored events. When it is full, the oldest are indexed on disk, where they are found more slowly; never orders, messages, profiles and what else a trade needs, so that these may take more."},
 		{"relay.min_free_mib", &intValue{&s.MinFreeMiB, 0, 100_000_000}, "2048", "MiB",
-			"Free space of the disk below which events from outside are refused; the node's own go on. 0 never refuses."},
+			"Free space of the disk below which events from outside, new orders and takes are refused; running trades go on. With less than 96 MiB, when a reserve of 192 is used up too, the node ends and says so. 0 never refuses, and a full disk kills the node."},
 	}
 }
 

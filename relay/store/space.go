@@ -47,7 +47,7 @@ type guard struct {
 func newGuard(dir string, space Space, log *slog.Logger) (*guard, error) {
 	g := &guard{Space: space, dir: dir, log: log}
 	if g.Free == nil {
-		g.Free = diskFree
+		g.Free = DiskFree
 	}
 	if !g.on() {
 		return g, nil

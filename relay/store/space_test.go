@@ -65,7 +65,7 @@ func TestSpace(t *testing.T) {
 }
 
 func TestDiskFree(t *testing.T) {
-	free, total, err := diskFree(t.TempDir())
+	free, total, err := DiskFree(t.TempDir())
 	if err != nil || free == 0 || free > total && total > 0 {
 		t.Errorf("%d of %d bytes, %v", free, total, err)
 	}

@@ -4,8 +4,8 @@ package store
 
 import "syscall"
 
-// diskFree tells what a user without special rights can still write on the disk of dir.
-func diskFree(dir string) (free, total uint64, err error) {
+// DiskFree tells what a user without special rights can still write on the disk of dir.
+func DiskFree(dir string) (free, total uint64, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, 0, err
