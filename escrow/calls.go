@@ -169,8 +169,8 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 		if wanted, err = stillWanted(txn, r); err != nil || !wanted {
 			return err
 		}
-		if r.Call.Do == order.Pay || r.Call.Do == order.Resolve {
-			if err := mayPay(txn, r); err != nil {
+		if waitsWhileHeld[r.Call.Do] {
+			if err := notHeld(txn, r); err != nil {
 				return err
 			}
 		}
@@ -198,8 +198,15 @@ func (e *Engine) blamed(r *row) string {
 	return r.owner()
 }
 
-// mayPay refuses, with errLater, to pay for an order that is held back: its books are in doubt.
-func mayPay(txn *badger.Txn, r *row) error {
+// waitsWhileHeld are the calls that are not made for an order that is held back: its books are in
+// doubt, so nothing goes out and nothing more comes in. A settle and a cancel still go out. Both
+// were decided and written down before the defect, and both have a deadline: of a settle that
+// waits, the node would give the sats back to a seller who has released them; of a cancel, it
+// would lock a seller's sats for nothing. What they bring about is booked once the order is freed.
+var waitsWhileHeld = map[order.CallName]bool{order.Pay: true, order.Resolve: true, order.OpenHold: true}
+
+// notHeld refuses, with errLater, a call for an order that is held back.
+func notHeld(txn *badger.Txn, r *row) error {
 	id := r.owner()
 	if r.Call.Bond != "" {
 		var b order.Bond

@@ -131,24 +131,21 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	}); err != nil {
 		return err
 	}
-	err := e.submit(ctx, "", func(_ *badger.Txn, w *writes) error {
-		for _, s := range strays {
-			if err := w.set(rowKey(tableStray, s.Hash.String()), s); err != nil {
-				return err
-			}
+	for some := range slices.Chunk(strays, straysAtOnce) {
+		if err := e.keepStrays(ctx, some); err != nil {
+			return err
 		}
+	}
+	// All are on disk; only now payouts may go on.
+	if err := e.submit(ctx, "", func(_ *badger.Txn, w *writes) error {
 		w.delete([]byte{tableRestored})
 		w.then(func() {
 			e.guards.mu.Lock()
 			defer e.guards.mu.Unlock()
 			e.guards.restored = nil
-			for _, s := range strays {
-				e.guards.strays[s.Hash] = s
-			}
 		})
 		return nil
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	for _, s := range strays {
@@ -157,6 +154,27 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	}
 	e.log.Warn("the Lightning node's payments have been read after a restore; payouts go on", "unexplained", len(strays))
 	return nil
+}
+
+// straysAtOnce is how many strays are written in one transaction, which has a size.
+const straysAtOnce = 1000
+
+func (e *Engine) keepStrays(ctx context.Context, list []Stray) error {
+	return e.submit(ctx, "", func(_ *badger.Txn, w *writes) error {
+		for _, s := range list {
+			if err := w.set(rowKey(tableStray, s.Hash.String()), s); err != nil {
+				return err
+			}
+		}
+		w.then(func() {
+			e.guards.mu.Lock()
+			defer e.guards.mu.Unlock()
+			for _, s := range list {
+				e.guards.strays[s.Hash] = s
+			}
+		})
+		return nil
+	})
 }
 
 // notPaidBefore lets a payout of an order wait that a stray may have paid.

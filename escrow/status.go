@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -55,7 +56,13 @@ func (e *Engine) Status() (Status, error) {
 	sortStrays(s.Strays)
 	err := e.db.View(func(txn *badger.Txn) error {
 		return scan(txn, []byte{tableHeld, 0}, true, func(key, value []byte) error {
-			s.Held[string(key[2:])] = firstLine(string(value))
+			id := string(key[2:])
+			s.Held[id] = firstLine(string(value))
+			var o order.Order
+			if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok || o.Escrow.State != order.EscrowAccepted {
+				return nil // a row that does not decode is why it is held
+			}
+			s.Held[id] += fmt.Sprintf("; %d sat are locked, and the node gives them back by itself before block %d", o.Escrow.Paid.Sat(), o.Escrow.ExpiryHeight)
 			return nil
 		})
 	})

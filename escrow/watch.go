@@ -154,7 +154,7 @@ func (e *Engine) askNode(ctx context.Context) {
 	case err == nil && !was:
 		e.log.Info("the Lightning node answers", "alias", info.Alias, "pubkey", info.Pubkey, "network", info.Network, "height", info.Height, "synced", info.Synced)
 	}
-	if err == nil && !was && old.Pubkey != "" {
+	if err == nil && !was && !since.IsZero() { // it did not answer before
 		e.giveBack(ctx, now.Sub(since))
 	}
 	if err == nil && (!was || old.Synced != info.Synced || old.Pubkey != info.Pubkey) {

@@ -99,17 +99,15 @@ func (e *Engine) commit(batch []*op) error {
 	var after []func()
 	for i, o := range batch {
 		var w writes
-		if results[i] = e.plan(txn, o, &w); results[i] != nil {
-			continue
-		}
+		results[i] = e.plan(txn, o, &w)
 		err := set(txn, &w)
 		if errors.Is(err, badger.ErrTxnTooBig) {
+			txn.Discard() // with the part of it that did fit
+			e.seq, e.claims = seq, claims{}
 			if len(batch) == 1 {
-				results[i] = fmt.Errorf("error: the request is too large")
-				break
+				o.done <- errors.New("error: the request is too large")
+				return nil
 			}
-			txn.Discard()
-			e.seq = seq
 			if err := e.commit(batch[:len(batch)/2]); err != nil {
 				return err
 			}
@@ -134,27 +132,31 @@ func (e *Engine) commit(batch []*op) error {
 	return nil
 }
 
-// plan runs an operation's plan; a panic in it is that operation's error and nobody else's.
+// plan runs an operation's plan. A panic in it is that operation's error and nobody else's, and
+// what is written then is that its order is held back.
 func (e *Engine) plan(txn *badger.Txn, o *op, w *writes) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &defect{fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
 		}
+		if err == nil {
+			return
+		}
+		blame := cmp.Or(w.blame, o.blame)
+		*w = writes{}
 		var d *defect
 		if !errors.As(err, &d) {
 			return
 		}
-		cause, blame := err.Error(), cmp.Or(w.blame, o.blame)
+		cause := err.Error()
 		e.log.Error("an order is held back after a defect", "order", blame, "error", cause)
 		err = errDefect
 		if blame != "" {
-			// Held: it stays as it is until an operator has looked; all others go on.
-			*w = writes{}
+			// Held: it stays as it is until an operator has looked; all others go on. It leaves the
+			// live set after what the same batch did to it before.
+			err = errHeld
 			w.mark(rowKey(tableHeld, blame), []byte(cause))
-			if set(txn, w) == nil {
-				err = errHeld
-				e.live.drop(blame)
-			}
+			w.then(func() { e.live.drop(blame) })
 		}
 	}()
 	return o.plan(txn, w)

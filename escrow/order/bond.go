@@ -73,6 +73,8 @@ type Bond struct {
 	Seq     uint64 `json:"seq"`
 	Since   int64  `json:"since"` // of State, or of what is waited for in it
 	Alarmed int64  `json:"alarmed,omitempty"`
+	// PausedUntil is up to when time that the node was away was given back to the winner.
+	PausedUntil int64 `json:"paused_until,omitempty"`
 }
 
 // Take is what a taker has asked for, kept until his bond is locked.

@@ -121,7 +121,10 @@ var (
 		s.paying().asks(s.b.Terms.Bond.AskSeconds)
 		tellAddBondInvoice.Apply(s)
 	}}
-	giveClaimTimeBack = BondEffect{"give the time back", func(s *bondStep) { s.b.Since += s.e.Pause }}
+	giveClaimTimeBack = BondEffect{"give the time back", func(s *bondStep) {
+		s.b.Since += s.e.lost(s.b.Since, s.b.PausedUntil)
+		s.b.PausedUntil = s.e.At
+	}}
 	bookShare         = BondEffect{"the winner is paid", func(s *bondStep) {
 		b := s.b
 		if text := s.paying().overtaken(s.e.Payment); text != "" {

@@ -79,7 +79,10 @@ var (
 	awaitNode = Effect{"answer when the node has", func(s *step) {
 		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
 	}}
-	giveTimeBack = Effect{"give the time back", func(s *step) { s.o.DutySince += s.e.Pause }}
+	giveTimeBack = Effect{"give the time back", func(s *step) {
+		s.o.DutySince += s.e.lost(s.o.DutySince, s.o.PausedUntil)
+		s.o.PausedUntil = s.e.At
+	}}
 	restartDuty  = Effect{"the clock starts anew", func(s *step) { s.startDuty() }}
 
 	openEscrow = Effect{"open a hold invoice", func(s *step) {

@@ -68,6 +68,10 @@ type Event struct {
 	Invoice *Invoice `json:"invoice,omitempty"`
 }
 
+// lost is how much of the pause before the event somebody has lost whose duty began at since, and
+// who was given back what was lost until then: a pause that is told again counts once.
+func (e Event) lost(since, until int64) int64 { return max(0, e.At-max(e.At-e.Pause, since, until)) }
+
 // HoldNotice is what the node says of a hold invoice.
 type HoldNotice struct {
 	Hash         Hash   `json:"hash"`

@@ -57,6 +57,8 @@ type Order struct {
 	// DutyUptime is Facts.Uptime of that moment: nobody is blamed for time in which the node
 	// could not be reached.
 	DutyUptime int64 `json:"duty_uptime,omitempty"`
+	// PausedUntil is up to when time that the node was away was given back.
+	PausedUntil int64 `json:"paused_until,omitempty"`
 	TakenAt    int64 `json:"taken_at,omitempty"`
 
 	Buyer  Party `json:"buyer"`
