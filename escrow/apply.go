@@ -222,7 +222,7 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 			return f, err
 		}
 	}
-	if o.ID != "" && (ev.Message != nil || ev.Bond != "") {
+	if o.ID != "" && (ev.Message != nil || ev.Bond != "" || ev.On == order.HoldUsed) {
 		f.NextHash = e.preimage(o.ID, o.Escrow.Attempt+1).Hash()
 	}
 	if ev.Message == nil {

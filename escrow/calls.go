@@ -145,7 +145,7 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	defer cancel()
 	switch c.Do {
 	case order.OpenHold:
-		return e.openHold(ctx, c)
+		return e.openHold(ctx, c, r)
 	case order.SettleHold:
 		return e.settleHold(ctx, c, r.owner())
 	case order.CancelHold:
@@ -244,17 +244,41 @@ func (e *Engine) holdEvent(name order.EventName, h lightning.HoldInvoice) *order
 	return &ev
 }
 
-func (e *Engine) openHold(ctx context.Context, c order.Call) (*order.Event, error) {
+func (e *Engine) openHold(ctx context.Context, c order.Call, r *row) (*order.Event, error) {
 	inv, err := e.cfg.Node.OpenHold(ctx, lightning.HoldRequest{
 		Hash: c.Hash, Amount: c.Amount, Memo: c.Memo, CLTVDelta: c.CLTVDelta, Expiry: time.Duration(c.Expiry) * time.Second,
 	})
 	if err != nil {
 		return nil, err
 	}
+	if usedBefore(inv, c, r) {
+		return e.holdEvent(order.HoldUsed, inv), nil
+	}
 	if inv.Amount != c.Amount {
 		return nil, fmt.Errorf("alarm: the node has a hold invoice %s over %d msat instead of %d", c.Hash, inv.Amount, c.Amount)
 	}
 	return e.holdEvent(order.HoldOpened, inv), nil
+}
+
+// clockSkew is how far the node's clock and ours may be apart.
+const clockSkew = time.Minute
+
+// usedBefore tells that the node had a hold invoice before this store asked for it: the store was
+// put back from a copy which has forgotten that attempt, and whose trade it was. Only one that is
+// open and was made after our first try is ours, whose answer was lost.
+func usedBefore(inv lightning.HoldInvoice, c order.Call, r *row) bool {
+	made := inv.ExpiresAt.Add(-time.Duration(c.Expiry) * time.Second)
+	ours := r.Tries > 1 && inv.State == lightning.Open && !made.Before(time.Unix(r.Since, 0).Add(-clockSkew))
+	return inv.Existed && !ours
+}
+
+// settledInFull refuses an invoice that the node calls settled without having got its sats.
+func settledInFull(h lightning.HoldInvoice) error {
+	// M9: lnd once said settled when the HTLC had timed out.
+	if h.State == lightning.Settled && h.AmountPaid < h.Amount {
+		return fmt.Errorf("alarm: the node calls hold invoice %s settled with %d msat of %d; ask it what became of the rest", h.Hash, h.AmountPaid, h.Amount)
+	}
+	return nil
 }
 
 func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*order.Event, error) {
@@ -281,6 +305,9 @@ func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*orde
 	if inv.State != lightning.Settled {
 		return nil, fmt.Errorf("hold invoice is %s after it was settled", inv.State)
 	}
+	if err := settledInFull(inv); err != nil {
+		return nil, err
+	}
 	return e.holdEvent(order.HoldSettled, inv), nil
 }
 
@@ -290,7 +317,12 @@ func (e *Engine) cancelHold(ctx context.Context, c order.Call) (*order.Event, er
 	case errors.Is(err, lightning.ErrNotFound), errors.Is(err, lightning.ErrAlreadyCanceled):
 		return nil, nil // never opened, or gone already
 	case errors.Is(err, lightning.ErrAlreadySettled):
-		return e.holdEvent(order.HoldSettled, lightning.HoldInvoice{Hash: c.Hash}), nil
+		// A store that was put back from a copy does not know; what came in says the node.
+		inv, err := e.cfg.Node.Lookup(ctx, c.Hash)
+		if err != nil {
+			return nil, err
+		}
+		return e.holdEvent(order.HoldSettled, inv), nil
 	case err != nil:
 		return nil, err
 	}

@@ -275,6 +275,9 @@ var holdEvents = map[lightning.HoldState]order.EventName{
 
 // sawHold applies what the node says of a hold invoice.
 func (e *Engine) sawHold(ctx context.Context, w watch, h lightning.HoldInvoice) error {
+	if err := settledInFull(h); err != nil {
+		return err
+	}
 	if name := holdEvents[h.State]; name != "" {
 		ev := e.holdEvent(name, h)
 		ev.Order, ev.Bond = w.order, w.bond

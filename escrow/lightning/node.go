@@ -65,6 +65,8 @@ type HoldInvoice struct {
 	ExpiryHeight uint32
 	CLTVDelta    uint32
 	ExpiresAt    time.Time
+	// Existed is said by OpenHold alone: the node had it before it was asked.
+	Existed bool
 }
 
 // PayRequest sends a payment to a BOLT11 invoice.

@@ -92,7 +92,8 @@ func (s *SimNode) Balance(ctx context.Context) (balance Balance, err error) {
 func (s *SimNode) OpenHold(ctx context.Context, req HoldRequest) (invoice HoldInvoice, err error) {
 	err = s.call(ctx, SimOpenHold, req.Hash, func() (string, error) {
 		found := s.invoices[req.Hash]
-		if found == nil {
+		existed := found != nil
+		if !existed {
 			made, err := s.newHold(req)
 			if err != nil {
 				return "", fmt.Errorf("%w: %w", ErrRefused, err)
@@ -100,6 +101,7 @@ func (s *SimNode) OpenHold(ctx context.Context, req HoldRequest) (invoice HoldIn
 			found = made
 		}
 		invoice = found.view()
+		invoice.Existed = existed
 		return string(invoice.State), nil
 	})
 	if err != nil {

@@ -43,16 +43,14 @@ var (
 
 	// intendSlash is the point of no return: from here the bond is not given back.
 	intendSlash = BondEffect{"settle the hold invoice", func(s *bondStep) {
-		b := s.b
-		b.Slash, b.Since, b.Hold.State = s.slash, s.e.At, EscrowSettling
-		if b.Role == MakerBond { // who may have changed his key since
-			b.Owner = *s.order.Maker()
-		}
-		b.Ledger = append(b.Ledger, Entry{Kind: OwedWinner, State: Conditional, Amount: b.Slash.Share.Msat(), At: s.e.At})
-		if over := b.Hold.Paid - b.Amount.Msat(); over > 0 {
-			b.Ledger = append(b.Ledger, Entry{Kind: OwedOwner, State: Conditional, Amount: over, At: s.e.At})
-		}
-		s.call(Call{Do: SettleHold, Hash: b.Hold.Hash, Attempt: b.Hold.Attempt})
+		s.oweSlash(s.slash)
+		s.call(Call{Do: SettleHold, Hash: s.b.Hold.Hash, Attempt: s.b.Hold.Attempt})
+	}}
+	slashForgotten = BondEffect{"as it must have been slashed", func(s *bondStep) {
+		s.b.Hold.Paid = s.e.Hold.Paid
+		s.oweSlash(s.forgotten())
+		s.alarm("bond %s of order %s: it was slashed, and this store, which was put back from a copy, does not know; its share is owed to %s. If it was paid already: mostro restored explain HASH --order %s",
+			s.b.ID, s.b.Order, s.b.Slash.Winner.Trade, s.b.ID)
 	}}
 	voidSlash = BondEffect{"owe nothing", func(s *bondStep) {
 		for i := range s.b.Ledger {
@@ -125,7 +123,7 @@ var (
 		s.b.Since += s.e.lost(s.b.Since, s.b.PausedUntil)
 		s.b.PausedUntil = s.e.At
 	}}
-	bookShare         = BondEffect{"the winner is paid", func(s *bondStep) {
+	bookShare = BondEffect{"the winner is paid", func(s *bondStep) {
 		b := s.b
 		if text := s.paying().overtaken(s.e.Payment); text != "" {
 			s.alarm("bond %s of order %s: %s", b.ID, b.Order, text)
@@ -141,13 +139,26 @@ var (
 		s.alarm("bond %s of order %s is %s for longer than usual, its payout %q", s.b.ID, s.b.Order, s.b.State, s.b.Payout.State)
 	}}
 	alarmForeignBond = BondEffect{"alarm", func(s *bondStep) {
-		s.alarm("bond %s of order %s: the node says that it is settled, but nobody here slashed it while it was %s", s.b.ID, s.b.Order, s.prev.State)
+		s.alarm("bond %s of order %s: the node says that it is settled, but nobody here slashed it while it was %s; run mostro audit, which says what to do", s.b.ID, s.b.Order, s.prev.State)
 	}}
 	alarmSecondShare = BondEffect{"alarm", func(s *bondStep) {
 		s.alarm("bond %s of order %s: a second payment %s succeeded", s.b.ID, s.b.Order, s.e.Payment.Hash)
 		s.out.Stray += s.b.WinnerGets() + s.e.Payment.Routing
 	}}
 )
+
+// oweSlash writes down a slash, and what its settle will make owed.
+func (s *bondStep) oweSlash(slash *Slash) {
+	b := s.b
+	b.Slash, b.Since, b.Hold.State = slash, s.e.At, EscrowSettling
+	if b.Role == MakerBond { // who may have changed his key since
+		b.Owner = *s.order.Maker()
+	}
+	b.Ledger = append(b.Ledger, Entry{Kind: OwedWinner, State: Conditional, Amount: b.Slash.Share.Msat(), At: s.e.At})
+	if over := b.Hold.Paid - b.Amount.Msat(); over > 0 {
+		b.Ledger = append(b.Ledger, Entry{Kind: OwedOwner, State: Conditional, Amount: over, At: s.e.At})
+	}
+}
 
 // refund gives birth to the bond that its own owner wins: what is left of a slashed one.
 func (s *bondStep) refund(rest Sat, reserve Msat) {

@@ -71,10 +71,35 @@ var (
 	lastBondTry      = BondGuard{"last attempt", func(s *bondStep) bool {
 		return s.b.Payout.Attempts+1 >= s.b.Terms.Bond.Attempts
 	}}
+	forgottenSlash   = BondGuard{"slashed, and not known here", func(s *bondStep) bool { return s.forgotten() != nil }}
+	forgottenForNode = BondGuard{"slashed for the node alone, and not known here", func(s *bondStep) bool {
+		slash := s.forgotten()
+		return slash != nil && slash.Share == 0
+	}}
 	foreignBondSettle = BondGuard{"not known as settled", func(s *bondStep) bool {
 		return !(s.b.Hold.State == EscrowSettled && s.e.Hold.Hash == s.b.Hold.Hash)
 	}}
 )
+
+// forgotten is the slash that a store put back from a copy does not know, nil where it cannot be
+// told for whom it was. A taker's bond is for one take, so its winner is the maker. A maker's is
+// for every take of his order until one is held, and for every part of a range.
+func (s *bondStep) forgotten() *Slash {
+	b, o := s.b, s.order
+	winner := o.Maker()
+	if b.Role == MakerBond {
+		winner = o.Taker()
+	}
+	known := b.Role == TakerBond || o.Escrow.AcceptedAt != 0 && b.MaxFiat == 0
+	if b.Hold.State == EscrowSettled || !known || winner.Trade == "" || s.e.Hold.Paid < b.Amount.Msat() {
+		return nil
+	}
+	reason := TimedOut
+	if o.Escrow.AcceptedAt != 0 {
+		reason = LostDispute
+	}
+	return b.slashed(reason, *winner, o.FiatAmount, s.e.At)
+}
 
 // unfit says what is wrong with an invoice as the payout of the winner's share.
 func (s *bondStep) unfit(inv *Invoice, life int64) string {

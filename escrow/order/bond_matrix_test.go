@@ -24,6 +24,7 @@ type bondCell struct {
 
 var bondCells = []bondCell{
 	{HoldOpened, "node", BondRequested, "=", "pay-bond-invoice to owner"},
+	{HoldUsed, "node", BondRequested, BondReleased, "canceled to owner"},
 	{HoldAccepted, "node", BondRequested, BondLocked, "add-invoice to owner, waiting-buyer-invoice to maker, pay-invoice to maker"},
 	{HoldCanceled, "node", BondRequested, BondReleased, "canceled to owner"},
 	{CallWaits, "clock", BondRequested, "=", "send-dm to owner"},
@@ -33,7 +34,7 @@ var bondCells = []bondCell{
 	{BondFree, "order", BondRequested, BondReleased, "cancel-hold, canceled to owner"},
 
 	{HoldCanceled, "node", BondLocked, BondReleased, "alarm"},
-	{HoldSettled, "node", BondLocked, "=", "alarm"},
+	{HoldSettled, "node", BondLocked, BondPayout, "bond-slashed to owner, add-bond-invoice to maker, alarm"},
 	{BondFree, "order", BondLocked, BondReleased, "cancel-hold"},
 	{BondCarry, "order", BondLocked, "=", ""},
 	{BondSlash, "order", BondLocked, BondSettling, "settle-hold"},
@@ -51,13 +52,13 @@ var bondCells = []bondCell{
 	{Forfeit, "clock", BondPayout, BondForfeited, ""},
 
 	{HoldSettled, "node", BondRequested, "=", "alarm"},
-	{HoldSettled, "node", BondReleased, "=", "alarm"},
+	{HoldSettled, "node", BondReleased, BondPayout, "bond-slashed to owner, add-bond-invoice to maker, alarm"},
 	{PaySucceeded, "node", BondReleased, "=", "alarm"},
 	{PaySucceeded, "node", BondForfeited, "=", "alarm"},
 }
 
 var bondEvents = []EventName{
-	HoldOpened, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnknown, PayFound,
+	HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnknown, PayFound,
 	CallWaits, BondTimeout, Forfeit, RetryPayout, AskAgain, Overdue, Expire, WaitingTimeout, Resumed, Renew, LadderDeadline,
 	BondFree, BondSlash, BondWithdraw, BondRemind, BondCarry, on(mostro.AddBondInvoice), on(mostro.AddInvoice), on(mostro.Cancel), on(mostro.TakeSell),
 }

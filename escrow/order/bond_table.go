@@ -42,8 +42,10 @@ var (
 	locked    = []BondState{BondLocked}
 	slashing  = []BondState{BondSettling}
 	claimed   = []BondState{BondPayout}
-	bondEnds  = []BondState{BondReleased, BondSlashed, BondForfeited}
-	allBonds  = []BondState{BondRequested, BondLocked, BondReleased, BondSettling, BondPayout, BondSlashed, BondForfeited}
+	// forgettable are those in which a copy may have a bond that was slashed since.
+	forgettable = []BondState{BondLocked, BondReleased}
+	bondEnds    = []BondState{BondReleased, BondSlashed, BondForfeited}
+	allBonds    = []BondState{BondRequested, BondLocked, BondReleased, BondSettling, BondPayout, BondSlashed, BondForfeited}
 )
 
 // BondTable is the way of a bond. The first row that fits wins.
@@ -55,6 +57,7 @@ func BondTable() []BondRow {
 		{From: requested, On: HoldOpened, By: Node, If: presentHold, To: sameBond, Do: bondDo(holdOpened, tellPayBond)},
 		{From: requested, On: CallWaits, By: Clock, If: bondAwaited, To: sameBond, Do: bondDo(tellBondWaits)},
 		{From: requested, On: BondRemind, By: TheOrder, To: sameBond, Do: bondDo(remind)},
+		{From: requested, On: HoldUsed, By: Node, If: presentHold, To: BondReleased, Do: bondDo(holdGone, tellOwnerCanceled, sayGone)},
 		{From: requested, On: HoldAccepted, By: Node, If: allOf(presentHold, bondOverpaid), To: BondReleased, Do: bondDo(cancelHold, tellOwnerCanceled, sayOverpaid, sayGone)},
 		{From: requested, On: HoldAccepted, By: Node, If: allOf(presentHold, raceOpen, bondsFull), To: BondReleased, Do: bondDo(cancelHold, tellOwnerCanceled, sayBondsFull, sayGone)},
 		{From: requested, On: HoldAccepted, By: Node, If: allOf(presentHold, raceOpen), To: BondLocked, Do: bondDo(holdAccepted, sayLocked)},
@@ -98,6 +101,12 @@ func BondTable() []BondRow {
 		{From: claimed, On: Overdue, By: Clock, To: sameBond, Do: bondDo(alarmBondLate)},
 		{From: claimed, On: Resumed, By: Clock, To: sameBond, Do: bondDo(giveClaimTimeBack)},
 		{From: claimed, On: Forfeit, By: Clock, To: BondForfeited, Do: bondDo(bookForfeit)},
+
+		// Whoever settled it had the preimage, which only this escrow can make: it was slashed, and
+		// the store was put back from a copy that does not know. Where it can only have been for
+		// one person, his share is owed.
+		{From: forgettable, On: HoldSettled, By: Node, If: allOf(presentHold, forgottenForNode), To: BondSlashed, Do: bondDo(slashForgotten, bookSlash, tellSlashed)},
+		{From: forgettable, On: HoldSettled, By: Node, If: allOf(presentHold, forgottenSlash), To: BondPayout, Do: bondDo(slashForgotten, bookSlash, tellSlashed, askWinner)},
 
 		// What cannot happen, and must not pass unseen if it does.
 		{From: joinBonds(requested, locked, bondEnds), On: HoldSettled, By: Node, If: foreignBondSettle, To: sameBond, Do: bondDo(alarmForeignBond)},

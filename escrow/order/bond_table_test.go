@@ -80,7 +80,8 @@ func TestBondRowsAreWellFormed(t *testing.T) {
 			t.Errorf("row %d (%s): its guard has no name", i, r.On)
 		}
 		for _, from := range r.From {
-			if slices.Contains(bondEnds, from) && r.To != sameBond {
+			forgotten := from == BondReleased && r.On == HoldSettled // the bond only seemed to have ended
+			if slices.Contains(bondEnds, from) && r.To != sameBond && !forgotten {
 				t.Errorf("row %d (%s) leaves the end %s", i, r.On, from)
 			}
 			for j, before := range rows[:i] {

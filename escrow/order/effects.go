@@ -83,7 +83,7 @@ var (
 		s.o.DutySince += s.e.lost(s.o.DutySince, s.o.PausedUntil)
 		s.o.PausedUntil = s.e.At
 	}}
-	restartDuty  = Effect{"the clock starts anew", func(s *step) { s.startDuty() }}
+	restartDuty = Effect{"the clock starts anew", func(s *step) { s.startDuty() }}
 
 	openEscrow = Effect{"open a hold invoice", func(s *step) {
 		o := s.o
@@ -94,6 +94,15 @@ var (
 			CLTVDelta: o.Terms.CLTVDelta, Expiry: o.Terms.WaitingSeconds + holdSlack,
 			Memo: EscrowMemo(o),
 		})
+	}}
+	// leaveUsed gives an invoice up that a store put back from a copy has forgotten. Sats in it
+	// belong to a trade which it does not know either, so they are left where they are.
+	leaveUsed = Effect{"leave an invoice that was used", func(s *step) {
+		if h := s.e.Hold; h.Paid > 0 {
+			s.alarm("order %s: the node has an earlier hold invoice %s with %d msat in it, of a trade that this store does not know; run mostro audit", s.o.ID, h.Hash, h.Paid)
+			return
+		}
+		s.call(Call{Do: CancelHold, Hash: s.o.Escrow.Hash, Attempt: s.o.Escrow.Attempt})
 	}}
 	escrowOpened = Effect{"keep the hold invoice", func(s *step) {
 		s.o.Escrow.Invoice, s.o.Escrow.State = s.e.Hold.Invoice, EscrowOpen
@@ -311,7 +320,7 @@ var (
 		s.alarm("order %s: the escrow is canceled at block %d unless the trade ends before", s.o.ID, ladderBase(s.o))
 	}}
 	alarmForeignSettle = Effect{"alarm", func(s *step) {
-		s.alarm("order %s: the node says that escrow %s is settled, but nobody here settled it in status %s", s.o.ID, s.e.Hold.Hash, s.prev.Status)
+		s.alarm("order %s: the node says that escrow %s is settled, but nobody here settled it in status %s; if the store was put back from a copy see mostro status, else run mostro audit", s.o.ID, s.e.Hold.Hash, s.prev.Status)
 	}}
 	alarmSecondPayout = Effect{"alarm", func(s *step) {
 		s.alarm("order %s: a second payment %s succeeded", s.o.ID, s.e.Payment.Hash)

@@ -259,6 +259,12 @@ var (
 	}}
 	awaited = Guard{"somebody waits and was not told", func(s *step) bool { return s.o.Awaits != nil && !s.o.Awaits.Told }}
 
+	// The seller has paid all of an invoice that he could pay: the trade went further than this
+	// store remembers.
+	forgotten = Guard{"open or held here, and paid in full", func(s *step) bool {
+		open := s.o.Escrow.State == EscrowOpen || s.o.Escrow.State == EscrowAccepted
+		return open && s.e.Hold.Paid >= s.o.SellerPays().Msat()
+	}}
 	foreignSettle = Guard{"not known as settled", func(s *step) bool {
 		return !(s.o.Escrow.State == EscrowSettled && s.e.Hold.Hash == s.o.Escrow.Hash)
 	}}

@@ -171,6 +171,7 @@ func Table() []Row {
 
 		// The escrow.
 		{From: wantPayment, On: HoldOpened, By: Node, If: presentEscrow, To: same, Do: do(escrowOpened, tellPayInvoice, tellWaitingSellerToPay)},
+		{From: wantPayment, On: HoldUsed, By: Node, If: presentEscrow, To: same, Do: do(leaveUsed, openEscrow)},
 		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch, isSellOrder), To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
 		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch), To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, hasInvoice), To: mostro.StatusActive, Do: do(escrowAccepted, tellActive)},
@@ -223,6 +224,8 @@ func Table() []Row {
 		// Whoever settled it had the preimage, which only this escrow can make: somebody released
 		// it or decided so, and the store was put back from a copy that does not know.
 		{From: held, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(oweLater, bookSettled, closeDisputeSettled, alarmForeignSettle, tellReleased, tellRestGone, pay)},
+		{From: waiting, On: HoldSettled, By: Node, If: all(presentEscrow, forgotten, hasInvoice), To: mostro.StatusSettledHoldInvoice, Do: do(escrowAccepted, oweLater, bookSettled, alarmForeignSettle, tellReleased, tellRestGone, pay)},
+		{From: waiting, On: HoldSettled, By: Node, If: all(presentEscrow, forgotten), To: mostro.StatusSettledHoldInvoice, Do: do(escrowAccepted, oweLater, bookSettled, alarmForeignSettle, tellReleased, tellRestGone, askInvoice)},
 		{From: settled, On: PayFound, By: Node, If: nothingFlies, To: mostro.StatusSuccess, Do: do(keepFound, bookPaid, tellPurchaseCompleted)},
 		{From: settled, On: RetryPayout, By: Clock, To: same, Do: do(pay)},
 		{From: settled, On: AskAgain, By: Clock, To: same, Do: do(lookAgain, askInvoice)},

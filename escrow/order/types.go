@@ -59,7 +59,7 @@ type Order struct {
 	DutyUptime int64 `json:"duty_uptime,omitempty"`
 	// PausedUntil is up to when time that the node was away was given back.
 	PausedUntil int64 `json:"paused_until,omitempty"`
-	TakenAt    int64 `json:"taken_at,omitempty"`
+	TakenAt     int64 `json:"taken_at,omitempty"`
 
 	Buyer  Party `json:"buyer"`
 	Seller Party `json:"seller"`

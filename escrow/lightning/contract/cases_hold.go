@@ -56,7 +56,7 @@ func testSameHash(l *lab) {
 			Hash: hold.hash, Amount: 2 * someSats.Msat(), CLTVDelta: someCLTV, Expiry: time.Hour,
 		})
 		l.must(err)
-		if invoice.Invoice != hold.bolt11 || invoice.State != want || invoice.Amount != someSats.Msat() {
+		if invoice.Invoice != hold.bolt11 || invoice.State != want || invoice.Amount != someSats.Msat() || !invoice.Existed {
 			l.t.Errorf("opened again when %s: %+v", want, invoice)
 		}
 	}

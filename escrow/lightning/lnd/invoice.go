@@ -39,7 +39,9 @@ func (n *Node) openHold(ctx context.Context, req lightning.HoldRequest) (lightni
 		Private:    true, // adds route hints when there are private channels
 	})
 	if err != nil && strings.Contains(status.Convert(err).Message(), "invoice with payment hash already exists") {
-		return n.lookup(ctx, req.Hash)
+		found, err := n.lookup(ctx, req.Hash)
+		found.Existed = true
+		return found, err
 	}
 	if err != nil {
 		return lightning.HoldInvoice{}, translate(ctx, err, invoiceAnswers())

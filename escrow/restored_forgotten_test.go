@@ -1,0 +1,191 @@
+package escrow
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"mostro/escrow/audit"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// restoreFrom ends the process and starts it with a store made of a backup.
+func (w *world) restoreFrom(backup []byte) {
+	w.t.Helper()
+	w.check(w.e.Close())
+	w.check(os.RemoveAll(w.cfg.Dir))
+	_, err := Restore(w.cfg.Dir, StoreKey{}, bytes.NewReader(backup))
+	w.check(err)
+	w.later, w.watches, w.told = nil, map[order.Hash]watch{}, map[order.Hash]string{}
+	w.open()
+	w.settle()
+	w.check(w.e.findStrays(context.Background(), *w.e.guards.restored))
+}
+
+// explainAll says of every stray that it paid an order, or a bond.
+func (w *world) explainAll(id string) {
+	w.t.Helper()
+	s, err := w.e.Status()
+	w.check(err)
+	for _, stray := range s.Strays {
+		w.check(w.e.ExplainStray(context.Background(), stray.Hash, id, "the payee says so"))
+	}
+}
+
+// M40: a copy in which a trade still waits for the seller, or for the buyer's invoice, and LND has
+// settled it since. It is not called canceled: the buyer is owed, and is paid once at most,
+// whether he was paid in the forgotten time or not.
+func TestM40ForgottenRelease(t *testing.T) {
+	for name, c := range map[string]struct{ before, since, after string }{
+		"waits for the payment": {"alice new sell sats=100000\n bob take invoice=99700",
+			"alice pay\n bob fiat-sent\n alice release", ""},
+		"waits for the payment, and was paid with another invoice": {"alice new sell sats=100000\n bob take invoice=99700",
+			"alice pay\n bob fiat-sent\n bob route none\n alice release\n wait 2m\n wait 2m\n wait 2m\n bob route\n bob add-invoice order=A invoice=99700\n wait 10m", ""},
+		"waits for the payment, and is not paid yet": {"alice new sell sats=100000\n bob take invoice=99700",
+			"alice pay\n bob fiat-sent\n bob route none\n alice release", "bob route"},
+		"waits for the invoice": {"alice new buy sats=100000\n bob take\n bob pay",
+			"alice add-invoice order=A invoice=99700\n alice fiat-sent order=A\n bob release order=A", "alice add-invoice order=A invoice=99700"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := inFolder(t)
+			w.play(t, c.before)
+			id := w.order(args{})
+			full, _ := w.backup(Chain{})
+			w.play(t, c.since)
+			paid, payments := w.paidOut()
+			logged := w.logged.Len()
+			w.restoreFrom(full)
+			w.play(t, c.after)
+			for range 6 {
+				w.advance(20 * time.Minute)
+			}
+			if got := w.statusOf(id); got != mostro.StatusSettledHoldInvoice && got != mostro.StatusSuccess {
+				t.Fatalf("the order that was released is %s", got)
+			}
+			if got := w.logged.String()[logged:]; !strings.Contains(got, "alarm: order "+id) || !strings.Contains(got, "nobody here settled it") {
+				t.Errorf("log: %s", got)
+			}
+			w.explainAll(id)
+			w.advance(10 * time.Minute)
+			if got := w.statusOf(id); got != mostro.StatusSuccess {
+				t.Errorf("in the end the order is %s", got)
+			}
+			want := max(payments, 1)
+			if again, count := w.paidOut(); count != want || payments > 0 && again != paid {
+				t.Errorf("%d payments of %d msat, before the restore %d of %d", count, again, payments, paid)
+			}
+			if r := w.audit(); len(r.Owed) != 0 || len(r.Differences) != 0 {
+				t.Errorf("in the end owed %+v, differences %+v", r.Owed, r.Differences)
+			}
+		})
+	}
+}
+
+// M40: an offer of the copy was taken in the forgotten time. A new taker gets a hold invoice of his
+// own, and nothing of the forgotten trade is taken for his: not its sats, nor its release.
+func TestM40ForgottenTake(t *testing.T) {
+	for name, c := range map[string]struct {
+		since string
+		want  mostro.Status // after the new take
+		held  audit.Kind    // what the audit says of the forgotten escrow, "" = nothing is wrong
+	}{
+		"an open invoice":  {"bob take", mostro.StatusWaitingPayment, ""},
+		"a canceled trade": {"bob take\n wait 20m", mostro.StatusWaitingPayment, ""},
+		"held sats":        {"bob take\n bob pay", mostro.StatusWaitingPayment, audit.Orphan},
+		"a whole trade":    {"bob take\n bob pay\n alice add-invoice invoice=99700\n alice fiat-sent\n bob release", mostro.StatusWaitingPayment, audit.InUnbooked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := inFolder(t)
+			w.play(t, "alice new buy sats=100000")
+			id := w.order(args{})
+			full, _ := w.backup(Chain{})
+			w.play(t, c.since)
+			_, payments := w.paidOut()
+			w.restoreFrom(full)
+			w.play(t, "carol take order=A")
+			if got := w.statusOf(id); got != c.want {
+				t.Fatalf("after a new take the order is %s", got)
+			}
+			bob, carol := w.person("bob"), w.person("carol")
+			if carol.invoice == "" || carol.invoice == bob.invoice {
+				t.Fatalf("the new taker is asked to pay %q", carol.invoice)
+			}
+			w.play(t, "carol pay order=A\n alice add-invoice order=A invoice=99700\n alice fiat-sent order=A\n carol release order=A\n wait 10m")
+			if got := w.statusOf(id); payments == 0 && got != mostro.StatusSuccess {
+				t.Errorf("in the end the order is %s", got)
+			}
+			r := w.audit()
+			for _, f := range r.Differences {
+				// What the node paid in the forgotten time is the operator's to explain.
+				if f.Kind != c.held {
+					t.Errorf("difference %+v", f)
+				}
+			}
+			if len(r.Differences) == 0 && c.held != "" {
+				t.Error("the audit does not see the forgotten escrow")
+			}
+		})
+	}
+}
+
+// M40: a copy from before a slash. Where it can only have been for one person, his share is owed
+// again, and paid once; else the operator is told.
+func TestM40ForgottenSlash(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, since string
+		winner        string // claims again after the restore
+	}{
+		"a late taker, share not paid": {"bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay", "wait 15m", "alice"},
+		"a late taker, share paid":     {"bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay", "wait 15m\n alice claim invoice=500\n wait 10m", "alice"},
+		"a lost dispute": {"bonds apply=take\n alice new sell sats=100000\n bob take invoice=99700\n bob pay\n alice pay\n alice dispute\n operator take-dispute",
+			"operator undo slash=buyer", "alice"},
+		"a lost dispute, share paid": {"bonds apply=take\n alice new sell sats=100000\n bob take invoice=99700\n bob pay\n alice pay\n alice dispute\n operator take-dispute",
+			"operator undo slash=buyer\n alice claim invoice=500\n wait 10m", "alice"},
+		"the maker's bond": {"bonds apply=make\n alice new sell sats=100000\n alice pay\n bob take invoice=99700\n alice pay\n bob dispute\n operator take-dispute",
+			"operator undo slash=seller\n bob claim invoice=500\n wait 10m", "bob"},
+		"the maker's bond, and the trade was paid": {"bonds apply=make\n alice new sell sats=100000\n alice pay\n bob take invoice=99700\n alice pay\n bob dispute\n operator take-dispute",
+			"operator settle slash=seller\n bob claim invoice=500\n wait 10m", "bob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := inFolder(t)
+			w.play(t, c.before)
+			id := w.order(args{})
+			bonds, err := w.e.Bonds(id)
+			w.check(err)
+			full, _ := w.backup(Chain{})
+			w.play(t, c.since)
+			_, payments := w.paidOut()
+			logged := w.logged.Len()
+			w.restoreFrom(full)
+			after, err := w.e.Bonds(id)
+			w.check(err)
+			if b := after[0]; b.State != order.BondPayout || b.Slash == nil || b.WinnerGets() != order.Sat(500).Msat() {
+				t.Fatalf("the bond is %s, slash %+v", b.State, b.Slash)
+			}
+			if got := w.logged.String()[logged:]; !strings.Contains(got, "mostro restored explain HASH --order "+bonds[0].ID) {
+				t.Errorf("log: %s", got)
+			}
+			w.play(t, c.winner+" claim invoice=500\n wait 20m")
+			if _, count := w.paidOut(); count != max(payments, 1) {
+				t.Fatalf("%d payments, %d before the restore", count, payments)
+			}
+			w.explainAll(bonds[0].ID)
+			w.play(t, "wait 20m")
+			after, err = w.e.Bonds(id)
+			w.check(err)
+			if got := after[0].State; got != order.BondSlashed {
+				t.Errorf("in the end the bond is %s", got)
+			}
+			if _, count := w.paidOut(); count != max(payments, 1) {
+				t.Errorf("in the end %d payments, %d before the restore", count, payments)
+			}
+			if r := w.audit(); len(r.Owed) != 0 || len(r.Differences) != 0 {
+				t.Errorf("in the end owed %+v, differences %+v", r.Owed, r.Differences)
+			}
+		})
+	}
+}
