@@ -36,6 +36,8 @@ type Limits struct {
 	AllQueuesBytes      int           // stored events waiting for all clients; each gets little when there are more
 	AllMessagesBytes    int           // long messages that are on their way in, over all clients
 	SubscriptionValues  int           // in all subscriptions of one connection, and places for them in the index
+	AllSubscriptions    int           // open at once, over all connections
+	Comparisons         int           // subscriptions of one address that a new event is compared with
 	EventTags           int
 	TagBytes            int // all tag elements of an event together
 	ContentBytes        int
@@ -129,6 +131,8 @@ func DefaultLimits() Limits {
 		AllQueuesBytes:      256 << 20,
 		AllMessagesBytes:    64 << 20,
 		SubscriptionValues:  10_000,
+		AllSubscriptions:    100_000,
+		Comparisons:         10_000,
 		EventTags:           2000,
 		TagBytes:            65_535,
 		ContentBytes:        65_535,

@@ -153,11 +153,13 @@ type Relay struct {
 	repeated   Policy       // a rate for events that are stored already
 	negItems   *shares      // items of all negentropy sessions
 	arriving   *shares      // bytes of long messages
+	opened     *shares      // subscriptions
 	buffers    sync.Pool    // *outBuffer
 	flushers   flushers
 
 	mu       sync.Mutex // guards the following
 	sessions map[*session]struct{}
+	origins  map[string]*origin
 	crowd    *crowd[*session]
 	closing  bool
 	done     sync.WaitGroup // sessions and the sweeper
@@ -180,8 +182,9 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		slots:     newTurns(max(runtime.GOMAXPROCS(0), 2)),
 		verifiers: newTurns(max(runtime.GOMAXPROCS(0)-1, 1)),
 		negItems:  newShares(cfg.Limits.AllNegItems), arriving: newShares(cfg.Limits.AllMessagesBytes),
+		opened:   newShares(cfg.Limits.AllSubscriptions),
 		buffers:  sync.Pool{New: newOutBuffer},
-		sessions: make(map[*session]struct{}), crowd: newCrowd[*session](cfg.Limits.Connections),
+		sessions: make(map[*session]struct{}), origins: make(map[string]*origin), crowd: newCrowd[*session](cfg.Limits.Connections),
 	}
 	var err error
 	if cfg.Dir != "" {

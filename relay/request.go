@@ -97,6 +97,7 @@ func (s *session) onClose(raw json.RawMessage) {
 func (s *session) drop(id string) {
 	if sub := s.subs[id]; sub != nil {
 		s.relay.unsubscribe(map[string]*subscription{id: sub})
+		s.relay.opened.give(s.from, 1)
 		delete(s.subs, id)
 	}
 }
@@ -113,6 +114,9 @@ func (s *session) onReq(parts []json.RawMessage) {
 	size := 0
 	if err == nil {
 		size, err = s.roomFor(id, filters)
+	}
+	if err == nil && s.subs[id] == nil && !s.relay.opened.take(s.from, 1) {
+		err = errors.New("rate-limited: too many subscriptions of all clients are open, and many of them from your address")
 	}
 	if err != nil {
 		s.drop(id)

@@ -20,12 +20,15 @@ import (
 type session struct {
 	relay  *Relay
 	from   string // the subscriber at the other end
-	conn   net.Conn
-	raw    syscall.RawConn // of conn, nil = it cannot be written to without waiting
-	ctx    context.Context // ends with the connection
-	end    context.CancelFunc
-	events intake
-	keys   atomic.Pointer[keys] // that the client has proven to hold, nil = none
+	origin *origin
+
+	compared comparisons
+	conn     net.Conn
+	raw      syscall.RawConn // of conn, nil = it cannot be written to without waiting
+	ctx      context.Context // ends with the connection
+	end      context.CancelFunc
+	events   intake
+	keys     atomic.Pointer[keys] // that the client has proven to hold, nil = none
 
 	// Only the reader touches these.
 	subs  map[string]*subscription
@@ -109,6 +112,7 @@ func (r *Relay) enter(s *session) bool {
 		go gone.dismiss("rate-limited: your address has too many connections", "too many connections")
 	}
 	r.sessions[s] = struct{}{}
+	r.join(s)
 	r.done.Add(1)
 	return true
 }
@@ -116,6 +120,7 @@ func (r *Relay) enter(s *session) bool {
 func (r *Relay) leave(s *session) {
 	r.mu.Lock()
 	delete(r.sessions, s)
+	r.part(s)
 	r.mu.Unlock()
 	r.crowd.remove(s)
 	r.done.Done()

@@ -213,6 +213,108 @@ func TestC3QueueTime(t *testing.T) {
 	}
 }
 
+// TestC3AllSubscriptions: when very many are open, who has many opens no more, and everybody else does.
+func TestC3AllSubscriptions(t *testing.T) {
+	limits := DefaultLimits()
+	limits.AllSubscriptions = 64 // of which an address has 4 in any case
+	r, url := serveWhole(t, Config{Limits: limits})
+	open := func(w wire, n int) string {
+		w.write(fmt.Sprintf(`["REQ","%d",{"kinds":[%d],"limit":0}]`, n, n))
+		return w.text()
+	}
+	a, b, c := dial(t, url), dial(t, url), elsewhere(t, url)
+	for n := range 32 {
+		for _, w := range []wire{a, b} {
+			if got := open(w, n); got != fmt.Sprint("EOSE ", n) {
+				t.Fatal(got)
+			}
+		}
+	}
+	if got := open(a, 32); !strings.HasPrefix(got, "CLOSED 32 rate-limited: ") {
+		t.Error(got)
+	}
+	if got := open(a, 0); got != "EOSE 0" {
+		t.Errorf("in place of another: %s", got)
+	}
+	for n := range 4 {
+		if got := open(c, n); got != fmt.Sprint("EOSE ", n) {
+			t.Error(got)
+		}
+	}
+	if got := open(c, 4); !strings.HasPrefix(got, "CLOSED 4 rate-limited: ") {
+		t.Error(got)
+	}
+	a.write(`["CLOSE","1"]`)
+	a.write(`["REQ","0",null]`) // closes it too
+	a.next()
+	b.Close()
+	for r.opened.taken() != 30+4 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestC3Comparisons: an event is held up only by so many subscriptions of one address. Its
+// connections that have most of them go, the others stay.
+func TestC3Comparisons(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Comparisons = 100
+	r, url := serveWhole(t, Config{Limits: limits})
+	subscribe := func(w wire, n int) wire {
+		for i := range n {
+			w.write(fmt.Sprintf(`["REQ","%d",{"kinds":[1],"until":%d}]`, i, []int{1 << 40, 5}[i%2]))
+			if got := w.text(); got != fmt.Sprint("EOSE ", i) {
+				t.Fatal(got)
+			}
+		}
+		return w
+	}
+	crowd := []wire{subscribe(elsewhere(t, url), 50), subscribe(elsewhere(t, url), 50), subscribe(elsewhere(t, url), 50)}
+	innocent := []wire{subscribe(elsewhere(t, url), 1), subscribe(elsewhere(t, url), 1), subscribe(dial(t, url), 1)}
+	note := nostr.Event{Kind: 1, CreatedAt: nostr.Now()}
+	for left := 6; left > 5; {
+		note.CreatedAt++
+		note = signed(t, nodeKey, note)
+		if err := r.Publish(t.Context(), note); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range innocent {
+			if got := w.event(w.next()); got.ID != note.ID {
+				t.Fatalf("got %s", got)
+			}
+		}
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
+		left = len(r.sessions)
+		r.mu.Unlock()
+	}
+	told := make(chan bool, len(crowd))
+	for _, w := range crowd {
+		go func() {
+			for {
+				_, message, err := w.ReadMessage()
+				if text := string(message); err != nil || strings.HasPrefix(text, `["NOTICE","rate-limited: `) {
+					told <- err == nil
+					return
+				}
+			}
+		}()
+	}
+	if !<-told {
+		t.Error("one was cut off without a word")
+	}
+	for _, w := range crowd {
+		w.Close()
+	}
+	for known := 2; known > 1; { // addresses are forgotten with their last session
+		innocent[0].Close()
+		innocent[1].Close()
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
+		known = len(r.origins)
+		r.mu.Unlock()
+	}
+}
+
 func TestSerials(t *testing.T) {
 	var s serials
 	for _, n := range []uint64{0, 1, 63, 64, 65, 4095, 4096, 4097, 1 << 40} {

@@ -111,12 +111,18 @@ func (f *ask) places() []place {
 	return places
 }
 
-// match calls deliver for each subscription that has a filter for which wants is true, once.
-func (l *live) match(ev *nostr.Event, id, author key, wants func(*ask, *subscription) bool, deliver func(*subscription)) {
+// match calls deliver for each subscription that has a filter for which wants is true, once; and
+// refuse for those of an address that has more of them in question than most.
+func (l *live) match(ev *nostr.Event, id, author key, most int, wants func(*ask, *subscription) bool, deliver, refuse func(*subscription)) {
 	l.round++
 	try := func(at place) {
 		for f, sub := range l.places[at] {
-			if sub.round != l.round && wants(f, sub) {
+			switch {
+			case sub.round == l.round:
+			case !sub.session.compares(l.round, most):
+				sub.round = l.round
+				refuse(sub)
+			case wants(f, sub):
 				sub.round = l.round
 				deliver(sub)
 			}
@@ -176,12 +182,17 @@ func (r *Relay) fanOut(ev *nostr.Event, raw []byte) {
 	parties := partiesOf(ev)
 	r.live.mu.Lock()
 	defer r.live.mu.Unlock()
-	r.live.match(ev, id, author,
+	r.live.match(ev, id, author, r.cfg.Limits.Comparisons,
 		func(f *ask, sub *subscription) bool {
 			return f.plain.Matches(ev) && f.finds(ev) &&
 				r.shows(f, ev.Kind, author, sub.session.keys.Load(), parties)
 		},
 		func(sub *subscription) {
 			sub.session.sendLive(outgoing{op: opText, prefix: sub.prefix, body: raw})
+		},
+		func(sub *subscription) {
+			if s := sub.session; s.ctx.Err() == nil {
+				s.dismiss("rate-limited: too many subscriptions of your address want the same events", "too many like subscriptions")
+			}
 		})
 }

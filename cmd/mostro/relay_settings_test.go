@@ -475,6 +475,36 @@ func relayProbes(t testing.TB) []relayProbe {
 				s.Error("20 long messages of 100,000 bytes are on their way")
 			}
 		}},
+		{[]string{"relay.max_all_subscriptions=50"}, func(s *served) {
+			a, b := s.dial(), s.dial()
+			for n := range 30 {
+				wants(s, "subscription", a.ask(fmt.Sprintf(`["REQ","%d",{"kinds":[1]}]`, n)), "EOSE ")
+			}
+			for n := range 20 {
+				wants(s, "subscription", b.ask(fmt.Sprintf(`["REQ","%d",{"kinds":[1]}]`, n)), "EOSE ")
+			}
+			wants(s, "51", b.ask(`["REQ","x",{"kinds":[1]}]`), "CLOSED x rate-limited: ")
+		}},
+		{[]string{"relay.max_comparisons=50", "relay.max_subscriptions=60"}, func(s *served) {
+			w := s.dial()
+			subscribe := func(from, to int) {
+				for n := from; n < to; n++ {
+					wants(s, "subscription", w.ask(fmt.Sprintf(`["REQ","%d",{"kinds":[20001]}]`, n)), fmt.Sprint("EOSE ", n))
+				}
+				if err := s.relay.Publish(s.Context(), s.sign(alice, nostr.Event{Kind: 20_001, Content: fmt.Sprint(to)})); err != nil {
+					s.Fatal(err)
+				}
+			}
+			subscribe(0, 50)
+			for range 50 {
+				wants(s, "event", w.next()[0], "EVENT")
+			}
+			subscribe(50, 60)
+			last := ""
+			for last != "closed" {
+				last = w.next()[0]
+			}
+		}},
 		{[]string{"relay.max_all_negentropy_events=1000"}, func(s *served) {
 			fill(s, 1, 1)
 			w := s.dial()
