@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nbd-wtf/go-nostr"
+
 	"mostro/escrow/audit"
 	"mostro/escrow/client"
 	"mostro/escrow/lightning/regtest"
@@ -26,14 +28,11 @@ var (
 	chaosTrades = flag.Int("trades", 20, "trades of the chaos test")
 	chaosKills  = flag.Int("kills", 30, "kills of the chaos test, of mostro and its lnd together; other faults come on top")
 	chaosSeed   = flag.Uint64("seed", 0, "of the chaos test; 0 is one of its own")
+	// A round has no time limit but this: no message has come, nothing has failed and no trade has ended.
+	chaosStill = flag.Duration("still", 5*time.Minute, "after which the chaos test ends when nothing happens")
 )
 
-const (
-	chaosAtOnce = 12 // trades
-	// A round has no time limit: it ends when for so long no message has come, nothing has failed
-	// and no trade has ended.
-	chaosStill = 5 * time.Minute
-)
+const chaosAtOnce = 12 // trades
 
 // chaos is a lab in which everything fails that can: trades run between real clients while
 // mostro and its lnd are killed, hang and lose their connections and their disk.
@@ -118,8 +117,8 @@ func (x *chaos) watch(ctx context.Context, end context.CancelCauseFunc) {
 		x.mu.Lock()
 		last := x.last
 		x.mu.Unlock()
-		if time.Since(last) > chaosStill {
-			end(fmt.Errorf("nothing has happened for %v", chaosStill))
+		if time.Since(last) > *chaosStill {
+			end(fmt.Errorf("nothing has happened for %v", *chaosStill))
 		}
 		select {
 		case <-ctx.Done():
@@ -215,6 +214,14 @@ func (x *chaos) compare(t *testing.T, ctx context.Context) int {
 			differences++
 			t.Errorf("%s: the auditor says %s msat, the nodes %s", what, thousands(pair[0]), thousands(pair[1]))
 		}
+	}
+	orders, err := x.events(ctx, nostr.Filter{Kinds: []int{mostro.KindOrder}, Limit: 10 * x.begun})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(orders) != x.begun {
+		differences++
+		t.Errorf("%d orders are public, of %d trades", len(orders), x.begun)
 	}
 	if r.OthersPaid.Count > 0 {
 		differences++

@@ -18,14 +18,18 @@ import (
 type course string
 
 const (
-	completes  course = "completes"
-	withdrawn  course = "withdrawn by the maker, not taken"
-	untaken    course = "given back by the taker, then withdrawn"
-	dropped    course = "canceled by the maker before the sats are held"
-	agreed     course = "canceled by both"
-	forBuyer   course = "disputed, for the buyer"
-	forSeller  course = "disputed, for the seller"
-	chaosPause        = 200 * time.Millisecond // of a user, before he tries again
+	completes course = "completes"
+	withdrawn course = "withdrawn by the maker, not taken"
+	untaken   course = "given back by the taker, then withdrawn"
+	dropped   course = "canceled by the maker before the sats are held"
+	agreed    course = "canceled by both"
+	forBuyer  course = "disputed, for the buyer"
+	forSeller course = "disputed, for the seller"
+)
+
+const (
+	chaosPause  = 200 * time.Millisecond // of a user, before he tries again
+	chaosFeePPM = 3000                   // of each side, as the settings have it
 )
 
 // success tells how the trade is to end.
@@ -281,8 +285,9 @@ func (s *chaosSide) quarrel(ctx context.Context) (over bool, err error) {
 	return s.ask(ctx, s.trade.Dispute)
 }
 
-// ask sends a request and reacts to the answer. What the relay refuses is sent anew; what the
-// node refuses has been overtaken by a message that is still to be read.
+// ask sends a request and reacts to the answer. What the relay refuses is sent anew, and so is an
+// invoice to whose payee the node finds no way; what else the node refuses has been overtaken by a
+// message that is still to be read.
 func (s *chaosSide) ask(ctx context.Context, request func(context.Context) (mostro.Message, error)) (over bool, err error) {
 	for {
 		answer, err := request(ctx)
@@ -293,7 +298,10 @@ func (s *chaosSide) ask(ctx context.Context, request func(context.Context) (most
 		case errors.As(err, &cantDo):
 			s.t.Logf("%d %s: %v", s.number, s.name, err)
 			s.note(func() { s.faults["the node refused "+string(cantDo.Action)+": "+string(cantDo.Reason)]++ })
-			return false, nil
+			if cantDo.Reason != mostro.InvalidInvoice {
+				return false, nil
+			}
+			time.Sleep(chaosPause)
 		case err != nil:
 			return false, fmt.Errorf("%s: %w", s.name, err)
 		default:
@@ -377,6 +385,9 @@ func (c *chaosTrade) account(ctx context.Context) error {
 	}
 	if shown.Status == mostro.StatusSuccess {
 		f.AskedOfSeller, f.PromisedToBuyer = c.asked.Msat(), c.promised.Msat()
+		if fee := order.Sat(c.sats*chaosFeePPM+500_000) / 1_000_000; c.asked != order.Sat(c.sats)+fee || c.promised != order.Sat(c.sats)-fee {
+			return fmt.Errorf("order %s of %d sat: the seller was asked for %d and the buyer promised %d, want a fee of %d each", id, c.sats, c.asked, c.promised, fee)
+		}
 	}
 	c.note(func() { c.ended[fmt.Sprintf("%s: %s", c.course, shown.Status)]++ })
 	c.lab.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lightningnetwork/lnd/lnrpc"
@@ -13,6 +14,9 @@ import (
 	"mostro/escrow/lightning"
 	"mostro/escrow/order"
 )
+
+// wakeTime is how long after its start lnd may still have no connection to peers that it will have.
+const wakeTime = 2 * time.Minute
 
 // splitParts is how many parts lnd makes of a payment at most unless told otherwise.
 const splitParts = 16
@@ -156,6 +160,9 @@ func (n *Node) canRoute(ctx context.Context, invoice order.Invoice, amount order
 	defer cancel()
 	err = n.estimate(ctx, payee, amount)
 	if errors.Is(err, errNoPath) && !invoice.HasHints {
+		if waking, err := n.waking(ctx); waking || err != nil {
+			return err
+		}
 		// The estimate is for one part. Where a smaller part has a path, lnd may succeed by
 		// splitting, and the graph cannot tell.
 		err = n.estimate(ctx, payee, (amount+splitParts-1)/splitParts)
@@ -167,6 +174,16 @@ func (n *Node) canRoute(ctx context.Context, invoice order.Invoice, amount order
 		return fmt.Errorf("%w: %w", lightning.ErrRefused, err)
 	}
 	return err
+}
+
+// waking tells that lnd has just started and waits for peers: it has no paths over their channels yet.
+func (n *Node) waking(ctx context.Context) (bool, error) {
+	answer, err := n.main.ListChannels(ctx, &lnrpc.ListChannelsRequest{InactiveOnly: true})
+	if err != nil {
+		return false, translate(ctx, err, nil)
+	}
+	// lnd counts the lifetime of a channel anew at each start.
+	return slices.ContainsFunc(answer.Channels, func(c *lnrpc.Channel) bool { return c.Lifetime < int64(wakeTime/time.Second) }), nil
 }
 
 // estimate looks for a path for an amount in one part. errNoPath, ErrRefused.
