@@ -74,38 +74,39 @@ func (k *marks) heard(id string) bool {
 
 func (k *marks) forget(id string) { k.there.Remove(id) }
 
-// Asked learns from a client's filter whose mail it waits for. It refuses nothing
-// (relay.ReadPolicy).
+// Asked learns from a client's filter whose mail it waits for, and in which conversations it is. It
+// refuses nothing (relay.ReadPolicy).
 func (m *Mirror) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg string) {
-	if len(f.Tags["p"]) == 0 || !m.followsMostros() || !slices.Contains(f.Kinds, kindMessage) && !slices.Contains(f.Kinds, kindWrap) {
-		return false, ""
-	}
-	from := []string{""}
-	if len(f.Authors) > 0 && !slices.Contains(f.Kinds, kindWrap) {
-		from = slices.DeleteFunc(slices.Clone(f.Authors), func(author string) bool { return !m.mostro(author) })
-	} else if isMirror(ctx) {
-		return false, "" // else all who follow each other would ask each other for the mail of everybody, for ever
-	}
-	for _, mostro := range from {
-		for _, key := range f.Tags["p"] {
+	messages, wraps := slices.Contains(f.Kinds, kindMessage), slices.Contains(f.Kinds, kindWrap)
+	switch {
+	case !messages && !wraps || len(m.cfg.Outside) == 0 && !m.followsMostros():
+	case len(f.Tags["p"]) > 0:
+		m.askedMail(ctx, f, wraps)
+	case messages && !isMirror(ctx):
+		for _, key := range f.Authors {
 			if nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) {
-				m.learn(ctx, mailbox{key, mostro})
+				m.connection(ctx).talks(m, key)
 			}
 		}
 	}
 	return false, ""
 }
 
-// learn adds a mailbox, as long as the connection that it comes from has not added too many.
-func (m *Mirror) learn(ctx context.Context, box mailbox) {
-	conn := khatru.GetConnection(ctx)
-	if conn == nil {
-		m.interest.add(box)
-		return
+func (m *Mirror) askedMail(ctx context.Context, f nostr.Filter, wraps bool) {
+	from := []string{""}
+	if len(f.Authors) > 0 && !wraps {
+		from = slices.DeleteFunc(slices.Clone(f.Authors), func(author string) bool { return author != m.cfg.Pubkey && !m.mostro(author) })
+	} else if isMirror(ctx) {
+		return // else all who follow each other would ask each other for the mail of everybody, for ever
 	}
-	added, _ := m.clients.Get(conn.Challenge)
-	if added < keysPerClient && m.interest.add(box) {
-		m.clients.Add(conn.Challenge, added+1)
+	c := m.connection(ctx)
+	for _, mostro := range from {
+		c.deals(m, mostro)
+		for _, key := range f.Tags["p"] {
+			if mostro != m.cfg.Pubkey && nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) {
+				c.learn(m.interest, mailbox{key, mostro})
+			}
+		}
 	}
 }
 
@@ -130,8 +131,10 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 	if to == nil {
 		return errUnreachable
 	}
+	c := m.connection(ctx)
+	c.deals(m, to[1])
 	if ev.Kind == kindMessage {
-		m.learn(ctx, mailbox{ev.PubKey, to[1]})
+		c.learn(m.interest, mailbox{ev.PubKey, to[1]})
 	}
 	done, err := m.marks.begin(ev.ID)
 	if done || err != nil {
@@ -181,65 +184,11 @@ func (m *Mirror) carryNow(ctx context.Context, mostro string, ev *nostr.Event) (
 
 // fetchMail subscribes to messages for clients here at the relay of followed Mostros.
 func (p *peer) fetchMail(ctx context.Context, l *link) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	in := newIntake(ctx)
-	stored := make(chan error, 1)
-	go func() {
-		err := in.run(p.ingestMail)
-		stored <- err
-		if err != nil {
-			cancel()
-		}
-	}()
-	ended := make(chan error, 1)
-	take := func(ev *nostr.Event) {
-		if p.letters.Wait(ctx) == nil {
-			in.take(ev)
-		}
-	}
-	asked := make(map[string]struct{}) // keys that are subscribed
-	var chunks []*mailChunk
-	for {
-		keys, changed := p.m.interest.keys(p.duties.mostros)
-		fresh := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { _, ok := asked[key]; return ok })
-		if len(asked)+len(fresh) > keysPerPeer+mailSlack {
-			// Some of those that are subscribed have shown no sign of life for long: begin anew.
-			for _, c := range chunks {
-				if err := l.unsubscribe(c.sub); err != nil {
-					return err
-				}
-			}
-			clear(asked)
-			chunks, fresh = nil, keys
-		}
-		for _, key := range fresh {
-			asked[key] = struct{}{}
-		}
-		for rest := fresh; len(rest) > 0; {
-			if len(chunks) == 0 || len(chunks[len(chunks)-1].keys) >= keysPerReq {
-				chunks = append(chunks, newMailChunk(take, ended))
-			}
-			last := chunks[len(chunks)-1]
-			n := min(len(rest), keysPerReq-len(last.keys))
-			if err := last.extend(l, p, rest[:n]); err != nil {
-				return err
-			}
-			rest = rest[n:]
-		}
-		if err := p.fetchOldMail(ctx, l, fresh, in.take); err != nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case err := <-ended:
-			return err
-		case err := <-stored:
-			return err
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	return p.gather(ctx, l, &gathering{
+		from: p.m.interest, filters: p.mailOf, past: mailPast, store: p.ingestMail, rate: p.letters,
+		among: func() []string { return p.duties.mostros },
+		old:   p.fetchOldMail,
+	})
 }
 
 // fetchOldMail gets messages that are older than what a subscription asks for, once for each key.
@@ -269,41 +218,6 @@ func (p *peer) mailOf(keys []string) []nostr.Filter {
 		{Kinds: []int{kindMessage}, Authors: p.duties.mostros, Tags: tags},
 		{Kinds: []int{kindWrap}, Tags: tags},
 	}
-}
-
-// mailChunk is one subscription for the mail of some keys.
-type mailChunk struct {
-	sub  *sub
-	keys []string
-}
-
-func newMailChunk(take func(*nostr.Event), ended chan<- error) *mailChunk {
-	return &mailChunk{sub: &sub{
-		event: take,
-		end: func(err error) {
-			if err != nil {
-				select {
-				case ended <- err:
-				default:
-				}
-			}
-		},
-	}}
-}
-
-// extend adds keys to the subscription.
-func (c *mailChunk) extend(l *link, p *peer, keys []string) error {
-	c.keys = append(c.keys, keys...)
-	// Gift wraps are dated back by up to two days (NIP-59), also those that come live.
-	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
-	filters := p.mailOf(c.keys)
-	for i := range filters {
-		filters[i].Since = &since
-	}
-	if c.sub.id == "" {
-		return l.subscribe(c.sub, filters...)
-	}
-	return l.ask(c.sub, filters...)
 }
 
 // ingestMail stores messages for clients here.

@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// interest knows whose mail is fetched from the relays of followed Mostros, on disk.
+// interest knows whose mail, or which conversations, are fetched from the relays of followed Mostros,
+// on disk.
 type interest struct {
 	state *state
+	table byte
 	now   func() time.Time
 
 	mu      sync.Mutex
@@ -23,12 +25,12 @@ type interest struct {
 // mailbox is a key here and the followed Mostro that writes to it, "" for any of them.
 type mailbox struct{ key, mostro string }
 
-func openInterest(st *state, now func() time.Time) (*interest, error) {
+func openInterest(st *state, table byte, now func() time.Time) (*interest, error) {
 	in := &interest{
-		state: st, now: now, seen: make(map[mailbox]time.Time), dirty: make(map[mailbox]struct{}),
+		state: st, table: table, now: now, seen: make(map[mailbox]time.Time), dirty: make(map[mailbox]struct{}),
 		changed: make(chan struct{}),
 	}
-	err := st.each(tableKey, nil, func(row [][]byte, value []byte) error {
+	err := st.each(table, nil, func(row [][]byte, value []byte) error {
 		in.seen[mailbox{string(row[0]), string(row[1])}] = decodeTime(value)
 		return nil
 	})
@@ -49,10 +51,21 @@ func (in *interest) add(box mailbox) (fresh bool) {
 	}
 	in.seen[box], in.dirty[box] = now, struct{}{}
 	if !known {
-		close(in.changed)
-		in.changed = make(chan struct{})
+		in.wake()
 	}
 	return !known
+}
+
+// stir lets whoever fetches look again.
+func (in *interest) stir() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.wake()
+}
+
+func (in *interest) wake() {
+	close(in.changed)
+	in.changed = make(chan struct{})
 }
 
 // has reports whether mail of a Mostro to a key is fetched.
@@ -109,12 +122,12 @@ func (in *interest) keep(ctx context.Context, log *slog.Logger) {
 		in.mu.Lock()
 		rows := make(map[string][]byte)
 		for box := range in.dirty {
-			rows[string(stateRow(tableKey, box.key, box.mostro))] = encodeTime(in.seen[box])
+			rows[string(stateRow(in.table, box.key, box.mostro))] = encodeTime(in.seen[box])
 		}
 		clear(in.dirty)
 		for box, at := range in.seen {
 			if in.now().Sub(at) > keysKept {
-				rows[string(stateRow(tableKey, box.key, box.mostro))] = nil
+				rows[string(stateRow(in.table, box.key, box.mostro))] = nil
 				delete(in.seen, box)
 			}
 		}

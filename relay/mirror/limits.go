@@ -45,25 +45,31 @@ const (
 	letterRate   = 5 // a second, of messages to clients here; anybody can write to a known key, and these are kept
 	letterBurst  = 5000
 
-	keysKept      = 30 * 24 * time.Hour
-	maxKeys       = 20_000 // whose mail is fetched elsewhere
-	keysPerPeer   = 2000   // the newest of them, asked of one relay
-	keysPerReq    = 200
-	mailSlack     = 400    // subscribed beside them, until all are subscribed anew
-	keysPerClient = 500    // that one connection can add
-	maxClients    = 10_000 // connections of which that is remembered
-	mailPast      = 72 * time.Hour
-	carryTime     = 8 * time.Second  // for the answer of another relay to a carried message
-	carryWait     = 3 * time.Second  // for a connection to come back
-	forwardTime   = 15 * time.Second // for the answer of a primary
-	carryPoll     = 50 * time.Millisecond
-	marksKept     = 50_000          // ids of messages that crossed
-	carryAgain    = 2 * time.Second // before a message that failed is tried again
-	maxRoutes     = 100_000
-	maxOutbox     = 20_000 // replies that wait for one outside relay
-	sentAtOnce    = 64     // events that wait for the OK of a relay
-	discoverEvery = time.Minute
-	checkEvery    = time.Minute // of what a followed Mostro holds here
+	keysKept       = 30 * 24 * time.Hour
+	maxKeys        = 20_000 // whose mail is fetched elsewhere
+	keysPerPeer    = 2000   // the newest of them, asked of one relay
+	keysPerReq     = 200
+	mailSlack      = 400                // subscribed beside them, until all are subscribed anew
+	keysPerClient  = 500                // that one connection can add
+	maxClients     = 10_000             // connections of which that is remembered
+	mailPast       = 72 * time.Hour     // gift wraps are dated back by up to two days (NIP-59), also those that come live
+	talkPast       = 7 * 24 * time.Hour // of conversations, as far as clients ask back
+	maxDealings    = 16                 // Mostros that one connection deals with
+	talksPerClient = 100                // that are remembered until it is known with whom the connection deals
+	talkRate       = 1                  // a second, of one conversation
+	talkBurst      = 200
+	talkQueue      = 1000             // messages of conversations that wait for one relay
+	carryTime      = 8 * time.Second  // for the answer of another relay to a carried message
+	carryWait      = 3 * time.Second  // for a connection to come back
+	forwardTime    = 15 * time.Second // for the answer of a primary
+	carryPoll      = 50 * time.Millisecond
+	marksKept      = 50_000          // ids of messages that crossed
+	carryAgain     = 2 * time.Second // before a message that failed is tried again
+	maxRoutes      = 100_000
+	maxOutbox      = 20_000 // replies that wait for one outside relay
+	sentAtOnce     = 64     // events that wait for the OK of a relay
+	discoverEvery  = time.Minute
+	checkEvery     = time.Minute // of what a followed Mostro holds here
 )
 
 // Kinds that are copied of a followed Mostro, and of a platform that trades otherwise.

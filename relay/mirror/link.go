@@ -57,6 +57,11 @@ type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return e.Reason }
 
+// ClosedError is a relay's word that it ends a subscription.
+type ClosedError struct{ Reason string }
+
+func (e *ClosedError) Error() string { return "the relay ends a subscription: " + e.Reason }
+
 var (
 	errLinkEnded    = errors.New("error: the connection to the relay is lost")
 	errNoAnswer     = errors.New("the relay does not answer")
@@ -183,7 +188,7 @@ func (l *link) handle(frame []byte) error {
 		}
 	case "CLOSED":
 		if s := l.drop(id); s != nil && s.end != nil {
-			s.end(fmt.Errorf("the relay ends a subscription: %s", words(parts[2:])))
+			s.end(&ClosedError{words(parts[2:])})
 		}
 	case "OK":
 		if len(parts) >= 3 {

@@ -3,7 +3,8 @@
 //   - in: the public events of followed Mostros, and the offers of other platforms, are copied from
 //     the relays where they publish;
 //   - carried: messages of clients here to a followed Mostro go to its relays, and what it answers
-//     to their keys comes back, so that a client connected only to this relay trades with it;
+//     to their keys comes back, so that a client connected only to this relay trades with it; so do
+//     the conversations of such clients with the other side of their trades;
 //   - out: the node's own public events go to outside relays, and so do its answers to keys whose
 //     last proven message came over one; messages to the node are received from there.
 //
@@ -45,6 +46,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/time/rate"
 
 	"mostro/relay"
 )
@@ -96,10 +98,13 @@ type Mirror struct {
 	state *state
 	relay *relay.Relay
 
-	interest *interest
+	interest *interest // mail
+	talks    *interest
 	marks    *marks
 	routes   *routes
-	clients  *lru.Cache[string, int] // keys that a connection has added
+	clients  *lru.Cache[string, *connection]   // by connection
+	talkers  *lru.Cache[string, *rate.Limiter] // by key of a conversation
+	crossed  *lru.Cache[string, struct{}]      // ids of messages of conversations that came from other relays
 
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
@@ -140,7 +145,9 @@ func New(cfg Config) (*Mirror, error) {
 		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
 		followed: make(map[string]*followed), peers: make(map[string]*peer), changed: make(chan struct{}, 1),
 	}
-	m.clients, _ = lru.New[string, int](maxClients) // fails only for a size below 1
+	m.clients, _ = lru.New[string, *connection](maxClients) // fails only for a size below 1, as the others
+	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients)
+	m.crossed, _ = lru.New[string, struct{}](marksKept)
 	for _, f := range cfg.Follow {
 		if err = m.Follow(f); err != nil {
 			break
@@ -150,7 +157,10 @@ func New(cfg Config) (*Mirror, error) {
 		err = m.loadAgreed()
 	}
 	if err == nil {
-		m.interest, err = openInterest(st, cfg.Now)
+		m.interest, err = openInterest(st, tableKey, cfg.Now)
+	}
+	if err == nil {
+		m.talks, err = openInterest(st, tableTalk, cfg.Now)
 	}
 	if err == nil {
 		m.routes, err = openRoutes(st, cfg.Now)
@@ -234,6 +244,7 @@ func (m *Mirror) Run(ctx context.Context) {
 	defer running.Wait()
 	running.Go(func() { m.tend(ctx) })
 	running.Go(func() { m.interest.keep(ctx, m.log) })
+	running.Go(func() { m.talks.keep(ctx, m.log) })
 	for {
 		m.arrange(ctx, &running)
 		select {
@@ -319,6 +330,8 @@ func (m *Mirror) Stored(ev *nostr.Event) {
 			f.news = max(f.news, int64(ev.CreatedAt))
 		}
 		m.mu.Unlock()
+	case ev.Kind == kindMessage:
+		m.passOn(ev)
 	}
 }
 

@@ -26,8 +26,11 @@ type peer struct {
 	bytes   *rate.Limiter
 	mail    *rate.Limiter // messages to the node that come from there
 	letters *rate.Limiter // messages to clients here
+	talkIn  *rate.Limiter // messages of conversations from there
+	talkOut *rate.Limiter // and from here
 
-	out queue // own events for it
+	out  queue             // own events for it
+	said chan *nostr.Event // messages of conversations for it
 
 	// The following belong to the duty that fetches mail.
 	oldMail map[string]struct{} // keys whose old messages have been fetched
@@ -43,7 +46,8 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		m: m, url: url, duties: d,
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
 		mail: rate.NewLimiter(messageRate, messageBurst), letters: rate.NewLimiter(letterRate, letterBurst),
-		out: newQueue(), rejected: make(map[string]struct{}),
+		talkIn: rate.NewLimiter(letterRate, talkQueue), talkOut: rate.NewLimiter(letterRate, talkQueue),
+		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]struct{}),
 	}
 	p.set(Connecting, nil)
 	return p
@@ -126,6 +130,9 @@ func (p *peer) session(ctx context.Context) error {
 	if p.duties.outside {
 		duty("publish events", p.publishOut)
 		duty("receive messages", p.receive)
+	}
+	if len(p.duties.mostros) > 0 || p.duties.outside {
+		duty("carry conversations", p.talk)
 	}
 	if !p.duties.followsAny() {
 		p.set(Live, nil)

@@ -14,8 +14,9 @@ type routes struct {
 	state *state
 	now   func() time.Time
 
-	mu sync.Mutex
-	of *lru.Cache[string, route]
+	mu    sync.Mutex
+	of    *lru.Cache[string, route]
+	spoke map[string]struct{} // relays over which anybody has come
 }
 
 func openRoutes(st *state, now func() time.Time) (*routes, error) {
@@ -23,7 +24,7 @@ func openRoutes(st *state, now func() time.Time) (*routes, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &routes{state: st, now: now, of: of}
+	r := &routes{state: st, now: now, of: of, spoke: make(map[string]struct{})}
 	stale := make(map[string][]byte)
 	err = st.each(tableRoute, nil, func(row [][]byte, value []byte) error {
 		var to route
@@ -35,12 +36,21 @@ func openRoutes(st *state, now func() time.Time) (*routes, error) {
 			return nil
 		}
 		of.Add(string(row[0]), to)
+		r.spoke[to.URL] = struct{}{}
 		return nil
 	})
 	if err == nil && len(stale) > 0 {
 		err = st.set(stale)
 	}
 	return r, err
+}
+
+// over reports whether traders come over a relay.
+func (r *routes) over(url string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.spoke[url]
+	return ok
 }
 
 // originKey marks a context with the outside relay over which a message came.
@@ -66,6 +76,10 @@ func (m *Mirror) Heard(ctx context.Context, key string) error {
 	default:
 		to := route{from, now}
 		r.of.Add(key, to)
+		if _, ok := r.spoke[from]; !ok {
+			r.spoke[from] = struct{}{}
+			m.talks.stir()
+		}
 		return r.state.set(map[string][]byte{string(stateRow(tableRoute, key)): marshal(to)})
 	}
 }

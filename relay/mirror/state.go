@@ -19,6 +19,7 @@ import (
 //
 //	w 0 url 0 author     walked
 //	k 0 key 0 mostro     unix seconds of the last sign of life; mostro "" = any
+//	c 0 key 0 mostro     the same of the key of a conversation
 //	r 0 key              route: the outside relay over which its last message came
 //	o 0 url 0 time id    event that this relay has not confirmed
 type state struct{ db *badger.DB }
@@ -26,6 +27,7 @@ type state struct{ db *badger.DB }
 const (
 	tableWalked = 'w'
 	tableKey    = 'k'
+	tableTalk   = 'c'
 	tableRoute  = 'r'
 	tableOutbox = 'o'
 

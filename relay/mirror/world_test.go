@@ -128,8 +128,8 @@ func (i *instance) start() {
 	}
 	rc := relay.Config{
 		Dir: i.dir + "/relay", Pubkey: i.public, ServiceURL: i.url(), Receive: i.receive, Followed: m.Followed, Logger: log,
-		ReadPolicies: []relay.ReadPolicy{m.Asked},
-		Federation:   relay.Federation{Stored: m.Stored, Hidden: m.Hidden},
+		ReadPolicies: []relay.ReadPolicy{m.Asked}, Verified: []relay.Policy{m.Arrived},
+		Federation: relay.Federation{Stored: m.Stored, Hidden: m.Hidden},
 	}
 	if i.carries {
 		rc.Federation.Carry, rc.Federation.Carries = m.Carry, m.Carries

@@ -1,0 +1,261 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/fiatjaf/khatru"
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/time/rate"
+)
+
+// The two sides of a trade talk past the Mostro: in events (kind 14) by a key that only they know,
+// which they find by their author. Nobody can tell which trade such a key belongs to. So what is
+// known is only that a client here asks for events by it, and with which Mostros the same connection
+// deals: the conversation is brought to the relays of those, and fetched from there. The Mostro's
+// own clients are there. The one who carries a client's messages carries his conversations too, and
+// nobody else has to.
+//
+// A client of an outside relay that trades with this node is there, so conversations of clients that
+// deal with this node are brought to outside relays over which traders come.
+
+// connection is one of a client to this relay. nil is somebody without a connection.
+type connection struct {
+	mu    sync.Mutex // guards the following
+	added int        // mailboxes that were not known before
+	with  []string   // Mostros that it deals with; "" is one that cannot be told
+	keys  []string   // of its conversations
+}
+
+func (m *Mirror) connection(ctx context.Context) *connection {
+	conn := khatru.GetConnection(ctx)
+	if conn == nil {
+		return nil
+	}
+	if c, ok := m.clients.Get(conn.Challenge); ok {
+		return c
+	}
+	m.clients.ContainsOrAdd(conn.Challenge, new(connection))
+	c, _ := m.clients.Get(conn.Challenge)
+	return c
+}
+
+// learn adds a mailbox, as long as the connection that it comes from has not added too many.
+func (c *connection) learn(to *interest, box mailbox) {
+	if c == nil {
+		to.add(box)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(to, box)
+}
+
+func (c *connection) add(to *interest, box mailbox) {
+	if c.added < keysPerClient && to.add(box) {
+		c.added++
+	}
+}
+
+// deals notes that the client deals with a Mostro.
+func (c *connection) deals(m *Mirror, mostro string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.with) >= maxDealings || slices.Contains(c.with, mostro) {
+		return
+	}
+	c.with = append(c.with, mostro)
+	for _, key := range c.keys {
+		c.add(m.talks, mailbox{key, mostro})
+	}
+}
+
+// talks notes that the client is in a conversation.
+func (c *connection) talks(m *Mirror, key string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.keys, key) && len(c.keys) < talksPerClient {
+		c.keys = append(c.keys, key)
+	}
+	for _, mostro := range c.with {
+		c.add(m.talks, mailbox{key, mostro})
+	}
+}
+
+// Arrived learns that a message has come over from another relay, which therefore has it. It refuses
+// nothing (relay.Config.Verified).
+func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg string) {
+	if ev.Kind == kindMessage && isMirror(ctx) {
+		m.crossed.Add(ev.ID, struct{}{})
+	}
+	return false, ""
+}
+
+// dealings are the Mostros whose clients' conversations concern a peer.
+func (p *peer) dealings() []string {
+	if p.duties.outside && p.m.routes.over(p.url) {
+		return append(slices.Clone(p.duties.mostros), p.m.cfg.Pubkey)
+	}
+	return p.duties.mostros
+}
+
+// talking reports whether a key is that of a conversation that the peer is concerned with.
+func (p *peer) talking(key string) bool {
+	among := p.dealings()
+	return len(among) > 0 && p.m.talks.has(key, among)
+}
+
+// slow reports whether a conversation has said too much for now to be carried.
+func (m *Mirror) slow(key string) bool {
+	limit, ok := m.talkers.Get(key)
+	if !ok {
+		limit = rate.NewLimiter(talkRate, talkBurst)
+		if earlier, ok, _ := m.talkers.PeekOrAdd(key, limit); ok {
+			limit = earlier
+		}
+	}
+	return !limit.Allow()
+}
+
+// passOn brings a message of a conversation that a client has published here to the peers that it
+// concerns. It does not wait.
+func (m *Mirror) passOn(ev *nostr.Event) {
+	if m.crossed.Contains(ev.ID) {
+		return
+	}
+	to := slices.DeleteFunc(m.list(), func(p *peer) bool { return !p.talking(ev.PubKey) })
+	if len(to) == 0 || m.slow(ev.PubKey) {
+		return
+	}
+	for _, p := range to {
+		select {
+		case p.said <- ev:
+		default: // comparing finds it
+		}
+	}
+}
+
+// talk carries conversations of clients here to and from the peer's clients.
+func (p *peer) talk(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sent := make(chan error, 1)
+	go func() {
+		sent <- p.sendSaid(ctx, l)
+		cancel()
+	}()
+	err := p.gather(ctx, l, &gathering{
+		from: p.m.talks, filters: p.talkOf, past: talkPast, store: p.ingestTalk, rate: p.talkIn,
+		among: p.dealings, old: p.levelTalks,
+	})
+	cancel()
+	err = cmp.Or(err, <-sent)
+	// Some relays show messages to their recipients only. That is no reason to give up the rest.
+	if closed := (*ClosedError)(nil); errors.As(err, &closed) && !strings.HasPrefix(closed.Reason, "auth-required") {
+		p.refusal(closed.Error())
+		return nil
+	}
+	return err
+}
+
+func (p *peer) talkOf(keys []string) []nostr.Filter {
+	return []nostr.Filter{{Kinds: []int{kindMessage}, Authors: keys}}
+}
+
+// sendSaid publishes what clients say.
+func (p *peer) sendSaid(ctx context.Context, l *link) error {
+	for {
+		select {
+		case ev := <-p.said:
+			if err := p.say(ctx, l, ev); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// say publishes one message of a conversation at the peer. What it does not take for now is left:
+// comparing finds it when the connection is made again.
+func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
+	if p.talkOut.Wait(ctx) != nil {
+		return nil
+	}
+	try, cancel := context.WithTimeout(ctx, okTime)
+	defer cancel()
+	err := l.publish(try, ev)
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		p.carriedTo.Add(1)
+	case errors.As(err, &refused):
+		p.refusal(refused.Reason)
+	case ctx.Err() == nil:
+		return err
+	}
+	return nil
+}
+
+// levelTalks makes conversations equal here and there, as far back as clients ask.
+func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
+	since := nostr.Timestamp(p.m.cfg.Now().Add(-talkPast).Unix())
+	for chunk := range slices.Chunk(keys, keysPerReq) {
+		f := p.talkOf(chunk)[0]
+		there := make(map[string]struct{})
+		_, err := l.walk(ctx, f, int64(since), func(ev *nostr.Event) {
+			there[ev.ID] = struct{}{}
+			take(ev)
+		})
+		if err != nil {
+			return err
+		}
+		f.Since = &since
+		here, err := p.m.relay.All(ctx, f)
+		if err != nil {
+			return err
+		}
+		// In the order in which they were said.
+		slices.SortStableFunc(here, func(a, b nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+		for i := range here {
+			if _, has := there[here[i].ID]; !has && !p.m.slow(here[i].PubKey) {
+				if err := p.say(ctx, l, &here[i]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// ingestTalk stores messages of conversations.
+func (p *peer) ingestTalk(ctx context.Context, evs []*nostr.Event) error {
+	var bad error
+	good := evs[:0]
+	for _, ev := range evs {
+		switch {
+		case ev.Kind != kindMessage || ev.PubKey == p.m.cfg.Pubkey || !p.talking(ev.PubKey):
+			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
+		default:
+			p.m.crossed.Add(ev.ID, struct{}{}) // it is not to be passed on
+			good = append(good, ev)
+		}
+	}
+	for i, t := range p.m.relay.Take(ctx, p.url, good) {
+		if t.New {
+			p.carriedIn.Add(1)
+		}
+		bad = cmp.Or(bad, p.count(good[i], t))
+	}
+	return bad
+}
