@@ -25,12 +25,16 @@ type person struct {
 
 // person dials the relay; what the node says is logged.
 func (l *lab) person(t *testing.T, ctx context.Context, of *trader, label string) (*person, error) {
+	return l.personOn(t, ctx, "ws://"+l.address, of, label)
+}
+
+func (l *lab) personOn(t *testing.T, ctx context.Context, relay string, of *trader, label string) (*person, error) {
 	words, err := mostro.NewMnemonic()
 	if err != nil {
 		return nil, err
 	}
 	c, err := client.Dial(ctx, client.Config{
-		RelayURL: "ws://" + l.address, Node: l.key.Public(), Keys: client.Keys{Mnemonic: words},
+		RelayURL: relay, Node: l.key.Public(), Keys: client.Keys{Mnemonic: words},
 		Heard: func(trade *client.Trade, m mostro.Message) {
 			t.Logf("%s <- %s", label, wordsOf(m))
 		},
