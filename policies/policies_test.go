@@ -41,7 +41,7 @@ func event(change func(ev *nostr.Event)) *nostr.Event {
 func same(*nostr.Event) {}
 
 func TestPolicies(t *testing.T) {
-	shape := Shape(ShapeLimits{Tags: 3, TagBytes: 20, ContentBytes: 10})
+	shape := Shape(ShapeLimits{Tags: 3, TagBytes: 20, ContentLength: 10})
 	window := TimeWindow(72*time.Hour, 15*time.Minute, clock)
 	expired := NotExpired(clock)
 	own := OwnKey(node)
@@ -96,6 +96,8 @@ func TestPolicies(t *testing.T) {
 		{"shape: negative time", shape, func(ev *nostr.Event) { ev.CreatedAt = -1 }, "invalid: created_at"},
 		{"shape: time of 33 bits", shape, func(ev *nostr.Event) { ev.CreatedAt = math.MaxUint32 + 1 }, "invalid: created_at"},
 		{"shape: longest content", shape, func(ev *nostr.Event) { ev.Content = "0123456789" }, ""},
+		{"shape: longest content in characters", shape, func(ev *nostr.Event) { ev.Content = "0123456789"[1:] + "語" }, ""},
+		{"shape: long content in characters", shape, func(ev *nostr.Event) { ev.Content = "0123456789語" }, "invalid: content has 11 characters"},
 		{"shape: long content", shape, func(ev *nostr.Event) { ev.Content = "0123456789a" }, "invalid: content"},
 		{"shape: broken UTF-8", shape, func(ev *nostr.Event) { ev.Content = "\xff" }, "invalid: content"},
 		{"shape: many tags", shape, func(ev *nostr.Event) { ev.Tags = make(nostr.Tags, 4) }, "invalid: event has 4 tags"},

@@ -11,9 +11,9 @@ import (
 
 // ShapeLimits bounds the parts of an event that its sender can make long.
 type ShapeLimits struct {
-	Tags         int // tags in one event
-	TagBytes     int // all tag elements together
-	ContentBytes int // content
+	Tags          int // tags in one event
+	TagBytes      int // all tag elements together
+	ContentLength int // characters of content, as NIP-11 counts them
 }
 
 const (
@@ -45,8 +45,8 @@ func Shape(limits ShapeLimits) Policy {
 			return true, fmt.Sprintf("invalid: kind must be 0 to %d", maxKind)
 		case ev.CreatedAt < 0 || ev.CreatedAt > math.MaxUint32:
 			return true, "invalid: created_at must be a time in seconds that fits 32 bits"
-		case len(ev.Content) > limits.ContentBytes:
-			return true, fmt.Sprintf("invalid: content has %d bytes, at most %d are taken", len(ev.Content), limits.ContentBytes)
+		case len(ev.Content) > limits.ContentLength && utf8.RuneCountInString(ev.Content) > limits.ContentLength:
+			return true, fmt.Sprintf("invalid: content has %d characters, at most %d are taken", utf8.RuneCountInString(ev.Content), limits.ContentLength)
 		case !utf8.ValidString(ev.Content):
 			return true, "invalid: content is not valid UTF-8"
 		case len(ev.Tags) > limits.Tags:

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip44"
 )
 
 // attack runs until ctx ends. It may open connections at url and must not fail when the relay
@@ -26,22 +27,35 @@ type attack func(ctx context.Context, t *testing.T, url string)
 
 // swarm runs n of the same attacker.
 func swarm(n int, one func(ctx context.Context, url string)) attack {
+	return swarmFrom(1, n, func(ctx context.Context, _ net.Dialer, url string) { one(ctx, url) })
+}
+
+// swarmFrom is swarm from several addresses.
+func swarmFrom(addresses, n int, one func(ctx context.Context, from net.Dialer, url string)) attack {
 	return func(ctx context.Context, _ *testing.T, url string) {
 		var all sync.WaitGroup
-		for range n {
-			all.Go(func() { one(ctx, url) })
+		for i := range n {
+			all.Go(func() { one(ctx, attackerAt(i%addresses), url) })
 		}
 		all.Wait()
 	}
 }
 
-// attackers' connections come from another address than his victims'.
-var fromAttacker = net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+// attackers' connections come from other addresses than his victims'.
+func attackerAt(i int) net.Dialer {
+	return net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i))}}
+}
+
+var fromAttacker = attackerAt(0)
 
 // connect opens a connection of an attacker, which ends with ctx. He says that he is somebody
 // else each time.
 func connect(ctx context.Context, url string) *websocket.Conn {
-	dialer := websocket.Dialer{NetDialContext: fromAttacker.DialContext, EnableCompression: true}
+	return connectFrom(ctx, fromAttacker, url)
+}
+
+func connectFrom(ctx context.Context, from net.Dialer, url string) *websocket.Conn {
+	dialer := websocket.Dialer{NetDialContext: from.DialContext, EnableCompression: true}
 	header := http.Header{"X-Forwarded-For": {fmt.Sprintf("203.0.%d.%d", rand.IntN(256), rand.IntN(256))}}
 	conn, _, err := dialer.DialContext(ctx, url, header)
 	if err != nil {
@@ -52,10 +66,12 @@ func connect(ctx context.Context, url string) *websocket.Conn {
 }
 
 // repeat sends frames again and again, and reads what comes back when it reads.
-func repeat(n int, reads bool, next func(i int) string) attack {
-	return swarm(n, func(ctx context.Context, url string) {
+func repeat(n int, reads bool, next func(i int) string) attack { return repeatFrom(1, n, reads, next) }
+
+func repeatFrom(addresses, n int, reads bool, next func(i int) string) attack {
+	return swarmFrom(addresses, n, func(ctx context.Context, from net.Dialer, url string) {
 		for ctx.Err() == nil {
-			conn := connect(ctx, url)
+			conn := connectFrom(ctx, from, url)
 			if conn == nil {
 				time.Sleep(time.Millisecond)
 				continue
@@ -92,6 +108,28 @@ func requests(n int, next func() *http.Request) attack {
 				res.Body.Close()
 			}
 			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+// forgedLogins sends logins for the challenge of each connection, in which only the signature is wrong.
+func forgedLogins(addresses, n int) attack {
+	return swarmFrom(addresses, n, func(ctx context.Context, from net.Dialer, url string) {
+		for ctx.Err() == nil {
+			conn := connectFrom(ctx, from, url)
+			if conn == nil {
+				time.Sleep(time.Millisecond)
+				continue
+			}
+			var greeting [2]string
+			err := conn.ReadJSON(&greeting)
+			for i := 0; err == nil && ctx.Err() == nil; i++ {
+				ev := forged(nostr.Event{Kind: 22242, CreatedAt: nostr.Now(), PubKey: "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798", Content: fmt.Sprint(i),
+					Tags: nostr.Tags{{"relay", serviceURL}, {"challenge", greeting[1]}}})
+				if err = conn.WriteMessage(websocket.TextMessage, []byte(`["AUTH",`+ev.String()+`]`)); err == nil {
+					_, _, err = conn.ReadMessage()
+				}
+			}
 		}
 	})
 }
@@ -134,11 +172,30 @@ func attacks(t *testing.T) []namedAttack {
 	known := signed(t, stranger, nostr.Event{Kind: 1, Content: "known"}).String()
 	wraps := make([]string, 200)
 	for i := range wraps {
-		wraps[i] = `["EVENT",` + signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1059, Content: fmt.Sprint(i), Tags: nostr.Tags{{"p", node}}}).String() + `]`
+		secret := nostr.GeneratePrivateKey()
+		shared, err := nip44.GenerateConversationKey(node, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := nip44.Encrypt(strings.Repeat("x", 1000), shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wraps[i] = `["EVENT",` + signed(t, secret, nostr.Event{Kind: 1059, Content: content, Tags: nostr.Tags{{"p", node}}}).String() + `]`
 	}
 	var notes []string
 	for i := range 2000 {
 		notes = append(notes, signed(t, stranger, nostr.Event{Kind: 1, Content: fmt.Sprint("note ", i)}).String())
+	}
+	var deletions, vanishing []string
+	for i := range 100 {
+		secret := nostr.GeneratePrivateKey()
+		var tags nostr.Tags
+		for n := range 500 {
+			tags = append(tags, nostr.Tag{"e", fmt.Sprintf("%032x%032x", i, n)})
+		}
+		deletions = append(deletions, `["EVENT",`+signed(t, secret, nostr.Event{Kind: 5, Tags: tags}).String()+`]`)
+		vanishing = append(vanishing, `["EVENT",`+signed(t, secret, nostr.Event{Kind: 62, Tags: nostr.Tags{{"relay", "ALL_RELAYS"}}}).String()+`]`)
 	}
 	big := `["EVENT",` + signed(t, stranger, nostr.Event{Kind: 20_001, Content: strings.Repeat("x", 60_000)}).String() + `]`
 	many := func(n int, value func(i int) string) string {
@@ -209,6 +266,44 @@ func attacks(t *testing.T) []namedAttack {
 		{"searches", repeat(4, true, func(int) string { return `["REQ","a",{"search":"q w e r t z"}]` })},
 		{"negentropy", repeat(4, true, func(i int) string { return fmt.Sprintf(`["NEG-OPEN","%d",{},"6100000200"]`, i) })},
 		{"logins", repeat(4, true, func(int) string { return `["AUTH",` + forgery + `]` })},
+		{"wide filters from 16 addresses", repeatFrom(16, 16, true, func(i int) string { return fmt.Sprintf(`["REQ","%d",%s,%s]`, i, wide, wide) })},
+		{"everything from 16 addresses", repeatFrom(16, 32, true, func(i int) string { return fmt.Sprintf(`["REQ","%d",{}]`, i%40) })},
+		{"counting 20 times everything from 16 addresses", repeatFrom(16, 32, true, func(int) string { return `["COUNT","a"` + strings.Repeat(`,{}`, 20) + `]` })},
+		{"negentropy from 16 addresses", repeatFrom(16, 32, true, func(i int) string { return fmt.Sprintf(`["NEG-OPEN","%d",{},"6100000200"]`, i%4) })},
+		{"searches from 16 addresses", repeatFrom(16, 16, true, func(int) string { return `["REQ","a",{"search":"q w e r t z"}]` })},
+		{"logins whose signatures must be checked, from 16 addresses", forgedLogins(16, 32)},
+		{"gift wraps to the node from 16 addresses", repeatFrom(16, 32, true, func(i int) string { return wraps[i%len(wraps)] })},
+		{"deletions of what is not there", repeat(4, true, func(i int) string { return deletions[i%len(deletions)] })},
+		{"requests to vanish", repeat(4, true, func(i int) string { return vanishing[i%len(vanishing)] })},
+		{"long messages without end", swarm(300, func(ctx context.Context, url string) {
+			long := clientFrame(final|opText, make([]byte, 120_000))
+			for ctx.Err() == nil {
+				if conn := connect(ctx, url); conn != nil {
+					_, _ = conn.NetConn().Write(long[:len(long)-1])
+					_, _ = io.Copy(io.Discard, conn.NetConn()) // until it is closed
+					conn.Close()
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})},
+		{"like subscriptions, and events for them", func(ctx context.Context, t *testing.T, url string) {
+			var both sync.WaitGroup
+			both.Go(func() {
+				repeat(200, true, func(i int) string { return fmt.Sprintf(`["REQ","%d",{"kinds":[1]}]`, i%50) })(ctx, t, url)
+			})
+			both.Go(func() {
+				repeat(2, true, func(i int) string { return `["EVENT",` + notes[i%len(notes)] + `]` })(ctx, t, url)
+			})
+			both.Wait()
+		}},
+		{"connections that come and go", swarm(50, func(ctx context.Context, url string) {
+			for ctx.Err() == nil {
+				if conn := connect(ctx, url); conn != nil {
+					_ = conn.WriteMessage(websocket.TextMessage, []byte(`["REQ","a",{}]`))
+					conn.Close()
+				}
+			}
+		})},
 		{"nonsense", repeat(4, true, func(int) string { return strings.Repeat("[", 100_000) })},
 	}
 }

@@ -39,8 +39,8 @@ type Limits struct {
 	AllSubscriptions    int           // open at once, over all connections
 	Comparisons         int           // subscriptions of one address that a new event is compared with
 	EventTags           int
-	TagBytes            int // all tag elements of an event together
-	ContentBytes        int
+	TagBytes            int           // all tag elements of an event together
+	ContentLength       int           // characters
 	Past, Future        time.Duration // how far created_at may be from now, whole seconds
 	WrapPast            time.Duration // the same as Past, for gift wraps
 	OrderFuture         time.Duration // the same as Future, for what Mostros publish
@@ -57,16 +57,16 @@ const (
 	maxFragments      = 1000             // of one message
 	maxDepth          = 100              // arrays and objects in each other, in a message
 	controlWindow     = 10 * time.Second
-	maxControls       = 100                   // pings and pongs in that time
-	slice             = 10 * time.Millisecond // of work for one client, while others wait
-	writeTime         = 10 * time.Second      // one write to a client, of writeBuffer or of one frame
-	writeBuffer       = 32 << 10              // bytes that are joined to one write
-	spareFrames       = 4                     // in the queue that a connection keeps
-	flushAtOnce       = 16                    // connections that a flusher takes on
-	readBuffer        = 1 << 10               // bytes
-	intakeEvents      = 64                    // events of one client that are worked on at the same time
-	intakeBytes       = 512 << 10             // the same, by size
-	backlogBytes      = 32 << 20              // live events in all queues, above which publishers wait a little
+	maxControls       = 100                  // pings and pongs in that time
+	slice             = 2 * time.Millisecond // of work for one client, while others wait
+	writeTime         = 10 * time.Second     // one write to a client, of writeBuffer or of one frame
+	writeBuffer       = 32 << 10             // bytes that are joined to one write
+	spareFrames       = 4                    // in the queue that a connection keeps
+	flushAtOnce       = 16                   // connections that a flusher takes on
+	readBuffer        = 1 << 10              // bytes
+	intakeEvents      = 64                   // events of one client that are worked on at the same time
+	intakeBytes       = 512 << 10            // the same, by size
+	backlogBytes      = 32 << 20             // live events in all queues, above which publishers wait a little
 	backlogTime       = 250 * time.Millisecond
 	backlogPoll       = time.Millisecond
 	maxPlacesOfAll    = 1_000_000 // places in the live index; above them only small subscriptions are taken
@@ -135,7 +135,7 @@ func DefaultLimits() Limits {
 		Comparisons:         10_000,
 		EventTags:           2000,
 		TagBytes:            65_535,
-		ContentBytes:        65_535,
+		ContentLength:       65_535,
 		Past:                10 * 365 * day,
 		Future:              15 * time.Minute,
 		WrapPast:            3 * day,
@@ -146,7 +146,7 @@ func DefaultLimits() Limits {
 }
 
 func (l Limits) shape() policies.ShapeLimits {
-	return policies.ShapeLimits{Tags: l.EventTags, TagBytes: l.TagBytes, ContentBytes: l.ContentBytes}
+	return policies.ShapeLimits{Tags: l.EventTags, TagBytes: l.TagBytes, ContentLength: l.ContentLength}
 }
 
 func (l Limits) advertised() *nip11.RelayLimitationDocument {
@@ -157,7 +157,7 @@ func (l Limits) advertised() *nip11.RelayLimitationDocument {
 		DefaultLimit:        l.Results,
 		MaxSubidLength:      l.SubIDLength,
 		MaxEventTags:        l.EventTags,
-		MaxContentLength:    l.ContentBytes,
+		MaxContentLength:    l.ContentLength,
 		MinPowDifficulty:    l.MinPow,
 		CreatedAtLowerLimit: int64(l.Past / time.Second),
 		CreatedAtUpperLimit: int64(l.Future / time.Second),

@@ -43,12 +43,9 @@ func (r *Relay) call(w http.ResponseWriter, req *http.Request) (result any, stat
 	if err != nil {
 		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("invalid: read the body: %w", err)
 	}
-	pubkey, err := r.authorize(req, body)
+	pubkey, status, err := r.authorize(req, body)
 	if err != nil {
-		return nil, http.StatusUnauthorized, err
-	}
-	if !slices.Contains(r.cfg.Admins, pubkey) {
-		return nil, http.StatusForbidden, errors.New("restricted: this key does not manage this relay")
+		return nil, status, err
 	}
 	var call struct {
 		Method string            `json:"method"`
@@ -120,7 +117,10 @@ func (r *Relay) methods() map[string]managementMethod {
 			if err != nil {
 				return nil, err
 			}
-			return true, m.change(func(s *rules) { s.Pubkeys[pubkey] = why })
+			return true, m.change(func(s *rules) {
+				delete(s.Allowed, pubkey)
+				s.Pubkeys[pubkey] = why
+			})
 		},
 		"unbanpubkey": func(_ context.Context, p params) (any, error) {
 			pubkey, _, err := p.key()

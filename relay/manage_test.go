@@ -63,7 +63,7 @@ func send(t testing.TB, url, body, authorization string) (status int, result any
 
 func TestManagementAuthorization(t *testing.T) {
 	admin := nostr.GeneratePrivateKey()
-	_, url := start(t, Config{ServiceURL: serviceURL, Admins: []string{publicKey(t, admin)}})
+	r, url := start(t, Config{ServiceURL: serviceURL, Admins: []string{publicKey(t, admin)}})
 	const body = `{"method":"listbannedpubkeys","params":[]}`
 	tag := func(i int, tag ...string) func(*nostr.Event) { return func(ev *nostr.Event) { ev.Tags[i] = tag } }
 	for _, c := range []struct {
@@ -74,6 +74,8 @@ func TestManagementAuthorization(t *testing.T) {
 	}{
 		{"good", admin, nil, http.StatusOK, ""},
 		{"not an administrator", nodeKey, nil, http.StatusForbidden, "restricted: "},
+		{"the relay's own address", admin, tag(0, "u", serviceURL), http.StatusOK, ""},
+		{"without encryption", admin, tag(0, "u", "http://relay.example.com"), http.StatusUnauthorized, "invalid: the u tag"},
 		{"another address", admin, tag(0, "u", "https://evil.example/"), http.StatusUnauthorized, "invalid: the u tag"},
 		{"no address", admin, func(ev *nostr.Event) { ev.Tags = ev.Tags[1:] }, http.StatusUnauthorized, "invalid: the u tag"},
 		{"address without value", admin, tag(0, "u"), http.StatusUnauthorized, "invalid: the u tag"},
@@ -88,6 +90,9 @@ func TestManagementAuthorization(t *testing.T) {
 		if status, _, fault := manage(t, url, c.secret, body, c.change); status != c.status || !strings.HasPrefix(fault, c.want) {
 			t.Errorf("%s: %d %q", c.name, status, fault)
 		}
+	}
+	if got := len(r.management.used); got != 2 {
+		t.Errorf("%d authorizations are remembered, want the 2 good ones of the administrator", got)
 	}
 	for _, authorization := range []string{"", "Nostr", "Nostr !", "Bearer abc", "Nostr " + base64.StdEncoding.EncodeToString([]byte(`{}`)), "Nostr " + base64.StdEncoding.EncodeToString([]byte(`[`))} {
 		if status, _, fault := send(t, url, body, authorization); status != http.StatusUnauthorized || fault == "" {
@@ -187,6 +192,12 @@ func TestManagement(t *testing.T) {
 	}
 	r, url = start(t, cfg)
 	check()
+	call("allowpubkey", `["`+publicKey(t, alice)+`"]`)
+	call("banpubkey", `["`+publicKey(t, alice)+`"]`) // takes it off the other list (NIP-86)
+	if _, yes := r.management.now().Allowed[publicKey(t, alice)]; yes {
+		t.Error("a banned key is allowed")
+	}
+	call("unbanpubkey", `["`+publicKey(t, alice)+`"]`)
 	call("unbanpubkey", `["`+publicKey(t, bob)+`"]`)
 	call("allowkind", `[21]`)
 	call("allowevent", `["`+note.ID+`"]`)

@@ -512,7 +512,7 @@ func relayProbes(t testing.TB) []relayProbe {
 			wants(s, "session", open("a"), "NEG-MSG a ")
 			wants(s, "second session", open("b"), "NEG-ERR b rate-limited: ")
 		}},
-		{[]string{"relay.max_message_bytes=16384", "relay.max_content_bytes=1000", "relay.max_content_by_kind=[\"0: 10\"]", "relay.max_event_tags=100", "relay.max_tag_bytes=1000"}, func(s *served) {
+		{[]string{"relay.max_message_bytes=16384", "relay.max_content_characters=1000", "relay.max_content_by_kind=[\"0: 10\"]", "relay.max_event_tags=100", "relay.max_tag_bytes=1000"}, func(s *served) {
 			w := s.dial()
 			note := func(kind, content, tags, tag int) string {
 				ev := nostr.Event{Kind: kind, Content: strings.Repeat("x", content)}
@@ -522,7 +522,7 @@ func relayProbes(t testing.TB) []relayProbe {
 				return w.publish(s.sign(nostr.GeneratePrivateKey(), ev))
 			}
 			wants(s, "content", note(1, 1000, 0, 0), "")
-			wants(s, "long content", note(1, 1001, 0, 0), "invalid: content has 1001 bytes, at most 1000")
+			wants(s, "long content", note(1, 1001, 0, 0), "invalid: content has 1001 characters, at most 1000")
 			wants(s, "profile", note(0, 10, 0, 0), "")
 			wants(s, "long profile", note(0, 11, 0, 0), "invalid: content has 11 bytes, at most 10 are taken for kind 0")
 			wants(s, "tags", note(1, 1, 100, 0), "")

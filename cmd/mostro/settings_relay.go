@@ -104,7 +104,7 @@ func (s *RelaySettings) keys() []key {
 
 		{"relay.max_event_tags", number(&l.EventTags, 100, 10_000), "2000", "tags", "Of one event."},
 		{"relay.max_tag_bytes", number(&l.TagBytes, 1000, 250_000), "65535", "bytes", "Of all tags of one event."},
-		{"relay.max_content_bytes", number(&l.ContentBytes, 1000, 250_000), "65535", "bytes", "Content of one event. Gift wraps of orders need some thousands."},
+		{"relay.max_content_characters", number(&l.ContentLength, 1000, 250_000), "65535", "characters", "Content of one event. Gift wraps of orders need some thousands."},
 		{"relay.max_content_by_kind", &contentValue{&s.ContentOf}, "[]", "bytes", "Shorter contents for some kinds: \"0: 16384\" gives profiles 16 KiB."},
 		{"relay.max_age_days", &intValue{&s.MaxAgeDays, 3, 36_500}, "3650", "days", "How old an event may be that comes in."},
 		{"relay.max_gift_wrap_age_days", &intValue{&s.MaxWrapAgeDays, 3, 36_500}, "3", "days", "The same for gift wraps, which clients date back by up to two days."},
@@ -133,7 +133,7 @@ func (s *RelaySettings) check(wrong func(path, what, remedy string)) {
 	l := &s.Limits
 	above("relay.max_order_future_seconds", s.MaxOrderFuture, "relay.max_future_seconds", s.MaxFuture)
 	above("relay.max_gift_wrap_age_days", s.MaxWrapAgeDays, "relay.max_age_days", s.MaxAgeDays)
-	above("relay.max_content_bytes", int64(l.ContentBytes), "relay.max_message_bytes", int64(l.MessageBytes))
+	above("relay.max_content_characters", int64(l.ContentLength), "relay.max_message_bytes", int64(l.MessageBytes))
 	above("relay.default_limit", int64(l.Results), "relay.max_limit", int64(l.MaxResults))
 	above("relay.book_limit", int64(l.BookResults), "relay.max_limit", int64(l.MaxResults))
 }
@@ -311,7 +311,7 @@ func (v *contentValue) set(l literal) error {
 			return err
 		}
 		if kinds == nil {
-			return fmt.Errorf("has %q: relay.max_content_bytes is for all kinds", item)
+			return fmt.Errorf("has %q: relay.max_content_characters is for all kinds", item)
 		}
 		for _, kind := range kinds {
 			sizes[kind] = int(n)
