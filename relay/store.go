@@ -2,12 +2,14 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
 
+	"mostro/policies"
 	events "mostro/relay/store"
 )
 
@@ -129,6 +131,18 @@ func OpenEvents(dir string, log *slog.Logger, progress func(doing string, done, 
 		Protected: func(kind int, _ key) bool { return slices.Contains(tradeKinds, kind) },
 		Vanishes:  new(Relay).vanishes,
 	})
+}
+
+// Importable is the rule for events that an operator takes from elsewhere: in shape and kind they are
+// as those of clients must be, in size as settings can allow. The error has the form of NIP-01.
+func Importable(ev *nostr.Event) error {
+	widest := policies.ShapeLimits{Tags: 10_000, TagBytes: 250_000, ContentLength: 250_000}
+	for _, refuse := range []Policy{policies.Shape(widest), policies.NotForRelays()} {
+		if reject, msg := refuse(context.Background(), ev); reject {
+			return errors.New(msg)
+		}
+	}
+	return nil
 }
 
 // decode reads an event that the store has kept.

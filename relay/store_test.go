@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +89,32 @@ func TestRestartKeepsEvents(t *testing.T) {
 	}
 	if diff := cmp.Diff([]nostr.Event{ev}, found); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestImportable: an import is no way around the rules that keep readers and clients safe.
+func TestImportable(t *testing.T) {
+	alice := nostr.GeneratePrivateKey()
+	upper := signed(t, alice, nostr.Event{Kind: 1})
+	upper.Sig = strings.ToUpper(upper.Sig)
+	for name, ev := range map[string]nostr.Event{
+		"empty tag":         signed(t, alice, nostr.Event{Kind: 1, Tags: nostr.Tags{{}}}),
+		"d tag of nothing":  signed(t, alice, nostr.Event{Kind: 30_000, Tags: nostr.Tags{{"d"}}}),
+		"login":             signed(t, alice, nostr.Event{Kind: 22242}),
+		"HTTP login":        signed(t, alice, nostr.Event{Kind: 27235}),
+		"seal":              signed(t, alice, nostr.Event{Kind: 13}),
+		"kind 40000":        signed(t, alice, nostr.Event{Kind: 40_000}),
+		"upper-case digits": upper,
+	} {
+		if err := Importable(&ev); err == nil || !strings.HasPrefix(err.Error(), "invalid: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, ev := range []nostr.Event{
+		signed(t, alice, nostr.Event{Kind: 1}), signed(t, alice, nostr.Event{Kind: 1059, Content: strings.Repeat("x", 100_000), Tags: nostr.Tags{{"p", ""}}}),
+	} {
+		if err := Importable(&ev); err != nil {
+			t.Error(err)
+		}
 	}
 }

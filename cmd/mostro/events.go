@@ -98,7 +98,7 @@ const (
 func importEvents(cmd *cobra.Command, events *store.Store, in io.Reader) error {
 	progress := cmd.ErrOrStderr()
 	told, next := 0, importEvery
-	sum, err := events.Import(cmd.Context(), in,
+	sum, err := events.Import(cmd.Context(), in, relay.Importable,
 		func(sum store.Imported) {
 			if sum.Lines >= next {
 				fmt.Fprintf(progress, "%d lines: %d stored\n", sum.Lines, sum.Stored)

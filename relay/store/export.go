@@ -9,6 +9,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -57,9 +58,9 @@ type Imported struct {
 }
 
 // Import reads lines of JSON from r, checks the id and signature of each, and stores what is
-// new. refused is told each line that is not taken, by its number from 1. An error ends the
+// new and what check has nothing against; it may be asked for several at once. refused is told each line that is not taken, by its number from 1. An error ends the
 // import; what was read before it is stored.
-func (s *Store) Import(ctx context.Context, r io.Reader, progress func(Imported), refused func(line int, why error)) (Imported, error) {
+func (s *Store) Import(ctx context.Context, r io.Reader, check func(*nostr.Event) error, progress func(Imported), refused func(line int, why error)) (Imported, error) {
 	var sum Imported
 	in := bufio.NewScanner(r)
 	in.Buffer(make([]byte, exportBuffer), 2*maxEvent)
@@ -73,7 +74,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, progress func(Imported)
 			sum.Lines++
 			lines = append(lines, bytes.Clone(in.Bytes()))
 		}
-		items, numbers, errs := verifyAll(lines)
+		items, numbers, errs := verifyAll(lines, check)
 		for i, err := range errs {
 			if err != nil {
 				sum.Refused++
@@ -103,7 +104,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, progress func(Imported)
 }
 
 // verifyAll decodes and checks lines on all processors. Empty lines are passed over.
-func verifyAll(lines [][]byte) (items []Item, numbers []int, errs []error) {
+func verifyAll(lines [][]byte, check func(*nostr.Event) error) (items []Item, numbers []int, errs []error) {
 	evs := make([]*nostr.Event, len(lines))
 	errs = make([]error, len(lines))
 	var workers sync.WaitGroup
@@ -112,7 +113,7 @@ func verifyAll(lines [][]byte) (items []Item, numbers []int, errs []error) {
 		workers.Go(func() {
 			for i := w; i < len(lines); i += count {
 				if len(bytes.TrimSpace(lines[i])) > 0 {
-					evs[i], errs[i] = verify(lines[i])
+					evs[i], errs[i] = verify(lines[i], check)
 				}
 			}
 		})
@@ -126,13 +127,19 @@ func verifyAll(lines [][]byte) (items []Item, numbers []int, errs []error) {
 	return items, numbers, errs
 }
 
-func verify(line []byte) (*nostr.Event, error) {
+func verify(line []byte, check func(*nostr.Event) error) (*nostr.Event, error) {
+	if !utf8.Valid(line) { // decoders keep what encoders replace, and the id fits no more
+		return nil, errors.New("the line is not UTF-8")
+	}
 	ev := new(nostr.Event)
 	if err := ev.UnmarshalJSON(line); err != nil {
 		return nil, fmt.Errorf("read event: %w", err)
 	}
 	// Checked first: what is not hex of this length is not for the verifier.
 	if _, err := describe(ev); err != nil {
+		return nil, err
+	}
+	if err := check(ev); err != nil {
 		return nil, err
 	}
 	if len(ev.Sig) != 128 || !ev.CheckID() {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func TestExportImport(t *testing.T) {
 	text := jsonl.String() + "\n{}\nnot JSON\n" + strings.Replace(evs[0].String(), "line 0", "line X", 1)
 	var refused []int
 	count := func(line int, why error) { refused = append(refused, line) }
-	sum, err := to.Import(t.Context(), strings.NewReader(text), func(Imported) {}, count)
+	sum, err := to.Import(t.Context(), strings.NewReader(text), anything, func(Imported) {}, count)
 	lines := len(evs) + 4
 	want := Imported{Lines: lines, Stored: 6, Refused: lines - 7}
 	if diff := cmp.Diff(want, sum); diff != "" || err != nil {
@@ -50,11 +51,37 @@ func TestExportImport(t *testing.T) {
 			t.Errorf("event %s was not imported", ev.ID)
 		}
 	}
-	sum, err = to.Import(t.Context(), strings.NewReader(jsonl.String()), func(Imported) {}, func(int, error) {})
+	sum, err = to.Import(t.Context(), strings.NewReader(jsonl.String()), anything, func(Imported) {}, func(int, error) {})
 	if sum.Known != 6 || sum.Stored != 0 || err != nil {
 		t.Errorf("again: %+v, %v", sum, err)
 	}
-	if _, err := to.Import(t.Context(), strings.NewReader(strings.Repeat("x", 3*maxEvent)), func(Imported) {}, count); err == nil {
+	if _, err := to.Import(t.Context(), strings.NewReader(strings.Repeat("x", 3*maxEvent)), anything, func(Imported) {}, count); err == nil {
 		t.Error("a line without end was taken")
+	}
+}
+
+func anything(*nostr.Event) error { return nil }
+
+// TestImportChecks: what would be served as something else than was signed is not imported, nor what
+// the check is against.
+func TestImportChecks(t *testing.T) {
+	s := openTest(t, Options{Now: newClock().now})
+	line := func(content string) string {
+		ev := &nostr.Event{Kind: 1, CreatedAt: start, Content: content, Tags: nostr.Tags{}}
+		if err := ev.Sign(nostr.GeneratePrivateKey()); err != nil {
+			t.Fatal(err)
+		}
+		return ev.String() + "\n"
+	}
+	text := line("good") + strings.Replace(line("broken \xff"), `\ufffd`, "\xff", 1) + line("refused")
+	var why []string
+	sum, err := s.Import(t.Context(), strings.NewReader(text), func(ev *nostr.Event) error {
+		if ev.Content == "refused" {
+			return errors.New("blocked: I say so")
+		}
+		return nil
+	}, func(Imported) {}, func(line int, err error) { why = append(why, fmt.Sprint(line, err)) })
+	if diff := cmp.Diff([]string{"2 the line is not UTF-8", "3 blocked: I say so"}, why); diff != "" || sum.Stored != 1 || err != nil {
+		t.Error(diff, sum, err)
 	}
 }
