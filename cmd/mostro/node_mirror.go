@@ -33,7 +33,11 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		OrphanedAfter: time.Duration(s.OrphanedHours) * time.Hour,
 		HideOrphaned:  s.HideOrphaned,
 		Dial:          dial,
-		Logger:        n.cfg.logger,
+		Review: func(ev *nostr.Event) bool {
+			_, err := mostro.ParseReview(ev, time.Now().Unix())
+			return err == nil
+		},
+		Logger: n.cfg.logger,
 	}, err
 }
 

@@ -187,7 +187,7 @@ func (p *peer) fetchMail(ctx context.Context, l *link) error {
 	return p.gather(ctx, l, &gathering{
 		from: p.m.interest, filters: p.mailOf, past: mailPast, store: p.ingestMail, rate: p.letters,
 		among: func() []string { return p.duties.mostros },
-		old:   p.fetchOldMail,
+		old:   p.fetchOldMail, missed: func() { clear(p.oldMail) },
 	})
 }
 

@@ -279,20 +279,21 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.Event, time.Duration)) error {
 	var bad error
 	good := evs[:0]
-	ahead := p.m.cfg.Now().Add(orderFuture).Unix()
+	latest := p.m.cfg.Now().Add(orderFuture).Unix()
+	const ahead = "invalid: the event is from the future: the clock there or here is wrong"
 	for _, ev := range evs {
 		switch {
 		case !p.asked(ev):
 			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
-		case ev.Kind >= kindOrder && int64(ev.CreatedAt) > ahead:
+		case ev.Kind >= kindOrder && int64(ev.CreatedAt) > latest:
 			p.ahead.Add(1)
-			if wait := time.Duration(int64(ev.CreatedAt)-ahead) * time.Second; wait < maxHold {
+			if wait := time.Duration(int64(ev.CreatedAt)-latest) * time.Second; wait < maxHold {
 				hold(ev, wait)
 			}
-			p.refusal("invalid: the event is from the future: the clock there or here is wrong")
+			p.cause(ahead)
+			p.refusal(ahead)
 		case !p.m.room(p, ev):
-			p.refused.Add(1)
-			p.refusal("blocked: this key has as many events here as may be kept of it")
+			p.refuse("blocked: this key has as many events here as may be kept of it")
 		default:
 			good = append(good, ev)
 		}
@@ -320,8 +321,7 @@ func (p *peer) count(ev *nostr.Event, t relay.Taken) error {
 		ev.PubKey == p.m.cfg.Pubkey:
 		return p.strike(ev, t.Refused)
 	default:
-		p.refused.Add(1)
-		p.refusal(t.Refused)
+		p.refuse(t.Refused)
 	}
 	return nil
 }
@@ -339,6 +339,7 @@ func (p *peer) asked(ev *nostr.Event) bool {
 
 // strike counts a bad event. Enough of them end the connection.
 func (p *peer) strike(ev *nostr.Event, why string) error {
+	p.cause(why)
 	p.refusal(fmt.Sprintf("%s (id %.64s, kind %d, by %.64s)", why, ev.ID, ev.Kind, ev.PubKey))
 	if p.bad.Add(1)%strikes == 0 {
 		return fmt.Errorf("%w: %s", errMisbehaves, why)

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -15,10 +16,12 @@ type gathering struct {
 	among   func() []string // Mostros whose clients it is for
 	filters func(keys []string) []nostr.Filter
 	past    time.Duration // how far back the subscription goes
-	rate    *rate.Limiter // of what comes live
+	rate    *rate.Limiter // of what comes live; what comes faster is got a while later
 	store   func(context.Context, []*nostr.Event) error
 	// old gets for fresh keys what the subscription does not.
 	old func(ctx context.Context, l *link, fresh []string, take func(*nostr.Event)) error
+	// missed lets old get everything again.
+	missed func()
 }
 
 // gather does it until an error or the end of the context.
@@ -35,9 +38,21 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		}
 	}()
 	ended := make(chan error, 1)
+	// Whoever waits here holds up everything that the relay sends, and strangers can write to the keys.
+	again := make(chan struct{}, 1)
+	var missing atomic.Bool
 	take := func(ev *nostr.Event) {
-		if g.rate.Wait(ctx) == nil {
+		switch {
+		case g.rate.Allow():
 			in.take(ev)
+		case missing.CompareAndSwap(false, true):
+			time.AfterFunc(checkEvery, func() {
+				missing.Store(false)
+				select {
+				case again <- struct{}{}:
+				default:
+				}
+			})
 		}
 	}
 	asked := make(map[string]struct{}) // keys that are subscribed
@@ -78,6 +93,13 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		}
 		select {
 		case <-changed:
+		case <-again:
+			if g.missed != nil {
+				g.missed()
+			}
+			if err := g.old(ctx, l, keys, in.take); err != nil {
+				return err
+			}
 		case err := <-ended:
 			return err
 		case err := <-stored:

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,10 +47,15 @@ type Health struct {
 	CarriedTo  int64     `json:"carried_to"`      // messages of clients here
 	CarriedIn  int64     `json:"carried_in"`      // messages for clients here
 	Received   int64     `json:"received"`        // messages to the node
+	Reviews    int64     `json:"reviews"`         // of Mostros, that were new here
 	BytesIn    int64     `json:"bytes_in"`
 	BytesOut   int64     `json:"bytes_out"`
 	Sessions   int64     `json:"connections"` // made since the start
 	LastReason string    `json:"last_refusal,omitempty"`
+
+	// RefusedBy counts what was refused here, by rule, and what the other relay refused, by its words
+	// after "there: ".
+	RefusedBy map[string]int64 `json:"refused_by,omitempty"`
 }
 
 // tally counts for Health.
@@ -57,6 +63,7 @@ type tally struct {
 	stored, known, refused, bad, ahead  atomic.Int64
 	published, rejections               atomic.Int64
 	carriedTo, carriedIn, received      atomic.Int64
+	reviews                             atomic.Int64
 	bytesIn, bytesOut, sessions         atomic.Int64
 	negentropy, gap, full, needsLogin   atomic.Bool
 	lag, lastEvent, synced, outboxCount atomic.Int64 // nanoseconds, unix nanoseconds twice, events
@@ -67,6 +74,26 @@ type tally struct {
 	retry  time.Time
 	err    string
 	reason string
+	causes map[string]int64 // of refusals
+}
+
+// maxCauses bounds how many causes are told apart: another relay chooses its words.
+const maxCauses = 20
+
+// cause counts a refusal.
+func (t *tally) cause(why string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(why) > 100 {
+		why = why[:100]
+	}
+	if _, known := t.causes[why]; !known && len(t.causes) >= maxCauses {
+		why = "other"
+	}
+	if t.causes == nil {
+		t.causes = make(map[string]int64)
+	}
+	t.causes[why]++
 }
 
 func (t *tally) set(state State, err error) {
@@ -103,6 +130,13 @@ func (t *tally) refusal(reason string) {
 	t.reason = reason
 }
 
+// refuse counts an event that is refused by a rule.
+func (t *tally) refuse(reason string) {
+	t.refused.Add(1)
+	t.cause(reason)
+	t.refusal(reason)
+}
+
 // counted adds up a connection that has ended.
 func (p *peer) counted(l *link) {
 	p.sessions.Add(1)
@@ -116,7 +150,7 @@ func (p *peer) health() Health {
 		Negentropy: p.negentropy.Load(), Gap: p.gap.Load(), Full: p.full.Load(),
 		Stored: p.stored.Load(), Known: p.known.Load(), Refused: p.refused.Load(), Bad: p.bad.Load(), Ahead: p.ahead.Load(),
 		Lag: time.Duration(p.lag.Load()).Seconds(), Published: p.published.Load(), Rejected: p.rejections.Load(),
-		CarriedTo: p.carriedTo.Load(), CarriedIn: p.carriedIn.Load(), Received: p.received.Load(),
+		CarriedTo: p.carriedTo.Load(), CarriedIn: p.carriedIn.Load(), Received: p.received.Load(), Reviews: p.reviews.Load(),
 		BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(), Sessions: p.sessions.Load(),
 		Waiting: p.out.len() + int(p.outboxCount.Load()),
 	}
@@ -134,6 +168,7 @@ func (p *peer) health() Health {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.State, h.Since, h.Retry, h.Error, h.LastReason = p.state, p.since, p.retry, p.err, p.reason
+	h.RefusedBy = maps.Clone(p.causes)
 	return h
 }
 

@@ -30,11 +30,16 @@ const (
 	negRounds    = 200
 	maxItems     = 1_000_000 // of one reconciling
 	resyncEvery  = 10 * time.Minute
-	rewalkEvery  = time.Hour      // the same for relays without negentropy
-	fullEvery    = 24 * time.Hour // between two walks through everything there
-	overlap      = 48 * time.Hour // that a walk goes back before the last one, for what came late
-	orderFuture  = time.Minute    // how far an order may be ahead of the clock; it would hide later ones
-	maxHeld      = 2000           // events of the future that wait for their time
+	rewalkEvery  = time.Hour            // the same for relays without negentropy
+	fullEvery    = 24 * time.Hour       // between two walks through everything there
+	overlap      = 48 * time.Hour       // that a walk goes back before the last one, for what came late
+	orderFuture  = time.Minute          // how far an order may be ahead of the clock; it would hide later ones
+	maxReviews   = 5000                 // that a Mostro has proven, of one
+	maxOpinions  = 500                  // of each other kind, about one; anybody can write them
+	reviewPast   = 180 * 24 * time.Hour // readers take no older ones
+	opinionRate  = 1                    // a second, live, of one relay
+	opinionBurst = 100
+	maxHeld      = 2000 // events of the future that wait for their time
 	maxHold      = 15 * time.Minute
 	liveRate     = 200 // events a second of a followed Mostro, once the backlog is in
 	liveBurst    = 5000
@@ -79,6 +84,10 @@ var (
 )
 
 const (
+	kindReview         = 31986
+	kindRecommendation = 38000
+	kindLabel          = 1985
+
 	kindMessage   = 14
 	kindWrap      = 1059
 	kindRelayList = 10002

@@ -309,6 +309,40 @@ func TestLostOKs(t *testing.T) {
 	})
 }
 
+// TestC3MailFlood: a stranger who floods a client's key at the relay of a Mostro does not hold up its
+// book, and the Mostro's answers, which drown in it, come a while later.
+func TestC3MailFlood(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, b, reader, stranger := newCable(), newPerson(t), newPerson(t), newPerson(t)
+		p := newPlainIn(t, 50, "", c.listen)
+		a := newInstance(t, "a")
+		a.listen, a.cfg.Dial = newCable().listen, c.dial
+		a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{"ws://relay.test"}}}
+		a.start()
+		a.mirror.interest.add(mailbox{reader.public, ""})
+		first := b.message(t, reader.public, "first")
+		p.add(first)
+		eventually(t, "mail comes", func() bool { return a.has(first.ID) })
+		for i := range letterBurst + 500 {
+			p.add(stranger.sign(t, nostr.Event{Kind: 1059, Content: fmt.Sprint(i), Tags: nostr.Tags{{"p", reader.public}}}))
+		}
+		answer, offer := b.message(t, reader.public, "an answer"), b.offer(t, "x", 0)
+		p.add(answer, offer)
+		began := time.Now()
+		eventually(t, "the book is up to date", func() bool { return a.has(offer.ID) })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the book was held up for %s", took)
+		}
+		for !a.has(answer.ID) {
+			if time.Since(began) > 2*checkEvery {
+				t.Fatal("the answer never comes")
+			}
+			time.Sleep(time.Second)
+		}
+		t.Logf("the answer came after %s", time.Since(began))
+	})
+}
+
 // away is another relay at the end of a cable.
 type away struct {
 	url      string

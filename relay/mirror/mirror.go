@@ -6,7 +6,9 @@
 //     to their keys comes back, so that a client connected only to this relay trades with it; so do
 //     the conversations of such clients with the other side of their trades;
 //   - out: the node's own public events go to outside relays, and so do its answers to keys whose
-//     last proven message came over one; messages to the node are received from there.
+//     last proven message came over one; messages to the node are received from there;
+//   - reviews: what people say of followed Mostros and of this one is copied from wherever they said
+//     it.
 //
 // Rules that it keeps:
 //
@@ -71,6 +73,10 @@ type Config struct {
 
 	// Sign signs as this node, to authenticate to relays that ask (NIP-42); nil = it does not.
 	Sign func(*nostr.Event) error
+
+	// Review reports whether a review (kind 31986) carries the proof of the Mostro that it is about. nil:
+	// none does.
+	Review func(*nostr.Event) bool
 
 	MaxEvents, MaxBytes int // kept of one followed key; 0 = DefaultMaxEvents, DefaultMaxBytes
 

@@ -166,6 +166,7 @@ func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(
 			again = true
 		case refused != nil:
 			p.rejections.Add(1)
+			p.cause("there: " + refused.Reason)
 			p.refusal(refused.Reason)
 			if len(p.rejected) < maxRejected {
 				p.rejected[evs[i].ID] = struct{}{}
@@ -362,8 +363,7 @@ func (p *peer) receive(ctx context.Context, l *link) error {
 				p.m.marks.forget(ev.ID)
 				p.refusal(err.Error())
 			} else if err != nil {
-				p.refused.Add(1)
-				p.refusal(err.Error())
+				p.refuse(err.Error())
 			} else {
 				p.received.Add(1)
 			}

@@ -29,6 +29,8 @@ type peer struct {
 	talkIn  *rate.Limiter // messages of conversations from there
 	talkOut *rate.Limiter // and from here
 
+	opinions *rate.Limiter // that come live
+
 	out  queue             // own events for it
 	said chan *nostr.Event // messages of conversations for it
 
@@ -47,7 +49,8 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
 		mail: rate.NewLimiter(messageRate, messageBurst), letters: rate.NewLimiter(letterRate, letterBurst),
 		talkIn: rate.NewLimiter(letterRate, talkQueue), talkOut: rate.NewLimiter(letterRate, talkQueue),
-		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]struct{}),
+		opinions: rate.NewLimiter(opinionRate, opinionBurst),
+		out:      newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]struct{}),
 	}
 	p.set(Connecting, nil)
 	return p
@@ -133,6 +136,7 @@ func (p *peer) session(ctx context.Context) error {
 	}
 	if len(p.duties.mostros) > 0 || p.duties.outside {
 		duty("carry conversations", p.talk)
+		duty("copy reviews", p.copyReviews)
 	}
 	if !p.duties.followsAny() {
 		p.set(Live, nil)

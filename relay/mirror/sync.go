@@ -149,6 +149,11 @@ func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, take func(*nost
 // largest page is of one second, that second is asked for once more, kind by kind; gap reports that
 // even so not all of it may have come.
 func (l *link) walk(ctx context.Context, f nostr.Filter, since int64, take func(*nostr.Event)) (gap bool, err error) {
+	return l.walkMost(ctx, f, since, math.MaxInt, take)
+}
+
+// walkMost ends when it has got so many.
+func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most int, take func(*nostr.Event)) (gap bool, err error) {
 	if since > 0 {
 		from := nostr.Timestamp(since)
 		f.Since = &from
@@ -157,8 +162,9 @@ func (l *link) walk(ctx context.Context, f nostr.Filter, since int64, take func(
 	until := nostr.Timestamp(math.MaxUint32)
 	seen := make(map[string]struct{}) // ids of the second in which the last page ended
 	largest := 0                      // page; the relay's own limit cannot be below it
+	got := 0
 	for range maxPages {
-		if int64(until) < since {
+		if int64(until) < since || got >= most {
 			return gap, nil
 		}
 		f.Until = nil
@@ -176,6 +182,7 @@ func (l *link) walk(ctx context.Context, f nostr.Filter, since int64, take func(
 			oldest = min(oldest, ev.CreatedAt)
 			if _, twice := seen[ev.ID]; !twice {
 				fresh++
+				got++
 				take(ev)
 			}
 		}

@@ -162,6 +162,7 @@ func (p *peer) talk(ctx context.Context, l *link) error {
 	err = cmp.Or(err, <-sent)
 	// Some relays show messages to their recipients only. That is no reason to give up the rest.
 	if closed := (*ClosedError)(nil); errors.As(err, &closed) && !strings.HasPrefix(closed.Reason, "auth-required") {
+		p.cause("there: " + closed.Reason)
 		p.refusal(closed.Error())
 		return nil
 	}

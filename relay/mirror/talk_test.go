@@ -197,7 +197,7 @@ func TestC3Talk(t *testing.T) {
 			for _, ev := range []nostr.Event{mine, forged, strange} {
 				say("EVENT", parts[0], ev)
 			}
-		case f.Kinds[0] != kindMessage && f.Kinds[0] != kindWrap:
+		case slices.Contains(f.Kinds, kindOrder):
 			say("EVENT", parts[0], offer)
 		}
 		say("EOSE", parts[0])
@@ -218,7 +218,7 @@ func TestC3Talk(t *testing.T) {
 	a.start()
 	eventually(t, "the peer is live", func() bool {
 		h := a.health(url)
-		return h.State == Live && strings.Contains(h.LastReason, "restricted")
+		return h.State == Live && h.RefusedBy["there: restricted: messages are for their recipients"] > 0
 	})
 	time.Sleep(50 * time.Millisecond)
 	if h := a.health(url); h.State != Live || h.Sessions != 1 {

@@ -1,0 +1,231 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// What people say of Mostros is spread over the relays that they use. Here it is found for the
+// followed Mostros and for this one, wherever it was said: reviews that their Mostro has proven (kind
+// 31986), and recommendations (38000, NIP-87) and labels (1985, NIP-32), which can be by anybody. So
+// there is a cap on what is kept of each kind about one Mostro, and what comes is no reason to trust
+// a relay less: it does not answer for what others write there.
+
+var (
+	saysP = []int{kindReview, kindLabel}         // name a Mostro by its key
+	saysA = []int{kindRecommendation, kindLabel} // or by the address of its terms
+)
+
+// reviewed are the Mostros whose reviews are copied.
+func (m *Mirror) reviewed() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := []string{m.cfg.Pubkey}
+	for pubkey, f := range m.followed {
+		if f.Platform == "" {
+			all = append(all, pubkey)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// addresses are those of the terms of Mostros.
+func addresses(of []string) []string {
+	all := make([]string, len(of))
+	for i, pubkey := range of {
+		all[i] = fmt.Sprint(kindInfo, ":", pubkey, ":", pubkey)
+	}
+	return all
+}
+
+// opinions asks for all that is said of Mostros.
+func opinions(of ...string) []nostr.Filter {
+	return []nostr.Filter{
+		{Kinds: saysP, Tags: nostr.TagMap{"p": of}},
+		{Kinds: saysA, Tags: nostr.TagMap{"a": addresses(of)}},
+	}
+}
+
+// copyReviews copies what is said of Mostros at the peer, until ctx ends.
+func (p *peer) copyReviews(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in := newIntake(ctx)
+	stored := make(chan error, 1)
+	go func() {
+		err := in.run(p.ingestReviews)
+		stored <- err
+		if err != nil {
+			cancel()
+		}
+	}()
+	err := p.readReviews(ctx, l, in)
+	cancel()
+	err = cmp.Or(<-stored, err)
+	// A relay that does not give them out is followed all the same.
+	if closed := (*ClosedError)(nil); errors.As(err, &closed) && !strings.HasPrefix(closed.Reason, "auth-required") {
+		p.cause("there: " + closed.Reason)
+		p.refusal(closed.Error())
+		return nil
+	}
+	return err
+}
+
+func (p *peer) readReviews(ctx context.Context, l *link, in *intake) error {
+	for ctx.Err() == nil {
+		of := p.m.reviewed() // may change
+		ended := make(chan error, 1)
+		s := &sub{
+			event: func(ev *nostr.Event) {
+				if p.opinions.Allow() { // the next round finds the others
+					in.take(ev)
+				}
+			},
+			end: func(err error) {
+				if err != nil {
+					ended <- err
+				}
+			},
+		}
+		live := opinions(of...)
+		for i := range live {
+			live[i].Limit = 1
+		}
+		if err := l.subscribe(s, live...); err != nil {
+			return err
+		}
+		for _, mostro := range of {
+			if err := p.readReviewsOf(ctx, l, in, mostro); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case err := <-ended:
+			return err
+		case <-time.After(rewalkEvery):
+		}
+		if err := l.unsubscribe(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readReviewsOf gets what has been said of a Mostro, the newest first, as much as may be kept.
+func (p *peer) readReviewsOf(ctx context.Context, l *link, in *intake, mostro string) error {
+	row := "reviews of " + mostro
+	began := p.m.cfg.Now().Unix()
+	w, err := p.m.state.walked(p.url, row)
+	if err != nil {
+		return err
+	}
+	since := max(0, w.At-int64(overlap/time.Second))
+	if began-w.Full >= int64(fullEvery/time.Second) {
+		since, w.Full = 0, began
+	}
+	for _, f := range opinions(mostro) {
+		for _, kind := range f.Kinds {
+			f.Kinds = []int{kind}
+			if _, err := l.walkMost(ctx, f, max(since, oldest(kind, began)), mostOpinions(kind), in.take); err != nil {
+				return fmt.Errorf("read reviews of %s: %w", mostro, err)
+			}
+		}
+	}
+	if err := in.settle(); err != nil {
+		return err
+	}
+	w.At = began
+	return p.m.state.setWalked(p.url, row, w)
+}
+
+// mostOpinions is how many of a kind are kept about one Mostro.
+func mostOpinions(kind int) int {
+	if kind == kindReview {
+		return maxReviews // each had a trade
+	}
+	return maxOpinions
+}
+
+// oldest is from when on a kind is of use, in unix seconds.
+func oldest(kind int, now int64) int64 {
+	if kind == kindReview {
+		return now - int64(reviewPast/time.Second)
+	}
+	return 0
+}
+
+// ingestReviews stores what is said of Mostros.
+func (p *peer) ingestReviews(ctx context.Context, evs []*nostr.Event) error {
+	m := p.m
+	of, now := m.reviewed(), m.cfg.Now().Unix()
+	room := make(map[string]int) // for a kind about a Mostro
+	var bad error
+	good := evs[:0]
+	for _, ev := range evs {
+		about := said(ev, of)
+		if about == "" {
+			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
+			continue
+		}
+		place := fmt.Sprint(ev.Kind, about)
+		if _, counted := room[place]; !counted {
+			f := opinions(about)[0]
+			if f.Kinds = []int{ev.Kind}; ev.Kind == kindRecommendation {
+				f.Tags = opinions(about)[1].Tags
+			}
+			n, _, err := m.relay.Count(ctx, f)
+			if err != nil {
+				return fmt.Errorf("count reviews: %w", err)
+			}
+			room[place] = mostOpinions(ev.Kind) - n
+		}
+		switch known, err := m.relay.Has(ctx, ev.ID); {
+		case err != nil:
+			return fmt.Errorf("look for review: %w", err)
+		case known:
+			p.known.Add(1)
+		case int64(ev.CreatedAt) < oldest(ev.Kind, now):
+		case ev.Kind == kindReview && (m.cfg.Review == nil || !m.cfg.Review(ev)):
+			p.refuse("invalid: the review has no proof of its Mostro")
+		case room[place] <= 0:
+			p.refuse("blocked: as many of this kind about one Mostro are here as may be kept")
+		default:
+			room[place]--
+			good = append(good, ev)
+		}
+	}
+	for i, t := range m.relay.Take(ctx, p.url, good) {
+		if t.New {
+			p.reviews.Add(1)
+		}
+		bad = cmp.Or(bad, p.count(good[i], t))
+	}
+	return bad
+}
+
+// said tells of which of the Mostros an event says something, "" for none. A Mostro's word about
+// itself is none.
+func said(ev *nostr.Event, of []string) string {
+	name, names := "p", of
+	if !slices.Contains(saysP, ev.Kind) && !slices.Contains(saysA, ev.Kind) {
+		return ""
+	}
+	for range 2 {
+		for tag := range ev.Tags.FindAll(name) {
+			if i := slices.Index(names, tag[1]); i >= 0 && of[i] != ev.PubKey {
+				return of[i]
+			}
+		}
+		name, names = "a", addresses(of)
+	}
+	return ""
+}
