@@ -83,6 +83,8 @@ type Config struct {
 	Instance mostro.Instance
 	Clock    func() time.Time // nil = time.Now
 	Logger   *slog.Logger     // nil = slog.Default()
+
+	machine *order.Machine // of simulations, which begin often; nil = made anew
 }
 
 // Settings of the engine, in plain values.
@@ -143,6 +145,8 @@ type Engine struct {
 	// both are replaced by simulations, which must replay and need no envelopes.
 	newSeed func() [32]byte
 	finish  func(*row) (nostr.Event, error)
+	// around runs each commit, and knows what it writes; a simulation dies in it.
+	around func(written []*badger.Entry, commit func() error) error
 
 	stop    chan struct{}
 	gone    chan struct{} // the writer has ended
@@ -178,17 +182,22 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.machine == nil {
+		cfg.machine = order.NewMachine()
+	}
 	e := &Engine{
-		cfg: cfg, db: db, machine: order.NewMachine(), log: cfg.Logger,
+		cfg: cfg, db: db, machine: cfg.machine, log: cfg.Logger,
 		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
 		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1),
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
 		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed, fatal: make(chan error, 1), epoch: &epochFile{},
 		guards: guardState{flows: map[int64]order.Msat{}, strays: map[order.Hash]Stray{}, told: map[string]bool{}},
 	}
-	e.finish, e.space = e.seal, newSpaceGuard(cfg.Dir, cfg.Space, e.log)
+	e.finish, e.around, e.space = e.seal, justCommit, newSpaceGuard(cfg.Dir, cfg.Space, e.log)
 	return e
 }
+
+func justCommit(_ []*badger.Entry, commit func() error) error { return commit() }
 
 // Run applies, tells, calls and watches until ctx ends or the money store fails; then it
 // returns why. An engine runs once.

@@ -66,14 +66,29 @@ func keepForAWhile(w *writes, key []byte, step history) error {
 	return nil
 }
 
-// compact gives every step of a history its end, and returns what stays of them. One that does
-// not decode leaves nothing but its number: it must not keep a trade from ending.
+// compactBytes is how much of a history is written anew with the end of its order. A transaction
+// has room for a few megabytes, and whoever takes an order again and again makes its history as
+// long as he likes: that must not keep it from ending.
+const compactBytes = 256 << 10
+
+// compact gives the steps of a history their end, and returns what stays of them. One that does
+// not decode leaves nothing but its number: it must not keep a trade from ending. Of a history
+// that is too long the rest is left as it is, and stays.
 func compact(txn *badger.Txn, w *writes, id string) (steps []past, err error) {
+	size := 0
 	err = scan(txn, append(rowKey(tableLog, id), 0), true, func(key, value []byte) error {
-		var h history
-		_ = json.Unmarshal(value, &h)
-		w.entries = append(w.entries, badger.NewEntry(key, value).WithTTL(historyFor))
-		steps = append(steps, h.past(binary.BigEndian.Uint64(key[len(key)-8:])))
+		var step struct { // the rest of a history is most of it
+			Event struct {
+				At int64           `json:"at"`
+				On order.EventName `json:"on"`
+			} `json:"event"`
+			To string `json:"to"`
+		}
+		_ = json.Unmarshal(value, &step)
+		if size += len(value); size <= compactBytes {
+			w.entries = append(w.entries, badger.NewEntry(key, value).WithTTL(historyFor))
+		}
+		steps = append(steps, past{binary.BigEndian.Uint64(key[len(key)-8:]), step.Event.At, step.Event.On, step.To})
 		return nil
 	})
 	return steps, err

@@ -2,10 +2,13 @@ package escrow
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/mostro"
 )
 
 // The history of an order is whole while it lives, and for a month after its end; a few words
@@ -83,5 +86,36 @@ func TestBrokenHistoryHoldsNobody(t *testing.T) {
 	w.play(t, "alice release")
 	if o, _, err := w.e.Order(id); err != nil || o.Status != "success" {
 		t.Errorf("the order is %s, %v", o.Status, err)
+	}
+}
+
+// Whoever takes an order and cancels, over and over, makes its history longer than one transaction
+// can write anew. The order ends all the same.
+func TestAnOrderWithALongHistoryEnds(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent")
+	id := w.order(args{})
+	long := history{From: strings.Repeat("x", 100_000)}
+	for from := uint64(1000); from < 1050; from += 10 { // 5 MB
+		w.check(w.e.submit(t.Context(), id, func(_ *badger.Txn, to *writes) error {
+			for rev := from; rev < from+10; rev++ {
+				if err := to.set(logKey(id, rev), long); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	w.play(t, "alice release")
+	if o, _, err := w.e.Order(id); err != nil || o.Status != mostro.StatusSuccess {
+		t.Errorf("the order is %s: %v", o.Status, err)
+	}
+	var steps []past
+	w.check(w.e.db.View(func(txn *badger.Txn) error {
+		_, err := get(txn, rowKey(tablePast, id), &steps)
+		return err
+	}))
+	if len(steps) < 50 {
+		t.Errorf("%d steps stay of more than 50", len(steps))
 	}
 }

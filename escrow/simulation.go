@@ -1,7 +1,6 @@
 package escrow
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -10,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,8 +27,21 @@ import (
 // must reach an end, and every millisat must be where the ledger says. It runs below the
 // envelope, in one goroutine, and the same seed always plays the same.
 type Simulation struct {
-	cfg    SimulationConfig
+	plan    SimPlan
+	only    map[SimFault]bool // the faults of the plan, nil = all
+	trace   io.Writer
+	oddity  func(order.Order) error // of a test: an invariant of its own
+	machine *order.Machine
+	table   []order.Row
+
+	source *rand.PCG
 	r      *rand.Rand
+	step   uint64
+	draws  uint64         // of seeds, in this step
+	nth    map[string]int // faults of each name in this step
+	played []SimStep
+	hits   []SimFault
+
 	db     *badger.DB
 	e      *Engine
 	net    *lightning.SimNetwork
@@ -41,34 +52,39 @@ type Simulation struct {
 	known  map[string]bool
 	faulty bool
 	wall   time.Time // of the network, for hooks that must not ask it
-	count  int       // of events and keys
 
-	watches map[order.Hash]watch
-	told    map[order.Hash]string
-	missing map[order.Hash]time.Time
-	later   []func()                 // lanes that wait to be tried again
-	late    []func()                 // messages that are still under way
-	stamps  map[string]int64         // newest created_at of each address
-	public  map[string]string        // status of each order in the book
-	holds   []order.Preimage         // hold invoices that buyers gave for payouts
-	lies    map[order.Hash]time.Time // payments that the node calls failed and are not, and until when
-	trace   []string
+	watches   map[order.Hash]watch
+	told      map[order.Hash]string
+	silent    map[order.Hash]time.Time // streams that are dead, and since when
+	missing   map[order.Hash]time.Time
+	news      []func() error // what the node has said lately
+	later     []func()       // lanes that wait to be tried again
+	late      []lateMessage
+	sent      int                      // messages, to know which were overtaken
+	requests  []func()                 // calls that have not arrived at the node yet
+	stored    map[string]bool          // events that the event store has
+	stamps    map[string]int64         // newest created_at of each address
+	public    map[string]string        // status of each order in the book
+	holds     []order.Preimage         // hold invoices that buyers gave for payouts
+	lies      map[order.Hash]time.Time // payments that the node calls failed and are not, and until when
+	unindexed map[order.Hash]time.Duration
+	hidden    map[order.Hash]bool              // payments that the node does not find any more
+	forgotten map[order.Hash]lightning.Payment // that it has deleted, and what they were
+	orphans   map[order.Hash]bool              // hold invoices that were opened after their time
+
+	rows   map[string]*order.Order // as last committed
+	bonds  map[string]*order.Bond
+	breach error
 
 	Stats SimulationStats
 }
 
 // SimulationConfig says what to play.
 type SimulationConfig struct {
-	Seed   uint64
-	Trades int       // orders made in all; 0 = 6
-	Trace  io.Writer // what happens, line by line; nil = nowhere
-}
-
-// SimulationStats counts what was played.
-type SimulationStats struct {
-	Trades, Steps, Crashes, Payouts, DevFees int
-	Ends                                     map[mostro.Status]int
-	Bonds                                    map[order.BondState]int
+	Plan  SimPlan
+	Trace io.Writer // what happens, line by line; nil = nowhere
+	// oddity is an invariant of a test, looked at with each row of an order.
+	oddity func(order.Order) error
 }
 
 type player struct {
@@ -84,15 +100,31 @@ func simKey(text string) string {
 }
 
 // Simulate plays one seed to its end and returns what broke, if anything did.
-func Simulate(cfg SimulationConfig) (stats SimulationStats, err error) {
-	if cfg.Trades == 0 {
-		cfg.Trades = 6
+func Simulate(cfg SimulationConfig) (SimulationStats, error) {
+	s := newSimulation(cfg)
+	err := s.run()
+	return s.Stats, err
+}
+
+func newSimulation(cfg SimulationConfig) *Simulation {
+	if cfg.Plan.Trades == 0 {
+		cfg.Plan.Trades = 6
 	}
 	s := &Simulation{
-		cfg: cfg, r: rand.New(rand.NewPCG(cfg.Seed, 1)), known: map[string]bool{}, faulty: true,
-		watches: map[order.Hash]watch{}, told: map[order.Hash]string{}, missing: map[order.Hash]time.Time{},
-		stamps: map[string]int64{}, public: map[string]string{}, lies: map[order.Hash]time.Time{},
-		Stats: SimulationStats{Ends: map[mostro.Status]int{}, Bonds: map[order.BondState]int{}},
+		plan: cfg.Plan, trace: cfg.Trace, oddity: cfg.oddity, machine: order.NewMachine(), table: order.Table(),
+		source: rand.NewPCG(0, 0), nth: map[string]int{}, known: map[string]bool{}, faulty: true,
+		missing: map[order.Hash]time.Time{}, stored: map[string]bool{}, stamps: map[string]int64{}, public: map[string]string{},
+		lies: map[order.Hash]time.Time{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
+		forgotten: map[order.Hash]lightning.Payment{}, orphans: map[order.Hash]bool{},
+		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{},
+		Stats: newSimulationStats(),
+	}
+	s.r = rand.New(s.source)
+	if s.plan.Steps != nil {
+		s.only = map[SimFault]bool{}
+		for _, f := range s.plan.Faults {
+			s.only[f] = true
+		}
 	}
 	s.net = lightning.NewSimNetwork(lightning.SimConfig{})
 	s.node = s.net.Node("mostro")
@@ -101,30 +133,63 @@ func Simulate(cfg SimulationConfig) (stats SimulationStats, err error) {
 		s.people = append(s.people, &player{name: name, identity: simKey(name), wallet: s.net.Node(name)})
 	}
 	s.dev = &player{name: "dev", wallet: s.net.Node("dev")}
-	if s.db, err = openStore("", StoreKey{}); err != nil {
-		return s.Stats, err
-	}
-	defer s.db.Close()
-	s.node.SetFaults(lightning.Faults{Before: s.lose, After: s.lose, Fate: s.fate, IndexDelay: s.indexDelay})
-	s.advance(0)
-	if err := s.start(); err != nil {
-		return s.Stats, err
+	s.node.SetFaults(lightning.Faults{Before: s.beforeCall, After: s.afterCall, Fate: s.fate, IndexDelay: s.indexDelay})
+	s.wall = s.net.Now()
+	return s
+}
+
+// simStore is a money store in memory that costs little to open: most seeds are small.
+func simStore() (*badger.DB, error) {
+	return badger.Open(storeOptions("", StoreKey{}).WithMemTableSize(3 << 20).WithValueThreshold(64 << 10).WithBlockCacheSize(0))
+}
+
+// run plays the plan. A panic is a breach like any other.
+func (s *Simulation) run() (err error) {
+	if s.db, err = simStore(); err != nil {
+		return err
 	}
 	defer func() {
+		_ = s.db.DropAll() // or Close would build a table of it
+		_ = s.db.Close()
+	}()
+	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("seed %d: panic: %v", cfg.Seed, p)
+			err = s.broken(fmt.Errorf("panic: %v", p))
 		}
 	}()
-	return s.Stats, s.play()
+	s.begin(0)
+	if err := s.start(); err != nil {
+		return err
+	}
+	return s.play()
 }
 
 // crash is what a simulated kill unwinds with.
 type crash struct{}
 
-func (s *Simulation) start() error {
+func (s *Simulation) start() (err error) {
+	for died := true; died; {
+		func() {
+			defer func() {
+				switch p := recover(); p.(type) {
+				case nil:
+					died = false
+				case crash:
+					s.happened(crashInStart)
+				default:
+					panic(p)
+				}
+			}()
+			err = s.startOnce()
+		}()
+	}
+	return err
+}
+
+func (s *Simulation) startOnce() error {
 	settings := Settings{
 		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
-			DevFeePPM: 300_000, DevFeeAddress: "dev@sim", CLTVDelta: 288, HoldExpiryDelta: 12, Bond: simBonds(s.cfg.Seed)},
+			DevFeePPM: 300_000, DevFeeAddress: "dev@sim", CLTVDelta: 288, HoldExpiryDelta: 12, Bond: simBonds(s.plan.Seed)},
 		Rules:      order.Rules{MinAmount: 100, MaxAmount: 1_000_000, PendingTime: 86400, MaxPending: 15 * 86400, InvoiceWindow: 600, MaxFinalCLTV: 144},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute, MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90,
 		Admins: []string{simKey("admin")},
@@ -134,99 +199,102 @@ func (s *Simulation) start() error {
 		return err
 	}
 	e := newEngine(Config{
-		Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: s.node, Clock: s.net.Now, Settings: settings,
-		Instance: mostro.Instance{Pubkey: key.Public()}, Publish: s.publish, Logger: s.logger(),
+		Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: simLateNode{s.node, s}, Clock: s.net.Now, Settings: settings,
+		Instance: mostro.Instance{Pubkey: key.Public()}, Publish: s.publish, Logger: slog.New(simLog{s}),
 		IsAddress: func(text string) bool { return strings.HasSuffix(text, "@sim") }, Resolve: s.resolve,
-		Prices: func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },
+		Prices:  func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },
+		machine: s.machine,
 	}, s.db)
-	e.inline, e.newSeed, e.finish = true, s.seed, simFinish
+	e.inline, e.newSeed, e.finish, e.around = true, s.seed, simFinish, s.commit
 	e.work.after = func(_ time.Duration, again func()) { s.later = append(s.later, again) }
-	s.e, s.later, s.watches, s.told = e, nil, map[order.Hash]watch{}, map[order.Hash]string{}
+	s.e, s.later, s.news = e, nil, nil
+	clear(s.missing)
+	s.watches, s.told, s.silent = map[order.Hash]watch{}, map[order.Hash]string{}, map[order.Hash]time.Time{}
 	if err := e.load(); err != nil {
 		return err
 	}
 	if err := e.resume(context.Background()); err != nil {
 		return err
 	}
-	faulty := s.faulty
-	s.faulty = false
 	e.askNode(context.Background())
-	s.faulty = faulty
 	return nil
 }
 
-// logger writes the engine's log into the trace.
-func (s *Simulation) logger() *slog.Logger {
-	if s.cfg.Trace == nil {
-		return slog.New(slog.DiscardHandler)
+// simFinish makes an event of a row without sealing it. Like a sealed one it has an id that
+// follows from the row.
+func simFinish(r *row) (ev nostr.Event, _ error) {
+	if r.Tell != nil {
+		ev.ID = string(r.Tell.Seed[:])
+		return ev, nil
 	}
-	return slog.New(slog.NewTextHandler(s.cfg.Trace, nil))
-}
-
-// simFinish makes an event of a row without sealing it.
-func simFinish(r *row) (nostr.Event, error) {
-	ev := nostr.Event{ID: fmt.Sprintf("%s#%d", r.lane, r.seq)}
-	if r.Event != nil {
-		ev = *r.Event
-	}
+	ev = *r.Event
+	ev.ID = fmt.Sprint(ev.Kind, ev.Tags, ev.CreatedAt)
 	return ev, nil
 }
 
-func (s *Simulation) seed() (b [32]byte) {
-	s.count++
-	return sha256.Sum256(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, s.cfg.Seed), uint64(s.count)))
+// seed is the randomness of an event.
+func (s *Simulation) seed() [32]byte {
+	s.draws++
+	var b [24]byte
+	binary.BigEndian.PutUint64(b[:], s.plan.Seed)
+	binary.BigEndian.PutUint64(b[8:], s.step)
+	binary.BigEndian.PutUint64(b[16:], s.draws)
+	return sha256.Sum256(b[:])
 }
-
-func (s *Simulation) chance(percent int) bool { return s.r.IntN(100) < percent }
 
 func (s *Simulation) say(format string, a ...any) {
-	line := fmt.Sprintf(format, a...)
-	s.trace = append(s.trace, line)
-	if s.cfg.Trace != nil {
-		fmt.Fprintln(s.cfg.Trace, line)
+	if s.trace != nil {
+		fmt.Fprintf(s.trace, format+"\n", a...)
 	}
 }
+
+// stepsPerTrade is how long the faulty part is at most: enough for most trades to end in it.
+const stepsPerTrade = 100
 
 // play runs the faulty part, then lets everything come to its end.
 func (s *Simulation) play() error {
 	made := 0
-	for made < s.cfg.Trades || s.busy() > 0 && s.Stats.Steps < 150*s.cfg.Trades {
+	one := func(step SimStep) error {
 		s.Stats.Steps++
-		if err := s.survive(func() error {
-			if made < s.cfg.Trades && (s.open() < 3 || s.chance(5)) {
-				made++
-				return s.makeOrder()
-			}
-			return s.step()
-		}); err != nil {
+		s.played = append(s.played, step)
+		do := s.act
+		if step.New {
+			made++
+			do = s.makeOrder
+		}
+		return first(s.survive(do), s.invariants())
+	}
+	for _, step := range s.plan.Steps {
+		s.begin(step.N)
+		s.chance(5) // as below
+		if err := one(step); err != nil {
 			return s.broken(err)
 		}
-		if err := s.invariants(); err != nil {
+	}
+	for n := uint64(1); s.plan.Steps == nil && (made < s.plan.Trades || s.busy() > 0 && n < stepsPerTrade*uint64(s.plan.Trades)); n++ {
+		s.begin(n)
+		another := s.chance(5)
+		if err := one(SimStep{n, made < s.plan.Trades && (another || s.open() < 3)}); err != nil {
 			return s.broken(err)
 		}
 	}
 	s.Stats.Trades = made
-	s.say("the faults stop")
-	s.faulty = false
-	s.node.Start()
-	s.net.SetSynced(true)
-	for _, f := range s.late {
-		f()
-	}
-	s.late = nil
-	for range 400 {
-		if err := s.survive(s.finishTrades); err != nil {
-			return s.broken(err)
-		}
-		if err := s.invariants(); err != nil {
+	s.begin(finishing)
+	s.calm()
+	for n := uint64(1); n < 400; n++ {
+		s.begin(finishing + n)
+		if err := first(s.survive(s.finishTrades), s.invariants()); err != nil {
 			return s.broken(err)
 		}
 		if s.busy() == 0 && len(s.e.work.lanes) == 0 {
 			break
 		}
 	}
-	if err := s.survive(s.settleDown); err != nil {
+	if err := first(s.survive(s.settleDown), s.breach); err != nil {
 		return s.broken(err)
+	}
+	if len(s.orphans) > 0 { // nobody knows them: their time runs out
+		s.advance(25 * time.Hour)
 	}
 	if err := s.accounts(); err != nil {
 		return s.broken(err)
@@ -234,9 +302,25 @@ func (s *Simulation) play() error {
 	return nil
 }
 
+// calm ends the faults: what was under way arrives, and what was hidden is found.
+func (s *Simulation) calm() {
+	s.say("the faults stop")
+	s.faulty = false
+	s.node.Start()
+	s.net.SetSynced(true)
+	clear(s.hidden)
+	for _, f := range s.requests {
+		f()
+	}
+	for _, m := range s.late {
+		_ = s.survive(m.deliver)
+	}
+	s.requests, s.late = nil, nil
+}
+
 func (s *Simulation) broken(err error) error {
 	s.say("BROKEN: %v", err)
-	return fmt.Errorf("seed %d, step %d: %w", s.cfg.Seed, s.Stats.Steps, err)
+	return fmt.Errorf("seed %d, step %d: %w", s.plan.Seed, s.step, err)
 }
 
 // survive runs something in which the process may die, and starts it again if it does.
@@ -246,6 +330,7 @@ func (s *Simulation) survive(f func() error) (err error) {
 		case nil:
 		case crash:
 			s.Stats.Crashes++
+			s.say("  -- the process starts again")
 			err = s.start()
 		default:
 			panic(p)
@@ -255,94 +340,33 @@ func (s *Simulation) survive(f func() error) (err error) {
 }
 
 // open counts the orders that have not ended.
-func (s *Simulation) open() int { return len(s.e.live.ids()) }
+func (s *Simulation) open() int { live, _ := s.e.live.size(); return live }
 
 // busy counts what has not come to its end: orders, and bonds whose winners are not paid.
 func (s *Simulation) busy() int { return s.open() + len(s.e.live.bondIDs()) }
 
-func (s *Simulation) load(id string) order.Order {
-	o, _, err := s.e.Order(id)
-	if err != nil {
-		panic(err)
-	}
-	return o
-}
-
-// send delivers a message now or later, once or twice.
-func (s *Simulation) send(p *player, trade string, action mostro.Action, id string, payload *mostro.Payload, index int64) error {
-	s.count++
-	m := mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, ID: id, Action: action, Payload: payload}
-	if index > 0 {
-		m.TradeIndex = &index
-	}
-	name := fmt.Sprintf("m%d", s.count)
-	deliver := func() error {
-		ev := order.Event{ID: name, On: order.EventName(action), Order: id, At: s.e.now(), Seed: s.seed(), Sender: trade, Identity: p.identity, Transport: 2, Message: &m}
-		err := s.e.act(context.Background(), mostro.Received{Message: m, Sender: trade, Identity: p.identity, Transport: mostro.NIP44}, ev)
-		s.say("%s: %s %.4s -> %v", p.name, action, id, err)
-		return err
-	}
-	if s.faulty && s.chance(10) {
-		s.late = append(s.late, func() { _ = s.survive(deliver) })
-		return nil
-	}
-	if s.faulty && s.chance(10) {
-		s.late = append(s.late, func() { _ = s.survive(deliver) })
-	}
-	return deliver()
-}
-
+// someone is one of the people.
 func (s *Simulation) someone() *player { return s.people[s.r.IntN(len(s.people))] }
 
-// nextKey is a fresh trade key of a player.
-func (s *Simulation) nextKey(p *player) (string, int64) {
-	p.index++
-	return simKey(fmt.Sprintf("%s/%d", p.name, p.index)), p.index
-}
-
-func (s *Simulation) makeOrder() error {
-	p := s.someone()
-	so := mostro.SmallOrder{Kind: mostro.Sell, FiatCode: "USD", FiatAmount: 50, PaymentMethod: "cash"}
-	if s.chance(50) {
-		so.Kind = mostro.Buy
-	}
-	switch s.r.IntN(3) {
-	case 0:
-		so.Amount = 10_000 + int64(s.r.IntN(100_000))
-	case 1:
-		so.Premium = int64(s.r.IntN(20)) - 10
-	case 2:
-		least, most := int64(20), int64(40+s.r.IntN(60))
-		so.FiatAmount, so.MinAmount, so.MaxAmount = 0, &least, &most
-	}
-	trade, index := s.nextKey(p)
-	return s.send(p, trade, mostro.NewOrder, "", &mostro.Payload{Order: &so}, index)
-}
-
-// step does one random thing.
-func (s *Simulation) step() error {
+// act does one random thing.
+func (s *Simulation) act() error {
 	ctx := context.Background()
 	switch s.r.IntN(12) {
 	case 0, 1, 2, 3:
 		if bonds := s.e.live.bondIDs(); len(bonds) > 0 && s.chance(40) {
-			return s.actOnBond(bonds[s.r.IntN(len(bonds))])
+			return s.actOnBond(bonds[choose(s, bonds, itself)])
 		}
 		if len(s.orders) > 0 {
 			// Young orders are where things happen.
-			from := max(0, len(s.orders)-5)
-			return s.actOn(s.load(s.orders[from+s.r.IntN(len(s.orders)-from)]))
+			young := s.orders[max(0, len(s.orders)-5):]
+			return s.actOn(s.load(young[choose(s, young, itself)]))
 		}
 	case 4, 5, 6:
 		s.work(ctx)
 	case 7, 8:
 		return s.hear(ctx)
 	case 9:
-		if len(s.late) > 0 {
-			i := s.r.IntN(len(s.late))
-			f := s.late[i]
-			s.late = slices.Delete(s.late, i, i+1)
-			f()
-		}
+		return s.deliverLate()
 	case 10:
 		return s.world(ctx)
 	case 11:
@@ -361,63 +385,22 @@ func (s *Simulation) retry() {
 	}
 }
 
-// work does one row of the outbox.
+// work makes one call, or publishes what waits in one lane or in several, as the workers do.
 func (s *Simulation) work(ctx context.Context) {
-	calls := s.chance(60)
+	calls, most := s.chance(60), 1
+	if !calls && s.chance(70) {
+		most = lanesAtOnce
+	}
 	s.e.work.mu.Lock()
-	lanes := s.e.work.pick(calls, 1)
+	lanes := s.e.work.pick(calls, most)
 	s.e.work.mu.Unlock()
-	for _, l := range lanes {
-		if calls {
-			s.e.callLane(ctx, l)
-		} else {
-			s.e.tellLanes(ctx, []*laneRows{l})
-		}
+	switch {
+	case len(lanes) == 0:
+	case calls:
+		s.e.callLane(ctx, lanes[0])
+	default:
+		s.e.tellLanes(ctx, lanes)
 	}
-}
-
-// hear tells the engine what its streams would, sometimes again.
-func (s *Simulation) hear(ctx context.Context) error {
-	for _, each := range s.e.live.fetch() {
-		if each.end {
-			delete(s.watches, each.hash)
-			continue
-		}
-		s.watches[each.hash] = each
-		delete(s.told, each.hash)
-	}
-	if _, err := s.node.Info(ctx); err != nil {
-		return nil
-	}
-	hashes := make([]order.Hash, 0, len(s.watches))
-	for hash := range s.watches {
-		hashes = append(hashes, hash)
-	}
-	slices.SortFunc(hashes, func(a, b order.Hash) int { return cmp.Compare(a.String(), b.String()) })
-	for _, hash := range hashes {
-		each := s.watches[hash]
-		if each.payment {
-			p, err := s.e.track(ctx, hash)
-			if err == nil && (s.told[hash] != string(p.State) || s.chance(5)) {
-				s.told[hash] = string(p.State)
-				s.say("  payment %.4s is %s: %s", hash, p.State, p.Reason)
-				if err := s.e.sawPayment(ctx, each, p); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		h, ok := s.node.HoldState(hash)
-		if !ok {
-			s.e.live.heard(each)
-		} else if s.told[hash] != string(h.State) || s.chance(5) {
-			s.told[hash] = string(h.State)
-			if err := s.e.sawHold(ctx, each, h); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (s *Simulation) ring(ctx context.Context) error {
@@ -438,3 +421,23 @@ func (s *Simulation) ring(ctx context.Context) error {
 func lost(err error) bool {
 	return errors.Is(err, lightning.ErrSimDropped) || errors.Is(err, lightning.ErrSimUnavailable)
 }
+
+// simLog takes the engine's log: into the trace, and for a defect, which holds an order back.
+type simLog struct{ s *Simulation }
+
+func (l simLog) Enabled(_ context.Context, level slog.Level) bool {
+	return l.s.trace != nil || level >= slog.LevelError
+}
+
+func (l simLog) Handle(_ context.Context, r slog.Record) error {
+	var b strings.Builder
+	r.Attrs(func(a slog.Attr) bool { fmt.Fprintf(&b, ", %s %v", a.Key, a.Value); return true })
+	l.s.say("  log: %s%s", r.Message, b.String())
+	if strings.HasPrefix(r.Message, "an order is held back") {
+		l.s.breach = first(l.s.breach, errors.New(r.Message+b.String()))
+	}
+	return nil
+}
+
+func (l simLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l simLog) WithGroup(string) slog.Handler      { return l }

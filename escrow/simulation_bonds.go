@@ -1,7 +1,9 @@
 package escrow
 
 import (
+	"context"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -28,15 +30,13 @@ func (s *Simulation) pass(d time.Duration) {
 		s.net.Advance(min(d, heartbeat))
 		s.e.uptime.tick(s.e.now(), s.e.node.ready())
 	}
+	_ = s.e.beat(context.Background())
 }
 
+// loadBond is a bond as it was last committed.
 func (s *Simulation) loadBond(id string) (b order.Bond) {
-	err := s.db.View(func(txn *badger.Txn) error {
-		_, err := get(txn, rowKey(tableBond, id), &b)
-		return err
-	})
-	if err != nil {
-		panic(err)
+	if row := s.bonds[id]; row != nil {
+		b = *row
 	}
 	return b
 }
@@ -48,9 +48,9 @@ func (s *Simulation) actOnBond(id string) error {
 	switch b.State {
 	case order.BondRequested:
 		switch {
-		case s.faulty && s.chance(10): // changes his mind
+		case s.fault(faultChange, 100): // changes his mind
 			return s.send(owner, b.Owner.Trade, mostro.Cancel, b.Order, nil, 0)
-		case s.faulty && s.chance(10) && b.Role == order.TakerBond: // asks again
+		case b.Role == order.TakerBond && s.fault(faultChange, 100): // asks again
 			take := mostro.TakeSell
 			if o.Kind == mostro.Buy {
 				take = mostro.TakeBuy
@@ -58,7 +58,7 @@ func (s *Simulation) actOnBond(id string) error {
 			return s.send(owner, b.Owner.Trade, take, b.Order, nil, b.Owner.Index)
 		case b.Hold.Invoice != "":
 			pay := lightning.SimPay{Invoice: b.Hold.Invoice}
-			if s.faulty && s.chance(10) {
+			if s.fault(faultOverpaid, 100) {
 				pay.Amount = b.Amount.Msat() + order.Msat(s.r.IntN(30_000))
 			}
 			got, err := owner.wallet.Pay(pay)
@@ -69,10 +69,10 @@ func (s *Simulation) actOnBond(id string) error {
 			return nil
 		}
 		winner, trade := s.owner(b.Slash.Winner.Identity), b.Slash.Winner.Trade
-		if s.faulty && s.chance(10) { // somebody else would like to have it
+		if s.fault(faultStranger, 100) { // somebody else would like to have it
 			winner, trade = owner, b.Owner.Trade
 		}
-		if !b.Payout.State.Busy() || s.chance(20) {
+		if again := s.chance(20); again || !b.Payout.State.Busy() {
 			return s.send(winner, trade, mostro.AddBondInvoice, b.Order, s.invoice(winner, b.WinnerGets().Sat()), 0)
 		}
 	}
@@ -90,7 +90,7 @@ func (s *Simulation) verdict(o order.Order) *mostro.Payload {
 			there[b.Owner.Trade] = true
 		}
 	}
-	slash := func(side order.Party) bool { return s.chance(60) && (there[side.Trade] || s.faulty && s.chance(10)) }
+	slash := func(side order.Party) bool { return s.chance(60) && (there[side.Trade] || s.fault(faultStranger, 100)) }
 	return &mostro.Payload{BondResolution: &mostro.BondResolution{SlashBuyer: slash(o.Buyer), SlashSeller: slash(o.Seller)}}
 }
 
@@ -98,14 +98,17 @@ func (s *Simulation) verdict(o order.Order) *mostro.Payload {
 func (s *Simulation) bondInvariants() error {
 	locked := map[string]string{}
 	for _, id := range s.e.live.bondIDs() {
-		b := s.loadBond(id)
+		b := s.bonds[id]
+		if b == nil {
+			return fmt.Errorf("bond %s was never committed", id)
+		}
 		if err := s.checkBond(b); err != nil {
 			return err
 		}
 		if b.State != order.BondLocked {
 			continue
 		}
-		if o := s.load(b.Order); order.Ended(o.Status) {
+		if o := s.rows[b.Order]; o != nil && order.Ended(o.Status) {
 			return fmt.Errorf("bond %s is locked and its order %s is %s", b.ID, o.ID, o.Status)
 		}
 		if key := b.Order + string(b.Role); locked[key] != "" {
@@ -117,13 +120,11 @@ func (s *Simulation) bondInvariants() error {
 	return nil
 }
 
-func (s *Simulation) checkBond(b order.Bond) error {
-	if err := order.CheckBond(&b); err != nil {
-		return err
-	}
+// checkBond compares a bond with the node's truth.
+func (s *Simulation) checkBond(b *order.Bond) error {
 	alive := 0
 	for _, h := range b.Payout.Hashes() {
-		if p, ok := s.node.PaymentState(h); ok && p.State != lightning.Failed {
+		if p, ok := s.payment(h); ok && p.State != lightning.Failed {
 			alive++
 		}
 	}
@@ -148,13 +149,19 @@ func (s *Simulation) bondAccounts() (net order.Msat, err error) {
 	err = s.db.View(func(txn *badger.Txn) error {
 		return eachBond(txn, func(b order.Bond) error {
 			s.Stats.Bonds[b.State]++
-			if err := s.checkBond(b); err != nil {
+			if b.Slash != nil {
+				s.Stats.Kinds[simSlashed]++
+			}
+			if kept := s.loadBond(b.ID); !reflect.DeepEqual(b, kept) {
+				return fmt.Errorf("bond %s is not as it was last committed: %+v and %+v", b.ID, b, kept)
+			}
+			if err := first(s.checkBond(&b), order.CheckBond(&b)); err != nil {
 				return err
 			}
 			if !b.Ended() {
 				return fmt.Errorf("bond %s of %s has not ended: %s, payout %q, hold invoice %q", b.ID, b.Order, b.State, b.Payout.State, b.Hold.State)
 			}
-			if h, ok := s.node.HoldState(b.Hold.Hash); ok && !h.State.Final() {
+			if h, ok := s.node.HoldState(b.Hold.Hash); ok && !h.State.Final() && !s.orphans[h.Hash] {
 				return fmt.Errorf("bond %s is left %s at the node", b.ID, h.State)
 			}
 			net += b.Ledger.SettledIn() - b.Ledger.PaidOut() - b.Ledger.Routing()

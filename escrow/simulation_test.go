@@ -1,39 +1,155 @@
 package escrow
 
 import (
-	"os"
+	"bytes"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
 )
 
-// TestSimulation plays seeds; each prints how to play it again when it breaks.
+// TestSimulation plays seeds. One that breaks is printed as a story. Over all of them each fault
+// has happened, and each thing that people do.
 func TestSimulation(t *testing.T) {
-	seeds := uint64(300)
+	seeds := uint64(2000)
 	if testing.Short() {
-		seeds = 60
+		seeds = 100
 	}
-	var trades, crashes, fees int
-	ends, bonds := map[string]int{}, map[string]int{}
-	for seed := uint64(1); seed <= seeds; seed++ {
-		stats, err := Simulate(SimulationConfig{Seed: seed})
-		if err != nil {
-			t.Errorf("%v", err)
-			if os.Getenv("TRACE") != "" {
-				_, _ = Simulate(SimulationConfig{Seed: seed, Trace: os.Stdout})
+	var next atomic.Uint64
+	var mu sync.Mutex
+	var total SimulationStats
+	var broken []SimPlan
+	var players sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		players.Go(func() {
+			for seed := next.Add(1); seed <= seeds; seed = next.Add(1) {
+				plan := SimPlan{Seed: seed}
+				stats, err := Simulate(SimulationConfig{Plan: plan})
+				mu.Lock()
+				total.Add(stats)
+				if err != nil {
+					t.Error(err)
+					broken = append(broken, plan)
+				}
+				mu.Unlock()
 			}
-			return
-		}
-		trades += stats.Trades
-		crashes += stats.Crashes
-		fees += stats.DevFees
-		for status, n := range stats.Ends {
-			ends[string(status)] += n
-		}
-		for state, n := range stats.Bonds {
-			bonds[string(state)] += n
+		})
+	}
+	players.Wait()
+	var b strings.Builder
+	if total.WriteCounts(&b); len(broken) > 0 {
+		if err := WriteSimStory(&b, MinimizeSimulation(SimulationConfig{Plan: broken[0]})); err != nil {
+			t.Error(err)
 		}
 	}
-	t.Logf("%d seeds, %d trades, %d crashes, %d development fees, ends %v, bonds %v", seeds, trades, crashes, fees, ends, bonds)
-	if fees < int(seeds) {
-		t.Errorf("only %d development fees were paid", fees)
+	t.Logf("%d seeds, %d trades, %d crashes, %d broken\n%s", seeds, total.Trades, total.Crashes, len(broken), &b)
+	for _, name := range simFaults() {
+		if total.Faults[name] == 0 {
+			t.Errorf("never: %s", name)
+		}
+	}
+	for _, kind := range simKinds() {
+		if total.Kinds[kind] == 0 {
+			t.Errorf("never: %s", kind)
+		}
+	}
+	for _, status := range []mostro.Status{mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusExpired, mostro.StatusCanceledByAdmin} {
+		if total.Ends[status] == 0 {
+			t.Errorf("no trade ends %s", status)
+		}
+	}
+	for _, event := range []order.EventName{order.EventName(mostro.Dispute), order.EventName(mostro.AdminSettle), order.EventName(mostro.AdminCancel), order.WaitingTimeout, order.Expire,
+		order.LadderDeadline, order.RetryPayout, order.AskAgain, order.PayUnknown, order.PayRefused, order.PayUnresolved, order.Resumed} {
+		if total.Events[event] == 0 && !testing.Short() {
+			t.Errorf("no trade hears %s", event)
+		}
+	}
+	if total.DevFees < total.Trades/10 {
+		t.Errorf("only %d development fees were paid", total.DevFees)
+	}
+}
+
+// A seed plays the same again, to the last line.
+func TestSimulationReplays(t *testing.T) {
+	for seed := uint64(1); seed <= 6; seed++ {
+		var runs [2]bytes.Buffer
+		for i := range runs {
+			if _, err := Simulate(SimulationConfig{Plan: SimPlan{Seed: seed}, Trace: &runs[i]}); err != nil {
+				t.Error(err)
+			}
+		}
+		if diff := cmp.Diff(runs[0].String(), runs[1].String()); diff != "" {
+			t.Fatalf("seed %d goes otherwise the second time:\n%s", seed, diff)
+		}
+	}
+}
+
+// A breach is found, made as small as it gets, and written down so that it plays again. It is an
+// artificial one: that an order is released after an invoice was refused by its payee's server is
+// no harm.
+func TestSimulationMinimizes(t *testing.T) {
+	cfg := SimulationConfig{oddity: func(o order.Order) error {
+		if o.Payout.State == order.PayoutPaid && o.Payout.Attempts > 0 && o.Range() {
+			return errors.New("a range order is paid at the second attempt")
+		}
+		return nil
+	}}
+	var err error
+	for err == nil {
+		cfg.Plan.Seed++
+		_, err = Simulate(cfg)
+	}
+	t.Log(err)
+	small := MinimizeSimulation(cfg)
+	whole := newSimulation(cfg)
+	if err := whole.run(); err == nil {
+		t.Fatal("the seed does not break again")
+	}
+	cfg.Plan = small
+	var story bytes.Buffer
+	if err := writeSimStory(&story, cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("of %d steps and %d faults stay %d and %d:\n%s", len(whole.played), len(whole.hits), len(small.Steps), len(small.Faults), &story)
+	if len(small.Steps) > 40 || len(small.Steps) > len(whole.played)/2 || len(small.Faults) > 3 {
+		t.Errorf("it is not small: %d steps of %d, %d faults of %d", len(small.Steps), len(whole.played), len(small.Faults), len(whole.hits))
+	}
+	for _, want := range []string{"\nstory\n", "BROKEN: ", "release", "\nsteps "} {
+		if !strings.Contains(story.String(), want) {
+			t.Errorf("the story has no %q", want)
+		}
+	}
+	read, err := ReadSimPlan(&story)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(small, read); diff != "" {
+		t.Errorf("the story is read otherwise:\n%s", diff)
+	}
+	if _, err := Simulate(SimulationConfig{Plan: read, oddity: cfg.oddity}); err == nil || !strings.Contains(err.Error(), "second attempt") {
+		t.Errorf("the story plays to another end: %v", err)
+	}
+	// Nothing of it can be left out.
+	for i := range small.Steps {
+		less := small
+		less.Steps = append(append([]SimStep{}, small.Steps[:i]...), small.Steps[i+1:]...)
+		if _, err := Simulate(SimulationConfig{Plan: less, oddity: cfg.oddity}); err != nil && strings.Contains(err.Error(), "second attempt") {
+			t.Errorf("step %d is not needed", small.Steps[i].N)
+		}
+	}
+}
+
+func TestReadSimPlanRefuses(t *testing.T) {
+	for _, text := range []string{"seed x", "steps 1 b", "fault one", "sed 1"} {
+		if _, err := ReadSimPlan(strings.NewReader(text)); err == nil {
+			t.Errorf("%q is read", text)
+		}
 	}
 }

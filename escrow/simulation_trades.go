@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -11,6 +10,95 @@ import (
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
+
+// lateMessage is a message that is under way.
+type lateMessage struct {
+	n       int // it was sent as the nth
+	name    string
+	deliver func() error
+}
+
+// send delivers a message now or later, once or twice; and again when the process dies before it
+// has answered, as clients do.
+func (s *Simulation) send(p *player, trade string, action mostro.Action, id string, payload *mostro.Payload, index int64) error {
+	s.sent++
+	m := mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, ID: id, Action: action, Payload: payload}
+	if index > 0 {
+		m.TradeIndex = &index
+	}
+	s.draws++
+	n, name := s.sent, fmt.Sprintf("m%d/%d", s.step, s.draws)
+	var deliver func() error
+	deliver = func() error {
+		answered := false
+		defer func() {
+			if !answered {
+				s.happened(worldSentAgain)
+				s.late = append(s.late, lateMessage{n, name, deliver})
+			}
+		}()
+		ev := order.Event{ID: name, On: order.EventName(action), Order: id, At: s.e.now(), Seed: s.seed(), Sender: trade, Identity: p.identity, Transport: 2, Message: &m}
+		s.say("> %s %s %.4s", p.name, action, id)
+		err := s.e.act(context.Background(), mostro.Received{Message: m, Sender: trade, Identity: p.identity, Transport: mostro.NIP44}, ev)
+		if answered = true; err != nil {
+			s.say("  answer: %v", err)
+		}
+		return err
+	}
+	if s.fault(faultDelayed, 100) {
+		s.late = append(s.late, lateMessage{n, name, deliver})
+		return nil
+	}
+	if s.fault(faultDoubled, 100) {
+		s.late = append(s.late, lateMessage{n, name, deliver})
+	}
+	return deliver()
+}
+
+// deliverLate brings one of the messages that are under way.
+func (s *Simulation) deliverLate() error {
+	if len(s.late) == 0 {
+		return nil
+	}
+	i := choose(s, s.late, func(m lateMessage) string { return m.name })
+	m := s.late[i]
+	s.late = slices.Delete(s.late, i, i+1)
+	if m.n < s.sent {
+		s.happened(worldReordered)
+	}
+	_ = m.deliver() // what is wrong with it by now is its sender's to hear
+	return nil
+}
+
+// nextKey is a fresh trade key of a player.
+func (s *Simulation) nextKey(p *player) (string, int64) {
+	p.index++
+	return simKey(fmt.Sprintf("%s/%d", p.name, p.index)), p.index
+}
+
+func (s *Simulation) makeOrder() error {
+	p := s.someone()
+	so := mostro.SmallOrder{Kind: mostro.Sell, FiatCode: "USD", FiatAmount: 50, PaymentMethod: "cash"}
+	if s.chance(50) {
+		so.Kind = mostro.Buy
+	}
+	s.Stats.Kinds[simOrders]++
+	s.Stats.Kinds[map[mostro.OrderKind]string{mostro.Sell: simSell, mostro.Buy: simBuy}[so.Kind]]++
+	switch s.r.IntN(3) {
+	case 0:
+		so.Amount = 10_000 + int64(s.r.IntN(100_000))
+		s.Stats.Kinds[simFixed]++
+	case 1:
+		so.Premium = int64(s.r.IntN(20)) - 10
+		s.Stats.Kinds[simMarket]++
+	case 2:
+		least, most := int64(20), int64(40+s.r.IntN(60))
+		so.FiatAmount, so.MinAmount, so.MaxAmount = 0, &least, &most
+		s.Stats.Kinds[simRange]++
+	}
+	trade, index := s.nextKey(p)
+	return s.send(p, trade, mostro.NewOrder, "", &mostro.Payload{Order: &so}, index)
+}
 
 // owner finds the player of an identity.
 func (s *Simulation) owner(identity string) *player {
@@ -29,13 +117,13 @@ func (s *Simulation) invoice(p *player, amount order.Sat) *mostro.Payload {
 	switch {
 	case s.chance(25):
 		text = p.name + "@sim"
-	case s.faulty && s.chance(10):
+	case s.fault(faultWrongAmount, 100):
 		req.Amount += 1000
-	case s.faulty && s.chance(20):
+	case s.fault(faultHoldInvoice, 200):
 		var preimage order.Preimage
 		text, preimage = p.wallet.AddHoldInvoice(req.Amount)
 		s.holds = append(s.holds, preimage)
-	case s.faulty && s.chance(15):
+	case s.fault(faultShortInvoice, 150):
 		req.Expiry = 11 * time.Minute
 	}
 	if text == "" {
@@ -104,7 +192,7 @@ func (s *Simulation) actOn(o order.Order) error {
 	case mostro.StatusDispute:
 		return s.solve(o, buyer, seller)
 	case mostro.StatusSettledHoldInvoice:
-		if !o.Payout.State.Busy() || s.chance(20) {
+		if again := s.chance(20); again || !o.Payout.State.Busy() {
 			return s.send(buyer, o.Buyer.Trade, mostro.AddInvoice, o.ID, s.invoice(buyer, o.BuyerGets()), 0)
 		}
 	}
@@ -141,9 +229,9 @@ func (s *Simulation) take(o order.Order) error {
 func (s *Simulation) payHold(p *player, o order.Order) {
 	pay := lightning.SimPay{Invoice: o.Escrow.Invoice}
 	switch {
-	case s.faulty && s.chance(5):
+	case s.fault(faultOverpaid, 50):
 		pay.Amount = o.SellerPays().Msat() + 7000
-	case s.faulty && s.chance(5):
+	case s.fault(faultOverpaid, 50):
 		pay.Amount = 2 * o.SellerPays().Msat()
 	}
 	got, err := p.wallet.Pay(pay)
@@ -183,186 +271,4 @@ func (s *Simulation) solve(o order.Order, buyer, seller *player) error {
 		return s.send(admin, admin.identity, mostro.AdminSettle, o.ID, s.verdict(o), 0)
 	}
 	return s.send(admin, admin.identity, mostro.AdminCancel, o.ID, s.verdict(o), 0)
-}
-
-// finishTrades lets everybody do his part, without faults.
-func (s *Simulation) finishTrades() error {
-	if err := s.settleDown(); err != nil {
-		return err
-	}
-	for _, id := range s.e.live.ids() {
-		if o := s.load(id); o.Status != mostro.StatusPending {
-			if err := s.actOn(o); err != nil {
-				return err
-			}
-		}
-	}
-	for _, id := range s.e.live.bondIDs() {
-		if err := s.actOnBond(id); err != nil {
-			return err
-		}
-	}
-	for len(s.holds) > 0 {
-		s.payee(0)
-	}
-	for hash, each := range s.watches {
-		if each.payment {
-			s.node.Unstick(hash)
-		}
-	}
-	s.advance(15 * time.Minute)
-	return s.settleDown()
-}
-
-// settleDown lets everything happen that can happen now.
-func (s *Simulation) settleDown() error {
-	ctx := context.Background()
-	s.e.askNode(ctx)
-	s.retry()
-	for range 200 {
-		before := len(s.e.work.ready[true]) + len(s.e.work.ready[false])
-		for range before {
-			s.work(ctx)
-		}
-		if err := s.hear(ctx); err != nil {
-			return err
-		}
-		if err := s.ring(ctx); err != nil {
-			return err
-		}
-		if len(s.e.work.ready[true])+len(s.e.work.ready[false]) == 0 {
-			return nil
-		}
-	}
-	return fmt.Errorf("the engine does not come to rest")
-}
-
-// counted checks that what the engine keeps in memory of live orders is what their rows say.
-func (s *Simulation) counted() error {
-	fresh := newLiveSet()
-	for _, id := range s.e.live.ids() {
-		o := s.load(id)
-		fresh.moved(&order.Order{}, &o)
-	}
-	for _, id := range s.e.live.bondIDs() {
-		b := s.loadBond(id)
-		fresh.movedBond(&order.Bond{}, &b)
-	}
-	if held, want := s.e.live.heldBonds(), fresh.heldBonds(); held != want {
-		return fmt.Errorf("in memory %d bonds are held; the rows say %d", held, want)
-	}
-	promised, holds := s.e.live.load()
-	wantPromised, wantHolds := fresh.load()
-	if promised != wantPromised || holds != wantHolds || !maps.Equal(s.e.live.keys, fresh.keys) {
-		return fmt.Errorf("in memory %d msat promised, %d holds, %d keys; the rows say %d, %d, %d",
-			promised, holds, len(s.e.live.keys), wantPromised, wantHolds, len(fresh.keys))
-	}
-	return nil
-}
-
-// invariants holds after each step, whatever happened.
-func (s *Simulation) invariants() error {
-	if s.Stats.Steps%16 == 0 {
-		if err := s.counted(); err != nil {
-			return err
-		}
-	}
-	for _, id := range s.e.live.ids() {
-		if err := s.check(s.load(id)); err != nil {
-			return err
-		}
-	}
-	return s.bondInvariants()
-}
-
-func (s *Simulation) check(o order.Order) error {
-	if o.ID == "" {
-		return nil
-	}
-	if err := order.CheckMoney(&o); err != nil {
-		return err
-	}
-	if err := s.onePayment(o, "buyer", o.Payout.Hashes()); err != nil {
-		return err
-	}
-	if o.DevFee != nil {
-		if err := s.onePayment(o, "development fee", o.DevFee.Payout.Hashes()); err != nil {
-			return err
-		}
-	}
-	// I4, I6: nothing is settled without a release or a decision, nothing canceled after one.
-	if h, ok := s.node.HoldState(o.Escrow.Hash); ok {
-		switch {
-		case h.State == lightning.Settled && o.Escrow.State != order.EscrowSettling && o.Escrow.State != order.EscrowSettled:
-			return fmt.Errorf("I4: the escrow of %s is settled at the node and %q here", o.ID, o.Escrow.State)
-		case h.State != lightning.Settled && o.Escrow.State == order.EscrowSettled:
-			return fmt.Errorf("the escrow of %s is %s at the node and settled here", o.ID, h.State)
-		}
-	}
-	return nil
-}
-
-// onePayment is I2: at most one payment of a liability is not failed, over all hashes ever
-// recorded for it.
-func (s *Simulation) onePayment(o order.Order, of string, hashes []order.Hash) error {
-	alive := 0
-	for _, h := range hashes {
-		if p, ok := s.node.PaymentState(h); ok && p.State != lightning.Failed {
-			alive++
-			// No payment before the escrow is settled.
-			if o.Escrow.State != order.EscrowSettled {
-				return fmt.Errorf("order %s: payment %s with its escrow %s", o.ID, h, o.Escrow.State)
-			}
-		}
-	}
-	if alive > 1 {
-		return fmt.Errorf("I2: order %s has %d payments of the %s under way or done", o.ID, alive, of)
-	}
-	return nil
-}
-
-// accounts are drawn at the end: every trade has ended, the public book says so, and the
-// node owns exactly what the ledgers say.
-func (s *Simulation) accounts() error {
-	const begin = 100 * 100_000_000 * 1000
-	var net order.Msat
-	for _, id := range s.orders {
-		o := s.load(id)
-		s.Stats.Ends[o.Status]++
-		if err := s.check(o); err != nil {
-			return err
-		}
-		if !order.Ended(o.Status) {
-			return fmt.Errorf("order %s has not ended: %s, payout %q, escrow %q", id, o.Status, o.Payout.State, o.Escrow.State)
-		}
-		if public, _ := mostro.PublicStatus(o.Kind, o.Status); string(public) != s.public[id] {
-			return fmt.Errorf("I9: order %s is %s and the book says %s", id, o.Status, s.public[id])
-		}
-		net += o.Ledger.SettledIn() - o.Ledger.PaidOut() - o.Ledger.Routing()
-		if o.Ledger.PaidOut() > 0 {
-			s.Stats.Payouts++
-		}
-		if order.DevFeePaid(&o) != nil {
-			s.Stats.DevFees++
-		}
-		if !order.Over(&o) {
-			return fmt.Errorf("order %s still owes: %+v", id, o.DevFee)
-		}
-		if h, ok := s.node.HoldState(o.Escrow.Hash); ok && !h.State.Final() {
-			return fmt.Errorf("the escrow of %s is left %s at the node", id, h.State)
-		}
-	}
-	bonds, err := s.bondAccounts()
-	if err != nil {
-		return err
-	}
-	net += bonds
-	if got := s.node.Funds() - begin; got != net {
-		return fmt.Errorf("I1: the node has %d msat more than at the beginning, the ledgers say %d", got, net)
-	}
-	if total, minted := s.net.Total(); total != minted {
-		return fmt.Errorf("the network holds %d of %d msat", total, minted)
-	}
-	slices.Sort(s.orders)
-	return nil
 }

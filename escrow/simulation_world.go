@@ -2,28 +2,29 @@ package escrow
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"mostro/escrow/lightning"
+	"mostro/escrow/order"
 )
 
 // world moves what is outside: time, blocks, the node, wallets.
 func (s *Simulation) world(ctx context.Context) error {
-	switch s.r.IntN(9) {
+	switch s.r.IntN(10) {
 	case 0:
 		s.advance(time.Duration(s.r.IntN(1200)) * time.Second)
 	case 1:
-		s.net.Mine(uint32(s.r.IntN(4)))
+		s.mine(uint32(s.r.IntN(4)))
 	case 2:
 		if s.chance(15) {
-			n := uint32(s.r.IntN(150))
-			s.say("%d blocks", n)
-			s.net.Mine(n)
+			s.happened(worldBlocks)
+			s.mine(uint32(s.r.IntN(150)))
 		}
 	case 3:
 		if s.chance(50) {
-			s.say("the node is away")
+			s.happened(worldNodeDown)
 			s.node.Stop()
 		}
 	case 4, 5:
@@ -31,6 +32,7 @@ func (s *Simulation) world(ctx context.Context) error {
 		s.net.SetSynced(true)
 	case 6:
 		if s.chance(30) {
+			s.happened(worldUnsynced)
 			s.net.SetSynced(false)
 		}
 	case 7:
@@ -38,18 +40,114 @@ func (s *Simulation) world(ctx context.Context) error {
 			s.payee(s.r.IntN(len(s.holds)))
 		}
 	case 8:
-		if s.chance(40) {
-			s.say("the process dies")
-			panic(crash{})
+		if s.chance(25) {
+			s.happened(worldCrash)
+			s.die()
 		}
-		for hash := range s.watches {
-			if s.watches[hash].payment {
-				s.node.Unstick(hash)
-			}
+		for _, hash := range s.watched(true) {
+			s.node.Unstick(hash)
 		}
+	case 9:
+		s.rarely()
 	}
 	s.e.askNode(ctx)
 	return nil
+}
+
+// rarely does what happens to a node once in months.
+func (s *Simulation) rarely() {
+	switch s.r.IntN(10) {
+	case 0: // the process is away, the chain and the node go on
+		away := time.Duration(1+s.r.IntN(30)) * time.Hour
+		s.happened(worldAway)
+		s.net.Advance(away)
+		s.noteTime()
+		s.mine(uint32(away / (10 * time.Minute)))
+		s.die()
+	case 1: // the node is away, the chain and the process go on
+		away := time.Duration(1+s.r.IntN(12)) * time.Hour
+		s.happened(worldNodeHours)
+		s.node.Stop()
+		s.e.askNode(context.Background())
+		s.advance(away)
+		s.mine(uint32(away / (10 * time.Minute)))
+	case 2, 3, 4:
+		s.hide()
+	case 5, 6:
+		s.forget()
+	case 7:
+		clear(s.hidden)
+	case 8:
+		for _, hash := range append(s.watched(false), s.watched(true)...) {
+			s.silent[hash] = s.wall
+			s.happened(faultStream)
+		}
+	case 9:
+		requests := s.requests
+		s.requests = nil
+		for _, f := range requests {
+			f()
+		}
+	}
+}
+
+// mine adds blocks, and counts the hold invoices that the node gives back by itself.
+func (s *Simulation) mine(blocks uint32) {
+	var held []order.Hash
+	for _, hash := range s.watched(false) {
+		if h, ok := s.node.HoldState(hash); ok && h.State == lightning.Accepted {
+			held = append(held, hash)
+		}
+	}
+	s.net.Mine(blocks)
+	for _, hash := range held {
+		if h, _ := s.node.HoldState(hash); h.State == lightning.Canceled {
+			s.happened(worldAutoCancel)
+		}
+	}
+}
+
+// watched are the hashes of payments, or of hold invoices, that the engine watches.
+func (s *Simulation) watched(payments bool) (hashes []order.Hash) {
+	for hash, each := range s.watches {
+		if each.payment == payments {
+			hashes = append(hashes, hash)
+		}
+	}
+	slices.SortFunc(hashes, byText)
+	return hashes
+}
+
+// hide has the node not find the payments under way, until it does again. Those that it calls
+// failed, and are not, it must find: nobody could know better.
+func (s *Simulation) hide() {
+	for _, hash := range s.watched(true) {
+		_, lied := s.lies[hash]
+		if _, ok := s.node.PaymentState(hash); ok && !lied && !s.hidden[hash] {
+			s.happened(worldHidden)
+			s.hidden[hash] = true
+		}
+	}
+}
+
+// forget has the node delete payments that are over, for it and for the engine.
+func (s *Simulation) forget() {
+	for _, id := range s.orders {
+		o := s.rows[id]
+		if o == nil || len(o.Payout.Hashes()) == 0 {
+			continue
+		}
+		for _, hash := range o.Payout.Hashes() {
+			p, ok := s.node.PaymentState(hash)
+			booked := p.State == lightning.Succeeded && o.Payout.State == order.PayoutPaid ||
+				p.State == lightning.Failed && slices.Contains(o.Payout.Earlier, hash)
+			if _, lied := s.lies[hash]; ok && booked && !lied {
+				s.happened(worldForgotten)
+				s.forgotten[hash] = p
+				s.node.ForgetPayment(hash)
+			}
+		}
+	}
 }
 
 // payee settles or cancels one of the hold invoices that buyers gave.
@@ -65,4 +163,80 @@ func (s *Simulation) payee(i int) {
 			}
 		}
 	}
+}
+
+// hear tells the engine what its streams would: late, sometimes again, sometimes what was news
+// before. A stream that has died is silent until the engine opens it anew.
+func (s *Simulation) hear(ctx context.Context) error {
+	for _, each := range s.e.live.fetch() {
+		if each.end {
+			delete(s.watches, each.hash)
+			continue
+		}
+		s.watches[each.hash] = each
+		delete(s.told, each.hash)
+	}
+	if _, err := s.e.cfg.Node.Info(ctx); err != nil {
+		return nil
+	}
+	if len(s.news) > 0 && s.fault(faultOldNews, 30) {
+		if err := s.news[s.r.IntN(len(s.news))](); err != nil {
+			return err
+		}
+	}
+	for _, hash := range append(s.watched(false), s.watched(true)...) {
+		if since, silent := s.silent[hash]; silent && s.faulty && s.wall.Sub(since) < streamLife {
+			continue
+		} else if silent {
+			delete(s.silent, hash)
+			delete(s.told, hash)
+		}
+		if s.fault(faultStream, 5) {
+			s.silent[hash] = s.wall
+			continue
+		}
+		if err := s.hearOf(ctx, s.watches[hash]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hearOf tells how one hash stands, if that is news.
+func (s *Simulation) hearOf(ctx context.Context, each watch) error {
+	var state string
+	var tell func() error
+	if each.payment {
+		p, err := s.e.track(ctx, each.hash)
+		if errors.Is(err, lightning.ErrNotFound) {
+			since := s.missing[each.hash]
+			err := s.e.missedPayment(ctx, each, &since)
+			s.missing[each.hash] = since
+			return err
+		}
+		if err != nil {
+			return nil
+		}
+		delete(s.missing, each.hash)
+		state, tell = string(p.State), func() error { return s.e.sawPayment(ctx, each, p) }
+	} else {
+		h, ok := s.node.HoldState(each.hash)
+		if !ok {
+			s.e.live.heard(each)
+			return nil
+		}
+		state, tell = string(h.State), func() error { return s.e.sawHold(ctx, each, h) }
+	}
+	switch {
+	case s.told[each.hash] != state:
+	case s.fault(faultRepeated, 50):
+	default:
+		return nil
+	}
+	s.told[each.hash] = state
+	s.say("  the node: %.4s is %s", each.hash, state)
+	if s.news = append(s.news, tell); len(s.news) > 20 {
+		s.news = s.news[1:]
+	}
+	return tell()
 }

@@ -97,6 +97,7 @@ func (e *Engine) commit(batch []*op) error {
 	e.claims = claims{} // what came before is in the live set
 	results := make([]error, len(batch))
 	var after []func()
+	var written []*badger.Entry
 	for i, o := range batch {
 		var w writes
 		results[i] = e.plan(txn, o, &w)
@@ -116,10 +117,10 @@ func (e *Engine) commit(batch []*op) error {
 		if err != nil {
 			return fmt.Errorf("write to the money store: %w", err)
 		}
-		after = append(after, w.after...)
+		after, written = append(after, w.after...), append(written, w.entries...)
 		e.claims.add(w.claims)
 	}
-	if err := txn.Commit(); err != nil {
+	if err := e.around(written, txn.Commit); err != nil {
 		return fmt.Errorf("%w: %w", errCommit, err)
 	}
 	for _, f := range after {

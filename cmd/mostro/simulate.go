@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,57 +17,47 @@ import (
 
 func simulateCommand() *cobra.Command {
 	var seeds, from uint64
-	var trades int
-	var trace bool
+	var trades, jobs int
+	var trace, verbose bool
+	var replay string
 	cmd := &cobra.Command{
 		Use:   "simulate",
 		Short: "Play random trades against the escrow, with everything going wrong",
 		Long: `Play random trades against the escrow in memory: messages doubled, late and out of
 order, a process that dies at any point, a Lightning node that is away and loses its answers.
-The money is checked after each step. A seed that breaks something is printed; the same seed
-always plays the same:
+The money is checked after each step. A seed that breaks something is made as small as it gets
+and printed as a story; it always plays the same:
 
-  mostro simulate --from 17 --seeds 1 --trace`,
+  mostro simulate --from 17 --seeds 1 --trace
+  mostro simulate --replay story.txt`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
+			if replay != "" {
+				return replayStory(cmd.InOrStdin(), replay, out)
+			}
 			if trace {
-				_, err := escrow.Simulate(escrow.SimulationConfig{Seed: from, Trades: trades, Trace: out})
+				_, err := escrow.Simulate(escrow.SimulationConfig{Plan: escrow.SimPlan{Seed: from, Trades: trades}, Trace: out})
 				return err
 			}
-			began := time.Now()
-			var played, traded, crashed, next atomic.Uint64
-			next.Store(from)
-			var mu sync.Mutex
-			var broken []error
+			debug.SetGCPercent(800) // it is all garbage, and little is alive
+			r := simulateRun{out: out, began: time.Now(), next: from, end: from + seeds, trades: trades}
 			var workers sync.WaitGroup
-			for range runtime.GOMAXPROCS(0) {
-				workers.Add(1)
-				go func() {
-					defer workers.Done()
-					for seed := next.Add(1) - 1; seed < from+seeds && cmd.Context().Err() == nil; seed = next.Add(1) - 1 {
-						stats, err := escrow.Simulate(escrow.SimulationConfig{Seed: seed, Trades: trades})
-						traded.Add(uint64(stats.Trades))
-						crashed.Add(uint64(stats.Crashes))
-						mu.Lock()
-						if err != nil {
-							broken = append(broken, err)
-							fmt.Fprintf(out, "broken: %v\n", err)
-						}
-						if n := played.Add(1); n%1000 == 0 {
-							fmt.Fprintf(out, "%d seeds, %d trades, %d crashes, %d broken, %.0f trades/s\n",
-								n, traded.Load(), crashed.Load(), len(broken), float64(traded.Load())/time.Since(began).Seconds())
-						}
-						mu.Unlock()
+			for range jobs {
+				workers.Go(func() {
+					for seed, ok := r.take(); ok && cmd.Context().Err() == nil; seed, ok = r.take() {
+						r.play(seed)
 					}
-				}()
+				})
 			}
 			workers.Wait()
-			fmt.Fprintf(out, "%d seeds from %d, %d trades, %d crashes, %d broken, %.1f seeds/s, %.0f trades/s\n", played.Load(), from,
-				traded.Load(), crashed.Load(), len(broken), float64(played.Load())/time.Since(began).Seconds(), float64(traded.Load())/time.Since(began).Seconds())
-			if len(broken) > 0 {
-				return hint(fmt.Errorf("%d seeds broke: %w", len(broken), errors.Join(broken...)),
-					"mostro simulate --from SEED --seeds 1 --trace shows what happened")
+			r.report()
+			if verbose {
+				r.total.WriteCounts(out)
+			}
+			if len(r.broken) > 0 {
+				return hint(fmt.Errorf("%d seeds broke: %w", len(r.broken), errors.Join(r.broken...)),
+					"mostro simulate --from SEED --seeds 1 --trace shows all that happened; a story above, kept in a file, is played by --replay FILE")
 			}
 			return nil
 		},
@@ -73,6 +65,78 @@ always plays the same:
 	cmd.Flags().Uint64Var(&seeds, "seeds", 1000, "how many seeds to play")
 	cmd.Flags().Uint64Var(&from, "from", 1, "the first seed")
 	cmd.Flags().IntVar(&trades, "trades", 6, "orders in each seed")
+	cmd.Flags().IntVar(&jobs, "jobs", runtime.GOMAXPROCS(0), "seeds that are played at once")
 	cmd.Flags().BoolVar(&trace, "trace", false, "play the first seed alone and print what happens")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "say at the end how often each fault and each event happened")
+	cmd.Flags().StringVar(&replay, "replay", "", "play the story in this file (- = standard input) and print what happens")
 	return cmd
+}
+
+// simulateRun is shared by those who play.
+type simulateRun struct {
+	out    io.Writer
+	began  time.Time
+	trades int
+
+	mu        sync.Mutex
+	next, end uint64
+	played    uint64
+	total     escrow.SimulationStats
+	broken    []error
+}
+
+func (r *simulateRun) take() (seed uint64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seed = r.next
+	r.next++
+	return seed, seed < r.end
+}
+
+// maxStories is how many broken seeds are made small: each takes seconds, and they are mostly
+// the same.
+const maxStories = 5
+
+func (r *simulateRun) play(seed uint64) {
+	plan := escrow.SimPlan{Seed: seed, Trades: r.trades}
+	stats, err := escrow.Simulate(escrow.SimulationConfig{Plan: plan})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total.Add(stats)
+	if err != nil {
+		r.broken = append(r.broken, err)
+		fmt.Fprintf(r.out, "broken: %v\n", err)
+		if len(r.broken) <= maxStories {
+			if err := escrow.WriteSimStory(r.out, escrow.MinimizeSimulation(escrow.SimulationConfig{Plan: plan})); err != nil {
+				fmt.Fprintf(r.out, "write story: %v\n", err)
+			}
+		}
+	}
+	if r.played++; r.played%1000 == 0 {
+		r.report()
+	}
+}
+
+func (r *simulateRun) report() {
+	took := time.Since(r.began)
+	fmt.Fprintf(r.out, "%d seeds before %d, %d trades, %d crashes, %d broken, %s, %.1f seeds/s, %.0f trades/s\n", r.played, min(r.next, r.end), r.total.Trades,
+		r.total.Crashes, len(r.broken), took.Round(time.Second), float64(r.played)/took.Seconds(), float64(r.total.Trades)/took.Seconds())
+}
+
+// replayStory plays what is left of a seed.
+func replayStory(in io.Reader, file string, out io.Writer) error {
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return fmt.Errorf("open story: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	plan, err := escrow.ReadSimPlan(in)
+	if err != nil {
+		return err
+	}
+	_, err = escrow.Simulate(escrow.SimulationConfig{Plan: plan, Trace: out})
+	return err
 }
