@@ -274,6 +274,36 @@ func TestM39AnotherNode(t *testing.T) {
 	}
 }
 
+// onNetwork is a node that says it is on another network.
+type onNetwork struct {
+	lightning.Node
+	network string
+}
+
+func (n onNetwork) Info(ctx context.Context) (lightning.Info, error) {
+	info, err := n.Node.Info(ctx)
+	info.Network = n.network
+	return info, err
+}
+
+// M39: the same key on another network is another node. The network's name is all that LND tells of its chain.
+func TestM39AnotherNetwork(t *testing.T) {
+	ctx := context.Background()
+	for _, network := range []string{"mainnet", "testnet", "regtest"} {
+		w := newWorld(t)
+		w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay")
+		w.cfg.Node = onNetwork{w.node, network}
+		w.crash()
+		err := w.e.Meet(ctx)
+		if !errors.Is(err, ErrWrongNode) || !strings.Contains(err.Error(), w.node.Pubkey()+" on "+network+", but") || !strings.HasSuffix(err.Error(), w.node.Pubkey()+" on simnet") {
+			t.Errorf("%s: %v", network, err)
+		}
+		if w.e.node.ready() {
+			t.Errorf("the node on %s is used", network)
+		}
+	}
+}
+
 // Run ends with the reason when another node turns up.
 func TestM39RunEnds(t *testing.T) {
 	w := newWorld(t)

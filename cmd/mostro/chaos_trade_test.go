@@ -385,9 +385,6 @@ func (c *chaosTrade) account(ctx context.Context) error {
 	}
 	if shown.Status == mostro.StatusSuccess {
 		f.AskedOfSeller, f.PromisedToBuyer = c.asked.Msat(), c.promised.Msat()
-		if fee := order.Sat(c.sats*chaosFeePPM+500_000) / 1_000_000; c.asked != order.Sat(c.sats)+fee || c.promised != order.Sat(c.sats)-fee {
-			return fmt.Errorf("order %s of %d sat: the seller was asked for %d and the buyer promised %d, want a fee of %d each", id, c.sats, c.asked, c.promised, fee)
-		}
 	}
 	c.note(func() { c.ended[fmt.Sprintf("%s: %s", c.course, shown.Status)]++ })
 	c.lab.mu.Lock()
@@ -395,6 +392,10 @@ func (c *chaosTrade) account(ctx context.Context) error {
 	c.lab.mu.Unlock()
 	if shown.Status != want || f.SellerPaid != f.AskedOfSeller || f.BuyerGot != f.PromisedToBuyer || f.sum() != 0 {
 		return fmt.Errorf("order %s, which %s, is %s and has moved %+v", id, c.course, shown.Status, f)
+	}
+	fee := order.Sat(c.sats*chaosFeePPM+500_000) / 1_000_000
+	if want == mostro.StatusSuccess && (c.asked != order.Sat(c.sats)+fee || c.promised != order.Sat(c.sats)-fee) {
+		return fmt.Errorf("order %s of %d sat: the seller was asked for %d and the buyer promised %d, want a fee of %d each", id, c.sats, c.asked, c.promised, fee)
 	}
 	return nil
 }
