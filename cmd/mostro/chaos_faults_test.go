@@ -14,6 +14,7 @@ const (
 	// Few enough that no trade comes near its deadline: all of them together in the short round.
 	chaosBlocks = 3
 	chaosRest   = 2 * time.Second
+	chaosYes    = 5 * time.Second
 )
 
 // fault is one way to fail, and how the world is put right again.
@@ -26,7 +27,8 @@ type fault struct {
 
 func chaosFaults() []fault {
 	return []fault{
-		{"kill -9 of mostro", 45, 1, (*chaos).killMostro},
+		{"kill -9 of mostro", 30, 1, (*chaos).killMostro},
+		{"kill -9 of mostro, as it says yes", 15, 1, (*chaos).killSayingYes},
 		{"kill -9 of lnd", 12, 1, (*chaos).killLND},
 		{"kill -9 of both", 8, 2, (*chaos).killBoth},
 		{"lnd hangs", 10, 0, (*chaos).hangLND},
@@ -98,6 +100,16 @@ func (x *chaos) killMostro(ctx context.Context) error {
 	}
 	x.rest(chaosRest / 3)
 	return x.start(ctx)
+}
+
+// killSayingYes kills mostro as soon as a client has heard that its event counts. What does not come
+// for so long is not waited for.
+func (x *chaos) killSayingYes(ctx context.Context) error {
+	select {
+	case <-x.proxy.yes:
+	case <-time.After(chaosYes):
+	}
+	return x.killMostro(ctx)
 }
 
 func (x *chaos) killLND(ctx context.Context) error {

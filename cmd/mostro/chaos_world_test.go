@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,6 +165,7 @@ func runCommand(name string, args ...string) error {
 type proxy struct {
 	listener net.Listener
 	to       string
+	yes      chan struct{} // to whoever waits for the relay to accept an event
 
 	mu    sync.Mutex
 	conns map[net.Conn]net.Conn // a client's, and the one to the relay
@@ -174,7 +176,7 @@ func startProxy(to string) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{listener: listener, to: to, conns: map[net.Conn]net.Conn{}}
+	p := &proxy{listener: listener, to: to, yes: make(chan struct{}), conns: map[net.Conn]net.Conn{}}
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -203,10 +205,21 @@ func (p *proxy) pass(from net.Conn) {
 		io.Copy(to, from)
 		to.Close()
 	}()
-	io.Copy(from, to)
+	io.Copy(io.MultiWriter(from, p), to)
 	p.mu.Lock()
 	delete(p.conns, from)
 	p.mu.Unlock()
+}
+
+// Write looks at what a client was just told.
+func (p *proxy) Write(told []byte) (int, error) {
+	if bytes.Contains(told, []byte(`["OK",`)) {
+		select {
+		case p.yes <- struct{}{}:
+		default:
+		}
+	}
+	return len(told), nil
 }
 
 // cut ends most connections; half of these without a word to the other side.
