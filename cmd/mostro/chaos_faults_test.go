@@ -14,7 +14,7 @@ const (
 	// Few enough that no trade comes near its deadline: all of them together in the short round.
 	chaosBlocks = 3
 	chaosRest   = 2 * time.Second
-	chaosYes    = 5 * time.Second
+	chaosYes    = 2 * time.Second
 )
 
 // fault is one way to fail, and how the world is put right again.
