@@ -85,14 +85,14 @@ func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Tak
 		})
 	}
 	check.Wait()
-	var good []*nostr.Event
+	var good []events.Item
 	var places []int
 	for i := range out {
 		if out[i] == (Taken{}) {
-			good, places = append(good, evs[i]), append(places, i)
+			good, places = append(good, events.Item{Event: evs[i]}), append(places, i)
 		}
 	}
-	for i, done := range r.keep(ctx, false, good...) {
+	for i, done := range r.keep(ctx, good...) {
 		out[places[i]] = taken(done)
 	}
 	return out

@@ -28,6 +28,7 @@ type intake struct {
 // arrival is an event of a client on its way to an answer.
 type arrival struct {
 	ev     nostr.Event
+	raw    []byte // as the client wrote it, nil = not to be served like that
 	size   int
 	next   step
 	ok     bool
@@ -144,11 +145,11 @@ func (r *Relay) finish(ctx context.Context, batch []arrival) {
 	case toPrimary:
 		handOver(ctx, batch, r.cfg.Federation.Forward)
 	case toStore:
-		evs := make([]*nostr.Event, len(batch))
+		items := make([]events.Item, len(batch))
 		for i := range batch {
-			evs[i] = &batch[i].ev
+			items[i] = events.Item{Event: &batch[i].ev, Raw: batch[i].raw}
 		}
-		for i, out := range r.keep(ctx, false, evs...) {
+		for i, out := range r.keep(ctx, items...) {
 			batch[i].ok, batch[i].reason = r.answer(out)
 		}
 		r.letFanOutCatchUp()
@@ -233,8 +234,8 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 	return toStore, false, ""
 }
 
-// verify checks id and signature of an event from an address, and says what is wrong. Only so many are checked at the same
-// time that the rest of the relay keeps a processor.
+// verify checks id and signature of an event from an address, and says what is wrong. Only as many are checked at the same
+// time as there are processors.
 func (r *Relay) verify(from string, ev *nostr.Event) string {
 	r.verifiers.take(from)
 	defer r.verifiers.give()

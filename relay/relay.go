@@ -21,7 +21,7 @@
 //     a client has one of them, and a long answer goes back to the end of the line. Addresses
 //     take turns, so that many connections from one get no more than one from another. Who takes
 //     most of anything that is short (connections, queues, subscriptions) gives way first.
-//   - Signatures are checked last and at most as many at once as leave a processor free; what
+//   - Signatures are checked last, as many at once as there are processors; what
 //     is known already is not checked again.
 //   - What is served verifies: the fields of an event come back as they were signed.
 //   - Limits are enforced and advertised from one value.
@@ -180,7 +180,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		cfg: cfg, log: cfg.Logger, khatru: khatru.NewRelay(),
 		live:      newLive(),
 		slots:     newTurns(max(runtime.GOMAXPROCS(0), 2)),
-		verifiers: newTurns(max(runtime.GOMAXPROCS(0)-1, 1)),
+		verifiers: newTurns(runtime.GOMAXPROCS(0)),
 		negItems:  newShares(cfg.Limits.AllNegItems), arriving: newShares(cfg.Limits.AllMessagesBytes),
 		opened:   newShares(cfg.Limits.AllSubscriptions),
 		buffers:  sync.Pool{New: newOutBuffer},
@@ -256,7 +256,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 // may or may not be published.
 func (r *Relay) Publish(ctx context.Context, evs ...nostr.Event) error {
 	shape := policies.Shape(r.cfg.Limits.shape())
-	own := make([]*nostr.Event, len(evs))
+	own := make([]events.Item, len(evs))
 	for i := range evs {
 		ev := &evs[i]
 		if reject, msg := shape(ctx, ev); reject {
@@ -265,14 +265,14 @@ func (r *Relay) Publish(ctx context.Context, evs ...nostr.Event) error {
 		if !ev.CheckID() {
 			return fmt.Errorf("publish event %s: the id does not fit the event", ev.ID)
 		}
-		own[i] = ev
+		own[i] = events.Item{Event: ev, Own: true}
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("publish events: %w", err)
 	}
-	for i, out := range r.keep(ctx, true, own...) {
+	for i, out := range r.keep(ctx, own...) {
 		if out.Err != nil {
-			return fmt.Errorf("publish event %s: %w", own[i].ID, out.Err)
+			return fmt.Errorf("publish event %s: %w", own[i].Event.ID, out.Err)
 		}
 	}
 	return nil

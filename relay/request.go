@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,7 +55,9 @@ func (s *session) onEvent(raw json.RawMessage) {
 	id, err := readEvent(raw, &a.ev)
 	switch {
 	case err == nil:
-		a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev)
+		if a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev); a.next == toStore && isPlain(raw) {
+			a.raw = bytes.Clone(raw) // the message has room to spare, which would be held with it
+		}
 	case id == "":
 		s.aside(s.events.wait)
 		s.send(noticeFrame("invalid: " + err.Error()))
@@ -63,6 +66,13 @@ func (s *session) onEvent(raw json.RawMessage) {
 		a.ev.ID, a.reason = id, "invalid: "+err.Error()
 	}
 	s.take(a)
+}
+
+// isPlain reports whether an event that has been checked can be served as it was written. Each reader must see the text in
+// it that was signed: there are differences about escaped code units that are no character. Where there is one line for
+// each event, it must stay one.
+func isPlain(raw []byte) bool {
+	return !bytes.Contains(raw, []byte(`\u`)) && !bytes.ContainsAny(raw, "\n\r\t")
 }
 
 // readEvent decodes an event of a client. The id is there whenever one can be made out.

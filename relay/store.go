@@ -84,25 +84,23 @@ func (s *store) has(id key) bool { return s.Has(id) }
 func (s *store) sync(f func()) uint64 { return s.Between(f) }
 
 // keep stores events, or only sends them on when they are ephemeral, in their order.
-func (r *Relay) keep(ctx context.Context, own bool, evs ...*nostr.Event) []events.Outcome {
-	out := make([]events.Outcome, 0, len(evs))
-	var items []events.Item
-	flush := func() {
-		if len(items) > 0 {
-			out = append(out, r.store.Add(ctx, items...)...)
-			items = items[:0]
+func (r *Relay) keep(ctx context.Context, items ...events.Item) []events.Outcome {
+	out := make([]events.Outcome, 0, len(items))
+	for len(items) > 0 {
+		n := slices.IndexFunc(items, func(i events.Item) bool { return nostr.IsEphemeralKind(i.Event.Kind) })
+		if n < 0 {
+			n = len(items)
 		}
-	}
-	for _, ev := range evs {
-		if nostr.IsEphemeralKind(ev.Kind) {
-			flush()
-			r.store.sync(func() { r.fanOut(ev, encodeEvent(ev)) })
-			out = append(out, events.Outcome{Status: events.Stored})
+		if n > 0 {
+			out = append(out, r.store.Add(ctx, items[:n]...)...)
+			items = items[n:]
 			continue
 		}
-		items = append(items, events.Item{Event: ev, Own: own})
+		ev := items[0].Event
+		r.store.sync(func() { r.fanOut(ev, encodeEvent(ev)) })
+		out = append(out, events.Outcome{Status: events.Stored})
+		items = items[1:]
 	}
-	flush()
 	return out
 }
 

@@ -56,6 +56,9 @@ func isNumber(value []byte) bool {
 	return true
 }
 
+// isNegative: such numbers are told apart later. Minus zero is not one, and some readers take it for none.
+func isNegative(value []byte) bool { return value[0] == '-' && value[1] != '0' }
+
 func isTags(value []byte) bool {
 	return elements(value, func(tag []byte) bool { return elements(tag, isString) })
 }
@@ -83,9 +86,9 @@ func checkEvent(raw json.RawMessage) (id string, err error) {
 		case "pubkey":
 			bit, right = 1<<1, isString(value)
 		case "created_at":
-			bit, right = 1<<2, isNumber(value) || value[0] == '-' // which is told apart later
+			bit, right = 1<<2, isNumber(value) || isNegative(value)
 		case "kind":
-			bit, right = 1<<3, isNumber(value) || value[0] == '-'
+			bit, right = 1<<3, isNumber(value) || isNegative(value)
 		case "tags":
 			bit, right = 1<<4, isTags(value)
 		case "content":

@@ -34,6 +34,7 @@ func TestC3StrictEvents(t *testing.T) {
 		{"kind in quotes", change(`"kind":1`, `"kind":"1"`), named},
 		{"fraction", change(`"kind":1`, `"kind":1.0`), named},
 		{"exponent", change(`"kind":1`, `"kind":1e0`), named},
+		{"minus nothing", change(`"kind":1`, `"kind":-0`), named},
 		{"minus", change(`"kind":1`, `"kind":-1`), named},
 		{"large", change(`"kind":1`, `"kind":18446744073709551617`), named},
 		{"true", change(`"kind":1`, `"kind":true`), named},
@@ -59,6 +60,54 @@ func TestC3StrictEvents(t *testing.T) {
 		w.write(`["EVENT",` + c.event + `]`)
 		if got := w.text(); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// TestServedText: an event is served as it was written, except for what its readers could see in
+// different ways; either way it is one line, and verifies.
+func TestServedText(t *testing.T) {
+	ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1, Content: "a/\u00fc<\ufffd", Tags: nostr.Tags{{"t", "x"}}})
+	plain := encodeEvent(&ev)
+	for _, c := range []struct {
+		name, content string
+		spaced, kept  bool
+	}{
+		{name: "as others write it", content: "a\\/\u00fc<\ufffd", kept: true},
+		{name: "escaped", content: "a/\\u00fc<\\ufffd"},
+		{name: "half a pair", content: "a/\u00fc<\\ud800"},
+		{name: "lines", content: "a/\u00fc<\ufffd", spaced: true},
+	} {
+		written := strings.Replace(string(plain), `"content":"a/`+"\u00fc<\ufffd"+`"`, `"content":"`+c.content+`"`, 1)
+		if c.spaced {
+			written = strings.Replace(written, `,"tags"`, ",\n\t\"tags\"", 1)
+		}
+		if written == string(plain) {
+			t.Fatalf("%s: nothing was changed in %s", c.name, plain)
+		}
+		_, url := start(t, Config{})
+		w := dial(t, url)
+		w.write(`["REQ","live",{"kinds":[1]}]`)
+		w.text() // EOSE
+		w.write(`["EVENT",` + written + `]`)
+		w.write(`["REQ","stored",{"kinds":[1]}]`)
+		for served := 0; served < 2; {
+			_, raw, err := w.ReadMessage()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var frame []json.RawMessage
+			if err := json.Unmarshal(raw, &frame); err != nil || string(frame[0]) != `"EVENT"` {
+				continue
+			}
+			served++
+			var got nostr.Event
+			if err := json.Unmarshal(frame[2], &got); err != nil || got.Content != ev.Content || !got.CheckID() {
+				t.Errorf("%s: %s does not verify: %v", c.name, frame[2], err)
+			}
+			if strings.ContainsAny(string(frame[2]), "\n\t") || (string(frame[2]) == written) != c.kept {
+				t.Errorf("%s: written as %s\nserved as %s", c.name, written, frame[2])
+			}
 		}
 	}
 }
@@ -123,7 +172,7 @@ func TestC3ServedBytes(t *testing.T) {
 	_, url := start(t, Config{})
 	w := dial(t, url)
 	secret := nostr.GeneratePrivateKey()
-	texts := []string{"", "x", "\x00", "\x01\x1f\x7f", "\"", `\`, `\\"`, `\u0041`, "</script>", "&<>", "\u2028\u2029", "é", "\ufffd", "𝄞", "\n\r\t\b\f", "日本", "a/b", "\ue000"}
+	texts := []string{"", "x", "\x00", "\x01\x1f\x7f", "\"", `\`, `\\"`, `\u0041`, "</script>", "&<>", "\u2029", "é", "\ufffd", "𝄞", "\n\r\t\b\f", "日本", "a/b", "\ue000"}
 	text := func() string {
 		var b strings.Builder
 		for range random.IntN(6) {
