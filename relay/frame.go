@@ -15,7 +15,12 @@ func frame(parts ...any) []byte {
 	return b
 }
 
-func okFrame(id string, ok bool, reason string) []byte { return frame("OK", id, ok, reason) }
+func okFrame(id string, ok bool, reason string) []byte {
+	if ok && reason == "" {
+		return []byte(`["OK","` + id + `",true,""]`) // a good event's id needs no escape
+	}
+	return frame("OK", id, ok, reason)
+}
 
 func noticeFrame(text string) []byte { return frame("NOTICE", text) }
 

@@ -239,14 +239,7 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 func (r *Relay) verify(from string, ev *nostr.Event) string {
 	r.verifiers.take(from)
 	defer r.verifiers.give()
-	if !ev.CheckID() {
-		return "invalid: the id does not fit the event"
-	}
-	// An error and false mean the same: this key did not sign it.
-	if valid, _ := ev.CheckSignature(); !valid {
-		return "invalid: the signature does not fit the event"
-	}
-	return ""
+	return checkSigned(ev)
 }
 
 func (r *Relay) logPanic(fault any) {

@@ -72,7 +72,8 @@ func (s *session) onEvent(raw json.RawMessage) {
 // it that was signed: there are differences about escaped code units that are no character. Where there is one line for
 // each event, it must stay one.
 func isPlain(raw []byte) bool {
-	return !bytes.Contains(raw, []byte(`\u`)) && !bytes.ContainsAny(raw, "\n\r\t")
+	return !bytes.Contains(raw, []byte(`\u`)) &&
+		bytes.IndexByte(raw, '\n') < 0 && bytes.IndexByte(raw, '\r') < 0 && bytes.IndexByte(raw, '\t') < 0
 }
 
 // readEvent decodes an event of a client. The id is there whenever one can be made out.

@@ -20,13 +20,28 @@ type Key [32]byte
 // ParseKey reads 64 lower-case hex digits.
 func ParseKey(s string) (Key, error) {
 	var k Key
-	if len(s) != 2*len(k) || strings.ToLower(s) != s {
+	if len(s) != 2*len(k) {
 		return k, fmt.Errorf("%q is not 64 lower-case hex digits", s)
 	}
-	if _, err := hex.Decode(k[:], []byte(s)); err != nil {
-		return k, fmt.Errorf("%q is not 64 lower-case hex digits", s)
+	for i := range k {
+		high, low := digit(s[2*i]), digit(s[2*i+1])
+		if high|low > 0xf {
+			return k, fmt.Errorf("%q is not 64 lower-case hex digits", s)
+		}
+		k[i] = high<<4 | low
 	}
 	return k, nil
+}
+
+// digit is the value of a lower-case hex digit, 255 for anything else.
+func digit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
 }
 
 func (k Key) String() string { return hex.EncodeToString(k[:]) }
