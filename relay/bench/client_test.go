@@ -182,8 +182,8 @@ func (c *client) publish(events [][]byte, window int) error {
 				return err
 			}
 		}
-		// Take all answers that are here already before the next write.
-		for waiting := true; waiting; waiting = c.r.Buffered() > 0 && answered < len(events) {
+		// Take all answers that are here already before the next write. What else is here, a ping, can wait.
+		for waiting := true; waiting; waiting = c.r.Buffered() > 0 && answered < sent {
 			if err := c.accepted(); err != nil {
 				return fmt.Errorf("wait for the answer to event %d of %d: %w", answered+1, len(events), err)
 			}
