@@ -33,6 +33,9 @@ const (
 	synced = "khatru-sync" // with SyncWrites
 )
 
+// garbagePercent is that of the binary.
+const garbagePercent = 50
+
 const (
 	envSide  = "MOSTRO_BENCH_SERVE" // makes the test binary a relay: side and folder
 	tick     = 10 * time.Millisecond
@@ -113,6 +116,7 @@ func obey(command string) error {
 // open makes the relay of one side.
 func open(side, dir string) (http.Handler, func() error, error) {
 	if side == ours {
+		debug.SetGCPercent(garbagePercent)
 		limits := relay.DefaultLimits()
 		limits.Connections = 1 << 20
 		r, err := relay.Open(relay.Config{Dir: dir, Limits: limits})
