@@ -136,6 +136,9 @@ func TestPolicies(t *testing.T) {
 		{"orders: last", orders, to(38386, node), "blocked: kind 38386"},
 		{"orders: beyond", orders, to(38387, node), ""},
 		{"sizes: longest", sizes, func(ev *nostr.Event) { ev.Kind, ev.Content = 0, "abc" }, ""},
+		{"tags: as many as there may be", Tags(2, 0), func(ev *nostr.Event) { ev.Kind, ev.Tags = 0, nostr.Tags{{"a"}, {"b"}} }, ""},
+		{"tags: too many", Tags(2, 0), func(ev *nostr.Event) { ev.Kind, ev.Tags = 0, nostr.Tags{{"a"}, {"b"}, {"c"}} }, "invalid: event has 3 tags"},
+		{"tags: too many, of another kind", Tags(2, 0), func(ev *nostr.Event) { ev.Kind, ev.Tags = 1, nostr.Tags{{"a"}, {"b"}, {"c"}} }, ""},
 		{"sizes: too long", sizes, func(ev *nostr.Event) { ev.Kind, ev.Content = 0, "abcd" }, "invalid: content has 4 bytes"},
 		{"sizes: another kind", sizes, func(ev *nostr.Event) { ev.Content = "abcd" }, ""},
 		{"not for relays: note", NotForRelays(), same, ""},
@@ -214,6 +217,29 @@ func TestRateByIP(t *testing.T) {
 	for range 10 {
 		if reject, msg := limit(t.Context(), event(same)); reject {
 			t.Errorf("an event from inside was refused: %s", msg)
+		}
+	}
+}
+
+// TestRateOfTags: an event with many tags counts for several, and one with more than the burst has is
+// taken from whoever has sent nothing lately.
+func TestRateOfTags(t *testing.T) {
+	policy := RateByKey(0.0001, 10, 10)
+	send := func(pubkey string, tags int) bool {
+		reject, _ := policy(context.Background(), &nostr.Event{PubKey: pubkey, Tags: make(nostr.Tags, tags)})
+		return !reject
+	}
+	for i, want := range []bool{true, true, false} {
+		if got := send("a", 80); got != want { // 5 of 10
+			t.Errorf("event %d of 80 tags: %v", i, got)
+		}
+	}
+	if !send("b", 2000) || send("b", 0) {
+		t.Error("2,000 tags are not all that one may send at once")
+	}
+	for range 10 {
+		if !send("c", 19) {
+			t.Error("an event of 19 tags counts more than once")
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/fiatjaf/khatru"
 	"github.com/nbd-wtf/go-nostr"
@@ -18,17 +19,18 @@ const (
 	DefaultRateAddresses   = 100_000
 )
 
-// RateByIP lets each address send perSecond events, and burst at once. An IPv6 address counts
+// RateByIP lets each address send perSecond events, and burst at once; those with many tags count
+// for several. An IPv6 address counts
 // as its /64, which one subscriber can fill at will. At most addresses of them are remembered;
 // the longest unseen are forgotten first, half at a time.
 func RateByIP(perSecond float64, burst, addresses int) Policy {
 	limiters := newLimiters[netip.Prefix](perSecond, burst, addresses)
-	return func(ctx context.Context, _ *nostr.Event) (bool, string) {
+	return func(ctx context.Context, ev *nostr.Event) (bool, string) {
 		address, err := netip.ParseAddr(khatru.GetIP(ctx))
 		if err != nil {
 			return false, "" // no connection: the event comes from inside
 		}
-		if limiters.of(network(address)).Allow() {
+		if limiters.allow(network(address), ev) {
 			return false, ""
 		}
 		return true, "rate-limited: too many events from your address, slow down"
@@ -62,6 +64,16 @@ func newLimiters[K comparable](perSecond float64, burst, most int) *limiters[K] 
 		half:   max(most/2, 1),
 		recent: make(map[K]*rate.Limiter),
 	}
+}
+
+// tagsOfOne is how many tags come with an event that counts once. Each tag is a row of the index, and
+// in a deletion one that is looked for and written.
+const tagsOfOne = 20
+
+// allow reports whether k may send ev now.
+func (l *limiters[K]) allow(k K, ev *nostr.Event) bool {
+	weight := 1 + len(ev.Tags)/tagsOfOne
+	return l.of(k).AllowN(time.Now(), min(weight, l.burst))
 }
 
 func (l *limiters[K]) of(k K) *rate.Limiter {

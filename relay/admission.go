@@ -61,7 +61,7 @@ func (r *Relay) crowded(ev *nostr.Event) string {
 	if ev.Kind == nostr.KindDeletion || ev.Kind == kindVanish || nostr.IsEphemeralKind(ev.Kind) || r.trusted(ev.PubKey) {
 		return ""
 	}
-	if r.store.Len() >= r.cfg.Limits.Events+r.cfg.Limits.Events/eventsSlack {
+	if r.store.Len() >= r.cfg.Limits.Events+r.cfg.Limits.Events/eventsSlack || r.overIndex() {
 		return "error: this relay is full for now"
 	}
 	author, err := parseKey(ev.PubKey)
@@ -72,6 +72,12 @@ func (r *Relay) crowded(ev *nostr.Event) string {
 		return fmt.Sprintf("rate-limited: %d events of this key are stored, delete some first", n)
 	}
 	return ""
+}
+
+// overIndex reports whether the index takes more memory than it may even for kinds that are always in it.
+func (r *Relay) overIndex() bool {
+	_, _, bytes := r.store.Indexed()
+	return bytes > r.cfg.Limits.IndexBytes
 }
 
 // suspect raises an alarm about an event that the node's own key has signed and that comes from

@@ -315,3 +315,56 @@ func TestC3StolenKey(t *testing.T) {
 		t.Errorf("stored %v, %v", kept, err)
 	}
 }
+
+// TestC3IndexMemory: kinds that are always indexed in memory cannot fill it: neither by their tags
+// nor by their number.
+func TestC3IndexMemory(t *testing.T) {
+	limits := DefaultLimits()
+	limits.IndexBytes = 100_000
+	r, err := Open(Config{Limits: limits, Pubkey: publicKey(t, nodeKey)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(t.Context())
+	tagged := func(kind, tags int, age nostr.Timestamp) nostr.Event {
+		ev := nostr.Event{Kind: kind, CreatedAt: nostr.Now() - age}
+		for i := range tags {
+			ev.Tags = append(ev.Tags, nostr.Tag{"t", fmt.Sprint(kind, age, i)})
+		}
+		return signed(t, nostr.GeneratePrivateKey(), ev)
+	}
+	for _, kind := range []int{0, 4, 14, 1059, 10002} {
+		ev := tagged(kind, 101, 0)
+		if ok, reason := r.ingest(t.Context(), &ev); ok || !strings.HasPrefix(reason, "invalid: event has 101 tags") {
+			t.Errorf("kind %d with 101 tags: %v %q", kind, ok, reason)
+		}
+	}
+	var ids []string
+	full := ""
+	for i := 0; full == "" && i < 1000; i++ {
+		ev := tagged(0, 100, 1000-nostr.Timestamp(i))
+		if _, full = r.ingest(t.Context(), &ev); full == "" {
+			ids = append(ids, ev.ID)
+		}
+	}
+	if _, _, bytes := r.Indexed(); !strings.HasPrefix(full, "error: this relay is full") || bytes > 120_000 {
+		t.Errorf("%d bytes are indexed, %q", bytes, full)
+	}
+	own := tagged(1, 0, 2000)
+	if err := r.Publish(t.Context(), own); err != nil {
+		t.Error(err)
+	}
+	if err := r.makeRoom(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]bool{ids[0]: false, ids[len(ids)-1]: true, own.ID: true} {
+		if kept, err := r.Has(t.Context(), id); err != nil || kept != want {
+			t.Errorf("kept %v, want %v, %v", kept, want, err)
+		}
+	}
+	if ev := tagged(1, 1, 0); true {
+		if ok, reason := r.ingest(t.Context(), &ev); !ok {
+			t.Error(reason)
+		}
+	}
+}

@@ -39,6 +39,7 @@ type Limits struct {
 	AllSubscriptions    int           // open at once, over all connections
 	Comparisons         int           // subscriptions of one address that a new event is compared with
 	EventTags           int
+	IndexedTags         int           // the same, of the kinds that are indexed in memory whatever that takes
 	TagBytes            int           // all tag elements of an event together
 	ContentLength       int           // characters
 	Past, Future        time.Duration // how far created_at may be from now, whole seconds
@@ -47,6 +48,7 @@ type Limits struct {
 	MinPow              int           // bits of proof of work (NIP-13) of every event
 	Events              int           // stored altogether; the oldest go when there are more
 	EventsPerKey        int           // stored of one key
+	IndexBytes          int           // memory of the index above which nothing more is taken from outside
 }
 
 const (
@@ -134,6 +136,7 @@ func DefaultLimits() Limits {
 		AllSubscriptions:    100_000,
 		Comparisons:         10_000,
 		EventTags:           2000,
+		IndexedTags:         100,
 		TagBytes:            65_535,
 		ContentLength:       65_535,
 		Past:                10 * 365 * day,
@@ -142,6 +145,7 @@ func DefaultLimits() Limits {
 		OrderFuture:         time.Minute,
 		Events:              2_000_000,
 		EventsPerKey:        10_000,
+		IndexBytes:          1 << 30,
 	}
 }
 

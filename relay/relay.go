@@ -198,6 +198,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.repeated = policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses)
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),
+		policies.Tags(cfg.Limits.IndexedTags, events.AlwaysInMemory()...),
 		policies.Authors(r.denied, r.listed),
 		policies.Kinds(r.takes),
 		r.management.allowed,

@@ -83,18 +83,23 @@ func (r *Relay) namedKinds() map[int]bool {
 	return named
 }
 
-// makeRoom removes the oldest events when there are more than the limit: none of the node or of
+// makeRoom removes the oldest events when there are more than the limit, or more than the index has
+// memory for (then of kinds that are always in memory): none of the node or of
 // followed Mostros, and no messages that could belong to a trade that is under way. These are
 // many only when somebody floods the relay with them, and then new ones are refused.
 func (r *Relay) makeRoom(ctx context.Context) error {
+	inMemory := events.AlwaysInMemory()
 	for ctx.Err() == nil {
-		over := r.store.Len() - r.cfg.Limits.Events
+		over, ofAll := r.store.Len()-r.cfg.Limits.Events, true
+		if over <= 0 && r.overIndex() {
+			over, ofAll = r.store.Len()/eventsSlack+1, false
+		}
 		if over <= 0 {
 			return nil
 		}
 		young := r.store.opts.Now().Add(-wrapsStay).Unix()
 		old, err := r.store.Oldest(ctx, min(over, maxRetired), func(m *events.Meta) bool {
-			return m.Author != r.node && !r.writesToAll(m.Author) && (!isPrivate(m.Kind) || m.CreatedAt < young)
+			return (ofAll || slices.Contains(inMemory, m.Kind)) && m.Author != r.node && !r.writesToAll(m.Author) && (!isPrivate(m.Kind) || m.CreatedAt < young)
 		})
 		if err == nil {
 			err = r.retire(ctx, old)

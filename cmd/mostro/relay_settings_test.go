@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -475,6 +476,26 @@ func relayProbes(t testing.TB) []relayProbe {
 				s.Error("20 long messages of 100,000 bytes are on their way")
 			}
 		}},
+		{[]string{"relay.max_indexed_tags=10"}, func(s *served) {
+			w := s.dial()
+			profile := func(tags int) string {
+				return w.publish(s.sign(alice, nostr.Event{Kind: 0, Content: fmt.Sprint(tags), Tags: slices.Repeat(nostr.Tags{{"t", "x"}}, tags)}))
+			}
+			wants(s, "11 tags", profile(11), "invalid: event has 11 tags")
+			wants(s, "10 tags", profile(10), "")
+		}},
+		{[]string{"relay.max_index_memory_mib=1", "relay.index_memory_mib=1"}, func(s *served) {
+			tags := make(nostr.Tags, 100)
+			for n := range 400 { // about 5,000 bytes each
+				for i := range tags {
+					tags[i] = nostr.Tag{"t", fmt.Sprint(n, " ", i)}
+				}
+				if err := s.relay.Publish(s.Context(), s.sign(nostr.GeneratePrivateKey(), nostr.Event{Kind: 1059, Tags: tags})); err != nil {
+					s.Fatal(err)
+				}
+			}
+			wants(s, "no memory", s.dial().publish(s.sign(alice, nostr.Event{Kind: 1})), "error: this relay is full")
+		}},
 		{[]string{"relay.max_all_subscriptions=50"}, func(s *served) {
 			a, b := s.dial(), s.dial()
 			for n := range 30 {
@@ -614,7 +635,7 @@ func relayProbes(t testing.TB) []relayProbe {
 			fill(s, 100, 1)
 			wants(s, "one more", s.dial().publish(s.sign(alice, nostr.Event{Kind: 1})), "rate-limited: 100 events of this key")
 		}},
-		{[]string{"relay.index_memory_mib=1"}, func(s *served) {
+		{[]string{"relay.index_memory_mib=1", "relay.events_burst=100000", "relay.key_events_burst=100000"}, func(s *served) {
 			w := s.dial()
 			for i := range 60 { // 20 kB of index each
 				ev := nostr.Event{Kind: 1}

@@ -36,7 +36,8 @@ type RelaySettings struct {
 	QueryMilliseconds          int64
 	QueueSeconds               int64
 	MaxFuture, MaxOrderFuture  int64 // seconds
-	MinFreeMiB, IndexMiB       int64
+	MinFreeMiB                 int64
+	IndexMiB, MaxIndexMiB      int64
 	Retention                  []relay.Retention
 	ContentOf                  map[int]int // bytes, by kind
 	Limits                     relay.Limits
@@ -103,6 +104,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_all_negentropy_events", number(&l.AllNegItems, 1000, 1_000_000_000), "2000000", "events", "In all such sessions together, of 40 bytes each. When there are more, only addresses that have less than a sixteenth of it may open sessions."},
 
 		{"relay.max_event_tags", number(&l.EventTags, 100, 10_000), "2000", "tags", "Of one event."},
+		{"relay.max_indexed_tags", number(&l.IndexedTags, 10, 10_000), "100", "tags", "Of one message, gift wrap, profile, relay list or event of a Mostro. These are always indexed in memory, where each tag takes some hundred bytes."},
 		{"relay.max_tag_bytes", number(&l.TagBytes, 1000, 250_000), "65535", "bytes", "Of all tags of one event."},
 		{"relay.max_content_characters", number(&l.ContentLength, 1000, 250_000), "65535", "characters", "Content of one event. Gift wraps of orders need some thousands."},
 		{"relay.max_content_by_kind", &contentValue{&s.ContentOf}, "[]", "bytes", "Shorter contents for some kinds: \"0: 16384\" gives profiles 16 KiB."},
@@ -118,6 +120,8 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_events_per_key", number(&l.EventsPerKey, 100, 1_000_000_000), "10000", "events", "Kept of one key. Followed Mostros may have more."},
 		{"relay.index_memory_mib", &intValue{&s.IndexMiB, 1, 1_000_000}, "256", "MiB",
 			"Memory for the index of stored events. When it is full, the oldest are indexed on disk, where they are found more slowly; never orders, messages, profiles and what else a trade needs, so that these may take more."},
+		{"relay.max_index_memory_mib", &intValue{&s.MaxIndexMiB, 1, 1_000_000}, "1024", "MiB",
+			"Memory of the index, for what is always in it too, above which events from outside are refused and the oldest go, but none of those that relay.max_events keeps."},
 		{"relay.min_free_mib", &intValue{&s.MinFreeMiB, 0, 100_000_000}, "2048", "MiB",
 			"Free space of the disk below which events from outside, new orders and takes are refused; running trades go on. With less than 96 MiB, when a reserve of 192 is used up too, the node ends and says so. 0 never refuses, and a full disk kills the node."},
 	}
@@ -134,6 +138,7 @@ func (s *RelaySettings) check(wrong func(path, what, remedy string)) {
 	above("relay.max_order_future_seconds", s.MaxOrderFuture, "relay.max_future_seconds", s.MaxFuture)
 	above("relay.max_gift_wrap_age_days", s.MaxWrapAgeDays, "relay.max_age_days", s.MaxAgeDays)
 	above("relay.max_content_characters", int64(l.ContentLength), "relay.max_message_bytes", int64(l.MessageBytes))
+	above("relay.index_memory_mib", s.IndexMiB, "relay.max_index_memory_mib", s.MaxIndexMiB)
 	above("relay.default_limit", int64(l.Results), "relay.max_limit", int64(l.MaxResults))
 	above("relay.book_limit", int64(l.BookResults), "relay.max_limit", int64(l.MaxResults))
 }
@@ -143,6 +148,7 @@ func (s *RelaySettings) limits() relay.Limits {
 	l := s.Limits
 	l.DuplicatesPerSecond = float64(s.DuplicatesPerSecond)
 	l.QueryTime = time.Duration(s.QueryMilliseconds) * time.Millisecond
+	l.IndexBytes = int(s.MaxIndexMiB) << 20
 	l.QueueTime = seconds(s.QueueSeconds)
 	l.Past, l.WrapPast = days(s.MaxAgeDays), days(s.MaxWrapAgeDays)
 	l.Future, l.OrderFuture = seconds(s.MaxFuture), seconds(s.MaxOrderFuture)

@@ -96,6 +96,15 @@ func tagKey(letter byte, value string, class uint16) listKey {
 // kind in the store.
 var hotKinds = [...]uint16{0, 4, 14, 1059, 10002, 38383, 38384, 38385, 38386}
 
+// AlwaysInMemory lists the hot kinds, whose events are in the index however much memory that takes.
+func AlwaysInMemory() []int {
+	kinds := make([]int, len(hotKinds))
+	for i, kind := range hotKinds {
+		kinds[i] = int(kind)
+	}
+	return kinds
+}
+
 // restClass stands for all kinds that are not hot; it is itself a kind that never is.
 const restClass = 1
 
