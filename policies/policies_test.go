@@ -136,6 +136,8 @@ func TestPolicies(t *testing.T) {
 		{"orders: last", orders, to(38386, node), "blocked: kind 38386"},
 		{"orders: beyond", orders, to(38387, node), ""},
 		{"sizes: longest", sizes, func(ev *nostr.Event) { ev.Kind, ev.Content = 0, "abc" }, ""},
+		{"protected", NotProtected(), func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t"}, {"-"}} }, "restricted: "},
+		{"not protected", NotProtected(), func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", "-"}} }, ""},
 		{"tags: as many as there may be", Tags(2, 0), func(ev *nostr.Event) { ev.Kind, ev.Tags = 0, nostr.Tags{{"a"}, {"b"}} }, ""},
 		{"tags: too many", Tags(2, 0), func(ev *nostr.Event) { ev.Kind, ev.Tags = 0, nostr.Tags{{"a"}, {"b"}, {"c"}} }, "invalid: event has 3 tags"},
 		{"tags: too many, of another kind", Tags(2, 0), func(ev *nostr.Event) { ev.Kind, ev.Tags = 1, nostr.Tags{{"a"}, {"b"}, {"c"}} }, ""},

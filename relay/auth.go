@@ -145,9 +145,12 @@ func plainAddress(address string) string {
 }
 
 // protected refuses an event that only its author may publish (NIP-70) unless it comes from
-// there.
+// there, and one that repeats such an event (NIP-18).
 func (s *session) protected(ev *nostr.Event) string {
 	if !nip70.IsProtected(*ev) {
+		if repeatsProtected(ev) {
+			return "restricted: a repost of an event that only its author may publish has no content"
+		}
 		return ""
 	}
 	held := s.keys.Load()
@@ -158,4 +161,16 @@ func (s *session) protected(ev *nostr.Event) string {
 		return "restricted: this event may only be published by its author"
 	}
 	return ""
+}
+
+// repeatsProtected reports whether ev is a repost whose content is an event that only its author may
+// publish.
+func repeatsProtected(ev *nostr.Event) bool {
+	const repost, genericRepost = 6, 16
+	if ev.Kind != repost && ev.Kind != genericRepost {
+		return false
+	}
+	var within struct{ Tags []nostr.Tag }
+	// Content that is no event repeats none.
+	return json.Unmarshal([]byte(ev.Content), &within) == nil && nip70.IsProtected(nostr.Event{Tags: within.Tags})
 }

@@ -55,7 +55,8 @@ func (r *Relay) copied() []Policy {
 	if r.cfg.Federation.Forward != nil {
 		return rules // a replica has what the primary has
 	}
-	rules = append(rules, policies.TimeWindow(r.cfg.Limits.Past, r.cfg.Limits.Future, r.store.opts.Now))
+	rules = append(rules, policies.TimeWindow(r.cfg.Limits.Past, r.cfg.Limits.Future, r.store.opts.Now),
+		policies.Tags(r.cfg.Limits.IndexedTags, events.AlwaysInMemory()...), policies.NotProtected())
 	if r.cfg.Pubkey != "" {
 		rules = append(rules, policies.OwnKey(r.cfg.Pubkey))
 	}

@@ -151,6 +151,13 @@ func TestProtectedEvents(t *testing.T) {
 	if ok, reason := w.publish(ev); ok || !strings.HasPrefix(reason, "auth-required: ") {
 		t.Errorf("unknown client: %v %q", ok, reason)
 	}
+	for content, want := range map[string]string{ev.String(): "restricted: ", "": "", "{}": "", "[]": "", signed(t, alice, nostr.Event{Kind: 1}).String(): ""} {
+		for _, kind := range []int{6, 16} {
+			if _, reason := w.publish(signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: kind, Content: content})); !strings.HasPrefix(reason, want) || (reason == "") != (want == "") {
+				t.Errorf("repost of %.60s: %q", content, reason)
+			}
+		}
+	}
 	w.auth(login(t, nostr.GeneratePrivateKey(), challenge, serviceURL, nil))
 	if ok, reason := w.publish(ev); ok || !strings.HasPrefix(reason, "restricted: ") {
 		t.Errorf("another: %v %q", ok, reason)
