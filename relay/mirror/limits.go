@@ -9,18 +9,21 @@ const (
 	pingEvery   = 25 * time.Second
 	silenceTime = 75 * time.Second // nothing heard, not even a pong: the relay is gone
 	answerTime  = 30 * time.Second // for the next frame of an answer
+	pageTime    = 5 * time.Minute  // for all of one answer
+	negAll      = 10 * time.Minute // for one reconciling
 	okTime      = 15 * time.Second // for the OK of an event
 	negTime     = 6 * time.Second  // for the first word about negentropy; relays without it are silent
 	loginTime   = 5 * time.Second  // for a relay to ask who this is
 
-	firstRetry  = time.Second
-	mostRetry   = 30 * time.Second // so that a relay that is back has the book within a minute
-	badRetry    = 5 * time.Minute  // after a relay that lies
-	mostBad     = time.Hour
-	steadyTime  = time.Minute // a connection that lasted so long was a good one
-	strikes     = 20          // bad events on one connection, after which it ends
-	maxFrame    = 640 << 10   // bytes from a relay
-	queueFrames = 256         // frames that wait to be written
+	firstRetry    = time.Second
+	mostRetry     = 30 * time.Second // so that a relay that is back has the book within a minute
+	badRetry      = 5 * time.Minute  // after a relay that lies
+	mostBad       = time.Hour
+	steadyTime    = time.Minute // a connection that lasted so long was a good one
+	maxChallenges = 16          // that are answered on one connection
+	strikes       = 20          // bad events on one connection, after which it ends
+	maxFrame      = 640 << 10   // bytes from a relay
+	queueFrames   = 256         // frames that wait to be written
 
 	pageEvents   = 500     // asked for at once, where negentropy is not known
 	idsAtOnce    = 200     // of events that are fetched by id
@@ -28,6 +31,7 @@ const (
 	maxPages     = 100_000 // of one walk
 	negBytes     = 24 << 10
 	negRounds    = 200
+	maxEmpty     = 25        // answers without events to questions for events that the relay says to have
 	maxItems     = 1_000_000 // of one reconciling
 	resyncEvery  = 10 * time.Minute
 	rewalkEvery  = time.Hour            // the same for relays without negentropy

@@ -32,6 +32,7 @@ type link struct {
 
 	challenged chan struct{} // closed when the relay has asked who this is
 	loggedIn   chan struct{} // closed when it has taken the answer
+	asked      int           // how often it has asked; of the reader
 
 	plain    bool         // the relay is known not to know negentropy
 	in, sent atomic.Int64 // bytes
@@ -246,7 +247,7 @@ func (l *link) prove(challenge string) error {
 			close(l.challenged)
 		}
 	}()
-	if l.sign == nil {
+	if l.asked++; l.sign == nil || l.asked > maxChallenges {
 		return nil
 	}
 	ev := nostr.Event{
@@ -423,11 +424,14 @@ func (l *link) fetch(ctx context.Context, f nostr.Filter, take func(*nostr.Event
 		return err
 	}
 	defer finish()
+	long := time.After(pageTime) // a relay that says a little now and then has not answered either
 	for {
 		select {
 		case err := <-done:
 			return errors.Join(err, l.unsubscribe(s))
 		case <-heard:
+		case <-long:
+			return errNoAnswer
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(answerTime):

@@ -173,7 +173,7 @@ func (p *peer) ingestReviews(ctx context.Context, evs []*nostr.Event) error {
 	for _, ev := range evs {
 		about := said(ev, of)
 		if about == "" {
-			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
+			p.refuse("invalid: it says nothing of a Mostro that was asked for")
 			continue
 		}
 		place := fmt.Sprint(ev.Kind, about)

@@ -68,6 +68,8 @@ func tooMany(err error) bool {
 // reconcile runs one negentropy session.
 func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set) (reconcile.Difference, error) {
 	var all reconcile.Difference
+	ctx, cancel := context.WithTimeout(ctx, negAll)
+	defer cancel()
 	type word struct {
 		message []byte
 		err     error
@@ -116,7 +118,7 @@ func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set)
 			l.drop(s.id)
 			return all, l.send("NEG-CLOSE", s.id)
 		}
-		if len(all.Need) > maxItems {
+		if len(all.Need) > maxItems || len(all.Have) > len(set) { // each of ours is lacking once at most
 			break
 		}
 		if err := l.send("NEG-MSG", s.id, hex.EncodeToString(next)); err != nil {
@@ -127,15 +129,24 @@ func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set)
 	return all, errors.New("reconcile: the relay does not come to an end")
 }
 
-// fetchIDs gets events by their ids. What the relay does not give out is left.
+// fetchIDs gets events by their ids. What the relay does not give out is left, unless that is nearly
+// all: then it has made up the ids.
 func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, take func(*nostr.Event)) error {
-	for len(ids) > 0 {
+	for empty := 0; len(ids) > 0; {
 		n := min(len(ids), idsAtOnce)
 		names := make([]string, n)
 		for i := range names {
 			names[i] = hex.EncodeToString(ids[i][:])
 		}
-		if err := l.fetch(ctx, nostr.Filter{IDs: names, Limit: n}, take); err != nil {
+		empty++
+		err := l.fetch(ctx, nostr.Filter{IDs: names, Limit: n}, func(ev *nostr.Event) {
+			empty = 0
+			take(ev)
+		})
+		if err == nil && empty >= maxEmpty {
+			err = fmt.Errorf("%w: it names events and does not give them out", errMisbehaves)
+		}
+		if err != nil {
 			return fmt.Errorf("fetch events: %w", err)
 		}
 		ids = ids[n:]
