@@ -1,7 +1,6 @@
 package escrow
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 	"time"
@@ -30,7 +29,6 @@ func (s *Simulation) pass(d time.Duration) {
 		s.net.Advance(min(d, heartbeat))
 		s.e.uptime.tick(s.e.now(), s.e.node.ready())
 	}
-	_ = s.e.beat(context.Background())
 }
 
 // loadBond is a bond as it was last committed.

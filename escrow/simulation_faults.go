@@ -216,10 +216,11 @@ func (s *Simulation) indexDelay(hash order.Hash) time.Duration {
 	return s.unindexed[hash]
 }
 
-// advance moves the clock.
+// advance moves the clock. The process may die in it: what has become of the world is noted first.
 func (s *Simulation) advance(d time.Duration) {
 	s.pass(d)
 	s.noteTime()
+	_ = s.e.beat(context.Background())
 }
 
 // noteTime takes note of the time, and ends the lies that are over.
