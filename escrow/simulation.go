@@ -31,6 +31,7 @@ type Simulation struct {
 	only    map[SimFault]bool // the faults of the plan, nil = all
 	trace   io.Writer
 	oddity  func(order.Order) error // of a test: an invariant of its own
+	at      func(fault string) bool // of a test: decides in place of chance
 	machine *order.Machine
 	table   []order.Row
 

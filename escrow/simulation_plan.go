@@ -66,6 +66,9 @@ func itself(text string) string { return text }
 // fault decides whether a fault happens now. All faults are decided here, so that they are
 // counted, and so that a story can do without those that it does not need.
 func (s *Simulation) fault(name string, permille int) bool {
+	if s.at != nil {
+		return s.at(name)
+	}
 	if !s.faulty || s.r.IntN(1000) >= permille {
 		return false
 	}
