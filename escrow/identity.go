@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,12 +59,23 @@ func (e *Engine) recognize(info lightning.Info) (fresh bool, err error) {
 }
 
 // bound finds an order that has a live hold invoice or an unpaid payout on the node, itself or
-// with a bond; "" = none.
+// with a bond, or whose hold invoice is yet to be canceled there; "" = none. A row that does not
+// decode may be one.
 func (e *Engine) bound() (id string, err error) {
 	err = e.db.View(func(txn *badger.Txn) error {
-		err := eachBond(txn, func(b order.Bond) error {
-			if owed, conditional := b.Ledger.Owes(); b.Held() || b.State == order.BondRequested || owed+conditional > 0 {
-				id = b.Order
+		canceling, err := cancels(txn)
+		for owner := range canceling {
+			id = owner
+		}
+		if err != nil || id != "" {
+			return err
+		}
+		err = scan(txn, []byte{tableBonds, 0}, false, func(key, _ []byte) error {
+			parts := bytes.Split(key, []byte{0}) // j, order, bond
+			var b order.Bond
+			_, err := get(txn, rowKey(tableBond, string(parts[2])), &b)
+			if owed, conditional := b.Ledger.Owes(); err != nil || b.Held() || b.State == order.BondRequested || owed+conditional > 0 {
+				id = string(parts[1])
 			}
 			return nil
 		})
@@ -72,16 +84,9 @@ func (e *Engine) bound() (id string, err error) {
 		}
 		return scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {
 			var o order.Order
-			if _, err := get(txn, rowKey(tableOrder, string(key[2:])), &o); err != nil || id != "" {
-				return nil // a row that does not decode binds nobody
-			}
-			owed, conditional := o.Ledger.Owes()
-			switch o.Escrow.State {
-			case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted, order.EscrowSettling:
-				id = o.ID
-			}
-			if owed+conditional > 0 {
-				id = o.ID
+			_, err := get(txn, rowKey(tableOrder, string(key[2:])), &o)
+			if owed, conditional := o.Ledger.Owes(); err != nil || o.Escrow.State.Live() || owed+conditional > 0 {
+				id = string(key[2:])
 			}
 			return nil
 		})

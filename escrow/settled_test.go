@@ -49,3 +49,23 @@ func TestM9SettledWithoutItsSats(t *testing.T) {
 		t.Error("the operator is not told")
 	}
 }
+
+// pretender is a node that answers a settle with success and does nothing.
+type pretender struct{ lightning.Node }
+
+func (pretender) Settle(context.Context, order.Preimage) error { return nil }
+
+// M9: the node's record makes an order settled, not the answer to the call.
+func TestM9SettleThatDidNothing(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent")
+	w.cfg.Node = pretender{w.node}
+	w.crash()
+	w.play(t, "alice release")
+	if got := w.statusOf(w.order(args{})); got != mostro.StatusSettling {
+		t.Errorf("the order is %s", got)
+	}
+	if r := w.audit(); !r.Agrees() || r.Total.Owed != 0 || r.Total.Conditional == 0 {
+		t.Errorf("sums %+v, differences %+v", r.Total, r.Differences)
+	}
+}

@@ -147,6 +147,11 @@ const (
 	EscrowCanceled EscrowState = "canceled" // intended by us or told by the node
 )
 
+// Live tells that the node has the invoice, or is to make it, and that it may hold sats.
+func (s EscrowState) Live() bool {
+	return s == EscrowOpening || s == EscrowOpen || s == EscrowAccepted || s == EscrowSettling
+}
+
 // Escrow is the hold invoice of an order. Each take that needs one is a new attempt with
 // a new hash: a node refuses a hash for ever once it has seen it.
 type Escrow struct {

@@ -1,0 +1,144 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// loses makes the answers to Send get lost, after their effect.
+func (w *world) loses(faults lightning.Faults) {
+	faults.After = func(m lightning.SimMethod, _ order.Hash) error {
+		if m == lightning.SimSend {
+			return lightning.ErrSimDropped
+		}
+		return nil
+	}
+	w.node.SetFaults(faults)
+}
+
+// M1: the answer to a payment is lost, and its invoice has expired when the node is asked again.
+// lnd refuses an expired invoice also when it has paid it: asked first, it says that it has.
+func TestM1PaidAndExpiredMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.loses(lightning.Faults{})
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700 life=4000\n alice pay\n bob fiat-sent\n alice release")
+	id := w.order(args{})
+	w.node.SetFaults(lightning.Faults{})
+	w.net.Advance(2 * time.Hour)
+	w.retry()
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		o, _, _ := w.e.Order(id)
+		t.Errorf("the order is %s, its payout %s", got, o.Payout.State)
+	}
+	if _, n := w.paidOut(); n != 1 {
+		t.Errorf("%d payments", n)
+	}
+}
+
+// M11: so it goes when the node's index lags, too: not found and refused is no proof that nothing
+// was sent, until the payment has had the time to show.
+func TestM11RefusedWhileTheIndexLags(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700 life=3660\n alice pay\n bob fiat-sent")
+	id := w.order(args{})
+	w.net.Advance(time.Hour) // a minute is left of the invoice
+	lag := lightning.Faults{IndexDelay: func(order.Hash) time.Duration { return unknownAfter - 2*time.Minute }}
+	w.loses(lag)
+	w.play(t, "alice release")
+	w.node.SetFaults(lag)
+	w.net.Advance(2 * time.Minute)
+	w.retry()
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	if o.Payout.State != order.PayoutSending {
+		t.Errorf("the payout is %s while nobody knows whether it was sent", o.Payout.State)
+	}
+	w.node.SetFaults(lightning.Faults{})
+	w.retry()
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Errorf("in the end the order is %s", got)
+	}
+}
+
+// M3: a settle comes too late because the node has given the sats back, and no stream has said so.
+// The order ends canceled, nothing is owed and nothing is paid.
+func TestM3SettleLosesTheRace(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n streams off")
+	id := w.order(args{})
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	w.check(w.node.Cancel(context.Background(), o.Escrow.Hash))
+	w.play(t, "alice release\n streams on")
+	if got := w.statusOf(id); got != mostro.StatusCanceled {
+		t.Errorf("the order is %s", got)
+	}
+	if _, n := w.paidOut(); n != 0 {
+		t.Errorf("%d payments", n)
+	}
+	if r := w.audit(); len(r.Owed) != 0 || !r.Agrees() {
+		t.Errorf("owed %+v, differences %+v", r.Owed, r.Differences)
+	}
+	if !strings.Contains(w.logged.String(), "canceled the escrow") {
+		t.Error("no alarm")
+	}
+}
+
+// M13: the answer to a settle gets lost and no stream says anything; the call is made again until
+// the node's own record says what became of it.
+func TestM13SettleIsAskedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n streams off")
+	lost := 0
+	w.node.SetFaults(lightning.Faults{After: func(m lightning.SimMethod, _ order.Hash) error {
+		if m == lightning.SimSettle && lost < 2 {
+			lost++
+			return errors.New("lost")
+		}
+		return nil
+	}})
+	w.play(t, "alice release\n wait 1m\n wait 1m\n wait 1m")
+	if got := w.statusOf(w.order(args{})); got != mostro.StatusSettledHoldInvoice || lost != 2 {
+		t.Errorf("after %d lost answers the order is %s", lost, got)
+	}
+}
+
+// A commit whose outcome is unknown is success to nobody, and ends the engine.
+func TestM45NothingIsPromisedBeforeTheCommit(t *testing.T) {
+	w := newWorld(t)
+	e := newEngine(w.cfg, w.e.db)
+	w.check(e.load())
+	w.check(w.e.db.Close())
+	ended := make(chan error, 1)
+	go func() { ended <- e.write() }()
+	err := e.submit(context.Background(), "", func(_ *badgerTxn, w *writes) error { w.mark([]byte("z"), nil); return nil })
+	if err == nil {
+		t.Error("a write that is not on disk is answered with success")
+	}
+	if err := <-ended; !errors.Is(err, errCommit) {
+		t.Errorf("the writer ends with %v", err)
+	}
+}
+
+// M45: the money store waits for the disk with each commit, with and without a key.
+func TestM45WritesAreSynced(t *testing.T) {
+	for _, key := range []StoreKey{{}, NewStoreKey([32]byte{1})} {
+		db, err := openStore(t.TempDir(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !db.Opts().SyncWrites {
+			t.Error("the store does not sync what it writes")
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

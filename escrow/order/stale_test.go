@@ -1,0 +1,46 @@
+package order
+
+import (
+	"reflect"
+	"testing"
+
+	"mostro/escrow/mostro"
+)
+
+// M5: what the node says of another hold invoice than the present one moves no order, in whatever
+// status; the most it may do is to raise an alarm.
+func TestM5NewsOfAnotherEscrow(t *testing.T) {
+	m := NewMachine()
+	for _, kind := range []mostro.OrderKind{mostro.Sell, mostro.Buy} {
+		for _, status := range existing {
+			for _, news := range []EventName{HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled} {
+				o := orderIn(kind, status)
+				out, err := m.Step(o, Event{On: news, Order: o.ID, At: 3000,
+					Hold: &HoldNotice{Hash: Hash{9}, Invoice: "lnbc9", Paid: o.SellerPays().Msat(), ExpiryHeight: 900}}, Facts{NextHash: Hash{3}})
+				if err != nil {
+					t.Fatalf("%s in %s: %v", news, status, err)
+				}
+				out.Order.Rev = o.Rev
+				if !reflect.DeepEqual(out.Order, o) || len(out.Calls)+len(out.Tells) > 0 {
+					t.Errorf("%s of another escrow moves a %s order in %s to %s, with %d calls", news, kind, status, out.Order.Status, len(out.Calls))
+				}
+			}
+		}
+	}
+}
+
+// M5: what the node says of an earlier try of the same invoice moves no payout: that one failed
+// says nothing of the one that is under way.
+func TestM5NewsOfAnEarlierTry(t *testing.T) {
+	m := NewMachine()
+	for _, state := range []PayoutState{PayoutSending, PayoutFlying, PayoutUnknown} {
+		for _, news := range []EventName{PayAcked, PayFailed, PayRefused, PayUnknown} {
+			o := orderIn(mostro.Sell, mostro.StatusSettledHoldInvoice)
+			o.Payout.State, o.Payout.Tries = state, 2
+			out, err := m.Step(o, Event{On: news, Order: o.ID, At: 3000, Payment: &PaymentNotice{Hash: o.Payout.Hash, Try: 1}}, Facts{})
+			if err != nil || out.Row >= 0 {
+				t.Errorf("%s of the first try while the second is %s: row %d, payout %s, %v", news, state, out.Row, out.Order.Payout.State, err)
+			}
+		}
+	}
+}
