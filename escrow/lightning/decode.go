@@ -143,7 +143,7 @@ func checkAmountText(amount string) error {
 	digits := strings.TrimRight(amount, "munp")
 	longest := map[string]int{"": 8, "m": 11, "u": 14, "n": 17, "p": 20}[amount[len(digits):]]
 	if len(digits) > longest {
-		return fmt.Errorf("amount %q is out of range", amount)
+		return fmt.Errorf("amount %.20q is out of range", amount)
 	}
 	return nil
 }

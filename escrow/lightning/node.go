@@ -88,14 +88,14 @@ const (
 	Failed    PaymentState = "failed" // definitively; only this frees the liability
 )
 
-// Payment is an outgoing payment as the node has it.
+// Payment is an outgoing payment as the node has it. The preimage that proves it stays there:
+// nobody here needs it.
 type Payment struct {
 	Hash       order.Hash
 	State      PaymentState
 	Amount     order.Msat
 	RoutingFee order.Msat
-	Reason     string   // why it failed, in the node's words
-	Preimage   [32]byte // set when Succeeded
+	Reason     string // why it failed, in the node's words
 }
 
 // Info is the node's view of itself and of the chain.

@@ -34,7 +34,7 @@ func testRestartAccepted(l *lab) {
 	again.waitFor("accepted")
 	l.settle(hold)
 	l.must(again.ended())
-	l.wantSucceeded(Seller, hold.hash, hold.preimage)
+	l.wantSucceeded(Seller, hold.hash)
 }
 
 func testRestartSettled(l *lab) {
@@ -44,7 +44,7 @@ func testRestartSettled(l *lab) {
 	start()
 	l.wantHold(hold.hash, lightning.Settled)
 	l.settle(hold)
-	l.wantSucceeded(Seller, hold.hash, hold.preimage)
+	l.wantSucceeded(Seller, hold.hash)
 }
 
 func testRestartInFlight(l *lab) {
@@ -63,7 +63,7 @@ func testRestartInFlight(l *lab) {
 	_, err := l.escrow.Send(l.ctx, payRequest(payout.bolt11, someSats))
 	l.want("send again after the restart", err, lightning.ErrInFlight)
 	l.settle(payout)
-	l.wantSucceeded(Escrow, payout.hash, payout.preimage)
+	l.wantSucceeded(Escrow, payout.hash)
 }
 
 func testPayerOffline(l *lab) {
@@ -72,5 +72,5 @@ func testPayerOffline(l *lab) {
 	l.settle(hold)
 	l.wantHold(hold.hash, lightning.Settled)
 	start()
-	l.wantSucceeded(Seller, hold.hash, hold.preimage)
+	l.wantSucceeded(Seller, hold.hash)
 }

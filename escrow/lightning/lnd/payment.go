@@ -133,10 +133,9 @@ func payment(update *lnrpc.Payment) (lightning.Payment, error) {
 	case lnrpc.Payment_SUCCEEDED:
 		payment.State = lightning.Succeeded
 		preimage, err := hex.DecodeString(update.PaymentPreimage)
-		if err != nil || len(preimage) != len(payment.Preimage) {
+		if err != nil || len(preimage) != len(order.Hash{}) {
 			return lightning.Payment{}, errors.New("read lnd's answer: a payment that succeeded has no preimage")
 		}
-		payment.Preimage = [32]byte(preimage)
 	default:
 		return lightning.Payment{}, fmt.Errorf("read lnd's answer: payment status %v", update.Status)
 	}
