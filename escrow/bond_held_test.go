@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -110,5 +111,25 @@ func TestM23NothingIsPaidForAHeldOrder(t *testing.T) {
 		if r := w.audit(); len(r.Owed) != 0 || !r.Agrees() {
 			t.Errorf("%s: owed %+v, differences %+v", name, r.Owed, r.Differences)
 		}
+	}
+}
+
+// M23: what the node says of a bond is held against the order that it stands for.
+func TestM23NewsOfABondBlamesItsOrder(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "bonds apply=take\n alice new sell sats=100000\n bob take invoice=99700\n bob pay")
+	id := w.order(args{})
+	bonds, err := w.e.Bonds(id)
+	w.check(err)
+	w.check(w.e.db.Update(func(txn *badgerTxn) error { return txn.Set(rowKey(tableOrder, id), []byte(`{"status":17}`)) }))
+	ev := w.e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: bonds[0].Hold.Hash})
+	ev.Bond = bonds[0].ID
+	if err := w.e.apply(context.Background(), *ev); !errors.Is(err, errHeld) {
+		t.Errorf("the news is answered with %v", err)
+	}
+	s, err := w.e.Status()
+	w.check(err)
+	if s.Held[id] == "" || len(s.Held) != 1 {
+		t.Errorf("held back: %v", s.Held)
 	}
 }

@@ -21,7 +21,7 @@ type Mode string
 const (
 	ModeOpen        Mode = "open"
 	ModeMaintenance Mode = "maintenance" // nothing new for a while
-	ModeDrain       Mode = "drain"       // nothing new until all trades have ended, before a move
+	ModeDrain       Mode = "drain"       // nothing new, and an empty book, until all trades have ended
 )
 
 // ParseMode reads a mode.
@@ -278,7 +278,29 @@ func (e *Engine) change(ctx context.Context, blame, what, reason string, f func(
 
 // SetMode closes the node for new trades, or opens it.
 func (e *Engine) SetMode(ctx context.Context, m Mode, reason string) error {
-	return e.change(ctx, "", "mode "+string(m), reason, func(_ *badger.Txn, _ *writes, row *guardRow) error { row.Mode = m; return nil })
+	return e.change(ctx, "", "mode "+string(m), reason, func(_ *badger.Txn, w *writes, row *guardRow) error {
+		row.Mode = m
+		w.then(e.live.wake)
+		return nil
+	})
+}
+
+// drainedAtOnce is how many offers leave the book before the clock looks at deadlines again.
+const drainedAtOnce = 100
+
+// drain takes what is not taken out of the book, when the node is to be closed.
+func (e *Engine) drain(ctx context.Context) (any bool) {
+	if e.mode() != ModeDrain {
+		return false
+	}
+	ids := e.live.offers(drainedAtOnce)
+	for _, id := range ids {
+		if err := e.apply(ctx, e.newEvent(order.Drained, id)); err != nil && ctx.Err() == nil {
+			e.log.Warn("take an offer out of the book, will try again", "order", id, "error", err)
+			return false
+		}
+	}
+	return len(ids) > 0
 }
 
 // ResetBreaker lets payouts go on that the circuit breaker has stopped.

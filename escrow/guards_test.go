@@ -198,6 +198,14 @@ func TestModes(t *testing.T) {
 		w.check(w.e.SetMode(ctx, m, "a new disk"))
 		w.crash()
 		w.settle()
+		w.settle()
+		if offer := w.statusOf(w.order(args{named: map[string]string{"order": "B"}})); (offer == mostro.StatusCanceled) != (m == ModeDrain) {
+			t.Errorf("%s: the offer in the book is %s", m, offer)
+		}
+		if m == ModeDrain {
+			drained(t, w)
+			continue
+		}
 		w.out.Reset()
 		w.play(t, "dave new buy sats=5000\n eve take order=B")
 		if got := w.out.String(); strings.Count(got, "not_allowed_by_status") != 2 || strings.Count(got, "send-dm") != 2 {
@@ -222,6 +230,45 @@ func TestModes(t *testing.T) {
 	w.check(w.e.SetMode(ctx, ModeOpen, "the settings are stricter"))
 	if w.e.mode() != ModeDrain {
 		t.Error("a command has opened what the settings close")
+	}
+}
+
+// drained: the maker was told why, the book says so, nothing new begins, what runs ends, and then
+// nothing is left that binds the store to its node.
+func drained(t *testing.T, w *world) {
+	if got := w.out.String(); !strings.Contains(got, "book: order B is canceled") || !strings.Contains(got, "carol <- canceled") || !strings.Contains(got, "being closed") {
+		t.Errorf("drain: %s", got)
+	}
+	w.out.Reset()
+	w.play(t, "dave new buy sats=5000\n eve take order=B")
+	if got := w.out.String(); !strings.Contains(got, "not_allowed_by_status") || !strings.Contains(got, "no new orders") || !strings.Contains(got, "invalid_order_status") {
+		t.Errorf("drain, asked for something new: %s", got)
+	}
+	w.play(t, "bob fiat-sent order=A\n alice release order=A")
+	if s, err := w.e.Status(); err != nil || s.Live != 0 || s.Trades != 0 {
+		t.Errorf("drain: %+v, %v", s, err)
+	}
+	if bound, err := w.e.bound(); bound != "" || err != nil {
+		t.Errorf("drained, and bound to the node by %s, %v", bound, err)
+	}
+}
+
+// A maker's bond is given back when his offer is drained, and a taker who races hears that it is over.
+func TestDrainGivesBondsBack(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "bonds apply=both\n alice new sell sats=100000\n alice pay\n bob take invoice=99700\n carol new buy sats=50000")
+	w.check(w.e.SetMode(context.Background(), ModeDrain, "closing"))
+	w.out.Reset()
+	w.settle()
+	w.advance(time.Minute)
+	if got := w.out.String(); strings.Count(got, "canceled") < 5 {
+		t.Errorf("%s", got)
+	}
+	if bound, err := w.e.bound(); bound != "" || err != nil || len(w.e.live.bondIDs()) != 0 {
+		t.Errorf("bound by %s, bonds %v, %v", bound, w.e.live.bondIDs(), err)
+	}
+	if r := w.audit(); !r.Agrees() || len(r.Owed) != 0 {
+		t.Errorf("owed %+v, differences %+v", r.Owed, r.Differences)
 	}
 }
 

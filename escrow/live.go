@@ -43,6 +43,7 @@ type liveOrder struct {
 	blamed  bool       // its deadlines wait until the node has spoken about hold
 	payment order.Hash
 	try     int64
+	offer   bool // not taken
 	// asked: the node has said how the hold invoice stands since this process began. Before
 	// that the clock does not blame anybody: the seller may have paid while we were away.
 	asked bool
@@ -64,6 +65,7 @@ func (l *liveSet) moved(was, is *order.Order) {
 		delete(l.orders, is.ID)
 	} else {
 		lo.at, lo.height = order.NextWake(is)
+		lo.offer = order.Offer(is.Status)
 		switch is.Escrow.State {
 		case order.EscrowOpening, order.EscrowOpen, order.EscrowAccepted, order.EscrowSettling:
 			lo.hold, lo.asked = is.Escrow.Hash, old.asked && old.hold == is.Escrow.Hash
@@ -238,6 +240,19 @@ func (l *liveSet) ids() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Sorted(maps.Keys(l.orders))
+}
+
+// offers lists up to most of the orders that are not taken.
+func (l *liveSet) offers(most int) (ids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, o := range l.orders {
+		if o.offer && len(ids) < most {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // due lists the orders that the clock has something to say about. ready tells whether the

@@ -30,7 +30,7 @@ func TestPauseIsGivenBackOnce(t *testing.T) {
 		ev.Pause = int64(pause / time.Second)
 		w.check(w.e.apply(context.Background(), ev))
 	}
-	w.net.Advance(5 * time.Minute)
+	w.net.Advance(15 * time.Minute) // of which ten were not lost
 	give(5 * time.Minute)
 	give(5 * time.Minute)
 	if got := w.duty() - began; got != 300 {

@@ -399,6 +399,9 @@ func (e *Engine) watchClock(ctx context.Context) {
 				e.log.Warn("apply a deadline, will try again", "order", id, "error", err)
 			}
 		}
+		if e.drain(ctx) {
+			e.live.wake()
+		}
 		select {
 		case <-time.After(time.Second):
 		case <-e.live.changed:

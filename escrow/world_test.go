@@ -224,7 +224,7 @@ func (w *world) ring(ctx context.Context) bool {
 	for _, id := range ids {
 		w.check(w.e.tick(ctx, id))
 	}
-	return len(ids)+len(bonds) > 0
+	return w.e.drain(ctx) || len(ids)+len(bonds) > 0
 }
 
 func (w *world) check(err error) {

@@ -11,8 +11,9 @@ func modeCommand() *cobra.Command {
 		`Close a running node for new orders and takes, or open it again. What is running goes on in
 every mode, and what you say lasts over a restart.
 
-  maintenance  for a while
-  drain        until all trades have ended, before a move; "mostro status" counts them`,
+  maintenance  for a while: offers stay in the book, and whoever takes one is told to come back
+  drain        before you close the node or move it to another Lightning node: offers leave the
+               book, their makers are told, bonds go back; "mostro status" counts what still runs`,
 		cobra.ExactArgs(1), func(args []string) (act, error) {
 			mode, err := escrow.ParseMode(args[0])
 			if err != nil {

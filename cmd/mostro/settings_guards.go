@@ -22,7 +22,7 @@ func (g *GuardSettings) section() section {
 func (g *GuardSettings) keys() []key {
 	return []key{
 		{"guards.mode", &modeValue{&g.Mode}, `"open"`, "",
-			"maintenance or drain: no new orders and no takes; what is running goes on. `mostro mode` does the same without a restart."},
+			"maintenance: no new orders and no takes; what is running goes on. drain: beside that the offers leave the book, before the node is closed. `mostro mode` does the same without a restart."},
 		{"guards.max_uncovered_outflow", &intValue{&g.Uncovered, 0, 1_000_000_000}, "10000", "sats",
 			"Paid out in 24 hours beyond what the same orders brought in. More stops all payouts until `mostro breaker reset`. Trading alone never gets there, but lightning.routing_subsidy does: raise it with that."},
 		{"guards.max_volume_per_hour", &intValue{&g.VolumeHour, 0, 100_000_000_000}, "0", "sats",

@@ -33,6 +33,7 @@ const (
 	LadderLastCall EventName = "ladder-last-call"
 	LadderDeadline EventName = "ladder-deadline"
 	Resumed        EventName = "resumed"    // this process was away for Event.Pause seconds
+	Drained        EventName = "drained"    // the operator wants the book empty
 	Renew          EventName = "renew"      // clients do not look at old events of the book
 	CallWaits      EventName = "call-waits" // the node has not done at once what it was asked for
 )

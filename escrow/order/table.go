@@ -291,6 +291,10 @@ func Table() []Row {
 		{From: join(active, disputed), On: LadderLastCall, By: Clock, To: same, Do: do(climb, tellDeadlineLastCall, tellSolverDeadline, alarmDeadline)},
 		{From: join(active, disputed), On: LadderDeadline, By: Clock, To: mostro.StatusCanceled, Do: do(climb, cancelEscrow, closeDisputeRefunded, tellDeadlineCanceled, tellBothCanceled, tellSolverDeadline, tellRestGone)},
 
+		// The node is to be closed: an offer that nobody may take must not stay in the book, here or on
+		// relays that copy it, and a bond that it holds would never let the node become empty.
+		{From: join(makerBond, inBook), On: Drained, By: Clock, To: mostro.StatusCanceled, Do: do(tellMakerCanceled, tellMakerDrained)},
+
 		// A pending order's time is over.
 		{From: makerBond, On: Expire, By: Clock, To: mostro.StatusExpired},
 		{From: inBook, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},
@@ -324,6 +328,9 @@ func Handles(a mostro.Action) bool {
 	_, ok := refusals[on(a)]
 	return ok || a == mostro.NewOrder || a == mostro.AddBondInvoice
 }
+
+// Offer tells that an order is in the book, or on its way there, and not taken.
+func Offer(s mostro.Status) bool { return contains(makerBond, s) || contains(inBook, s) }
 
 // Ended tells that nothing will change an order any more.
 func Ended(s mostro.Status) bool { return contains(ended, s) }

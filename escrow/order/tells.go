@@ -116,6 +116,9 @@ var (
 		s.tell(*s.o.Maker(), mostro.NewOrder, orderPayload(Small(s.o, s.o.Amount)))
 	}}
 	tellMakerCanceled = Effect{"maker: canceled", func(s *step) { s.tell(*s.o.Maker(), mostro.Canceled, nil) }}
+	tellMakerDrained  = Effect{"maker: why", func(s *step) {
+		s.say(*s.o.Maker(), "This node is being closed, so your order %s is not offered any more. Trades that are running go on.", s.o.ID)
+	}}
 	tellTakerCanceled = Effect{"taker: canceled", func(s *step) { s.tell(*s.o.Taker(), mostro.Canceled, nil) }}
 	tellBothCanceled  = Effect{"both: canceled", func(s *step) {
 		s.tell(*s.o.Maker(), mostro.Canceled, nil)
