@@ -108,7 +108,7 @@ func TestM53ScanFindsSecrets(t *testing.T) {
 	for what, list := range secrets {
 		for _, form := range list {
 			other := strings.ToUpper(form)
-			if strings.ToLower(other) != strings.ToLower(form) { // raw bytes are no letters
+			if low := strings.ToLower(form); low != strings.ToLower(other) { // raw bytes are no letters
 				other = form
 			}
 			if got := leaks("before "+other+" after", map[string][]string{what: list}); len(got) != 1 {
