@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/lightningnetwork/lnd/lnrpc"
 
 	"mostro/escrow"
 )
@@ -27,15 +31,15 @@ type fault struct {
 
 func chaosFaults() []fault {
 	return []fault{
-		{"kill -9 of mostro", 30, 1, (*chaos).killMostro},
-		{"kill -9 of mostro, as it says yes", 15, 1, (*chaos).killSayingYes},
-		{"kill -9 of lnd", 12, 1, (*chaos).killLND},
-		{"kill -9 of both", 8, 2, (*chaos).killBoth},
-		{"lnd hangs", 10, 0, (*chaos).hangLND},
+		{"kill -9 of mostro", 40, 1, (*chaos).killMostro},
+		{"kill -9 of mostro, as it says yes", 20, 1, (*chaos).killSayingYes},
+		{"kill -9 of lnd", 5, 1, (*chaos).killLND},
+		{"kill -9 of both", 3, 2, (*chaos).killBoth},
+		{"lnd hangs", 8, 0, (*chaos).hangLND},
 		{"mostro is killed while lnd hangs", 5, 1, (*chaos).killWhileHanging},
-		{"WebSockets cut", 12, 0, (*chaos).cut},
-		{"blocks mined", 5, 0, (*chaos).mine},
-		{"disk full", 8, 0, (*chaos).fillDisk},
+		{"WebSockets cut", 10, 0, (*chaos).cut},
+		{"blocks mined", 4, 0, (*chaos).mine},
+		{"disk full", 5, 0, (*chaos).fillDisk},
 	}
 }
 
@@ -118,18 +122,45 @@ func (x *chaos) killLND(ctx context.Context) error {
 	return x.startLND(ctx)
 }
 
+// errChannelLost means that lnd is broken, and not by mostro. Killed in the moment after it has
+// settled an HTLC, lnd sometimes tries to settle it again at each start, fails the channel for that,
+// and never uses it again (github.com/lightningnetwork/lnd/issues/1642 and 8315): trades over it end
+// only on the chain.
+var errChannelLost = errors.New("lnd has lost a channel by being killed")
+
 // startLND brings lnd back. One that was killed at a bad moment of its own may need a second
 // start.
 func (x *chaos) startLND(ctx context.Context) error {
 	var err error
 	for range 3 {
 		if err = x.network.StartNode(ctx, escrowNode); err == nil {
-			return nil
+			err = x.channelsLive(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
 		x.t.Logf("!! lnd does not start: %v", err)
 		x.network.KillNode(escrowNode)
 	}
 	return err
+}
+
+// channelsLive answers with errChannelLost when a channel does not come back and lnd says why.
+func (x *chaos) channelsLive(ctx context.Context) error {
+	dead, err := x.network.Client(escrowNode).ListChannels(ctx, &lnrpc.ListChannelsRequest{InactiveOnly: true})
+	if err != nil || len(dead.Channels) == 0 {
+		return err
+	}
+	log, err := os.ReadFile(filepath.Join(filepath.Dir(x.network.Node(escrowNode).TLSCert), "logs", "bitcoin", "simnet", "lnd.log"))
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, "failing link: unable to settle htlc: No HTLC with ID") {
+			return fmt.Errorf("%w: %s", errChannelLost, strings.TrimSpace(line))
+		}
+	}
+	return fmt.Errorf("the channel with %s does not come back", dead.Channels[0].RemotePubkey)
 }
 
 func (x *chaos) killBoth(ctx context.Context) error {
@@ -152,7 +183,7 @@ func (x *chaos) hangLND(ctx context.Context) error {
 	if err := x.network.Freeze(ctx, escrowNode); err != nil {
 		return err
 	}
-	x.rest(3 * chaosRest)
+	x.rest(5 * chaosRest) // now and then longer than a call waits
 	return x.network.Thaw(escrowNode)
 }
 

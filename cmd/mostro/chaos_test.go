@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -32,7 +33,10 @@ var (
 	chaosStill = flag.Duration("still", 5*time.Minute, "after which the chaos test ends when nothing happens")
 )
 
-const chaosAtOnce = 12 // trades
+const (
+	chaosAtOnce = 12 // trades
+	chaosRounds = 3  // at most, while lnd loses channels
+)
 
 // chaos is a lab in which everything fails that can: trades run between real clients while
 // mostro and its lnd are killed, hang and lose their connections and their disk.
@@ -56,15 +60,53 @@ type chaos struct {
 
 // TestChaos: whatever fails while trades run, in the end each has ended as its two sides
 // wanted, no sat was paid twice, none is lost, and the auditor says so too.
+//
+// It was tried on code that was broken by hand, in rounds of 20 trades and 30 kills. It found
+//   - the buyer promised one sat less: "the seller was asked for 42252 and the buyer promised 41999,
+//     want a fee of 126 each", of each trade that completes;
+//   - messages acknowledged before they are written: "new-order: the request is accepted, the node has
+//     not answered it yet", since mostro is also killed as it says yes;
+//   - calls taken off the outbox before they are made: "nothing has happened", and the story of a
+//     trade whose escrow lnd still holds although the verdict was to settle it;
+//   - hold invoices that are not canceled: the same, with the payments of the sellers in flight.
+//
+// It did not find an answer that never came taken for a failed payment, a payment that lnd has
+// taken over booked as paid, a dead stream that stays dead, nor messages forgotten before they are
+// published: lnd's own memory, the next start and luck make up for these here. The last two are
+// caught elsewhere (escrow/mutants).
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	x := &chaos{seed: *chaosSeed, changed: make(chan struct{}), last: time.Now(), faults: map[string]int{}, ended: map[string]int{}}
-	if x.seed == 0 {
-		x.seed = uint64(time.Now().UnixNano())
+	seed := *chaosSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
 	}
-	x.random = rand.New(rand.NewPCG(x.seed, 0))
-	t.Logf("seed %d", x.seed)
+	for range chaosRounds {
+		var lost error
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			if lost = newChaos(t, seed).round(t); lost != nil {
+				t.Skip(lost)
+			}
+		})
+		if lost == nil {
+			return
+		}
+		seed++
+	}
+	t.Error("lnd has lost a channel in every round")
+}
+
+func newChaos(t *testing.T, seed uint64) *chaos {
+	x := &chaos{
+		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), changed: make(chan struct{}), last: time.Now(),
+		faults: map[string]int{}, ended: map[string]int{},
+	}
 	x.lab = labOn(t, regtest.ForTest(t), x.startOnDisk, "lightning.hold_invoice_cltv_delta=1008", "relay.min_free_mib=1")
+	return x
+}
+
+// round lets trades run while things fail. It returns errChannelLost, or nil.
+func (x *chaos) round(t *testing.T) error {
+	t.Logf("seed %d", x.seed)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	x.open(t, ctx)
@@ -94,7 +136,7 @@ func TestChaos(t *testing.T) {
 			if err == nil && ctx.Err() == nil {
 				err = c.account(ctx)
 			}
-			if err != nil {
+			if err != nil && !errors.Is(context.Cause(ctx), errChannelLost) {
 				t.Errorf("trade %d: %v\n%s", i, err, c.story())
 			}
 		})
@@ -102,13 +144,17 @@ func TestChaos(t *testing.T) {
 	faults.Wait()
 	t.Logf("!! nothing fails any more, %v after the beginning", time.Since(began).Round(time.Second))
 	trades.Wait()
-	if err := context.Cause(ctx); err != nil {
+	switch err := context.Cause(ctx); {
+	case errors.Is(err, errChannelLost):
+		return err
+	case err != nil:
 		t.Errorf("the round has ended before its time: %v", err)
-		return
+		return nil
 	}
 	took := time.Since(began)
 	x.settle(t)
 	x.figures(t, took, x.compare(t, ctx))
+	return nil
 }
 
 // watch ends the round when it stands still.
