@@ -145,6 +145,7 @@ func devPresets(priceURL string) []string {
 		"lightning.payment_retries_interval=5",
 		"lightning.payout_grace_seconds=5",
 		"price.update_interval_seconds=60",
+		"relay.min_free_mib=256", // a small disk is enough to try it
 		"price.providers.yadio.url=" + priceURL,
 	}
 }
