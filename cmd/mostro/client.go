@@ -96,7 +96,7 @@ is refused or fails, and 2 when the command line is wrong.`,
 	flags.BoolVar(&o.private, "private", false, "full privacy in a new trade: no identity, no reputation")
 	flags.DurationVar(&o.timeout, "timeout", clientTimeout, "how long to wait for answers, 0 for ever")
 	cmd.AddCommand(
-		clientKeysCommand(o), clientInfoCommand(o), clientBookCommand(o),
+		clientKeysCommand(o), clientInfoCommand(o), clientBookCommand(o), clientOffersCommand(o),
 		clientNewCommand(o), clientTakeCommand(o), clientInvoiceCommand(o), clientBondInvoiceCommand(o), clientFiatSentCommand(o), clientReleaseCommand(o),
 		clientCancelCommand(o), clientDisputeCommand(o), clientRateCommand(o), clientReviewCommand(o), clientMostrosCommand(o),
 		clientOrdersCommand(o), clientRestoreCommand(o), clientMessagesCommand(o), clientChatCommand(o), clientAdminCommand(o),

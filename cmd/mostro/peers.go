@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +37,7 @@ func peersCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
 			}
-			printPeers(cmd.OutOrStdout(), all, time.Now())
+			printPeers(plainWriter{cmd}, all, time.Now())
 			return nil
 		},
 	}
@@ -143,38 +145,59 @@ func printPeers(w io.Writer, all []mirror.Health, now time.Time) {
 		return
 	}
 	for _, h := range all {
-		fmt.Fprintf(w, "%s\n", h.URL)
-		state := fmt.Sprintf("%s for %s", h.State, now.Sub(h.Since).Round(time.Second))
-		if !h.Retry.IsZero() {
-			state += fmt.Sprintf(", again in %s", h.Retry.Sub(now).Round(time.Second))
+		printPeer(w, h, now)
+	}
+}
+
+func printPeer(w io.Writer, h mirror.Health, now time.Time) {
+	fmt.Fprintf(w, "%s\n", h.URL)
+	state := fmt.Sprintf("%s for %s", h.State, now.Sub(h.Since).Round(time.Second))
+	if !h.Retry.IsZero() {
+		state += fmt.Sprintf(", again in %s", h.Retry.Sub(now).Round(time.Second))
+	}
+	fmt.Fprintf(w, "  %s, %s in, %s out over %d connections\n", state, mebibytes(h.BytesIn), mebibytes(h.BytesOut), h.Sessions)
+	if h.Backlog > 0 {
+		fmt.Fprintf(w, "  %d events are still to come\n", h.Backlog)
+	}
+	if h.Error != "" {
+		fmt.Fprintf(w, "  trouble: %s\n", oneLine(h.Error))
+	}
+	if follows := append(h.Mostros, h.Platforms...); len(follows) > 0 {
+		how := "page by page"
+		if h.Negentropy {
+			how = "by negentropy"
 		}
-		fmt.Fprintf(w, "  %s\n", state)
-		if h.Error != "" {
-			fmt.Fprintf(w, "  trouble: %s\n", h.Error)
-		}
-		if follows := append(h.Mostros, h.Platforms...); len(follows) > 0 {
-			how := "page by page"
-			if h.Negentropy {
-				how = "by negentropy"
-			}
-			fmt.Fprintf(w, "  copies from %s, %s: %d new, %d known, %d refused, %d bad\n", strings.Join(follows, ", "), how, h.Stored, h.Known, h.Refused, h.Bad)
-			fmt.Fprintf(w, "  messages carried: %d there, %d back\n", h.CarriedTo, h.CarriedIn)
-		}
-		if h.Outside {
-			fmt.Fprintf(w, "  publishes there: %d confirmed, %d refused, %d waiting; messages received: %d\n", h.Published, h.Rejected, h.Waiting, h.Received)
-		}
-		for _, warn := range []struct {
-			is   bool
-			text string
-		}{
-			{h.Ahead > 0, fmt.Sprintf("%d events are from the future: compare its clock and this one's", h.Ahead)},
-			{h.Full, "a followed key has all the room that federation.max_events and max_mib give it"},
-			{h.Gap, "this relay gives out fewer events at once than one second holds: some may be missing"},
-			{h.LastReason != "", "last refusal: " + h.LastReason},
-		} {
-			if warn.is {
-				fmt.Fprintf(w, "  %s\n", warn.text)
-			}
+		fmt.Fprintf(w, "  copies from %s, %s: %d new, %d known, %d refused, %d bad\n", strings.Join(follows, ", "), how, h.Stored, h.Known, h.Refused, h.Bad)
+		fmt.Fprintf(w, "  last event %s, compared %s, the last live one took %.1f s\n", since(h.LastEvent, now), since(h.Synced, now), h.Lag)
+	}
+	if h.Outside {
+		fmt.Fprintf(w, "  publishes there: %d confirmed, %d refused, %d waiting; messages received: %d\n", h.Published, h.Rejected, h.Waiting, h.Received)
+	}
+	fmt.Fprintf(w, "  messages carried: %d there, %d back; reviews copied: %d\n", h.CarriedTo, h.CarriedIn, h.Reviews)
+	for _, why := range slices.Sorted(maps.Keys(h.RefusedBy)) {
+		fmt.Fprintf(w, "  refused %d times: %s\n", h.RefusedBy[why], oneLine(why))
+	}
+	for _, warn := range []struct {
+		is   bool
+		text string
+	}{
+		{h.Ahead > 0, fmt.Sprintf("%d events are from the future: compare its clock and this one's", h.Ahead)},
+		{h.Full, "a followed key has all the room that federation.max_events and max_mib give it"},
+		{h.Gap, "this relay gives out fewer events at once than one second holds: some may be missing"},
+		{h.LastReason != "", "last refusal: " + oneLine(h.LastReason)},
+	} {
+		if warn.is {
+			fmt.Fprintf(w, "  %s\n", warn.text)
 		}
 	}
 }
+
+// since is how long ago something was.
+func since(at, now time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return now.Sub(at).Round(time.Second).String() + " ago"
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -238,7 +238,13 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 	switch {
 	case err == nil:
 		p.negentropy.Store(true)
-		if err := l.fetchIDs(ctx, d.Need, in.take); err != nil {
+		p.backlog.Store(int64(len(d.Need)))
+		err := l.fetchIDs(ctx, d.Need, func(ev *nostr.Event) {
+			in.take(ev)
+			p.backlog.Add(-1)
+		})
+		p.backlog.Store(0) // what the relay did not give out is no backlog
+		if err != nil {
 			return err
 		}
 		if err := in.settle(); err != nil {

@@ -33,6 +33,7 @@ type Health struct {
 	Gap        bool `json:"gap,omitempty"` // not all may have come: it caps its answers below what one second holds
 	Full       bool `json:"full,omitempty"`
 
+	Backlog    int64     `json:"backlog"`     // events that comparing has found and that are still to come
 	Stored     int64     `json:"stored"`      // events that were new here
 	Known      int64     `json:"known"`       // that were not
 	Refused    int64     `json:"refused"`     // by a rule
@@ -63,7 +64,7 @@ type tally struct {
 	stored, known, refused, bad, ahead  atomic.Int64
 	published, rejections               atomic.Int64
 	carriedTo, carriedIn, received      atomic.Int64
-	reviews                             atomic.Int64
+	reviews, backlog                    atomic.Int64
 	bytesIn, bytesOut, sessions         atomic.Int64
 	negentropy, gap, full, needsLogin   atomic.Bool
 	lag, lastEvent, synced, outboxCount atomic.Int64 // nanoseconds, unix nanoseconds twice, events
@@ -150,7 +151,7 @@ func (p *peer) health() Health {
 		Negentropy: p.negentropy.Load(), Gap: p.gap.Load(), Full: p.full.Load(),
 		Stored: p.stored.Load(), Known: p.known.Load(), Refused: p.refused.Load(), Bad: p.bad.Load(), Ahead: p.ahead.Load(),
 		Lag: time.Duration(p.lag.Load()).Seconds(), Published: p.published.Load(), Rejected: p.rejections.Load(),
-		CarriedTo: p.carriedTo.Load(), CarriedIn: p.carriedIn.Load(), Received: p.received.Load(), Reviews: p.reviews.Load(),
+		CarriedTo: p.carriedTo.Load(), CarriedIn: p.carriedIn.Load(), Received: p.received.Load(), Reviews: p.reviews.Load(), Backlog: p.backlog.Load(),
 		BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(), Sessions: p.sessions.Load(),
 		Waiting: p.out.len() + int(p.outboxCount.Load()),
 	}
