@@ -45,8 +45,8 @@ const (
 	faultStranger      = "somebody wants what is not his"
 	crashBeforeCall    = "the process dies before a call"
 	crashAfterCall     = "the process dies after a call, its answer unheard"
-	crashBeforeCommit  = "the process dies before a commit"
-	crashAfterCommit   = "the process dies after a commit"
+	crashBeforeCommit  = "the process dies before a commit, or the disk refuses it"
+	crashAfterCommit   = "the process dies after a commit, or the disk lies about it"
 	crashBeforePublish = "the process dies before publishing"
 	crashAfterPublish  = "the process dies after publishing, its rows not done"
 
@@ -56,6 +56,7 @@ const (
 	worldNodeHours  = "the node is away for hours"
 	worldUnsynced   = "the node is behind the chain"
 	worldBlocks     = "many blocks at once"
+	worldClockBack  = "the clock is set back"
 	worldHidden     = "a paid hash is no longer found"
 	worldForgotten  = "the node deletes an old payment"
 	worldAutoCancel = "the node cancels at the deadline"
@@ -70,7 +71,7 @@ func simFaults() []string {
 		faultDelayed, faultDoubled, worldReordered, worldSentAgain,
 		faultLostBefore, faultLostAfter, faultLateRequest, faultRepeated, faultOldNews, faultStream,
 		faultStuck, faultFrozen, faultLie, faultUnindexed, worldHidden, worldForgotten, worldAutoCancel,
-		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks,
+		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack,
 		faultServer, faultServerLies, faultPublish, faultPublished,
 		faultWrongAmount, faultHoldInvoice, faultShortInvoice, faultOverpaid, faultChange, faultStranger,
 		crashBeforeCall, crashAfterCall, crashBeforeCommit, crashAfterCommit, crashBeforePublish, crashAfterPublish,
@@ -223,6 +224,7 @@ func (s *Simulation) indexDelay(hash order.Hash) time.Duration {
 
 // advance moves the clock. The process may die in it: what has become of the world is noted first.
 func (s *Simulation) advance(d time.Duration) {
+	s.say("wait %s", d)
 	s.pass(d)
 	s.noteTime()
 	_ = s.e.beat(context.Background())

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -28,6 +29,7 @@ func (s *Simulation) wrote(key, value []byte) {
 	case tableOrder:
 		var o order.Order
 		if decode(&o) {
+			s.tellOrder(s.rows[o.ID], &o)
 			s.breach = first(s.breach, s.checkOrder(s.rows[o.ID], &o))
 			s.rows[o.ID] = &o
 		}
@@ -39,6 +41,28 @@ func (s *Simulation) wrote(key, value []byte) {
 		}
 	case tableHeld:
 		s.breach = first(s.breach, fmt.Errorf("order %s is held back: %s", key[2:], value))
+	}
+}
+
+// tellOrder says what has become of an order.
+func (s *Simulation) tellOrder(was, is *order.Order) {
+	if s.trace == nil {
+		return
+	}
+	if was == nil {
+		was = &order.Order{}
+	}
+	var news []string
+	note := func(what, was, is string) {
+		if was != is {
+			news = append(news, fmt.Sprintf("%s %s", what, is))
+		}
+	}
+	note("now", string(was.Status), string(is.Status))
+	note("escrow", string(was.Escrow.State), string(is.Escrow.State))
+	note("payout", fmt.Sprintf("%s %.4s", was.Payout.State, was.Payout.Hash), fmt.Sprintf("%s %.4s", is.Payout.State, is.Payout.Hash))
+	if len(news) > 0 {
+		s.say("order %.4s: %s", is.ID, strings.Join(news, ", "))
 	}
 }
 

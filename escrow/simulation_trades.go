@@ -38,7 +38,7 @@ func (s *Simulation) send(p *player, trade string, action mostro.Action, id stri
 			}
 		}()
 		ev := order.Event{ID: name, On: order.EventName(action), Order: id, At: s.e.now(), Seed: s.seed(), Sender: trade, Identity: p.identity, Transport: 2, Message: &m}
-		s.say("> %s %s %.4s", p.name, action, id)
+		s.say("> %s %s %.4s%s", p.name, action, id, simWords(payload))
 		err := s.e.act(context.Background(), mostro.Received{Message: m, Sender: trade, Identity: p.identity, Transport: mostro.NIP44}, ev)
 		if answered = true; err != nil {
 			s.say("  answer: %v", err)
@@ -53,6 +53,30 @@ func (s *Simulation) send(p *player, trade string, action mostro.Action, id stri
 		s.late = append(s.late, lateMessage{n, name, deliver})
 	}
 	return deliver()
+}
+
+// simWords are what a story says of a payload.
+func simWords(p *mostro.Payload) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.Order != nil && p.Order.MaxAmount != nil:
+		return fmt.Sprintf("%s %d-%d %s", p.Order.Kind, *p.Order.MinAmount, *p.Order.MaxAmount, p.Order.FiatCode)
+	case p.Order != nil:
+		return fmt.Sprintf("%s %d %s for %d sat, premium %d", p.Order.Kind, p.Order.FiatAmount, p.Order.FiatCode, p.Order.Amount, p.Order.Premium)
+	case p.Amount != nil:
+		return fmt.Sprintf(" %d of the range", *p.Amount)
+	case p.PaymentRequest != nil:
+		if inv, err := lightning.Decode(p.PaymentRequest.Invoice); err == nil {
+			return fmt.Sprintf(" invoice %.4s over %d msat", inv.Hash, inv.Amount)
+		}
+		return " " + p.PaymentRequest.Invoice
+	case p.NextTrade != nil:
+		return ", the rest goes on"
+	case p.BondResolution != nil:
+		return fmt.Sprintf(" slash buyer %v, seller %v", p.BondResolution.SlashBuyer, p.BondResolution.SlashSeller)
+	}
+	return ""
 }
 
 // deliverLate brings one of the messages that are under way.

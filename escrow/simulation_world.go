@@ -28,6 +28,7 @@ func (s *Simulation) world(ctx context.Context) error {
 			s.node.Stop()
 		}
 	case 4, 5:
+		s.say("the node is well")
 		s.node.Start()
 		s.net.SetSynced(true)
 	case 6:
@@ -56,7 +57,11 @@ func (s *Simulation) world(ctx context.Context) error {
 
 // rarely does what happens to a node once in months.
 func (s *Simulation) rarely() {
-	switch s.r.IntN(10) {
+	switch s.r.IntN(11) {
+	case 10:
+		s.happened(worldClockBack)
+		s.net.Advance(-time.Duration(s.r.IntN(600)) * time.Second)
+		s.noteTime()
 	case 0: // the process is away, the chain and the node go on
 		away := time.Duration(1+s.r.IntN(30)) * time.Hour
 		s.happened(worldAway)
@@ -99,6 +104,7 @@ func (s *Simulation) mine(blocks uint32) {
 			held = append(held, hash)
 		}
 	}
+	s.say("mine %d", blocks)
 	s.net.Mine(blocks)
 	for _, hash := range held {
 		if h, _ := s.node.HoldState(hash); h.State == lightning.Canceled {
