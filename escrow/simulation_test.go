@@ -92,8 +92,7 @@ func TestSimulationReplays(t *testing.T) {
 }
 
 // A breach is found, made as small as it gets, and written down so that it plays again. It is an
-// artificial one: that an order is released after an invoice was refused by its payee's server is
-// no harm.
+// artificial one: there is no harm in a range order that is paid at the second attempt.
 func TestSimulationMinimizes(t *testing.T) {
 	cfg := SimulationConfig{oddity: func(o order.Order) error {
 		if o.Payout.State == order.PayoutPaid && o.Payout.Attempts > 0 && o.Range() {

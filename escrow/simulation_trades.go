@@ -38,7 +38,9 @@ func (s *Simulation) send(p *player, trade string, action mostro.Action, id stri
 			}
 		}()
 		ev := order.Event{ID: name, On: order.EventName(action), Order: id, At: s.e.now(), Seed: s.seed(), Sender: trade, Identity: p.identity, Transport: 2, Message: &m}
-		s.say("> %s %s %.4s%s", p.name, action, id, simWords(payload))
+		if s.trace != nil { // or the words are for nobody
+			s.say("> %s %s %.4s%s", p.name, action, id, simWords(payload))
+		}
 		err := s.e.act(context.Background(), mostro.Received{Message: m, Sender: trade, Identity: p.identity, Transport: mostro.NIP44}, ev)
 		if answered = true; err != nil {
 			s.say("  answer: %v", err)
@@ -61,9 +63,9 @@ func simWords(p *mostro.Payload) string {
 	case p == nil:
 		return ""
 	case p.Order != nil && p.Order.MaxAmount != nil:
-		return fmt.Sprintf("%s %d-%d %s", p.Order.Kind, *p.Order.MinAmount, *p.Order.MaxAmount, p.Order.FiatCode)
+		return fmt.Sprintf("%s order over %d to %d %s", p.Order.Kind, *p.Order.MinAmount, *p.Order.MaxAmount, p.Order.FiatCode)
 	case p.Order != nil:
-		return fmt.Sprintf("%s %d %s for %d sat, premium %d", p.Order.Kind, p.Order.FiatAmount, p.Order.FiatCode, p.Order.Amount, p.Order.Premium)
+		return fmt.Sprintf("%s order, %d %s for %d sat, premium %d", p.Order.Kind, p.Order.FiatAmount, p.Order.FiatCode, p.Order.Amount, p.Order.Premium)
 	case p.Amount != nil:
 		return fmt.Sprintf(" %d of the range", *p.Amount)
 	case p.PaymentRequest != nil:

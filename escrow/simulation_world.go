@@ -63,7 +63,7 @@ func (s *Simulation) rarely() {
 		s.net.Advance(-time.Duration(s.r.IntN(600)) * time.Second)
 		s.noteTime()
 	case 0: // the process is away, the chain and the node go on
-		away := time.Duration(1+s.r.IntN(30)) * time.Hour
+		away := time.Duration(1+s.r.IntN(48)) * time.Hour
 		s.happened(worldAway)
 		s.net.Advance(away)
 		s.noteTime()
