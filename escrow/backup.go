@@ -261,13 +261,14 @@ func Restore(dir string, key StoreKey, backups ...io.Reader) (last BackupInfo, e
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return last, fmt.Errorf("restore: %s is there already", dir)
 	}
-	making := dir + ".restoring"
-	if err := os.RemoveAll(making); err != nil { // of a restore that did not end
+	// Each restore has a folder of its own, so that of two at once one moves in and the other fails.
+	making, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".restoring-*")
+	if err != nil {
 		return last, fmt.Errorf("restore: %w", err)
 	}
 	db, err := openStore(making, key)
 	if err != nil {
-		return last, err
+		return last, errors.Join(err, os.RemoveAll(making))
 	}
 	if last, err = loadChain(db, backups); err != nil {
 		return last, errors.Join(fmt.Errorf("restore: %w", err), db.Close(), os.RemoveAll(making))
@@ -281,7 +282,7 @@ func Restore(dir string, key StoreKey, backups ...io.Reader) (last BackupInfo, e
 		return last, errors.Join(fmt.Errorf("restore: %w", err), os.RemoveAll(making))
 	}
 	if err := os.Rename(making, dir); err != nil {
-		return last, fmt.Errorf("restore: %w", err)
+		return last, errors.Join(fmt.Errorf("restore: %w", err), os.RemoveAll(making))
 	}
 	if parent, err := os.Open(filepath.Dir(dir)); err == nil {
 		_ = parent.Sync() // not possible on every system

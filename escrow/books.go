@@ -36,6 +36,9 @@ func openEnded(dir string, key StoreKey) (*badger.DB, error) {
 	if err != nil {
 		return nil, openError(dir, err)
 	}
+	if err := db.View(knownLayout); err != nil { // a store without one has nothing in it
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 

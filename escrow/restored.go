@@ -27,9 +27,11 @@ import (
 // restoredRow is there from the moment at which a store is found to be old until the node's
 // payments have been read.
 type restoredRow struct {
-	At    int64  `json:"at"`
-	Why   string `json:"why"`
-	Since int64  `json:"since"` // payments older than this are in the store
+	At  int64  `json:"at"`
+	Why string `json:"why"`
+	// Since: payments older than this are in the store if the clock was right. Those that the node
+	// sent after the last one which the store has booked may not be in it, whatever the clock says.
+	Since int64 `json:"since"`
 }
 
 // Stray is a payment of the Lightning node that a restored store does not know.
@@ -107,7 +109,7 @@ func (e *Engine) examine(ctx context.Context) {
 
 // findStrays lists the payments that the store does not know, and ends the wait.
 func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
-	known := map[order.Hash]bool{}
+	known, booked := map[order.Hash]bool{}, map[order.Hash]bool{}
 	if err := e.Books(func(a audit.Account) error {
 		if a.Unread {
 			e.log.Error("alarm: an order cannot be read after a restore; what was paid for it is not known", "order", a.ID)
@@ -117,19 +119,28 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 		}
 		for _, entry := range a.Ledger {
 			known[entry.Hash] = true
+			booked[entry.Hash] = booked[entry.Hash] || entry.State == order.Paid
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	now, strays := e.now(), []Stray{}
+	now, strays, anchored := e.now(), []Stray{}, false
+	before := func(s Stray) bool { return s.At < r.Since }
 	if err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
-		if p.State != lightning.Failed && p.CreatedAt >= r.Since && !known[p.Hash] {
+		if booked[p.Hash] {
+			// The store knew of this one, so what the node sent before is in it, or nobody's here.
+			strays, anchored = slices.DeleteFunc(strays, before), true
+		}
+		if p.State != lightning.Failed && !known[p.Hash] {
 			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: now})
 		}
 		return nil
 	}); err != nil {
 		return err
+	}
+	if !anchored {
+		strays = slices.DeleteFunc(strays, before)
 	}
 	for some := range slices.Chunk(strays, straysAtOnce) {
 		if err := e.keepStrays(ctx, some); err != nil {

@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"mostro/escrow/audit"
+	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
@@ -187,5 +190,38 @@ func TestM40ForgottenSlash(t *testing.T) {
 				t.Errorf("in the end owed %+v, differences %+v", r.Owed, r.Differences)
 			}
 		})
+	}
+}
+
+// M42: the clock was days ahead when the copy was made. What was paid since is found all the same, by
+// its place in the node's own list; what the node paid before the last booked payout is not.
+func TestM42RestoreWhenTheClockWasAhead(t *testing.T) {
+	w := inFolder(t)
+	own := w.person("carol").wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: 7_000_000})
+	_, err := w.node.Send(context.Background(), lightning.PayRequest{Invoice: own, Amount: 7_000_000, FeeLimit: 1000, Timeout: time.Minute})
+	w.check(err)
+	w.trade(t, "50000", "49850")
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none\n alice release\n wait 2m\n wait 2m\n wait 2m")
+	id := w.order(args{})
+	ahead := w.e.now() + 3*86400
+	w.check(w.e.submit(context.Background(), "", func(_ *badger.Txn, w *writes) error { return w.set([]byte{tableAlive}, ahead) }))
+	full, _ := w.backup(Chain{})
+	w.play(t, "bob route\n bob add-invoice order=B invoice=99700\n wait 10m\n wait 10m")
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Fatalf("before the restore the order is %s", got)
+	}
+	_, payments := w.paidOut()
+	w.restoreFrom(full)
+	s, err := w.e.Status()
+	w.check(err)
+	if len(s.Strays) != 1 || s.Strays[0].Amount != 99_700_000 {
+		t.Errorf("not explained: %+v", s.Strays)
+	}
+	w.play(t, "bob add-invoice order=B invoice=99700")
+	for range 6 {
+		w.advance(20 * time.Minute)
+	}
+	if _, again := w.paidOut(); again != payments {
+		t.Errorf("%d payments, %d before the restore", again, payments)
 	}
 }

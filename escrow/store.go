@@ -136,20 +136,20 @@ func openStore(dir string, key StoreKey) (*badger.DB, error) {
 
 func checkVersion(db *badger.DB) error {
 	return db.Update(func(txn *badger.Txn) error {
-		item, err := txn.Get([]byte{tableVersion})
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return txn.Set([]byte{tableVersion}, []byte{storeVersion})
+		if there, err := has(txn, []byte{tableVersion}); err != nil || there {
+			return first(err, knownLayout(txn))
 		}
-		if err != nil {
-			return fmt.Errorf("read version of money store: %w", err)
-		}
-		return item.Value(func(v []byte) error {
-			if len(v) != 1 || v[0] != storeVersion {
-				return fmt.Errorf("money store has layout %v, this program knows %d: use the version of mostro that wrote it", v, storeVersion)
-			}
-			return nil
-		})
+		return txn.Set([]byte{tableVersion}, []byte{storeVersion})
 	})
+}
+
+// knownLayout refuses a store of another layout than this program's; one that has none is new.
+func knownLayout(txn *badger.Txn) error {
+	v, err := text(txn, []byte{tableVersion})
+	if err == nil && v != "" && v != string(rune(storeVersion)) {
+		err = fmt.Errorf("money store has layout %v, this program knows %d: use the version of mostro that wrote it", []byte(v), storeVersion)
+	}
+	return err
 }
 
 // checkSecret refuses an escrow secret other than the one that this store was made with: no

@@ -109,6 +109,12 @@ func backupName(began time.Time, seq int, encrypted bool) string {
 	return name
 }
 
+// chainBegan is when the full backup of a chain was made, by its name.
+func chainBegan(chain []string) (time.Time, error) {
+	stamp, _, _ := strings.Cut(chain[0], "-")
+	return time.Parse(backupStamp, stamp)
+}
+
 // backupChains lists the backups of a directory: each full one with those after it, in order,
 // oldest chain first. Files with other names are not ours.
 func backupChains(dir string) (chains [][]string, err error) {

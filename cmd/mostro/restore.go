@@ -100,6 +100,10 @@ func openBackups(paths []string, identity string) (readers []io.Reader, closeAll
 			return nil, nil, fmt.Errorf("there are no backups in %s", paths[0])
 		}
 		dir := paths[0]
+		if began, _ := chainBegan(chains[len(chains)-1]); time.Until(began) > time.Hour {
+			return nil, nil, hint(fmt.Errorf("the latest backups in %s are dated %s, which is to come: the clock was wrong, then or now", dir, day(began.Unix())),
+				"find those that are the latest in truth, and name them one by one")
+		}
 		paths = nil
 		for _, name := range chains[len(chains)-1] {
 			paths = append(paths, filepath.Join(dir, name))

@@ -99,7 +99,7 @@ var (
 	// belong to a trade which it does not know either, so they are left where they are.
 	leaveUsed = Effect{"leave an invoice that was used", func(s *step) {
 		if h := s.e.Hold; h.Paid > 0 {
-			s.alarm("order %s: the node has an earlier hold invoice %s with %d msat in it, of a trade that this store does not know; run mostro audit", s.o.ID, h.Hash, h.Paid)
+			s.alarm("order %s: the node has an earlier hold invoice %s with %d msat in it, of a trade that this store does not know. It was put back from a copy, or another mostro with the same keys uses this node: stop that one, and run mostro audit", s.o.ID, h.Hash, h.Paid)
 			return
 		}
 		s.call(Call{Do: CancelHold, Hash: s.o.Escrow.Hash, Attempt: s.o.Escrow.Attempt})
