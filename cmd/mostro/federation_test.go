@@ -177,3 +177,60 @@ func TestOnionRelays(t *testing.T) {
 		t.Errorf("the proxy is asked for %s", got)
 	}
 }
+
+// TestReviewsElsewhere: what a trader says of B on B's relay, with B's proof, shows to those who ask
+// A for the Mostros that it knows; what only claims to be a review does not come there.
+func TestReviewsElsewhere(t *testing.T) {
+	b := serveWith(t)
+	a := serveWith(t, fmt.Sprintf("federation.follow=[%q]", b.cfg.key.Public()+"@"+b.url))
+	now := time.Now()
+	review := func(proofBy mostro.Secret, text string) nostr.Event {
+		key, err := newKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		proof, err := mostro.SignReviewProof(b.cfg.key, key.Public(), mostro.ReviewWeek(now.Unix()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, err := mostro.Review{Proof: proof, Rating: 0.8, Text: text, At: now.Unix()}.Event(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proofBy.Public() != b.cfg.key.Public() {
+			forged, err := mostro.SignReviewProof(proofBy, key.Public(), proof.Week)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev.Tags.Find("sig")[1] = forged.Sig
+			if err := mostro.Sign(&ev, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		relay, err := nostr.RelayConnect(t.Context(), b.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer relay.Close()
+		if err := relay.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+		return ev
+	}
+	forged, good := review(a.cfg.key, "forged"), review(b.cfg.key, "fast and friendly")
+	found(t, a, "the review is at A", nostr.Filter{IDs: []string{good.ID}})
+	found(t, a, "B's terms are at A", nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{b.cfg.key.Public()}})
+	if has, err := a.relay.Has(t.Context(), forged.ID); err != nil || has {
+		t.Errorf("a review without a proof is at A (%v)", err)
+	}
+	var out bytes.Buffer
+	cmd := rootCommand()
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"client", "mostros", "--relay", a.url})
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); !strings.Contains(text, npub(b.cfg.key.Public())) || !strings.Contains(text, "4.0 of 5 stars: fast and friendly") {
+		t.Error(text)
+	}
+}
