@@ -68,6 +68,7 @@ type Simulation struct {
 	public    map[string]string        // status of each order in the book
 	holds     []order.Preimage         // hold invoices that buyers gave for payouts
 	lies      map[order.Hash]time.Time // payments that the node calls failed and are not, and until when
+	lied      map[order.Hash]bool      // that it has called so, ever
 	unindexed map[order.Hash]time.Duration
 	hidden    map[order.Hash]bool              // payments that the node does not find any more
 	forgotten map[order.Hash]lightning.Payment // that it has deleted, and what they were
@@ -115,7 +116,7 @@ func newSimulation(cfg SimulationConfig) *Simulation {
 		plan: cfg.Plan, trace: cfg.Trace, oddity: cfg.oddity, machine: order.NewMachine(), table: order.Table(),
 		source: rand.NewPCG(0, 0), nth: map[string]int{}, known: map[string]bool{}, faulty: true,
 		missing: map[order.Hash]time.Time{}, stored: map[string]bool{}, stamps: map[string]int64{}, public: map[string]string{},
-		lies: map[order.Hash]time.Time{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
+		lies: map[order.Hash]time.Time{}, lied: map[order.Hash]bool{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
 		forgotten: map[order.Hash]lightning.Payment{}, orphans: map[order.Hash]bool{},
 		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{},
 		Stats: newSimulationStats(),

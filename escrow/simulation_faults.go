@@ -207,6 +207,7 @@ func (s *Simulation) fate(hash order.Hash) lightning.SimFate {
 	case s.fault(faultFrozen, 50):
 		return lightning.SimFrozen
 	case s.fault(faultLie, 100):
+		s.lied[hash] = true
 		s.lies[hash] = s.wall.Add(time.Duration(s.r.Int64N(int64(longestLie))))
 		return lightning.SimLying
 	}

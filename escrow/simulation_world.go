@@ -57,7 +57,10 @@ func (s *Simulation) world(ctx context.Context) error {
 
 // rarely does what happens to a node once in months.
 func (s *Simulation) rarely() {
-	switch s.r.IntN(11) {
+	switch s.r.IntN(12) {
+	case 11: // as many as an escrow has: nobody had the time to act before the node
+		s.happened(worldBlocks)
+		s.mine(280)
 	case 10:
 		s.happened(worldClockBack)
 		s.net.Advance(-time.Duration(s.r.IntN(600)) * time.Second)
@@ -124,12 +127,11 @@ func (s *Simulation) watched(payments bool) (hashes []order.Hash) {
 	return hashes
 }
 
-// hide has the node not find the payments under way, until it does again. Those that it calls
-// failed, and are not, it must find: nobody could know better.
+// hide has the node not find the payments under way, until it does again. Those that it has called
+// failed, and were not, it must find: nobody could know better.
 func (s *Simulation) hide() {
 	for _, hash := range s.watched(true) {
-		_, lied := s.lies[hash]
-		if _, ok := s.node.PaymentState(hash); ok && !lied && !s.hidden[hash] {
+		if _, ok := s.node.PaymentState(hash); ok && !s.lied[hash] && !s.hidden[hash] {
 			s.happened(worldHidden)
 			s.hidden[hash] = true
 		}
@@ -147,7 +149,7 @@ func (s *Simulation) forget() {
 			p, ok := s.node.PaymentState(hash)
 			booked := p.State == lightning.Succeeded && o.Payout.State == order.PayoutPaid ||
 				p.State == lightning.Failed && slices.Contains(o.Payout.Earlier, hash)
-			if _, lied := s.lies[hash]; ok && booked && !lied {
+			if ok && booked && !s.lied[hash] {
 				s.happened(worldForgotten)
 				s.forgotten[hash] = p
 				s.node.ForgetPayment(hash)
