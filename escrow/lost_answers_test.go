@@ -142,3 +142,37 @@ func TestM45WritesAreSynced(t *testing.T) {
 		}
 	}
 }
+
+// mute is a node that ends the stream about a payment without a word.
+type mute struct{ lightning.Node }
+
+func (mute) Track(context.Context, order.Hash, func(lightning.Payment)) error { return nil }
+
+// M21: a node that says nothing about a payment has not called it failed: nothing is sent.
+func TestM21SilenceIsNoFailure(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent")
+	w.cfg.Node = mute{w.node}
+	w.crash()
+	w.play(t, "alice release\n wait 1m\n wait 1m")
+	o, _, err := w.e.Order(w.order(args{}))
+	w.check(err)
+	if n := w.node.Count(lightning.SimSend); n != 0 || o.Payout.State != order.PayoutSending {
+		t.Errorf("%d payments were sent, the payout is %s", n, o.Payout.State)
+	}
+}
+
+// M42: a stamp far ahead of the clock means that the clock was wrong once, and is said.
+func TestM42StampAheadOfTheClock(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000")
+	id := w.order(args{})
+	ahead := w.e.now() + 7200
+	w.check(w.e.submit(context.Background(), "", func(_ *badgerTxn, w *writes) error {
+		return w.set(rowKey(tableStamp, "38383", id), ahead)
+	}))
+	w.play(t, "alice cancel")
+	if !strings.Contains(w.logged.String(), "the clock was wrong once") {
+		t.Error("nobody is told")
+	}
+}

@@ -44,3 +44,20 @@ func TestM5NewsOfAnEarlierTry(t *testing.T) {
 		}
 	}
 }
+
+// M19: a pause that is told twice gives a winner who has to claim his share its time once.
+func TestM19PauseOfAShareCountsOnce(t *testing.T) {
+	m := NewMachine()
+	b, o := bondIn(BondPayout)
+	b.Since = 1000
+	for range 2 {
+		out, err := m.Step(o, Event{On: Resumed, Order: o.ID, Bond: b.ID, At: 3000, Pause: 100}, Facts{Bonds: []Bond{b}})
+		if err != nil || len(out.Bonds) != 1 {
+			t.Fatalf("%d bonds, %v", len(out.Bonds), err)
+		}
+		b = out.Bonds[0].Is
+	}
+	if b.Since != 1100 {
+		t.Errorf("100 s away, told twice, are %d s", b.Since-1000)
+	}
+}
