@@ -45,6 +45,40 @@ func TestM5NewsOfAnEarlierTry(t *testing.T) {
 	}
 }
 
+// M1, M5: so it is with the development fee.
+func TestM5NewsOfAnEarlierDevFee(t *testing.T) {
+	m := NewMachine()
+	for _, state := range []PayoutState{PayoutSending, PayoutFlying, PayoutUnknown} {
+		for _, news := range []EventName{PayAcked, PayFailed, PayRefused, PayUnknown} {
+			o := orderIn(mostro.Sell, mostro.StatusSuccess)
+			o.DevFee = &DevFee{Payout: Payout{State: state, Hash: Hash{7}, Tries: 2, Address: "dev@ln.example", Invoice: "lnbc7"}}
+			o.Ledger = append(o.Ledger, Entry{Kind: OwedDev, State: Owed, Amount: 100_000}, Entry{Kind: NodeFee, State: Booked, Amount: -100_000})
+			for try, stale := range map[int64]bool{1: true, 2: false} {
+				out, err := m.Step(o, Event{On: news, Order: o.ID, At: 3000, Payment: &PaymentNotice{Hash: Hash{7}, Try: try}}, Facts{})
+				if err != nil || stale && out.Row >= 0 {
+					t.Errorf("%s of try %d while the second is %s: row %d, %v", news, try, state, out.Row, err)
+				}
+				if !stale && news == PayFailed && out.Row < 0 {
+					t.Errorf("%s of the present try while it is %s is not heard", news, state)
+				}
+			}
+		}
+	}
+}
+
+// M2: an operator cannot book a payment that he found while another may still succeed.
+func TestM2NothingIsFoundBesideAPayment(t *testing.T) {
+	m := NewMachine()
+	for state, may := range map[PayoutState]bool{PayoutFlying: false, PayoutUnknown: false, PayoutPaid: false, PayoutAsking: true, PayoutFailed: true, PayoutSending: true} {
+		o := orderIn(mostro.Sell, mostro.StatusSettledHoldInvoice)
+		o.Payout.State, o.Payout.Tries = state, 2
+		out, err := m.Step(o, Event{On: PayFound, Order: o.ID, At: 3000, Payment: &PaymentNotice{Hash: Hash{9}}}, Facts{})
+		if err != nil || (out.Row >= 0) != may {
+			t.Errorf("while the payout is %q a payment is found: row %d, %v", state, out.Row, err)
+		}
+	}
+}
+
 // M19: a pause that is told twice gives a winner who has to claim his share its time once.
 func TestM19PauseOfAShareCountsOnce(t *testing.T) {
 	m := NewMachine()
