@@ -116,6 +116,9 @@ func printFindings(out io.Writer, title string, list []audit.Finding) {
 		if !f.Hash.IsZero() {
 			fmt.Fprintf(out, "      hash %s\n", f.Hash)
 		}
+		if f.Do != "" {
+			fmt.Fprintf(out, "      -> %s\n", strings.NewReplacer("HASH", f.Hash.String(), "ORDER", name).Replace(f.Do))
+		}
 	}
 }
 

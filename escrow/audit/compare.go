@@ -53,7 +53,7 @@ type comparison struct {
 }
 
 func finding(kind Kind, id string, hash order.Hash, books, node order.Msat) Finding {
-	return Finding{Kind: kind, Order: id, Hash: hash, Books: books, Node: node, Text: texts()[kind]}
+	return Finding{Kind: kind, Order: id, Hash: hash, Books: books, Node: node, Text: texts()[kind], Do: remedies()[kind]}
 }
 
 func (c *comparison) differ(kind Kind, id string, hash order.Hash, books, node order.Msat) {

@@ -253,7 +253,7 @@ func TestDifferences(t *testing.T) {
 			if len(other) > 0 && c.want != PaidTwice { // one of the two is the payout itself
 				t.Errorf("also %+v", other)
 			}
-			if !slices.ContainsFunc(list, func(f Finding) bool { return f.Kind == c.want && f.Text != "" }) {
+			if !slices.ContainsFunc(list, func(f Finding) bool { return f.Kind == c.want && f.Text != "" && (f.Do != "") == !c.news }) {
 				t.Errorf("found %+v, want %s", list, c.want)
 			}
 			if r.Agrees() != c.news {

@@ -71,6 +71,7 @@ type Finding struct {
 	Books order.Msat `json:"books"` // what the books say
 	Node  order.Msat `json:"node"`  // what the node says
 	Text  string     `json:"text"`
+	Do    string     `json:"do,omitempty"` // what the operator does about a difference
 }
 
 // Kind is what a finding is about.
@@ -107,7 +108,32 @@ const (
 	ExpiresItself Kind = "expires-itself" // an old invoice that nobody has paid
 )
 
-// texts say each kind to a person; the second part is what to do, "" where nothing is.
+// remedies say what to do about each difference. HASH and ORDER are those of the finding.
+func remedies() map[Kind]string {
+	const report = "take nothing new (mostro mode maintenance) and report it with the output of mostro audit --json"
+	return map[Kind]string{
+		Unread:       "nothing is done for it until the program can read it; mostro status says why",
+		Unbalanced:   report,
+		StrangeEntry: report,
+		Overspent:    report,
+		InMissing:    "ask LND: lncli lookupinvoice HASH; if LND itself was put back from a copy, the sats may be gone",
+		InAmount:     "compare with lncli lookupinvoice HASH; " + report,
+		InUnbooked: "if the store was put back from a copy, this trade or this slash went on without it: ask both parties who got what, pay what is still owed by hand, " +
+			"and say of that payment mostro restored explain HASH --own; if it was not, somebody else has the escrow secret: stop the node",
+		HeldMissing: "tell both parties that no sats are held and no money must be sent; a solver ends the order",
+		HeldAmount:  "compare with lncli lookupinvoice HASH; " + report,
+		Orphan: "if the store was put back from a copy, or another mostro uses this node with the same keys (stop that one), its trade is not known here: ask both parties; " +
+			"lncli cancelinvoice HASH gives sats that are held back to who paid them",
+		OutMissing:  "if payments were deleted at LND this is no loss; else ask the payee whether he was paid",
+		OutAmount:   "compare with lncli trackpayment HASH; " + report,
+		RoutingFee:  "compare with lncli trackpayment HASH; " + report,
+		OutUnbooked: "if mostro status lists it: mostro restored explain HASH --order ORDER; else " + report,
+		PaidTwice:   "stop payouts and look: mostro mode maintenance; ask the payee to send the second one back; " + report,
+		HashShared:  report,
+	}
+}
+
+// texts say each kind to a person.
 func texts() map[Kind]string {
 	return map[Kind]string{
 		Unread:       "the books have a row that cannot be read",
