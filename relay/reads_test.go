@@ -222,7 +222,9 @@ func TestC3Leaks(t *testing.T) {
 	modes := []PrivateReads{ReadsNamed, ReadsOpen, ReadsStrict}
 	for done := 0; done < filters; done += each {
 		mode := modes[done/each%len(modes)]
-		r, err := Open(Config{Pubkey: node, PrivateReads: mode, Followed: func(k string) bool { return k == followed }})
+		limits := DefaultLimits()
+		limits.QueryTime = time.Hour // what is measured here is not the clock
+		r, err := Open(Config{Pubkey: node, Limits: limits, PrivateReads: mode, Followed: func(k string) bool { return k == followed }})
 		if err != nil {
 			t.Fatal(err)
 		}
