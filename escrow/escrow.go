@@ -15,7 +15,8 @@
 //     fit only the state they speak of, calls to the node have a natural key.
 //   - Starting is recovering: Open rebuilds the set of work from the rows, Run asks the node
 //     about every hash that is not final, and due deadlines fire. There are no repair jobs.
-//   - A commit that fails has an unknown outcome: Run returns, the process ends and starts.
+//   - A commit that fails has an unknown outcome: Run returns, the process ends and starts. So that none
+//     fails for want of space, Run returns before the disk is full.
 //
 // It knows nothing of relays and WebSockets: events come in through Receive and go out
 // through the Publish function that it is given. What changes a status is in package order.
