@@ -52,6 +52,9 @@ type Simulation struct {
 	orders []string // in the order in which they were met
 	known  map[string]bool
 	faulty bool
+	quiet  bool      // what the node is asked for now is not the engine's
+	down   bool      // the node
+	behind bool      // the node, the chain
 	wall   time.Time // of the network, for hooks that must not ask it
 
 	watches   map[order.Hash]watch
@@ -76,6 +79,8 @@ type Simulation struct {
 
 	rows   map[string]*order.Order // as last committed
 	bonds  map[string]*order.Bond
+	duties map[string]time.Duration // of usable, when an order came to where it is
+	usable time.Duration            // in which this process ran and its node could be used
 	breach error
 
 	Stats SimulationStats
@@ -118,7 +123,7 @@ func newSimulation(cfg SimulationConfig) *Simulation {
 		missing: map[order.Hash]time.Time{}, stored: map[string]bool{}, stamps: map[string]int64{}, public: map[string]string{},
 		lies: map[order.Hash]time.Time{}, lied: map[order.Hash]bool{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
 		forgotten: map[order.Hash]lightning.Payment{}, orphans: map[order.Hash]bool{},
-		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{},
+		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{}, duties: map[string]time.Duration{},
 		Stats: newSimulationStats(),
 	}
 	s.r = rand.New(s.source)
@@ -308,8 +313,7 @@ func (s *Simulation) play() error {
 func (s *Simulation) calm() {
 	s.say("the faults stop")
 	s.faulty = false
-	s.node.Start()
-	s.net.SetSynced(true)
+	s.heal()
 	clear(s.hidden)
 	for _, f := range s.requests {
 		f()

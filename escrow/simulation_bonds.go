@@ -27,6 +27,9 @@ func simBonds(seed uint64) *order.BondTerms {
 func (s *Simulation) pass(d time.Duration) {
 	for ; d > 0; d -= heartbeat {
 		s.net.Advance(min(d, heartbeat))
+		if !s.down && !s.behind {
+			s.usable += min(d, heartbeat)
+		}
 		s.e.uptime.tick(s.e.now(), s.e.node.ready())
 	}
 }

@@ -91,8 +91,15 @@ func (s *Simulation) commit(written []*badger.Entry, commit func() error) error 
 	if err := commit(); err != nil {
 		return err
 	}
+	for _, entry := range written { // bonds look at their orders as these were
+		if entry.Key[0] == tableBond {
+			s.wrote(entry.Key, entry.Value)
+		}
+	}
 	for _, entry := range written {
-		s.wrote(entry.Key, entry.Value)
+		if entry.Key[0] != tableBond {
+			s.wrote(entry.Key, entry.Value)
+		}
 	}
 	if s.fault(crashAfterCommit, 2) {
 		s.die()
@@ -100,7 +107,10 @@ func (s *Simulation) commit(written []*badger.Entry, commit func() error) error 
 	return nil
 }
 
-func (s *Simulation) beforeCall(m lightning.SimMethod, _ order.Hash) error {
+func (s *Simulation) beforeCall(m lightning.SimMethod, hash order.Hash) error {
+	if !s.quiet {
+		s.breach = first(s.breach, s.intended(m, hash))
+	}
 	switch {
 	case s.at != nil && looks(m):
 	case s.fault(faultLostBefore, 40):
@@ -184,12 +194,12 @@ func (n simLateNode) Send(ctx context.Context, req lightning.PayRequest) (lightn
 	return n.SimNode.Send(ctx, req)
 }
 
-// quietly does something without faults.
+// quietly does something that the engine does not do now, without faults.
 func (s *Simulation) quietly(do func()) {
-	faulty := s.faulty
-	s.faulty = false
+	faulty, at := s.faulty, s.at
+	s.faulty, s.at, s.quiet = false, nil, true
 	do()
-	s.faulty = faulty
+	s.faulty, s.at, s.quiet = faulty, at, false
 }
 
 // longestLie is how long the node of a simulation takes its time to say what is (M1: 122 s were

@@ -36,12 +36,51 @@ func (s *Simulation) wrote(key, value []byte) {
 	case tableBond:
 		var b order.Bond
 		if decode(&b) {
-			s.breach = first(s.breach, order.CheckBond(&b))
+			s.breach = first(s.breach, order.CheckBond(&b), s.checkBlame(s.bonds[b.ID], &b))
 			s.bonds[b.ID] = &b
 		}
 	case tableHeld:
 		s.breach = first(s.breach, fmt.Errorf("order %s is held back: %s", key[2:], value))
 	}
+}
+
+// checkBlame is I8: whoever loses his bond for being late had all his time, and in all of it this
+// process ran and the node could be used. It is counted here, not by the engine.
+func (s *Simulation) checkBlame(was, is *order.Bond) error {
+	if is.Slash == nil || was == nil || was.Slash != nil || is.Slash.Reason != order.TimedOut { // a refund is a bond that begins slashed
+		return nil
+	}
+	had, due := s.usable-s.duties[is.Order], time.Duration(s.e.cfg.Settings.Terms.WaitingSeconds)*time.Second
+	if had < due-time.Second { // the engine counts whole seconds
+		return fmt.Errorf("I8: bond %s is slashed after %s of %s", is.ID, had, due)
+	}
+	return nil
+}
+
+// intended is I3: the node is asked for nothing that is not on disk, its try counted.
+func (s *Simulation) intended(m lightning.SimMethod, hash order.Hash) error {
+	do := map[lightning.SimMethod]order.CallName{
+		lightning.SimOpenHold: order.OpenHold, lightning.SimSettle: order.SettleHold, lightning.SimCancel: order.CancelHold, lightning.SimSend: order.Pay,
+	}[m]
+	if do == "" {
+		return nil
+	}
+	for _, l := range s.e.work.lanes {
+		for _, r := range l.rows {
+			if r.Call == nil || r.Call.Do != do || r.Call.Hash != hash {
+				continue
+			}
+			var kept row
+			err := s.db.View(func(txn *badger.Txn) error {
+				_, err := get(txn, r.key(), &kept)
+				return err
+			})
+			if err != nil || kept.Call != nil && kept.Tries > 0 {
+				return err
+			}
+		}
+	}
+	return fmt.Errorf("I3: the node is asked to %s %s, and nothing on disk says so", do, hash)
 }
 
 // tellOrder says what has become of an order.
@@ -74,6 +113,9 @@ func (s *Simulation) checkOrder(was, is *order.Order) error {
 	}
 	if was == nil {
 		was = &order.Order{}
+	}
+	if is.Status != was.Status {
+		s.duties[is.ID] = s.usable
 	}
 	switch {
 	case is.Rev <= was.Rev:

@@ -25,16 +25,16 @@ func (s *Simulation) world(ctx context.Context) error {
 	case 3:
 		if s.chance(50) {
 			s.happened(worldNodeDown)
-			s.node.Stop()
+			s.stopNode()
 		}
 	case 4, 5:
 		s.say("the node is well")
-		s.node.Start()
-		s.net.SetSynced(true)
+		s.heal()
 	case 6:
 		if s.chance(30) {
 			s.happened(worldUnsynced)
 			s.net.SetSynced(false)
+			s.behind = true
 		}
 	case 7:
 		if len(s.holds) > 0 {
@@ -53,6 +53,18 @@ func (s *Simulation) world(ctx context.Context) error {
 	}
 	s.e.askNode(ctx)
 	return nil
+}
+
+func (s *Simulation) stopNode() {
+	s.node.Stop()
+	s.down = true
+}
+
+// heal brings the node back, and up to the chain.
+func (s *Simulation) heal() {
+	s.node.Start()
+	s.net.SetSynced(true)
+	s.down, s.behind = false, false
 }
 
 // rarely does what happens to a node once in months.
@@ -75,7 +87,7 @@ func (s *Simulation) rarely() {
 	case 1: // the node is away, the chain and the process go on
 		away := time.Duration(1+s.r.IntN(12)) * time.Hour
 		s.happened(worldNodeHours)
-		s.node.Stop()
+		s.stopNode()
 		s.e.askNode(context.Background())
 		s.advance(away)
 		s.mine(uint32(away / (10 * time.Minute)))
