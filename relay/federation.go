@@ -30,7 +30,7 @@ type Federation struct {
 	// Stored is told each new event, in the order of commits. It must not wait.
 	Stored func(ev *nostr.Event)
 	// Peer reports whether a key may read all private events once it has authenticated: that of a
-	// replica, or of a followed Mostro that carries messages.
+	// replica.
 	Peer func(pubkey string) bool
 	// Hidden reports whether events of a kind by an author are left out of all answers. It must
 	// not wait.
@@ -116,7 +116,10 @@ func (r *Relay) inspect(ctx context.Context, from string, ev *nostr.Event, rules
 			return Taken{Refused: reason(msg, "blocked")}
 		}
 	}
-	return Taken{Refused: r.verify(from, ev)}
+	if t.Refused = r.verify(from, ev); t.Refused == "" && r.cfg.Federation.Forward == nil {
+		t.Refused = r.crowded(ev)
+	}
+	return t
 }
 
 func taken(done events.Outcome) Taken {

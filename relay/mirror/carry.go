@@ -199,7 +199,13 @@ func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, take fu
 	keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { _, ok := p.oldMail[key]; return ok })
 	for chunk := range slices.Chunk(keys, keysPerReq) {
 		for _, f := range p.mailOf(chunk) {
-			if err := l.fetch(ctx, f, take); err != nil {
+			got := 0
+			err := l.fetch(ctx, f, func(ev *nostr.Event) {
+				if got++; got <= mostOld {
+					take(ev)
+				}
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -225,15 +231,21 @@ func (p *peer) ingestMail(ctx context.Context, evs []*nostr.Event) error {
 	var bad error
 	good := evs[:0]
 	for _, ev := range evs {
-		if p.expected(ev) {
-			good = append(good, ev)
-		} else {
+		switch {
+		case !p.expected(ev):
 			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
+		case ev.Kind == kindMessage && !p.m.room(ev):
+			p.full.Store(true)
+			p.refuse(crowded)
+		default:
+			good = append(good, ev)
 		}
 	}
 	for i, t := range p.m.relay.Take(ctx, p.url, good) {
 		if t.New {
 			p.carriedIn.Add(1)
+		} else if good[i].Kind == kindMessage {
+			p.m.grow(good[i], -1)
 		}
 		bad = cmp.Or(bad, p.count(good[i], t))
 	}

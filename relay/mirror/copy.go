@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/semaphore"
 
 	"mostro/relay"
 	"mostro/relay/reconcile"
@@ -24,23 +25,31 @@ type arrival struct {
 	done chan struct{}
 }
 
-// intake takes events of one duty of a connection to the store, in batches.
+// intake takes events of one duty of a connection to the store, in batches. It holds no more than
+// intakeBytes: how large events are is the other relay's choice.
 type intake struct {
 	ctx  context.Context
 	come chan arrival
+	room *semaphore.Weighted // bytes
 }
 
 func newIntake(ctx context.Context) *intake {
-	return &intake{ctx: ctx, come: make(chan arrival, 2*batchEvents)}
+	return &intake{ctx: ctx, come: make(chan arrival, 2*batchEvents), room: semaphore.NewWeighted(intakeBytes)}
 }
 
 // take gives an event to the intake, and waits while that is full.
 func (in *intake) take(ev *nostr.Event) {
+	if in.room.Acquire(in.ctx, share(ev)) != nil {
+		return
+	}
 	select {
 	case in.come <- arrival{ev: ev}:
 	case <-in.ctx.Done():
 	}
 }
+
+// share is the part of intakeBytes that an event takes up.
+func share(ev *nostr.Event) int64 { return int64(min(memoryOf(ev), intakeBytes)) }
 
 // settle waits until everything taken before is stored.
 func (in *intake) settle() error {
@@ -87,9 +96,14 @@ func (in *intake) run(store func(context.Context, []*nostr.Event) error) error {
 			}
 		}
 		if len(batch) > 0 {
-			if err := store(in.ctx, batch); err != nil {
+			var held int64
+			for _, ev := range batch {
+				held += share(ev)
+			}
+			if err := store(in.ctx, batch); err != nil { // which may change the batch
 				return err
 			}
+			in.room.Release(held)
 		}
 		for _, done := range marks {
 			close(done)
@@ -106,12 +120,13 @@ func (p *peer) follow(ctx context.Context, l *link) error {
 	stored := make(chan error, 1)
 	var held atomic.Int64
 	hold := func(ev *nostr.Event, wait time.Duration) {
-		if held.Add(1) > maxHeld {
-			held.Add(-1)
+		size := int64(memoryOf(ev))
+		if held.Add(size) > maxHeld {
+			held.Add(-size)
 			return // comparing finds it
 		}
 		time.AfterFunc(wait, func() {
-			held.Add(-1)
+			held.Add(-size)
 			in.take(ev)
 		})
 	}
@@ -293,14 +308,16 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.
 			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
 		case ev.Kind >= kindOrder && int64(ev.CreatedAt) > latest:
 			p.ahead.Add(1)
-			if wait := time.Duration(int64(ev.CreatedAt)-latest) * time.Second; wait < maxHold {
-				hold(ev, wait)
+			if wait := int64(ev.CreatedAt) - latest; wait < int64(maxHold/time.Second) { // so it fits into a Duration
+				hold(ev, time.Duration(wait)*time.Second)
 			}
 			p.cause(ahead)
 			p.refusal(ahead)
-		case !p.m.room(p, ev):
-			p.refuse("blocked: this key has as many events here as may be kept of it")
+		case !p.m.room(ev):
+			p.full.Store(true)
+			p.refuse(crowded)
 		default:
+			p.full.Store(false)
 			good = append(good, ev)
 		}
 	}
@@ -351,6 +368,16 @@ func (p *peer) strike(ev *nostr.Event, why string) error {
 		return fmt.Errorf("%w: %s", errMisbehaves, why)
 	}
 	return nil
+}
+
+// memoryOf is about how many bytes an event takes up while it waits. Many short tag elements are far
+// more than their JSON.
+func memoryOf(ev *nostr.Event) int {
+	size := sizeOf(ev)
+	for _, tag := range ev.Tags {
+		size += 24 + 16*len(tag) // headers of a slice and of strings
+	}
+	return size
 }
 
 // sizeOf is about how many bytes of JSON an event has.

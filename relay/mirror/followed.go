@@ -10,13 +10,15 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// crowded is why more of a followed key is refused.
+const crowded = "blocked: this key has as many events here as may be kept of it"
+
 // room reports whether more of the author may be kept, and counts the event as kept if so.
-func (m *Mirror) room(p *peer, ev *nostr.Event) bool {
+func (m *Mirror) room(ev *nostr.Event) bool {
 	m.mu.Lock()
 	f := m.followed[ev.PubKey]
 	full := f == nil || f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
 	m.mu.Unlock()
-	p.full.Store(full)
 	if !full {
 		m.grow(ev, 1)
 	}
@@ -59,7 +61,7 @@ func (m *Mirror) tend(ctx context.Context) {
 
 // survey counts what is kept of a followed key, and finds out when it last gave news of itself.
 func (m *Mirror) survey(ctx context.Context, pubkey string) error {
-	events, bytes, err := m.relay.Count(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: mostroKinds})
+	events, bytes, err := m.relay.Count(ctx, nostr.Filter{Authors: []string{pubkey}}) // also what it publishes here
 	if err != nil {
 		return err
 	}

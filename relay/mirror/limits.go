@@ -26,6 +26,7 @@ const (
 	queueFrames   = 256         // frames that wait to be written
 
 	pageEvents   = 500     // asked for at once, where negentropy is not known
+	maxSecond    = 10_000  // events of one second, of which a relay gives out the same page again and again
 	idsAtOnce    = 200     // of events that are fetched by id
 	batchEvents  = 256     // verified and stored together
 	maxPages     = 100_000 // of one walk
@@ -43,7 +44,8 @@ const (
 	reviewPast   = 180 * 24 * time.Hour // readers take no older ones
 	opinionRate  = 1                    // a second, live, of one relay
 	opinionBurst = 100
-	maxHeld      = 2000 // events of the future that wait for their time
+	maxHeld      = 2 << 20 // bytes of events of the future that wait for their time
+	intakeBytes  = 4 << 20 // of events of one duty of a connection that wait to be stored, or are being stored
 	maxHold      = 15 * time.Minute
 	liveRate     = 200 // events a second of a followed Mostro, once the backlog is in
 	liveBurst    = 5000
@@ -62,6 +64,7 @@ const (
 	keysPerClient  = 500                // that one connection can add
 	maxClients     = 10_000             // connections of which that is remembered
 	mailPast       = 72 * time.Hour     // gift wraps are dated back by up to two days (NIP-59), also those that come live
+	mostOld        = 20_000             // messages that are fetched at once for the keys of one question
 	talkPast       = 7 * 24 * time.Hour // of conversations, as far as clients ask back
 	maxDealings    = 16                 // Mostros that one connection deals with
 	talksPerClient = 100                // that are remembered until it is known with whom the connection deals
@@ -92,6 +95,7 @@ const (
 	kindRecommendation = 38000
 	kindLabel          = 1985
 
+	kindVanish    = 62
 	kindMessage   = 14
 	kindWrap      = 1059
 	kindRelayList = 10002

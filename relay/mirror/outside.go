@@ -222,16 +222,19 @@ func (p *peer) repair(ctx context.Context, l *link) error {
 
 // lacks finds out by ids which own events a relay without negentropy lacks.
 func (p *peer) lacks(ctx context.Context, l *link, f nostr.Filter) (lacks []reconcile.ID, err error) {
-	there := make(map[string]struct{})
-	if _, err := l.walk(ctx, f, 0, func(ev *nostr.Event) { there[ev.ID] = struct{}{} }); err != nil {
-		return nil, err
-	}
 	own, err := p.m.relay.All(ctx, f)
 	if err != nil {
 		return nil, err
 	}
+	missing := make(map[string]struct{}, len(own)) // not all that is there: how much that is, the relay chooses
 	for i := range own {
-		if _, has := there[own[i].ID]; !has {
+		missing[own[i].ID] = struct{}{}
+	}
+	if _, err := l.walk(ctx, f, 0, func(ev *nostr.Event) { delete(missing, ev.ID) }); err != nil {
+		return nil, err
+	}
+	for i := range own {
+		if _, is := missing[own[i].ID]; is {
 			lacks = append(lacks, idOf(own[i].ID))
 		}
 	}

@@ -221,6 +221,9 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 				seen[ev.ID] = struct{}{}
 			}
 		}
+		if len(seen) > maxSecond {
+			return gap, errors.New("the relay does not come to the end of a second")
+		}
 	}
 	return gap, errors.New("the relay has more events than can be copied")
 }

@@ -93,10 +93,14 @@ func (c *connection) talks(m *Mirror, key string) {
 }
 
 // Arrived learns that a message has come over from another relay, which therefore has it. It refuses
-// nothing (relay.Config.Verified).
+// what a followed key publishes here itself when as much of it is kept as may be: the relay has no
+// other limit for such keys (relay.Config.Verified).
 func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg string) {
 	if ev.Kind == kindMessage && isMirror(ctx) {
 		m.crossed.Add(ev.ID, struct{}{})
+	}
+	if m.Followed(ev.PubKey) && ev.Kind != nostr.KindDeletion && ev.Kind != kindVanish && !nostr.IsEphemeralKind(ev.Kind) && !m.room(ev) {
+		return true, crowded
 	}
 	return false, ""
 }
@@ -213,23 +217,27 @@ func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, take func
 	since := nostr.Timestamp(p.m.cfg.Now().Add(-talkPast).Unix())
 	for chunk := range slices.Chunk(keys, keysPerReq) {
 		f := p.talkOf(chunk)[0]
-		there := make(map[string]struct{})
-		_, err := l.walk(ctx, f, int64(since), func(ev *nostr.Event) {
-			there[ev.ID] = struct{}{}
-			take(ev)
-		})
+		own := f
+		own.Since = &since
+		here, err := p.m.relay.All(ctx, own)
 		if err != nil {
 			return err
 		}
-		f.Since = &since
-		here, err := p.m.relay.All(ctx, f)
+		lacks := make(map[string]struct{}, len(here)) // not all that is there: how much that is, the relay chooses
+		for i := range here {
+			lacks[here[i].ID] = struct{}{}
+		}
+		_, err = l.walkMost(ctx, f, int64(since), mostOld, func(ev *nostr.Event) {
+			delete(lacks, ev.ID)
+			take(ev)
+		})
 		if err != nil {
 			return err
 		}
 		// In the order in which they were said.
 		slices.SortStableFunc(here, func(a, b nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
 		for i := range here {
-			if _, has := there[here[i].ID]; !has && !p.m.slow(here[i].PubKey) {
+			if _, lacking := lacks[here[i].ID]; lacking && !p.m.slow(here[i].PubKey) {
 				if err := p.say(ctx, l, &here[i]); err != nil {
 					return err
 				}
