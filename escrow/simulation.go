@@ -52,10 +52,11 @@ type Simulation struct {
 	orders []string // in the order in which they were met
 	known  map[string]bool
 	faulty bool
-	quiet  bool      // what the node is asked for now is not the engine's
-	down   bool      // the node
-	behind bool      // the node, the chain
-	wall   time.Time // of the network, for hooks that must not ask it
+	quiet  bool          // what the node is asked for now is not the engine's
+	down   bool          // the node
+	behind bool          // the node, the chain
+	wall   time.Time     // of the network, for hooks that must not ask it
+	skew   time.Duration // of the engine's clock, which is set back, against the network's
 
 	watches   map[order.Hash]watch
 	told      map[order.Hash]string
@@ -206,7 +207,7 @@ func (s *Simulation) startOnce() error {
 		return err
 	}
 	e := newEngine(Config{
-		Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: simLateNode{s.node, s}, Clock: s.net.Now, Settings: settings,
+		Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: simLateNode{s.node, s}, Clock: func() time.Time { return s.net.Now().Add(s.skew) }, Settings: settings,
 		Instance: mostro.Instance{Pubkey: key.Public()}, Publish: s.publish, Logger: slog.New(simLog{s}),
 		IsAddress: func(text string) bool { return strings.HasSuffix(text, "@sim") }, Resolve: s.resolve,
 		Prices:  func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },

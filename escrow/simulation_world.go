@@ -75,8 +75,7 @@ func (s *Simulation) rarely() {
 		s.mine(280)
 	case 10:
 		s.happened(worldClockBack)
-		s.net.Advance(-time.Duration(s.r.IntN(600)) * time.Second)
-		s.noteTime()
+		s.skew -= time.Duration(s.r.IntN(600)) * time.Second
 	case 0: // the process is away, the chain and the node go on
 		away := time.Duration(1+s.r.IntN(48)) * time.Hour
 		s.happened(worldAway)
