@@ -67,12 +67,21 @@ func (in *intake) settle() error {
 	}
 }
 
-// run stores what comes until an error or the end of the context.
+// run stores what comes, one batch after another, until an error or the end of the context.
 func (in *intake) run(store func(context.Context, []*nostr.Event) error) error {
-	var batch []*nostr.Event
-	var marks []chan struct{}
+	return in.runSome(1, store)
+}
+
+// runSome stores up to so many full batches at a time: with two, one is verified while the other is
+// committed. More gain nothing, since verifying uses all processors that it may.
+func (in *intake) runSome(atOnce int, store func(context.Context, []*nostr.Event) error) error {
+	failed := make(chan error, 1)
+	var storing sync.WaitGroup
+	defer storing.Wait()
+	room := make(chan struct{}, atOnce)
 	for {
-		batch, marks = batch[:0], marks[:0]
+		var batch []*nostr.Event
+		var marks []chan struct{}
 		add := func(a arrival) {
 			if a.done != nil {
 				marks = append(marks, a.done)
@@ -83,6 +92,8 @@ func (in *intake) run(store func(context.Context, []*nostr.Event) error) error {
 		select {
 		case a := <-in.come:
 			add(a)
+		case err := <-failed:
+			return err
 		case <-in.ctx.Done():
 			return nil
 		}
@@ -95,15 +106,33 @@ func (in *intake) run(store func(context.Context, []*nostr.Event) error) error {
 				break more
 			}
 		}
+		if len(batch) < batchEvents {
+			storing.Wait() // what comes one by one is stored in its order
+		}
 		if len(batch) > 0 {
 			var held int64
 			for _, ev := range batch {
 				held += share(ev)
 			}
-			if err := store(in.ctx, batch); err != nil { // which may change the batch
-				return err
-			}
-			in.room.Release(held)
+			room <- struct{}{}
+			storing.Go(func() {
+				defer func() { <-room }()
+				if err := store(in.ctx, batch); err != nil { // which may change the batch
+					select {
+					case failed <- err:
+					default: // one is enough
+					}
+				}
+				in.room.Release(held)
+			})
+		}
+		if len(batch) < batchEvents {
+			storing.Wait()
+		}
+		select {
+		case err := <-failed:
+			return err
+		default:
 		}
 		for _, done := range marks {
 			close(done)
@@ -131,7 +160,7 @@ func (p *peer) follow(ctx context.Context, l *link) error {
 		})
 	}
 	go func() {
-		err := in.run(func(ctx context.Context, evs []*nostr.Event) error { return p.ingest(ctx, evs, hold) })
+		err := in.runSome(backlogAtOnce, func(ctx context.Context, evs []*nostr.Event) error { return p.ingest(ctx, evs, hold) })
 		stored <- err
 		if err != nil {
 			cancel()
