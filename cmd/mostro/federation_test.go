@@ -42,6 +42,48 @@ platforms = ["robosats:7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d8
 	}
 }
 
+// TestFederationCareless: what an operator may get wrong about other relays is told at the start, with
+// what to do.
+func TestFederationCareless(t *testing.T) {
+	secret, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for setting, want := range map[string]string{
+		fmt.Sprintf("federation.follow=[%q]", aMostro[1:]):                       "npub1... or 64 hex digits",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@relay.example"):          "an address that starts with wss://",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@http://relay.example"):   "an address that starts with wss://",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@"):                       "an address that starts with wss://",
+		fmt.Sprintf("federation.follow=[%q,%q]", aMostro, aMostro):               "twice",
+		fmt.Sprintf("federation.follow=[%q]", secret.Nsec()):                     "treat that secret as leaked",
+		fmt.Sprintf("federation.platforms=[%q]", aMostro+"@wss://relay.example"): "NAME:KEY@RELAY",
+		fmt.Sprintf("federation.platforms=[%q]", "robosats:"+aMostro):            "NAME:KEY@RELAY",
+		fmt.Sprintf("nostr.relays=[%q]", "relay.example"):                        "an address that starts with wss://",
+		fmt.Sprintf("federation.replicas=[%q]", "wss://relay.example"):           "npub1... or 64 hex digits",
+	} {
+		if _, err := loadSettings("f", nil, []string{setting}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", setting, err, want)
+		}
+	}
+	both := []string{fmt.Sprintf("federation.follow=[%q]", aMostro), fmt.Sprintf("federation.platforms=[%q]", "robosats:"+aMostro+"@wss://r.example")}
+	if _, err := loadSettings("f", nil, both); err == nil || !strings.Contains(err.Error(), "leave it in one of them") {
+		t.Errorf("one key as two things: %v", err)
+	}
+	l, err := loadSettings("f", nil, []string{fmt.Sprintf("federation.follow=[%q]", secret.Public())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{cfg: nodeConfig{settings: &l.Settings, key: secret}}
+	if _, err := n.mirrorConfig(); err == nil || !strings.Contains(err.Error(), "own key") {
+		t.Errorf("it follows itself: %v", err)
+	}
+	var out bytes.Buffer
+	printPeers(&out, []mirror.Health{{State: mirror.Searching, Mostros: []string{aMostro}}}, time.Now())
+	if want := "mostro peers follow " + npub(aMostro) + "@wss://"; !strings.Contains(out.String(), want) {
+		t.Errorf("mostro peers does not say %q:\n%s", want, &out)
+	}
+}
+
 // found waits until a relay has an event that matches.
 func found(t *testing.T, n *served, what string, f nostr.Filter) nostr.Event {
 	t.Helper()
@@ -86,7 +128,8 @@ func TestFederation(t *testing.T) {
 	run("peers", "found", "--data-dir", a.cfg.dir)
 	run("peers", "unfollow", aKey, "--data-dir", b.cfg.dir)
 	run("peers", "--data-dir", a.cfg.dir)
-	for _, want := range []string{bURL, "copies from " + bKey + ", by negentropy", "publishes there"} {
+	for _, want := range []string{bURL, "copies from " + bKey + ", by negentropy", "publishes there",
+		"It is followed from now on", "It is followed no more"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("mostro peers does not say %q:\n%s", want, out.String())
 		}

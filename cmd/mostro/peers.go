@@ -85,6 +85,11 @@ func followCommand(name, short string, end bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			done := "It is followed from now on, also after the next start.\n  -> see how that goes: mostro peers"
+			if end {
+				done = "It is followed no more. What was copied stays until it expires."
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), done)
 			return answer.Close()
 		},
 	}
@@ -145,7 +150,19 @@ func printPeers(w io.Writer, all []mirror.Health, now time.Time) {
 		return
 	}
 	for _, h := range all {
-		printPeer(w, h, now)
+		if h.State == mirror.Searching {
+			printSearch(w, h)
+		} else {
+			printPeer(w, h, now)
+		}
+	}
+}
+
+// printSearch tells of a followed key without relays.
+func printSearch(w io.Writer, h mirror.Health) {
+	for _, pubkey := range h.Mostros {
+		fmt.Fprintf(w, "%s\n  nothing is copied: its list of relays (kind 10002) is on none of the connected relays yet\n", npub(pubkey))
+		fmt.Fprintf(w, "  -> name one, in federation.follow or by: mostro peers follow %s@wss://...\n", npub(pubkey))
 	}
 }
 

@@ -93,13 +93,13 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 		Dir: filepath.Join(dir, replicaDir), Name: settings.Mostro.Name, Description: s.Description, Contact: s.Contact, Icon: s.Icon,
 		Pubkey: node, ServiceURL: r.url, Version: version, Limits: s.limits(), TrustedProxies: s.TrustedProxies, PrivateReads: s.Reads,
 		Followed: func(pubkey string) bool {
-			return slices.ContainsFunc(follows, func(f mirror.Followed) bool { return f.Pubkey == pubkey })
+			return r.copies.Followed(pubkey) || slices.ContainsFunc(follows, func(f mirror.Followed) bool { return f.Pubkey == pubkey })
 		},
 		Policies: []relay.Policy{
 			policies.Sizes(s.ContentOf),
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
 		},
-		Federation: relay.Federation{Forward: r.copies.Forward},
+		Federation: relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored},
 		Space:      store.Space{MinFree: uint64(s.MinFreeMiB) << 20},
 		IndexBytes: int(s.IndexMiB) << 20,
 		Logger:     logger,
@@ -107,7 +107,9 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	if err != nil {
 		return nil, inUse(dir, err)
 	}
-	r.copies.Attach(r.relay)
+	if err := r.copies.Attach(r.relay); err != nil {
+		return nil, errors.Join(err, r.relay.Close(ctx))
+	}
 	r.relay.Handle("GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if !r.copies.Ready() {
 			http.Error(w, "not equal to the primary yet", http.StatusServiceUnavailable)

@@ -42,8 +42,13 @@ func (s *FederationSettings) keys() []key {
 	}
 }
 
-// checkRelays finds relays that cannot be reached.
+// checkRelays finds relays that cannot be reached, and keys that are two things at once.
 func (s *Settings) checkRelays(wrong func(path, what, remedy string)) {
+	for _, p := range s.Federation.Platforms {
+		if slices.ContainsFunc(s.Federation.Follow, func(f mirror.Followed) bool { return f.Pubkey == p.Pubkey }) {
+			wrong("federation.platforms", fmt.Sprintf("names %s, which federation.follow names as a Mostro", p.Pubkey), "leave it in one of them")
+		}
+	}
 	if s.Network.Proxy != "" {
 		return
 	}

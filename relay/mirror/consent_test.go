@@ -28,7 +28,13 @@ func TestAgree(t *testing.T) {
 	if err := a.mirror.Agree(Followed{Pubkey: b.public}); err != nil {
 		t.Fatal(err)
 	}
+	if all := a.mirror.Health(); len(all) != 2 || all[1].State != Searching || all[1].Mostros[0] != b.public {
+		t.Errorf("before its relays are found: %+v", all)
+	}
 	a.mirror.discover(t.Context())
+	if all := a.mirror.Health(); all[len(all)-1].State == Searching {
+		t.Errorf("after it: %+v", all)
+	}
 	eventually(t, "its terms come", func() bool { return a.has(info.ID) })
 	a.stop()
 	a.start()

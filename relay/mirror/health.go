@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ const (
 	Live       State = "live"
 	Waiting    State = "waiting" // to connect again
 	Stopped    State = "stopped"
+	Searching  State = "searching" // for a followed key whose relays nobody has named: there is no URL
 )
 
 // Health is how things stand with one other relay.
@@ -173,11 +175,19 @@ func (p *peer) health() Health {
 	return h
 }
 
-// Health is how things stand with all other relays, by address.
+// Health is how things stand with all other relays, by address, and then which followed keys have
+// none.
 func (m *Mirror) Health() []Health {
 	all := []Health{}
 	for _, p := range m.list() {
 		all = append(all, p.health())
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
+		if len(m.followed[pubkey].Relays) == 0 {
+			all = append(all, Health{Mostros: []string{pubkey}, State: Searching})
+		}
 	}
 	return all
 }

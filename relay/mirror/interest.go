@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // interest knows whose mail, or which conversations, are fetched from the relays of followed Mostros,
@@ -18,8 +20,11 @@ type interest struct {
 
 	mu      sync.Mutex
 	seen    map[mailbox]time.Time
-	dirty   map[mailbox]struct{} // not on disk
+	dirty   map[mailbox]struct{} // not on disk, or not yet gone from there
 	changed chan struct{}        // closed and made anew when a mailbox is added
+
+	// forgotten are mailboxes for which relays may still send what they were asked for.
+	forgotten *lru.Cache[mailbox, struct{}]
 }
 
 // mailbox is a key here and the followed Mostro that writes to it, "" for any of them.
@@ -30,6 +35,7 @@ func openInterest(st *state, table byte, now func() time.Time) (*interest, error
 		state: st, table: table, now: now, seen: make(map[mailbox]time.Time), dirty: make(map[mailbox]struct{}),
 		changed: make(chan struct{}),
 	}
+	in.forgotten, _ = lru.New[mailbox, struct{}](maxKeys) // fails only for a size below 1
 	err := st.each(table, nil, func(row [][]byte, value []byte) error {
 		in.seen[mailbox{string(row[0]), string(row[1])}] = decodeTime(value)
 		return nil
@@ -47,13 +53,34 @@ func (in *interest) add(box mailbox) (fresh bool) {
 		return false
 	}
 	if !known && len(in.seen) >= maxKeys {
-		return false
+		in.forget(in.stale())
 	}
 	in.seen[box], in.dirty[box] = now, struct{}{}
 	if !known {
 		in.wake()
 	}
 	return !known
+}
+
+// stale is the one of some mailboxes that has shown no sign of life for longest. Whoever fills all
+// places with his keys must not shut out everybody who comes later.
+func (in *interest) stale() (stalest mailbox) {
+	looked := 0
+	for box, at := range in.seen { // in random order
+		if looked == 0 || at.Before(in.seen[stalest]) {
+			stalest = box
+		}
+		if looked++; looked == 50 {
+			break
+		}
+	}
+	return stalest
+}
+
+func (in *interest) forget(box mailbox) {
+	delete(in.seen, box)
+	in.dirty[box] = struct{}{}
+	in.forgotten.Add(box, struct{}{})
 }
 
 // stir lets whoever fetches look again.
@@ -72,15 +99,11 @@ func (in *interest) wake() {
 func (in *interest) has(key string, mostros []string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if _, ok := in.seen[mailbox{key, ""}]; ok {
-		return true
+	of := func(box mailbox) bool {
+		_, ok := in.seen[box]
+		return ok || in.forgotten.Contains(box)
 	}
-	for _, mostro := range mostros {
-		if _, ok := in.seen[mailbox{key, mostro}]; ok {
-			return true
-		}
-	}
-	return false
+	return of(mailbox{key, ""}) || slices.ContainsFunc(mostros, func(mostro string) bool { return of(mailbox{key, mostro}) })
 }
 
 // keys lists the keys whose mail by one of the Mostros is fetched, the last seen first, and a
@@ -120,17 +143,20 @@ func (in *interest) keep(ctx context.Context, log *slog.Logger) {
 		case <-time.After(time.Second):
 		}
 		in.mu.Lock()
-		rows := make(map[string][]byte)
-		for box := range in.dirty {
-			rows[string(stateRow(in.table, box.key, box.mostro))] = encodeTime(in.seen[box])
-		}
-		clear(in.dirty)
 		for box, at := range in.seen {
 			if in.now().Sub(at) > keysKept {
-				rows[string(stateRow(in.table, box.key, box.mostro))] = nil
-				delete(in.seen, box)
+				in.forget(box)
 			}
 		}
+		rows := make(map[string][]byte)
+		for box := range in.dirty {
+			var value []byte // of one that is forgotten
+			if at, known := in.seen[box]; known {
+				value = encodeTime(at)
+			}
+			rows[string(stateRow(in.table, box.key, box.mostro))] = value
+		}
+		clear(in.dirty)
 		in.mu.Unlock()
 		if len(rows) == 0 {
 			continue

@@ -21,7 +21,7 @@ const (
 	mostBad       = time.Hour
 	steadyTime    = time.Minute // a connection that lasted so long was a good one
 	maxChallenges = 16          // that are answered on one connection
-	strikes       = 20          // bad events on one connection, after which it ends
+	strikes       = 20          // bad events of one relay; after each so many the connection ends
 	maxFrame      = 640 << 10   // bytes from a relay
 	queueFrames   = 256         // frames that wait to be written
 

@@ -33,6 +33,8 @@ type Replica struct {
 	relay *relay.Relay
 	link  atomic.Pointer[link]
 	ready atomic.Bool
+
+	mostros sync.Map // keys of Mostros that have published their terms, set
 }
 
 // NewReplica makes a replica; nothing happens before Run.
@@ -46,8 +48,30 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	return &Replica{cfg: cfg, log: cfg.Logger}
 }
 
-// Attach names the relay; it comes before Run.
-func (r *Replica) Attach(to *relay.Relay) { r.relay = to }
+// Attach names the relay; it comes before the relay serves, and before Run.
+func (r *Replica) Attach(to *relay.Relay) error {
+	r.relay = to
+	terms, err := to.All(context.Background(), nostr.Filter{Kinds: []int{kindInfo}})
+	for i := range terms {
+		r.Stored(&terms[i])
+	}
+	return err
+}
+
+// Stored is told what the relay has just stored (relay.Federation.Stored).
+func (r *Replica) Stored(ev *nostr.Event) {
+	if ev.Kind == kindInfo {
+		r.mostros.Store(ev.PubKey, struct{}{})
+	}
+}
+
+// Followed reports whether the primary takes a key for that of a Mostro, whose messages therefore
+// are not for whoever asks by author (relay.Config.Followed). It takes terms of no others, and
+// whom it follows by command no settings here can tell.
+func (r *Replica) Followed(pubkey string) bool {
+	_, is := r.mostros.Load(pubkey)
+	return is
+}
 
 // Ready reports whether the replica has been equal to its primary since the last connection.
 func (r *Replica) Ready() bool { return r.ready.Load() }
@@ -125,12 +149,22 @@ func (r *Replica) session(ctx context.Context) error {
 	ended := make(chan error, 1)
 	stands := make(chan struct{}, 1)
 	s := &sub{event: in.take, end: func(err error) {
-		if err == nil {
-			stands <- struct{}{}
+		if err != nil {
+			ended <- err
 			return
 		}
-		ended <- err
+		select {
+		case stands <- struct{}{}:
+		default: // it has said so before
+		}
 	}}
+	// Who is a Mostro comes before its messages: see Followed.
+	if err := l.fetch(ctx, nostr.Filter{Kinds: []int{kindInfo}}, in.take); err != nil {
+		return err
+	}
+	if err := in.settle(); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
 	if err := l.subscribe(s, nostr.Filter{LimitZero: true}); err != nil {
 		return err
 	}

@@ -22,11 +22,14 @@ func startReplica(t testing.TB, primary *instance, who person, dir, address stri
 		t.Fatalf("the primary's key is %s (%v)", key, err)
 	}
 	replica = NewReplica(ReplicaConfig{Primary: primary.url(), Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }})
-	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Federation: relay.Federation{Forward: replica.Forward}})
+	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Followed: replica.Followed,
+		Federation: relay.Federation{Forward: replica.Forward, Stored: replica.Stored}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	replica.Attach(r)
+	if err := replica.Attach(r); err != nil {
+		t.Fatal(err)
+	}
 	listener := listenAt(t, address)
 	server := r.Server()
 	go server.Serve(listener)
@@ -78,10 +81,12 @@ func TestReplica(t *testing.T) {
 		cfg.Limits = relay.DefaultLimits()
 		cfg.Limits.NegItems = 40 // so that it takes several parts
 	}
+	followed := newPerson(t)
+	p.cfg.Follow = []Followed{{Pubkey: followed.public}}
 	p.start()
 	alice, bob := newPerson(t), newPerson(t)
 	mail := p.message(t, alice.public, "to alice")
-	p.publish(mail, p.info(t, 0))
+	p.publish(mail, p.info(t, 0), followed.info(t, 0), followed.message(t, alice.public, "to alice from elsewhere"))
 	for i := range 100 {
 		p.publish(p.offer(t, string(rune('a'+i%26))+string(rune('a'+i/26)), nostr.Now()-nostr.Timestamp(86400*(i%9))-1))
 	}
@@ -113,12 +118,13 @@ func TestReplica(t *testing.T) {
 		f    nostr.Filter
 		want int
 	}{
-		{nostr.Filter{Kinds: []int{14}, Tags: nostr.TagMap{"p": {alice.public}}}, 1},
+		{nostr.Filter{Kinds: []int{14}, Tags: nostr.TagMap{"p": {alice.public}}}, 2},
+		{nostr.Filter{Kinds: []int{14}, Authors: []string{followed.public}}, 0}, // which the primary follows
 		{nostr.Filter{Kinds: []int{14}, Tags: nostr.TagMap{"p": {bob.public}}}, 0},
 		{nostr.Filter{Kinds: []int{14}}, 0},
 		{nostr.Filter{IDs: []string{mail.ID}}, 0},
 		{nostr.Filter{Kinds: []int{14}, Authors: []string{p.public}}, 0}, // the node's key is everybody's to know
-		{nostr.Filter{Kinds: []int{kindInfo}}, 1},
+		{nostr.Filter{Kinds: []int{kindInfo}}, 2},
 	} {
 		if n := count(read.f); n != read.want {
 			t.Errorf("%v finds %d, want %d", read.f, n, read.want)
@@ -159,8 +165,11 @@ func TestReplica(t *testing.T) {
 	if ok, reason := c.send(alice.sign(t, nostr.Event{Kind: 1})); ok || !strings.HasPrefix(reason, "error: ") {
 		t.Errorf("without the primary: %v %q", ok, reason)
 	}
-	if n := count(nostr.Filter{Kinds: []int{kindInfo}}); n != 1 {
+	if n := count(nostr.Filter{Kinds: []int{kindInfo}}); n != 2 {
 		t.Error("nothing is served without the primary")
+	}
+	if n := count(nostr.Filter{Kinds: []int{14}, Authors: []string{followed.public}}); n != 0 {
+		t.Error("after a start a Mostro's messages are everybody's")
 	}
 }
 
