@@ -48,6 +48,7 @@ func TestMutants(t *testing.T) {
 		}
 	}
 	suite := &suite{t: t, root: root, dir: t.TempDir(), whole: whole}
+	suite.readCode()
 	suite.passes(chosen)
 	caught := 0
 	var table strings.Builder

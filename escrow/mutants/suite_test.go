@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +82,9 @@ type stage struct{ pkg, run, skip string }
 // slow are the tests that simulate for long, or wait for real time.
 const slow = "^(TestSimulation|Test.*Hanging.*|TestHostileMessages|TestRunManyTrades)$"
 
+// patience is how long a part may take. A test that never ends has noticed its mutant, too.
+const patience = "10m"
+
 // drawn are tests that only compare the tables with the diagrams drawn from them: they notice
 // a changed row whether it is right or wrong, which proves nothing.
 const drawn = "^Test(Bond)?DiagramIsCurrent$"
@@ -151,6 +155,20 @@ func (s *suite) passes(list []*mutant) {
 	}
 }
 
+// readCode reads the money code and its tests, so that go test does not answer from its cache when
+// any of it has changed.
+func (s *suite) readCode() {
+	err := filepath.WalkDir(filepath.Join(s.root, "escrow"), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			_, err = os.ReadFile(path)
+		}
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // exact is the expression of one test.
 func exact(test string) string {
 	parts := strings.Split(test, "/")
@@ -177,7 +195,7 @@ func (s *suite) build(pkg, overlay string) (program string, err error) {
 
 // run runs a part of the suite and returns the test that has failed, "" when none has.
 func (s *suite) run(program string, st stage) (string, error) {
-	cmd := exec.Command(program, "-test.v", "-test.short", "-test.failfast", "-test.timeout=20m", "-test.run="+st.run, "-test.skip="+st.skip)
+	cmd := exec.Command(program, "-test.v", "-test.short", "-test.failfast", "-test.timeout="+patience, "-test.run="+st.run, "-test.skip="+st.skip)
 	cmd.Dir = filepath.Join(s.root, st.pkg)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
@@ -202,7 +220,7 @@ func (s *suite) run(program string, st stage) (string, error) {
 		}
 	}
 	if test == "" && bytes.Contains(out, []byte("panic: ")) {
-		test = running // another goroutine of it
+		test = running // another goroutine of it, or it never ends
 	}
 	if test == "" {
 		return "", fmt.Errorf("%s: %w\n%s", st.pkg, err, out[max(0, len(out)-4000):])
