@@ -176,3 +176,30 @@ func TestM42StampAheadOfTheClock(t *testing.T) {
 		t.Error("nobody is told")
 	}
 }
+
+// M16: a payment that was queued is not sent any more when its order has moved on meanwhile: here an
+// operator has found the one that paid it.
+func TestM16CallOfAnOrderThatMovedOn(t *testing.T) {
+	w := newWorld(t)
+	w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+		if m == lightning.SimSend {
+			return lightning.ErrSimDropped
+		}
+		return nil
+	}})
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n alice release")
+	id := w.order(args{})
+	found := w.e.paymentEvent(order.PayFound, lightning.Payment{Hash: order.Hash{9}}, 0)
+	found.Order = id
+	w.check(w.e.apply(context.Background(), *found))
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Fatalf("the order is %s", got)
+	}
+	w.node.SetFaults(lightning.Faults{})
+	for range 3 {
+		w.advance(2 * time.Minute)
+	}
+	if _, n := w.paidOut(); n != 0 {
+		t.Errorf("%d payments were sent for what is paid", n)
+	}
+}
