@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -122,11 +123,11 @@ func (x *chaos) killLND(ctx context.Context) error {
 	return x.startLND(ctx)
 }
 
-// errChannelLost means that lnd is broken, and not by mostro. Killed in the moment after it has
+// errLNDBroken means that lnd is broken, and not by mostro. Killed in the moment after it has
 // settled an HTLC, lnd sometimes tries to settle it again at each start, fails the channel for that,
 // and never uses it again (github.com/lightningnetwork/lnd/issues/1642 and 8315): trades over it end
-// only on the chain.
-var errChannelLost = errors.New("lnd has lost a channel by being killed")
+// only on the chain. Or it calls a payment in flight for ever that is in none of its channels.
+var errLNDBroken = errors.New("lnd has lost a channel or a payment by being killed")
 
 // startLND brings lnd back. One that was killed at a bad moment of its own may need a second
 // start.
@@ -145,7 +146,7 @@ func (x *chaos) startLND(ctx context.Context) error {
 	return err
 }
 
-// channelsLive answers with errChannelLost when a channel does not come back and lnd says why.
+// channelsLive answers with errLNDBroken when a channel does not come back and lnd says why.
 func (x *chaos) channelsLive(ctx context.Context) error {
 	dead, err := x.network.Client(escrowNode).ListChannels(ctx, &lnrpc.ListChannelsRequest{InactiveOnly: true})
 	if err != nil || len(dead.Channels) == 0 {
@@ -157,10 +158,37 @@ func (x *chaos) channelsLive(ctx context.Context) error {
 	}
 	for line := range strings.Lines(string(log)) {
 		if strings.Contains(line, "failing link: unable to settle htlc: No HTLC with ID") {
-			return fmt.Errorf("%w: %s", errChannelLost, strings.TrimSpace(line))
+			return fmt.Errorf("%w: %s", errLNDBroken, strings.TrimSpace(line))
 		}
 	}
 	return fmt.Errorf("the channel with %s does not come back", dead.Channels[0].RemotePubkey)
+}
+
+// paymentsLive answers with errLNDBroken when lnd calls a payment in flight that is in no channel.
+func (x *chaos) paymentsLive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storyTime)
+	defer cancel()
+	lnd := x.network.Client(escrowNode)
+	channels, err := lnd.ListChannels(ctx, &lnrpc.ListChannelsRequest{})
+	if err != nil {
+		return err
+	}
+	flying := map[string]bool{}
+	for _, channel := range channels.Channels {
+		for _, htlc := range channel.PendingHtlcs {
+			flying[hex.EncodeToString(htlc.HashLock)] = true
+		}
+	}
+	payments, err := lnd.ListPayments(ctx, &lnrpc.ListPaymentsRequest{IncludeIncomplete: true, MaxPayments: 10_000})
+	if err != nil {
+		return err
+	}
+	for _, p := range payments.Payments {
+		if p.Status == lnrpc.Payment_IN_FLIGHT && !flying[p.PaymentHash] {
+			return fmt.Errorf("%w: payment %s is in flight in no channel", errLNDBroken, p.PaymentHash)
+		}
+	}
+	return nil
 }
 
 func (x *chaos) killBoth(ctx context.Context) error {

@@ -49,8 +49,8 @@ func (c *chaosTrade) story() string {
 	}
 	for hash := range c.payouts {
 		words = append(words, hash.String())
-		paid, err := c.demo.escrow.Paid(ctx, hash)
 		got, gotErr := c.buyer.wallet.wallet.Lookup(ctx, hash)
+		paid, err := c.demo.escrow.Paid(ctx, hash) // waits while it is in flight
 		fmt.Fprintf(&b, "  payout %s: %s at the escrow's node, %v; %s at the buyer's, %v\n", hash, paid.State, err, got.State, gotErr)
 	}
 	lines := c.linesWith(words)

@@ -35,7 +35,7 @@ var (
 
 const (
 	chaosAtOnce = 12 // trades
-	chaosRounds = 3  // at most, while lnd loses channels
+	chaosRounds = 3  // at most, while lnd breaks
 )
 
 // chaos is a lab in which everything fails that can: trades run between real clients while
@@ -70,6 +70,10 @@ type chaos struct {
 //     trade whose escrow lnd still holds although the verdict was to settle it;
 //   - hold invoices that are not canceled: the same, with the payments of the sellers in flight.
 //
+// A round of 500 trades and 500 kills (659 faults, 26 minutes, seed 20261128) came to its end but for one
+// trade: its payout was in flight at lnd for ever, after lnd was killed while it was sent. mostro
+// rightly waits and pays nothing else, so the books could not be closed.
+//
 // It did not find an answer that never came taken for a failed payment, a payment that lnd has
 // taken over booked as paid, a dead stream that stays dead, nor messages forgotten before they are
 // published: lnd's own memory, the next start and luck make up for these here. The last two are
@@ -92,7 +96,7 @@ func TestChaos(t *testing.T) {
 		}
 		seed++
 	}
-	t.Error("lnd has lost a channel in every round")
+	t.Error("lnd broke in every round")
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
@@ -104,7 +108,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	return x
 }
 
-// round lets trades run while things fail. It returns errChannelLost, or nil.
+// round lets trades run while things fail. It returns errLNDBroken, or nil.
 func (x *chaos) round(t *testing.T) error {
 	t.Logf("seed %d", x.seed)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -136,7 +140,7 @@ func (x *chaos) round(t *testing.T) error {
 			if err == nil && ctx.Err() == nil {
 				err = c.account(ctx)
 			}
-			if err != nil && !errors.Is(context.Cause(ctx), errChannelLost) {
+			if err != nil && !errors.Is(context.Cause(ctx), errLNDBroken) {
 				t.Errorf("trade %d: %v\n%s", i, err, c.story())
 			}
 		})
@@ -145,7 +149,7 @@ func (x *chaos) round(t *testing.T) error {
 	t.Logf("!! nothing fails any more, %v after the beginning", time.Since(began).Round(time.Second))
 	trades.Wait()
 	switch err := context.Cause(ctx); {
-	case errors.Is(err, errChannelLost):
+	case errors.Is(err, errLNDBroken):
 		return err
 	case err != nil:
 		t.Errorf("the round has ended before its time: %v", err)
@@ -164,7 +168,7 @@ func (x *chaos) watch(ctx context.Context, end context.CancelCauseFunc) {
 		last := x.last
 		x.mu.Unlock()
 		if time.Since(last) > *chaosStill {
-			end(fmt.Errorf("nothing has happened for %v", *chaosStill))
+			end(errors.Join(fmt.Errorf("nothing has happened for %v", *chaosStill), x.paymentsLive(ctx)))
 		}
 		select {
 		case <-ctx.Done():
