@@ -75,6 +75,8 @@ func TestReviews(t *testing.T) {
 					t.Errorf("it came here: %s", ev.String())
 				}
 			}
+			// They are counted after they are stored.
+			eventually(t, "all are counted", func() bool { return a.health(url).Reviews >= int64(len(wanted)+len(live)) })
 			h := a.health(url)
 			if h.Reviews != int64(len(wanted)+len(live)) || h.Bad > 0 || h.RefusedBy["invalid: the review has no proof of its Mostro"] == 0 {
 				t.Errorf("health: %+v", h)
