@@ -21,7 +21,7 @@ func clientMostrosCommand(o *clientOptions) *cobra.Command {
 
 Facts follow from events that each node has signed itself. Reviews are by people to whom the
 node has proven a trade; a node can trade with itself, so look at how many weeks they are from
-and how much it has paid in development fees. A score needs five reviews and such fees, of
+and how much it has paid in development fees. A score needs five reviews from months with such fees, of
 which each month counts to 10,000 sat. Recommendations and labels can be by anybody.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

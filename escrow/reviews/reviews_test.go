@@ -161,6 +161,25 @@ func TestFewReviews(t *testing.T) {
 	}
 }
 
+// TestFewWithFees: reviews from months without fees do not turn a few into a score.
+func TestFewWithFees(t *testing.T) {
+	w := newTown(t)
+	node := w.node("n")
+	w.fee(node, 2, 5000)
+	for range 20 {
+		w.review(node, 100, 0)
+	}
+	for n := range 5 {
+		if r := w.read()["n"].Reviews; r.Score != nil || r.Count != 20+n || n > 0 && r.NoScore != tooFew {
+			t.Errorf("after %d: %+v", n, r)
+		}
+		w.review(node, 2, 1)
+	}
+	if r := w.read()["n"].Reviews; r.Score == nil || *r.Score != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestWash: a node that praises itself gets no score without fees, and with them no more weight
 // in a month than the months in which others have spoken.
 func TestWash(t *testing.T) {

@@ -142,9 +142,13 @@ func (n *node) reviewed(now int64) Reviews {
 		paid[monthOf(fee.at)] += fee.amount
 	}
 	var sum float64
+	weighing := 0 // reviews that make the score
 	for month, reviews := range months {
 		weight := min(paid[month], capMonth, int64(len(reviews))*capReview)
 		r.Weight += weight
+		if weight > 0 {
+			weighing += len(reviews)
+		}
 		var ratings float64
 		for _, review := range reviews {
 			ratings += review.Rating
@@ -158,6 +162,8 @@ func (n *node) reviewed(now int64) Reviews {
 		r.NoScore = tooFew
 	case r.Weight == 0:
 		r.NoScore = noFees
+	case weighing < fewReviews:
+		r.NoScore = tooFew // the others are from months without fees and say nothing in it
 	default:
 		score := sum / float64(r.Weight)
 		r.Score = &score
