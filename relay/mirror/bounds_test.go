@@ -186,3 +186,34 @@ func TestC3Keys(t *testing.T) {
 		}
 	}
 }
+
+// TestC3StrictTalk: where messages are shown to their parties only, nobody else can have a conversation
+// brought to a Mostro of his choice.
+func TestC3StrictTalk(t *testing.T) {
+	a, b, key := newInstance(t, "a"), newPerson(t), newPerson(t)
+	a.cfg.Strict = true
+	a.cfg.Follow = []Followed{{Pubkey: b.public}}
+	a.change = func(cfg *relay.Config) { cfg.PrivateReads = relay.ReadsStrict }
+	a.start()
+	c := dialClient(t, a.url())
+	asks := func() []string {
+		c.say("REQ", "mail", nostr.Filter{Kinds: []int{14, 1}, Authors: []string{b.public}, Tags: nostr.TagMap{"p": {key.public}}})
+		c.hear("EOSE")
+		c.say("REQ", "chat", nostr.Filter{Kinds: []int{14, 1}, Authors: []string{key.public}})
+		c.hear("EOSE")
+		keys, _ := a.mirror.talks.keys([]string{b.public})
+		return keys
+	}
+	if keys := asks(); len(keys) > 0 {
+		t.Error("anybody has it brought there")
+	}
+	var challenge string
+	if err := json.Unmarshal(c.hear("AUTH")[1], &challenge); err != nil {
+		t.Fatal(err)
+	}
+	c.say("AUTH", key.sign(t, nostr.Event{Kind: 22242, Tags: nostr.Tags{{"relay", a.url()}, {"challenge", challenge}}}))
+	c.hear("OK")
+	if keys := asks(); !slices.Contains(keys, key.public) {
+		t.Errorf("its author has not: %v", keys)
+	}
+}

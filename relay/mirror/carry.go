@@ -84,7 +84,7 @@ func (m *Mirror) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg st
 		m.askedMail(ctx, f, wraps)
 	case messages && !isMirror(ctx):
 		for _, key := range f.Authors {
-			if nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) {
+			if nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) && (!m.cfg.Strict || khatru.GetAuthed(ctx) == key) {
 				m.connection(ctx).talks(m, key)
 			}
 		}

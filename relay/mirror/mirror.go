@@ -78,6 +78,10 @@ type Config struct {
 	// none does.
 	Review func(*nostr.Event) bool
 
+	// Strict is for a relay that shows messages to their parties only: a conversation goes elsewhere only
+	// when its author, who has authenticated, asks for it.
+	Strict bool
+
 	MaxEvents, MaxBytes int // kept of one followed key; 0 = DefaultMaxEvents, DefaultMaxBytes
 
 	// OrphanedAfter is the time without news of a Mostro (kind 38385) after which its offers are
