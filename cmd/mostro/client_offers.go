@@ -152,6 +152,9 @@ func (c clientScreen) offersOf(all []mirror.Offer, now time.Time) error {
 			fiat += "-" + oneLine(offer.Max)
 		}
 		mark := ""
+		if network := oneLine(offer.Network); !offer.Own && network != "" && network != "mainnet" {
+			mark = network
+		}
 		if offer.Orphaned {
 			mark = "orphaned"
 		}

@@ -31,6 +31,9 @@ type Offer struct {
 	Sats    int64    `json:"sats"` // 0 = market price
 	Premium string   `json:"premium"`
 	Methods []string `json:"methods"`
+	Network string   `json:"network,omitempty"` // mainnet, or one whose coins are worth nothing
+	Layer   string   `json:"layer,omitempty"`   // lightning, onchain, ...
+	Bond    string   `json:"bond,omitempty"`    // per cent of the amount that a trader puts up
 
 	CreatedAt int64  `json:"created_at"` // unix seconds, as the following
 	ExpiresAt int64  `json:"expires_at,omitempty"`
@@ -114,6 +117,12 @@ func (m *Mirror) read(ev *nostr.Event) (o Offer, ok bool) {
 			if len(tag) > 2 {
 				o.Name = tag[2]
 			}
+		case "network":
+			o.Network = value
+		case "layer":
+			o.Layer = value
+		case "bond":
+			o.Bond = value
 		case "source":
 			o.Source = value
 		case "expires_at":

@@ -23,7 +23,7 @@ func TestOffers(t *testing.T) {
 		alive.sign(t, nostr.Event{Kind: kindOrder, Tags: nostr.Tags{{"d", "taken"}, {"k", "buy"}, {"f", "USD"}, {"s", "in-progress"}}}),
 		robosats.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: now - 3, Tags: nostr.Tags{
 			{"d", "robot"}, {"name", "QuickBot"}, {"k", "buy"}, {"f", "EUR"}, {"s", "pending"}, {"amt", "0"}, {"fa", "10.5", "99"},
-			{"pm", "Revolut", "SEPA"}, {"premium", "2.5"}, {"y", "robosats", "lake"}, {"expiration", later, "3600"}, {"bond", "3"}, {"z", "order"},
+			{"pm", "Revolut", "SEPA"}, {"premium", "2.5"}, {"y", "robosats", "lake"}, {"expiration", later, "3600"}, {"network", "testnet"}, {"layer", "lightning"}, {"bond", "3"}, {"z", "order"},
 		}}),
 		lnp2pbot.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: now - 4, Tags: nostr.Tags{
 			{"d", "bot"}, {"k", "sell"}, {"f", "ARS"}, {"s", "pending"}, {"amt", "1000"}, {"fa", "5"}, {"pm", "cash, Mercado Pago"},
@@ -62,7 +62,7 @@ func TestOffers(t *testing.T) {
 	orphan.Node, orphan.CreatedAt, orphan.Orphaned = silent.public, int64(now)-2, true
 	want := []Offer{mine, theirs, orphan,
 		{ID: "robot", Node: robosats.public, Platform: "robosats", Name: "lake", Side: "buy", Fiat: "EUR", Min: "10.5", Max: "99", Premium: "2.5",
-			Methods: []string{"Revolut", "SEPA"}, CreatedAt: int64(now) - 3},
+			Methods: []string{"Revolut", "SEPA"}, Network: "testnet", Layer: "lightning", Bond: "3", CreatedAt: int64(now) - 3},
 		{ID: "bot", Node: lnp2pbot.public, Platform: "lnp2pbot", Side: "sell", Fiat: "ARS", Min: "5", Max: "5", Sats: 1000, Premium: "0",
 			Methods: []string{"cash", "Mercado Pago"}, CreatedAt: int64(now) - 4, Expired: true},
 	}
