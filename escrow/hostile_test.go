@@ -104,7 +104,7 @@ func (h *hostile) say() {
 		p.trade = keep
 		m.RequestID = nil // whether it survived is not known
 	}
-	told, before := len(h.events), h.statuses()
+	told, before, others := len(h.events), h.statuses(), h.ordersOfOthers(p)
 	rows := h.rows(tableSeen) + h.rows(tableOutbox) + h.rows(tableKey) + h.rows(tableOrder) + h.rows(tableUser)
 	err = h.e.Receive(context.Background(), &ev)
 	h.settle()
@@ -120,7 +120,7 @@ func (h *hostile) say() {
 		h.answered(p, m, key, h.events[told:], string(words))
 		if p.name == "carol" && m.Action != mostro.TakeBuy && m.Action != mostro.TakeSell {
 			for id, was := range before {
-				if now := h.statuses()[id]; now != was && !h.isOf(id, p) {
+				if now := h.statuses()[id]; now != was && others[id] {
 					h.t.Errorf("a stranger has moved %s from %s to %s\n%s", h.name(id), was, now, words)
 				}
 			}
@@ -149,13 +149,17 @@ func (h *hostile) statuses() map[string]mostro.Status {
 	return all
 }
 
-// isOf tells whether a person has a part in an order.
-func (h *hostile) isOf(id string, p *person) bool {
-	o, _, err := h.e.Order(id)
-	h.check(err)
-	return slices.ContainsFunc(p.keys, func(k mostro.Secret) bool {
-		return k.Public() == o.Seller.Trade || k.Public() == o.Buyer.Trade
-	})
+// ordersOfOthers are those that a person has no part in now: a taker who cancels has none afterwards.
+func (h *hostile) ordersOfOthers(p *person) map[string]bool {
+	others := make(map[string]bool)
+	for id := range h.statuses() {
+		o, _, err := h.e.Order(id)
+		h.check(err)
+		others[id] = !slices.ContainsFunc(p.keys, func(k mostro.Secret) bool {
+			return k.Public() == o.Seller.Trade || k.Public() == o.Buyer.Trade
+		})
+	}
+	return others
 }
 
 // answered checks that the first thing that the sender's key hears is the answer to the request.
