@@ -118,7 +118,7 @@ func open(side, dir string) (http.Handler, func() error, error) {
 	if side == ours {
 		debug.SetGCPercent(garbagePercent)
 		limits := relay.DefaultLimits()
-		limits.Connections = 1 << 20
+		limits.Connections, limits.EventsPerKey = 1<<20, 1<<30
 		r, err := relay.Open(relay.Config{Dir: dir, Limits: limits})
 		if err != nil {
 			return nil, nil, err
