@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -126,8 +125,8 @@ func (x *chaos) killLND(ctx context.Context) error {
 // errLNDBroken means that lnd is broken, and not by mostro. Killed in the moment after it has
 // settled an HTLC, lnd sometimes tries to settle it again at each start, fails the channel for that,
 // and never uses it again (github.com/lightningnetwork/lnd/issues/1642 and 8315): trades over it end
-// only on the chain. Or it calls a payment in flight for ever that is in none of its channels.
-var errLNDBroken = errors.New("lnd has lost a channel or a payment by being killed")
+// only on the chain.
+var errLNDBroken = errors.New("lnd has lost a channel by being killed")
 
 // startLND brings lnd back. One that was killed at a bad moment of its own may need a second
 // start.
@@ -162,33 +161,6 @@ func (x *chaos) channelsLive(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("the channel with %s does not come back", dead.Channels[0].RemotePubkey)
-}
-
-// paymentsLive answers with errLNDBroken when lnd calls a payment in flight that is in no channel.
-func (x *chaos) paymentsLive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, storyTime)
-	defer cancel()
-	lnd := x.network.Client(escrowNode)
-	channels, err := lnd.ListChannels(ctx, &lnrpc.ListChannelsRequest{})
-	if err != nil {
-		return err
-	}
-	flying := map[string]bool{}
-	for _, channel := range channels.Channels {
-		for _, htlc := range channel.PendingHtlcs {
-			flying[hex.EncodeToString(htlc.HashLock)] = true
-		}
-	}
-	payments, err := lnd.ListPayments(ctx, &lnrpc.ListPaymentsRequest{IncludeIncomplete: true, MaxPayments: 10_000})
-	if err != nil {
-		return err
-	}
-	for _, p := range payments.Payments {
-		if p.Status == lnrpc.Payment_IN_FLIGHT && !flying[p.PaymentHash] {
-			return fmt.Errorf("%w: payment %s is in flight in no channel", errLNDBroken, p.PaymentHash)
-		}
-	}
-	return nil
 }
 
 func (x *chaos) killBoth(ctx context.Context) error {

@@ -25,6 +25,8 @@ const (
 	agreed    course = "canceled by both"
 	forBuyer  course = "disputed, for the buyer"
 	forSeller course = "disputed, for the seller"
+	// The payout comes to the buyer, who never takes it, as he can with an invoice of his own making.
+	pinnedDown course = "completes but for the buyer, who does not take his money"
 )
 
 const (
@@ -33,7 +35,7 @@ const (
 )
 
 // success tells how the trade is to end.
-func (c course) success() bool { return c == completes || c == forBuyer }
+func (c course) success() bool { return c == completes || c == forBuyer || c == pinnedDown }
 
 // chaosTrade is one trade of a chaos. Its two sides are users who do what the node's messages
 // ask them to do, each in a goroutine of its own.
@@ -54,6 +56,7 @@ type chaosTrade struct {
 	asked, promised order.Sat
 	payments        sync.WaitGroup
 	over            chan struct{} // closed when both sides have ended
+	leave           func()        // makes room for the next trade
 }
 
 // chaosSide is a side of a trade.
@@ -68,20 +71,20 @@ type chaosSide struct {
 
 // courseOf deals the courses like cards, so that a short round has each.
 func (x *chaos) courseOf(number int) course {
-	cards := []course{completes, completes, completes, completes, completes, withdrawn, untaken, dropped, agreed, agreed, forBuyer, forSeller}
+	cards := []course{completes, completes, completes, completes, completes, withdrawn, untaken, dropped, agreed, agreed, forBuyer, forSeller, pinnedDown}
 	deal := rand.New(rand.NewPCG(x.seed, 1<<63+uint64(number/len(cards))))
 	deal.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
 	return cards[number%len(cards)]
 }
 
-// newTrade draws a trade.
-func (x *chaos) newTrade(number int) *chaosTrade {
+// newTrade draws a trade, which calls leave when others no longer have to wait for it.
+func (x *chaos) newTrade(number int, leave func()) *chaosTrade {
 	random := rand.New(rand.NewPCG(x.seed, uint64(number)+1))
 	modes := []client.Mode{{Transport: mostro.NIP44}, {Transport: mostro.GiftWrap}, {Transport: mostro.NIP44, FullPrivacy: true}}
 	c := &chaosTrade{
 		chaos: x, number: number, course: x.courseOf(number), kind: mostro.Sell, sats: 10_000 + random.Int64N(40_000),
 		buyerFirst: random.IntN(2) == 0, afterFiat: random.IntN(2) == 0,
-		holds: map[order.Hash]bool{}, payouts: map[order.Hash]bool{}, over: make(chan struct{}),
+		holds: map[order.Hash]bool{}, payouts: map[order.Hash]bool{}, over: make(chan struct{}), leave: leave,
 	}
 	c.seller = &chaosSide{chaosTrade: c, name: "seller", wallet: x.demo.alice}
 	c.buyer = &chaosSide{chaosTrade: c, name: "buyer", wallet: x.demo.bob}
@@ -96,25 +99,24 @@ func (x *chaos) newTrade(number int) *chaosTrade {
 	return c
 }
 
-// play brings one trade to its end.
-func (x *chaos) play(ctx context.Context, number int) (*chaosTrade, error) {
-	c := x.newTrade(number)
-	x.t.Logf("%d: %s of %d sat by %s, %s", number, c.kind, c.sats, c.maker.wallet.name, c.course)
+// play brings the trade to its end.
+func (c *chaosTrade) play(ctx context.Context) error {
+	c.t.Logf("%d: %s of %d sat by %s, %s", c.number, c.kind, c.sats, c.maker.wallet.name, c.course)
 	for _, s := range []*chaosSide{c.seller, c.buyer} {
 		var err error
-		s.client, err = x.dial(ctx, func(_ *client.Trade, m mostro.Message) {
-			x.t.Logf("%d %s <- %s", number, s.name, wordsOf(m))
-			x.note(func() {})
+		s.client, err = c.dial(ctx, func(_ *client.Trade, m mostro.Message) {
+			c.t.Logf("%d %s <- %s", c.number, s.name, wordsOf(m))
+			c.note(func() {})
 		})
 		if err != nil {
-			return c, err
+			return err
 		}
 		defer s.client.Close()
 	}
 	err := c.run(ctx)
 	close(c.over)
 	c.payments.Wait()
-	return c, err
+	return err
 }
 
 // run plays both sides.
@@ -218,7 +220,12 @@ func (s *chaosSide) react(ctx context.Context, m mostro.Message) (over bool, err
 		if s.course == untaken && !isMaker {
 			return s.ask(ctx, s.trade.Cancel)
 		}
-		invoice, err := s.wallet.wallet.Invoice(ctx, amount.Msat(), "chaos")
+		var invoice order.Invoice
+		if s.course == pinnedDown {
+			invoice, err = s.pinnedInvoice(ctx, amount.Msat())
+		} else {
+			invoice, err = s.wallet.wallet.Invoice(ctx, amount.Msat(), "chaos")
+		}
 		if err != nil {
 			return false, err
 		}
@@ -246,8 +253,12 @@ func (s *chaosSide) react(ctx context.Context, m mostro.Message) (over bool, err
 		switch {
 		case s.quarrels() && s.afterFiat:
 			return s.quarrel(ctx)
-		case s == s.seller && s.course == completes:
+		case s == s.seller && (s.course == completes || s.course == pinnedDown):
 			return s.ask(ctx, s.trade.Release)
+		}
+	case mostro.Released:
+		if s.course == pinnedDown {
+			s.leave()
 		}
 	case mostro.CooperativeCancelInitiatedByPeer:
 		return s.ask(ctx, s.trade.Cancel)
@@ -379,7 +390,7 @@ func (c *chaosTrade) account(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := c.flow(ctx)
+	f, err := c.flow(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -400,8 +411,9 @@ func (c *chaosTrade) account(ctx context.Context) error {
 	return nil
 }
 
-// flow adds up what the three nodes say of all hold invoices and payouts of the trade.
-func (c *chaosTrade) flow(ctx context.Context) (f flow, err error) {
+// flow adds up what the three nodes say of all hold invoices and payouts of the trade, but for those
+// that are still in flight.
+func (c *chaosTrade) flow(ctx context.Context, flying map[order.Hash]order.Msat) (f flow, err error) {
 	f.seller, f.buyer = c.seller.wallet.name, c.buyer.wallet.name
 	for hash := range c.holds {
 		paid, err := c.seller.wallet.wallet.Paid(ctx, hash)
@@ -420,6 +432,9 @@ func (c *chaosTrade) flow(ctx context.Context) (f flow, err error) {
 		}
 	}
 	for hash := range c.payouts {
+		if _, flies := flying[hash]; flies {
+			continue
+		}
 		paid, err := c.demo.escrow.Paid(ctx, hash)
 		if err != nil && !errors.Is(err, lightning.ErrNotFound) { // not found: never tried
 			return f, err

@@ -14,11 +14,12 @@ import (
 // accounts are the books of all nodes, by name.
 type accounts map[string]wallet.Books
 
-// books reads the books of the three nodes when nothing is on its way between them.
-func (d *demo) books(ctx context.Context) (accounts, error) {
+// books reads the books of the three nodes when nothing is on its way between them, but for some
+// payments.
+func (d *demo) books(ctx context.Context, but ...order.Hash) (accounts, error) {
 	nodes := map[string]*wallet.Wallet{escrowNode: d.escrow, d.alice.name: d.alice.wallet, d.bob.name: d.bob.wallet}
 	for name, node := range nodes {
-		if err := node.Quiet(ctx); err != nil {
+		if err := node.Quiet(ctx, but...); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -24,6 +25,7 @@ import (
 	"mostro/escrow/lightning/lnd/wallet"
 	"mostro/escrow/lightning/regtest"
 	"mostro/escrow/mostro"
+	"mostro/escrow/order"
 )
 
 const (
@@ -60,6 +62,8 @@ type lab struct {
 	changed    chan struct{} // closed and replaced at every line
 	trades     int           // begun
 	flows      []flow        // of the trades that have ended
+	// flying are payouts that stay in flight: what is of them in the escrow's channels.
+	flying map[order.Hash]order.Msat
 }
 
 // startLab starts everything and returns when the escrow can trade. Settings are overrides,
@@ -74,7 +78,7 @@ func labOn(t *testing.T, network *regtest.Network, start func(*lab, context.Cont
 	t.Helper()
 	l := &lab{
 		t: t, network: network, dir: filepath.Join(t.TempDir(), "node"), address: labAddress(t),
-		settings: settings, changed: make(chan struct{}), demo: &demo{screen: &screen{out: io.Discard}},
+		settings: settings, changed: make(chan struct{}), flying: map[order.Hash]order.Msat{}, demo: &demo{screen: &screen{out: io.Discard}},
 	}
 	ctx := labContext(t)
 	prices, err := startPriceServer()
@@ -304,10 +308,15 @@ func (l *lab) settle(t *testing.T) {
 	if t.Failed() {
 		return // trades hang, and their HTLCs with them
 	}
-	after, err := l.demo.books(labContext(t))
+	after, err := l.demo.books(labContext(t), slices.Collect(maps.Keys(l.flying))...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	escrow := after[escrowNode]
+	for _, amount := range l.flying {
+		escrow.Channels += amount // it is the escrow's until the buyer takes it
+	}
+	after[escrowNode] = escrow
 	var table strings.Builder
 	if err := settleAccounts(&table, l.flows, l.before, after); err != nil {
 		t.Error(err)

@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lightningnetwork/lnd/lnrpc"
@@ -49,8 +50,8 @@ func (w *Wallet) Books(ctx context.Context) (b Books, err error) {
 	return b, nil
 }
 
-// Quiet waits until no channel of the node has an HTLC.
-func (w *Wallet) Quiet(ctx context.Context) error {
+// Quiet waits until no channel of the node has an HTLC, but for those with some hashes.
+func (w *Wallet) Quiet(ctx context.Context, but ...order.Hash) error {
 	for {
 		answer, err := w.main.ListChannels(ctx, &lnrpc.ListChannelsRequest{})
 		if err != nil {
@@ -58,7 +59,11 @@ func (w *Wallet) Quiet(ctx context.Context) error {
 		}
 		htlcs := 0
 		for _, channel := range answer.Channels {
-			htlcs += len(channel.PendingHtlcs)
+			for _, htlc := range channel.PendingHtlcs {
+				if !slices.Contains(but, order.Hash(htlc.HashLock)) {
+					htlcs++
+				}
+			}
 		}
 		if htlcs == 0 {
 			return nil

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lightningnetwork/lnd/lnrpc"
+
+	"mostro/escrow/audit"
+	"mostro/escrow/lightning"
+	"mostro/escrow/order"
+)
+
+const (
+	pinnedCLTV = 144            // blocks, the most that the settings let an invoice ask for
+	pinnedLife = 24 * time.Hour // of the invoice
+	inFlight   = "the payment is in flight"
+)
+
+// errStands ends a trade whose payout lnd has in flight and does not bring to an end.
+var errStands = errors.New("nothing happens to it any more")
+
+// pinnedInvoice is one that the buyer never takes the money for, though it reaches him. The escrow
+// can do nothing but wait and say what it owes.
+func (s *chaosSide) pinnedInvoice(ctx context.Context, amount order.Msat) (order.Invoice, error) {
+	var hash order.Hash
+	rand.Read(hash[:])
+	held, err := s.wallet.wallet.OpenHold(ctx, lightning.HoldRequest{
+		Hash: hash, Amount: amount, Memo: "chaos", CLTVDelta: pinnedCLTV, Expiry: pinnedLife,
+	})
+	if err != nil {
+		return order.Invoice{}, err
+	}
+	return lightning.Decode(held.Invoice)
+}
+
+// untilItStands is ctx, and ends with errStands when the trade is as far as it gets: when nothing happens
+// any more to any trade, or when nothing fails any more and the payout that the buyer does not take has
+// come to him.
+func (c *chaosTrade) untilItStands(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	pinned := make(chan struct{})
+	if c.course == pinnedDown {
+		go func() {
+			select {
+			case <-c.calm:
+			case <-ctx.Done():
+				return
+			}
+			err := waitUntil(ctx, "the payout", func() (bool, error) {
+				flying, err := c.flying(ctx)
+				return len(flying) == 1, err
+			})
+			if err == nil {
+				close(pinned)
+			}
+		}()
+	}
+	go func() {
+		select {
+		case <-pinned:
+		case <-c.stands:
+		case <-ctx.Done():
+		}
+		end(errStands)
+	}()
+	return ctx, func() { end(nil) }
+}
+
+// flying are the trade's payouts that lnd calls in flight, and how much of each is in a channel.
+func (c *chaosTrade) flying(ctx context.Context) (map[order.Hash]order.Msat, error) {
+	lnd := c.network.Client(escrowNode)
+	payments, err := lnd.ListPayments(ctx, &lnrpc.ListPaymentsRequest{IncludeIncomplete: true, MaxPayments: 10_000})
+	if err != nil {
+		return nil, err
+	}
+	channels, err := lnd.ListChannels(ctx, &lnrpc.ListChannelsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found := map[order.Hash]order.Msat{}
+	for hash := range c.payouts {
+		if !slices.ContainsFunc(payments.Payments, func(p *lnrpc.Payment) bool {
+			return p.PaymentHash == hash.String() && p.Status == lnrpc.Payment_IN_FLIGHT
+		}) {
+			continue
+		}
+		found[hash] = 0
+		for _, channel := range channels.Channels {
+			for _, htlc := range channel.PendingHtlcs {
+				if hex.EncodeToString(htlc.HashLock) == hash.String() {
+					found[hash] += order.Sat(htlc.Amount).Msat()
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+// owes books a trade that stands. Nothing else may be wrong with it than that lnd has its payout in
+// flight: then the escrow owes the buyer what it has promised. That may be the buyer's doing, or lnd's,
+// which sometimes calls a payment in flight for ever after it was killed while it sent it.
+func (c *chaosTrade) owes(ctx context.Context, stands error) error {
+	flying, err := c.flying(ctx)
+	if err != nil {
+		return err
+	}
+	if len(flying) != 1 || !c.course.success() {
+		return fmt.Errorf("it %s, %w; payouts in flight: %d", c.course, stands, len(flying))
+	}
+	f, err := c.flow(ctx, flying)
+	if err != nil {
+		return err
+	}
+	f.AskedOfSeller = c.asked.Msat()
+	if f.SellerPaid != f.AskedOfSeller || f.SellerPaid == 0 || f.BuyerGot != 0 || f.sum() != 0 {
+		return fmt.Errorf("its payout is in flight, and it has moved %+v", f)
+	}
+	c.note(func() {
+		c.ended[string(c.course)+": the payout is in flight"]++
+		c.owed[c.maker.trade.OrderID()] = c.promised.Msat()
+	})
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	c.flows = append(c.flows, f)
+	for hash, amount := range flying {
+		c.lab.flying[hash] = amount
+	}
+	return nil
+}
+
+// owes says of each thing that the auditor calls owed and is not, or the other way round, what is wrong.
+func (x *chaos) owes(r audit.Report) (wrong []error) {
+	left := map[string]order.Msat{}
+	for id, amount := range x.owed {
+		left[id] = amount
+	}
+	for _, due := range r.Owed {
+		if due.Amount != left[due.Order] || due.Why != inFlight || due.Conditional {
+			wrong = append(wrong, fmt.Errorf("the auditor calls owed: %+v; it should be %s msat", due, thousands(left[due.Order])))
+		}
+		delete(left, due.Order)
+	}
+	for id, amount := range left {
+		wrong = append(wrong, fmt.Errorf("order %s: %s msat are owed, which the auditor does not say", id, thousands(amount)))
+	}
+	return wrong
+}
+
+// operate does what an operator would when nothing happens any more: he starts lnd anew.
+func (x *chaos) operate(ctx context.Context) error {
+	x.t.Logf("!! lnd is started anew, since nothing happens")
+	x.network.StopNode(ctx, escrowNode)
+	err := x.startLND(ctx)
+	x.note(func() { x.faults["lnd was started anew, since nothing happened"]++ })
+	return err
+}
