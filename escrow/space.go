@@ -21,9 +21,10 @@ import (
 // ErrNoSpace before it writes anything more, while there is still room to close the stores; Open
 // answers the same until there is room. The file comes back with the space.
 type Space struct {
-	MinFree uint64 // bytes, 0 = no guard
-	Reserve uint64 // bytes of the reserve file, 0 = none
-	// Free tells the free bytes of the disk that holds dir; nil = no guard.
+	MinFree        uint64  // bytes; the larger of the two counts, 0 for both = no guard
+	MinFreePercent float64 // of the disk
+	Reserve        uint64  // bytes of the reserve file, 0 = none
+	// Free tells the free and total bytes of the disk that holds dir; nil = no guard.
 	Free func(dir string) (free, total uint64, err error)
 	// Allocate gives the first bytes of a file their blocks, or answers with errors.ErrUnsupported; nil: they are
 	// written.
@@ -68,7 +69,9 @@ func (s Space) Check(dir string, log *slog.Logger) error {
 	return g.allow()
 }
 
-func (g *spaceGuard) on() bool { return g.dir != "" && g.MinFree > 0 && g.Free != nil }
+func (g *spaceGuard) on() bool {
+	return g.dir != "" && (g.MinFree > 0 || g.MinFreePercent > 0) && g.Free != nil
+}
 
 // low tells that nothing new should begin.
 func (g *spaceGuard) low() bool {
@@ -84,12 +87,12 @@ func (g *spaceGuard) allow() error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	free, err := g.measure()
+	free, _, err := g.measure()
 	if err == nil && free < lastFree {
 		switch err = os.Remove(g.path()); {
 		case err == nil:
 			g.log.Error("alarm: the disk is full: the reserve of the money store is given up; make room at once", "dir", g.dir, "free_bytes", free)
-			free, err = g.measure()
+			free, _, err = g.measure()
 		case errors.Is(err, fs.ErrNotExist):
 			err = nil
 		}
@@ -103,14 +106,15 @@ func (g *spaceGuard) allow() error {
 	return nil
 }
 
-// measure looks at the disk, and says when there begins to be too little room, and enough again.
-// g.mu is held.
-func (g *spaceGuard) measure() (free uint64, err error) {
-	free, _, err = g.Free(g.dir)
+// measure looks at the disk, and says when there begins to be too little room, and enough again. least is
+// the minimum of this disk. g.mu is held.
+func (g *spaceGuard) measure() (free, least uint64, err error) {
+	free, total, err := g.Free(g.dir)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	switch least := max(g.MinFree, lastFree); {
+	least = max(g.MinFree, uint64(g.MinFreePercent/100*float64(total)), lastFree)
+	switch {
 	case !g.scarce && free < least:
 		g.scarce = true
 		g.log.Error("alarm: the disk is nearly full: no new orders and no takes until there is room", "dir", g.dir, "free_bytes", free, "minimum_bytes", least)
@@ -118,7 +122,7 @@ func (g *spaceGuard) measure() (free uint64, err error) {
 		g.scarce = false
 		g.log.Warn("there is room on the disk again: new orders and takes go on", "dir", g.dir, "free_bytes", free)
 	}
-	return free, nil
+	return free, least, nil
 }
 
 // watch looks at the disk also while nothing is written, and puts the reserve back.
@@ -143,9 +147,9 @@ func (g *spaceGuard) watch(ctx context.Context) {
 // keep measures, and makes the reserve file when there is none and enough room for it.
 func (g *spaceGuard) keep() error {
 	g.mu.Lock()
-	free, err := g.measure()
+	free, least, err := g.measure()
 	g.mu.Unlock()
-	if err != nil || g.Reserve == 0 || free < max(g.MinFree, lastFree)+2*g.Reserve {
+	if err != nil || g.Reserve == 0 || free < least+2*g.Reserve {
 		return err
 	}
 	if _, err := os.Stat(g.path()); !errors.Is(err, fs.ErrNotExist) {

@@ -14,7 +14,7 @@ import (
 func (w *world) onDisk(free *uint64) {
 	w.check(w.e.Close())
 	w.cfg.Dir = filepath.Join(w.t.TempDir(), "escrow")
-	w.cfg.Space = Space{MinFree: 1000 << 20, Reserve: 1 << 20, Free: func(dir string) (uint64, uint64, error) {
+	w.cfg.Space = Space{MinFree: 300 << 20, MinFreePercent: 5, Reserve: 1 << 20, Free: func(dir string) (uint64, uint64, error) {
 		if w.reserve() {
 			return *free, 20_000 << 20, nil
 		}

@@ -73,7 +73,7 @@ func (s *session) login(ev *nostr.Event) string {
 		return msg
 	}
 	age := r.store.opts.Now().Unix() - int64(ev.CreatedAt)
-	window := int64(authWindow / time.Second)
+	window := int64(r.cfg.Limits.AuthWindow / time.Second)
 	switch {
 	case r.cfg.ServiceURL == "":
 		return "error: this relay has no address set, so nobody can authenticate to it"

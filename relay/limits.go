@@ -14,6 +14,7 @@ import (
 type Limits struct {
 	Connections         int           // open at once, over all clients; then who has most loses its oldest
 	MessageBytes        int           // one WebSocket message from a client
+	Fragments           int           // of one message
 	Subscriptions       int           // open at once on one connection
 	Filters             int           // in one REQ
 	FilterValues        int           // in one list of a filter
@@ -25,12 +26,16 @@ type Limits struct {
 	ResultBytes         int           // stored events for one filter, by size; the oldest are left out
 	QueryTime           time.Duration // of one request, without waiting for the client
 	HalfOpen            int           // connections that are no sessions; the oldest goes when there are more
+	HeaderTime          time.Duration // for a client to send its HTTP headers
+	HandshakeTime       time.Duration // for a whole request, and for the answer to a WebSocket's handshake
+	HeaderBytes         int           // of a request with its first line, over headerSlack
 	NegSessions         int           // negentropy sessions on one connection
 	NegItems            int           // events of one negentropy session
 	AllNegItems         int           // events of all negentropy sessions, 40 bytes each
 	DuplicatesPerSecond float64       // from one address
 	DuplicatesBurst     int
 	AuthKeys            int           // that can authenticate on one connection
+	AuthWindow          time.Duration // how far created_at of a login may be from now, whole seconds
 	QueueBytes          int           // frames waiting for a client to read; one that lets more pile up is cut off
 	QueueTime           time.Duration // for reading the live events that wait at one moment
 	AllQueuesBytes      int           // stored events waiting for all clients; each gets little when there are more
@@ -54,9 +59,7 @@ type Limits struct {
 const (
 	day = 24 * time.Hour
 
-	handshakeTime     = 10 * time.Second
 	messageTime       = 30 * time.Second // from the first to the last fragment of a message
-	maxFragments      = 1000             // of one message
 	maxDepth          = 100              // arrays and objects in each other, in a message
 	controlWindow     = 10 * time.Second
 	maxControls       = 100                  // pings and pongs in that time
@@ -77,7 +80,6 @@ const (
 	silenceTime       = 75 * time.Second // nothing heard, not even a pong: the client is gone
 	lingerTime        = time.Second      // for the rest of a message that is too long
 	lingerBytes       = 4 << 20
-	authWindow        = 10 * time.Minute // NIP-42: created_at of a login may be this far from now
 	maxSearch         = 256              // bytes
 	searchScan        = 5000             // newest events that a search reads
 	maxCounted        = 1_000_000        // events of one filter of a COUNT
@@ -89,11 +91,9 @@ const (
 	maxManagementBody = 64 << 10         // bytes
 	maxReason         = 500              // bytes of a text that an administrator sets
 	maxRules          = 10_000           // of one sort, and authorizations that are remembered
-	headerTime        = 5 * time.Second  // for a client to send its HTTP headers
-	bodyTime          = 10 * time.Second // for a whole request
 	answerTime        = time.Minute      // for a client to read the answer
 	idleTime          = 2 * time.Minute  // between the requests of an HTTP connection
-	headerBytes       = 8 << 10
+	headerSlack       = 4 << 10          // bytes that net/http reads beyond the headers' limit
 	retainEvery       = time.Hour
 	retainFirst       = 5 * time.Minute // after the start
 	eventsSlack       = 20              // part of the store by which it may grow until the oldest are removed
@@ -111,6 +111,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Connections:         5000,
 		MessageBytes:        128 << 10,
+		Fragments:           1000,
 		Subscriptions:       50,
 		Filters:             20,
 		FilterValues:        500,
@@ -122,12 +123,16 @@ func DefaultLimits() Limits {
 		ResultBytes:         16 << 20,
 		QueryTime:           2 * time.Second,
 		HalfOpen:            2000,
+		HeaderTime:          5 * time.Second,
+		HandshakeTime:       10 * time.Second,
+		HeaderBytes:         8 << 10,
 		NegSessions:         4,
 		NegItems:            200_000,
 		AllNegItems:         2_000_000,
 		DuplicatesPerSecond: 200,
 		DuplicatesBurst:     5000,
 		AuthKeys:            64,
+		AuthWindow:          10 * time.Minute, // NIP-42
 		QueueBytes:          4 << 20,
 		QueueTime:           5 * time.Second,
 		AllQueuesBytes:      256 << 20,

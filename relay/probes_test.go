@@ -244,7 +244,7 @@ func TestC3Requests(t *testing.T) {
 		{"GET", "/", http.Header{"Content-Type": {managementType}}, "", 405},
 		{"OPTIONS", "/", http.Header{"Origin": {"https://x"}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"authorization,content-type"}}, "", 204},
 		{"GET", "/%00", nil, "", 404},
-		{"GET", "/", http.Header{"X": {strings.Repeat("x", 2*headerBytes)}}, "", 431},
+		{"GET", "/", http.Header{"X": {strings.Repeat("x", 2*DefaultLimits().HeaderBytes)}}, "", 431},
 	} {
 		req, err := http.NewRequest(c.method, address+c.path, strings.NewReader(c.body))
 		if err != nil {

@@ -14,11 +14,11 @@ func (r *Relay) Server() *http.Server {
 	waiting := newCrowd[net.Conn](r.cfg.Limits.HalfOpen)
 	return &http.Server{
 		Handler:           r.Handler(),
-		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       bodyTime,
+		ReadHeaderTimeout: r.cfg.Limits.HeaderTime,
+		ReadTimeout:       r.cfg.Limits.HandshakeTime,
 		WriteTimeout:      answerTime,
 		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    headerBytes,
+		MaxHeaderBytes:    max(r.cfg.Limits.HeaderBytes-headerSlack, 1),
 		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			switch state {

@@ -74,7 +74,7 @@ func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	upgrader := websocket.Upgrader{
-		HandshakeTimeout: handshakeTime,
+		HandshakeTimeout: r.cfg.Limits.HandshakeTime,
 		// The upgrader makes sure that the client has sent nothing yet, so its buffers can be
 		// left behind.
 		ReadBufferSize: 1, WriteBufferSize: 1,
@@ -154,7 +154,7 @@ func (s *session) run() {
 func (s *session) read() error {
 	var began time.Time // of a message that comes in several frames
 	k := &socket{
-		conn: s.conn, in: bufio.NewReaderSize(s.conn, readBuffer), most: s.relay.cfg.Limits.MessageBytes,
+		conn: s.conn, in: bufio.NewReaderSize(s.conn, readBuffer), most: s.relay.cfg.Limits.MessageBytes, parts: s.relay.cfg.Limits.Fragments,
 		room: s.arrive,
 		reply: func(op byte, payload []byte) {
 			s.push(outgoing{op: op, body: payload}, s.relay.cfg.Limits.QueueBytes, false)

@@ -18,6 +18,7 @@ type socket struct {
 	conn  net.Conn
 	in    *bufio.Reader
 	most  int                             // bytes of one message
+	parts int                             // fragments of one message
 	heard func(within bool) error         // a whole frame has come; within a message or between two
 	room  func(bytes int) bool            // whether a message that is not short may have so many bytes for now
 	reply func(code byte, payload []byte) // answers a control frame
@@ -75,7 +76,7 @@ func (k *socket) next() ([]byte, error) {
 			return nil, closeError{closeUnsupported, "only text messages are taken"}
 		case (head.op == opContinue) != (frames > 0) || head.op > opBinary:
 			return nil, closeError{closeProtocol, "unexpected frame"}
-		case frames >= maxFragments:
+		case frames >= k.parts:
 			return nil, closeError{closePolicy, "too many fragments"}
 		case head.length > uint64(k.most-len(message)):
 			return nil, closeError{closeTooBig, fmt.Sprintf("a message has at most %d bytes", k.most)}

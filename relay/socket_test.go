@@ -124,8 +124,8 @@ func TestC3Frames(t *testing.T) {
 		{"2^63 bytes", []byte{final | opText, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, "1009"},
 		{"2^64-1 bytes", []byte{final | opText, 0xFF, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4}, "1009"},
 		{"too long in parts", join(clientFrame(opText, make([]byte, 100_000)), clientFrame(final|opContinue, make([]byte, 40_000))), "1009"},
-		{"a thousand parts", append(clientFrame(opText, nil), bytes.Repeat(clientFrame(opContinue, text("x")), maxFragments)...), "1008"},
-		{"empty parts without end", append(clientFrame(opText, nil), bytes.Repeat(clientFrame(opContinue, nil), maxFragments)...), "1008"},
+		{"a thousand parts", append(clientFrame(opText, nil), bytes.Repeat(clientFrame(opContinue, text("x")), DefaultLimits().Fragments)...), "1008"},
+		{"empty parts without end", append(clientFrame(opText, nil), bytes.Repeat(clientFrame(opContinue, nil), DefaultLimits().Fragments)...), "1008"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := upgrade(t, url, "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n")

@@ -10,7 +10,6 @@ import (
 
 	"mostro/policies"
 	"mostro/relay"
-	"mostro/relay/store"
 )
 
 const (
@@ -71,7 +70,7 @@ func (n *node) relayConfig() (relay.Config, error) {
 		},
 		Receive:    func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
 		IndexBytes: int(s.IndexMiB) << 20,
-		Space:      store.Space{MinFree: uint64(s.MinFreeMiB) << 20, Reserve: reserveBytes},
+		Space:      s.space(reserveBytes),
 		Progress: func(doing string, done, total int) {
 			if time.Since(told) > progressEvery {
 				told = time.Now()

@@ -434,19 +434,12 @@ func relayProbes(t testing.TB) []relayProbe {
 			}
 			counts(s, "notes", w.stored(`{"kinds":[1]}`), 60)
 		}},
-		{[]string{"relay.min_free_mib=100000000"}, func(s *served) {
-			w := s.dial()
-			wants(s, "no room", w.publish(s.sign(alice, nostr.Event{Kind: 1})), "error: the disk of this relay is nearly full")
-			if err := s.waitReadyWithoutLightning(); err != nil {
-				s.Errorf("the node's own events: %v", err)
-			}
-		}},
 	}
 }
 
 // TestRelaySettings: each setting of the relay takes effect in the node.
 func TestRelaySettings(t *testing.T) {
-	for _, p := range relayProbes(t) {
+	for _, p := range append(relayProbes(t), handshakeProbes(t)...) {
 		t.Run(strings.Join(p.settings, " ")[:min(len(strings.Join(p.settings, " ")), 60)], func(t *testing.T) {
 			p.check(serveWith(t, p.settings...))
 		})
@@ -457,7 +450,7 @@ func TestRelaySettings(t *testing.T) {
 // needs.
 func TestRelaySettingsAreProbed(t *testing.T) {
 	probed := map[string]bool{"relay.listen": true}
-	for _, p := range relayProbes(t) {
+	for _, p := range append(relayProbes(t), handshakeProbes(t)...) {
 		for _, setting := range p.settings {
 			path, _, _ := strings.Cut(setting, "=")
 			probed[path] = true

@@ -20,7 +20,6 @@ import (
 	"mostro/policies"
 	"mostro/relay"
 	"mostro/relay/mirror"
-	"mostro/relay/store"
 )
 
 const (
@@ -100,7 +99,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
 		},
 		Federation: relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored},
-		Space:      store.Space{MinFree: uint64(s.MinFreeMiB) << 20},
+		Space:      s.space(0),
 		IndexBytes: int(s.IndexMiB) << 20,
 		Logger:     logger,
 	})

@@ -11,6 +11,7 @@ import (
 
 	"mostro/policies"
 	"mostro/relay"
+	"mostro/relay/store"
 )
 
 // RelaySettings say what the relay is, whom it serves and how much of everything it gives. The
@@ -36,7 +37,10 @@ type RelaySettings struct {
 	QueryMilliseconds          int64
 	QueueSeconds               int64
 	MaxFuture, MaxOrderFuture  int64 // seconds
-	MinFreeMiB                 int64
+	MinFreeMiB, MinFreePercent int64
+	HeaderSeconds              int64
+	HandshakeSeconds           int64
+	AuthSeconds                int64
 	IndexMiB, MaxIndexMiB      int64
 	Retention                  []relay.Retention
 	ContentOf                  map[int]int // bytes, by kind
@@ -75,11 +79,15 @@ func (s *RelaySettings) keys() []key {
 
 		{"relay.max_connections", number(&l.Connections, 1, 1_000_000), "5000", "connections", "Open at once, over all clients. When there are more, the address that has most of them loses its oldest."},
 		{"relay.max_half_open", number(&l.HalfOpen, 10, 1_000_000), "2000", "connections", "That are no sessions: without a whole request, idle, or reading a page. When there are more, the address that has most of them loses its oldest."},
+		{"relay.max_header_seconds", &intValue{&s.HeaderSeconds, 1, 600}, "5", "seconds", "In which the headers of a request come, also those that ask for a session."},
+		{"relay.max_handshake_seconds", &intValue{&s.HandshakeSeconds, 1, 600}, "10", "seconds", "In which a whole request comes, and in which the answer that begins a session is taken."},
+		{"relay.max_header_bytes", number(&l.HeaderBytes, 5000, 1<<20), "8192", "bytes", "First line and headers of a request. Proxies with long cookies may need more."},
 		{"relay.max_queue_bytes", number(&l.QueueBytes, 64<<10, 1<<30), "4194304", "bytes", "That wait for one client to read. One that lets more pile up is cut off."},
 		{"relay.max_queue_seconds", &intValue{&s.QueueSeconds, 1, 3600}, "5", "seconds", "In which a client reads the new events that wait for it. One that takes longer is cut off: it would go on with a book of the past. Answers to its own requests it may read as slowly as it wants."},
 		{"relay.max_all_queues_bytes", number(&l.AllQueuesBytes, 1<<20, 1<<40), "268435456", "bytes", "Stored events that wait for all clients to read. When there are more, each client gets little at a time."},
 
 		{"relay.max_message_bytes", number(&l.MessageBytes, 16<<10, 512<<10), "131072", "bytes", "Largest message of a client."},
+		{"relay.max_fragments", number(&l.Fragments, 1, 100_000), "1000", "fragments", "That one message comes in."},
 		{"relay.max_all_messages_bytes", number(&l.AllMessagesBytes, 1<<20, 1<<40), "67108864", "bytes", "Messages over 8 KiB that are on their way in, of all clients. When there are more, only addresses that have less than a sixteenth of it may send such messages."},
 		{"relay.max_subscriptions", number(&l.Subscriptions, 20, 10_000), "50", "subscriptions",
 			"Open at once on one connection. Clients in the field use up to 20."},
@@ -99,6 +107,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_result_bytes", number(&l.ResultBytes, 128<<10, 1<<30), "16777216", "bytes", "Stored events for one filter; the oldest are left out."},
 		{"relay.max_query_milliseconds", &intValue{&s.QueryMilliseconds, 10, 600_000}, "2000", "milliseconds", "Work for one request, without the time in which the client reads."},
 		{"relay.max_auth_keys", number(&l.AuthKeys, 1, 10_000), "64", "keys", "That authenticate on one connection."},
+		{"relay.max_auth_age_seconds", &intValue{&s.AuthSeconds, 10, 86_400}, "600", "seconds", "How far the time of a login (NIP-42) may be from this machine's, back or ahead."},
 		{"relay.max_negentropy_sessions", number(&l.NegSessions, 0, 1000), "4", "sessions", "Open at once on one connection (NIP-77)."},
 		{"relay.max_negentropy_events", number(&l.NegItems, 1, 10_000_000), "200000", "events", "In one such session."},
 		{"relay.max_all_negentropy_events", number(&l.AllNegItems, 1000, 1_000_000_000), "2000000", "events", "In all such sessions together, of 40 bytes each. When there are more, only addresses that have less than a sixteenth of it may open sessions."},
@@ -123,7 +132,9 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_index_memory_mib", &intValue{&s.MaxIndexMiB, 1, 1_000_000}, "1024", "MiB",
 			"Memory of the index, for what is always in it too, above which events from outside are refused and the oldest go, but none of those that relay.max_events keeps."},
 		{"relay.min_free_mib", &intValue{&s.MinFreeMiB, 0, 100_000_000}, "2048", "MiB",
-			"Free space of the disk below which events from outside, new orders and takes are refused; running trades go on. With less than 96 MiB, when a reserve of 192 is used up too, the node ends and says so. 0 never refuses, and a full disk kills the node."},
+			"Free space of the disk below which events from outside, new orders and takes are refused; running trades go on. With less than 96 MiB, when a reserve of 192 is used up too, the node ends and says so. 0 leaves it to relay.min_free_percent."},
+		{"relay.min_free_percent", &intValue{&s.MinFreePercent, 0, 100}, "0", "per cent",
+			"The same as a part of the disk; the larger of the two counts. It is off because a tenth of the disk of a Bitcoin node is more than any store needs. With 0 for both nothing is ever refused, and a full disk kills the node."},
 	}
 }
 
@@ -137,6 +148,7 @@ func (s *RelaySettings) check(wrong func(path, what, remedy string)) {
 	l := &s.Limits
 	above("relay.max_order_future_seconds", s.MaxOrderFuture, "relay.max_future_seconds", s.MaxFuture)
 	above("relay.max_gift_wrap_age_days", s.MaxWrapAgeDays, "relay.max_age_days", s.MaxAgeDays)
+	above("relay.max_header_seconds", s.HeaderSeconds, "relay.max_handshake_seconds", s.HandshakeSeconds)
 	above("relay.max_content_characters", int64(l.ContentLength), "relay.max_message_bytes", int64(l.MessageBytes))
 	above("relay.index_memory_mib", s.IndexMiB, "relay.max_index_memory_mib", s.MaxIndexMiB)
 	above("relay.default_limit", int64(l.Results), "relay.max_limit", int64(l.MaxResults))
@@ -150,9 +162,16 @@ func (s *RelaySettings) limits() relay.Limits {
 	l.QueryTime = time.Duration(s.QueryMilliseconds) * time.Millisecond
 	l.IndexBytes = int(s.MaxIndexMiB) << 20
 	l.QueueTime = seconds(s.QueueSeconds)
+	l.HeaderTime, l.HandshakeTime, l.AuthWindow = seconds(s.HeaderSeconds), seconds(s.HandshakeSeconds), seconds(s.AuthSeconds)
 	l.Past, l.WrapPast = days(s.MaxAgeDays), days(s.MaxWrapAgeDays)
 	l.Future, l.OrderFuture = seconds(s.MaxFuture), seconds(s.MaxOrderFuture)
 	return l
+}
+
+// space is the guard of the event store. Each minimum is one that the operator wants to hold, so the
+// larger counts.
+func (s *RelaySettings) space(reserve uint64) store.Space {
+	return store.Space{MinFree: uint64(s.MinFreeMiB) << 20, MinFreePercent: float64(s.MinFreePercent), Reserve: reserve}
 }
 
 func days(n int64) time.Duration { return time.Duration(n) * 24 * time.Hour }

@@ -17,7 +17,7 @@ import (
 // even criticalFree is left, the reserve file is removed, and the node writes on in its place;
 // when that is used up, nothing is taken. The file comes back with the space.
 type Space struct {
-	MinFree        uint64  // bytes, 0 = no minimum
+	MinFree        uint64  // bytes, 0 = no minimum; the larger of the two counts
 	MinFreePercent float64 // of the disk, 0 = no minimum
 	Reserve        uint64  // bytes of the reserve file, 0 = none
 
@@ -58,7 +58,10 @@ func newGuard(dir string, space Space, log *slog.Logger) (*guard, error) {
 	return g, nil
 }
 
-func (g *guard) on() bool { return g.dir != "" && (g.MinFree > 0 || g.MinFreePercent > 0) }
+// On reports whether there is a minimum.
+func (s Space) On() bool { return s.MinFree > 0 || s.MinFreePercent > 0 }
+
+func (g *guard) on() bool { return g.dir != "" && g.On() }
 
 // allow is asked before each event, and answers with ErrFull or nil.
 func (g *guard) allow(bytes int, own bool) error {
