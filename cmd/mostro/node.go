@@ -42,6 +42,7 @@ type nodeConfig struct {
 	storeKey  escrow.StoreKey
 	lightning lnd.Config
 	listener  net.Listener // the node closes it
+	metrics   net.Listener // the same; nil: no figures are served
 	logger    *slog.Logger
 	// closed: all coins are play money of this machine, and Lightning addresses may lead to it.
 	// mostro dev and tests say so in code; no setting, flag or variable can.
@@ -62,6 +63,7 @@ type node struct {
 	// commands is where the operator's commands come in.
 	commands net.Listener
 	ln       *lnd.Node
+	figures  *figures
 }
 
 // openNode opens the stores and connects the parts. Nothing is served before run.
@@ -134,6 +136,8 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	}
 	n.started.Store(n.engine)
 	n.server = n.relay.Server()
+	n.figures = newFigures(cfg.metrics, cfg.logger)
+	n.figures.MustRegister(newPeerFigures(n.mirror.Health))
 	return n, nil
 }
 
@@ -261,6 +265,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	part("copy from and to other relays", func() error { n.mirror.Run(ctx); return nil })
 	part("serve commands", func() error { return n.serveControl(ctx) })
+	part("serve figures", func() error { return n.figures.serve(ctx) })
 	if len(n.cfg.settings.Price.sources()) > 0 {
 		part("poll prices", func() error { n.prices.Run(ctx); return nil })
 	}

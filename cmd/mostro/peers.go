@@ -189,6 +189,9 @@ func printPeer(w io.Writer, h mirror.Health, now time.Time) {
 	}
 	if h.Outside {
 		fmt.Fprintf(w, "  publishes there: %d confirmed, %d refused, %d waiting; messages received: %d\n", h.Published, h.Rejected, h.Waiting, h.Received)
+		if h.Waiting > 0 {
+			fmt.Fprintf(w, "  the first of those that wait came %s\n", since(h.Oldest, now))
+		}
 	}
 	fmt.Fprintf(w, "  messages carried: %d there, %d back; reviews copied: %d\n", h.CarriedTo, h.CarriedIn, h.Reviews)
 	for _, why := range slices.Sorted(maps.Keys(h.RefusedBy)) {

@@ -33,10 +33,11 @@ type replica struct {
 	listener net.Listener
 	relay    *relay.Relay
 	copies   *mirror.Replica
+	figures  *figures // nil: none are served
 	log      *slog.Logger
 }
 
-// serveReplica runs a replica of the relay at an address. Of the settings only [relay],
+// serveReplica runs a replica of the relay at an address. Of the settings only [relay], [metrics],
 // federation.follow and network.proxy count; they should be those of the primary.
 func serveReplica(ctx context.Context, dir, primary string, overrides []string, logger *slog.Logger) error {
 	if err := relayAddress(&primary); err != nil {
@@ -54,11 +55,21 @@ func serveReplica(ctx context.Context, dir, primary string, overrides []string, 
 	if err != nil {
 		return err
 	}
-	r, err := openReplica(ctx, dir, primary, &settings.Settings, key, listener, logger)
+	metrics, err := settings.Metrics.listen()
 	if err != nil {
 		listener.Close()
 		return err
 	}
+	r, err := openReplica(ctx, dir, primary, &settings.Settings, key, listener, logger)
+	if err != nil {
+		listener.Close()
+		if metrics != nil {
+			metrics.Close()
+		}
+		return err
+	}
+	r.figures = newFigures(metrics, logger)
+	r.figures.MustRegister(newReplicaFigures(r.copies)...)
 	logger.Info("serving a replica", "relay", r.url, "of", primary, "pubkey", key.Public(), "version", version)
 	logger.Info("the primary must list this pubkey in federation.replicas and this machine's address in federation.peers")
 	return r.run(ctx)
@@ -150,6 +161,13 @@ func (r *replica) run(ctx context.Context) error {
 	server := r.relay.Server()
 	var parts sync.WaitGroup
 	parts.Go(func() { r.copies.Run(ctx) })
+	if r.figures != nil {
+		parts.Go(func() {
+			if err := r.figures.serve(ctx); err != nil {
+				cancel(fmt.Errorf("serve figures: %w", err))
+			}
+		})
+	}
 	parts.Go(func() {
 		if err := r.relay.Watch(ctx); err != nil {
 			cancel(fmt.Errorf("keep events: %w", err))

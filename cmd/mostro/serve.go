@@ -106,8 +106,13 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 	if err != nil {
 		return err
 	}
+	metrics, err := settings.Metrics.listen()
+	if err != nil {
+		listener.Close()
+		return err
+	}
 	n, err := openNode(ctx, nodeConfig{
-		dir: dir, settings: &settings.Settings, key: key, storeKey: storeKey, listener: listener,
+		dir: dir, settings: &settings.Settings, key: key, storeKey: storeKey, listener: listener, metrics: metrics,
 		lightning: lnd.Config{
 			Host:         settings.Lightning.Host,
 			CertFile:     settings.Lightning.CertFile,
@@ -117,6 +122,9 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 	})
 	if err != nil {
 		listener.Close()
+		if metrics != nil {
+			metrics.Close()
+		}
 		return err
 	}
 	logger.Info("serving", "relay", n.url, "pubkey", key.Public(), "version", version)

@@ -23,6 +23,7 @@ type Settings struct {
 	Backup     BackupSettings
 	Admin      AdminSettings
 	Federation FederationSettings
+	Metrics    MetricsSettings
 	Relay      RelaySettings
 }
 
@@ -118,6 +119,7 @@ func (s *Settings) sections() []section {
 	}, s.backupSections(), []section{
 		{"admin", "Who may act as an administrator, beside the node's own key."},
 		{"federation", "The other Mostros whose offers are shown here."},
+		s.Metrics.section(),
 		{"relay", "The relay, which is the same process."},
 	})
 }
@@ -206,7 +208,7 @@ func (s *Settings) keys() []key {
 			"SOCKS5 proxy for all of them: socks5h://host:port, which resolves names too and reaches .onion (Tor), or socks5://host:port. Empty: direct, and no .onion."},
 
 		{"admin.pubkeys", &pubkeysValue{&s.Admin.Pubkeys}, "[]", "", "Public keys, npub1... or hex."},
-	}, s.Federation.keys(), s.Relay.keys())
+	}, s.Federation.keys(), s.Metrics.keys(), s.Relay.keys())
 }
 
 // need is a setting without which serve refuses to start.

@@ -233,7 +233,7 @@ func (p *peer) ingestMail(ctx context.Context, evs []*nostr.Event) error {
 	for _, ev := range evs {
 		switch {
 		case !p.expected(ev):
-			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
+			bad = cmp.Or(bad, p.strike(ev, unasked))
 		case ev.Kind == kindMessage && !p.m.room(ev):
 			p.full.Store(true)
 			p.refuse(crowded)

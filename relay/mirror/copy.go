@@ -330,11 +330,10 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.
 	var bad error
 	good := evs[:0]
 	latest := p.m.cfg.Now().Add(orderFuture).Unix()
-	const ahead = "invalid: the event is from the future: the clock there or here is wrong"
 	for _, ev := range evs {
 		switch {
 		case !p.asked(ev):
-			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
+			bad = cmp.Or(bad, p.strike(ev, unasked))
 		case ev.Kind >= kindOrder && int64(ev.CreatedAt) > latest:
 			p.ahead.Add(1)
 			if wait := int64(ev.CreatedAt) - latest; wait < int64(maxHold/time.Second) { // so it fits into a Duration

@@ -3,6 +3,7 @@ package mirror
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,29 +48,40 @@ type Health struct {
 	Published  int64     `json:"published"`       // own events that it confirmed
 	Rejected   int64     `json:"rejected"`        // own events that it refused
 	Waiting    int       `json:"waiting"`         // own events that it has not confirmed
-	CarriedTo  int64     `json:"carried_to"`      // messages of clients here
-	CarriedIn  int64     `json:"carried_in"`      // messages for clients here
-	Received   int64     `json:"received"`        // messages to the node
-	Reviews    int64     `json:"reviews"`         // of Mostros, that were new here
+	Oldest     time.Time `json:"waiting_since,omitzero"`
+	CarriedTo  int64     `json:"carried_to"` // messages of clients here
+	CarriedIn  int64     `json:"carried_in"` // messages for clients here
+	Received   int64     `json:"received"`   // messages to the node
+	Reviews    int64     `json:"reviews"`    // of Mostros, that were new here
 	BytesIn    int64     `json:"bytes_in"`
 	BytesOut   int64     `json:"bytes_out"`
 	Sessions   int64     `json:"connections"` // made since the start
+	Failures   int64     `json:"failures"`    // connections that ended, or never came about
 	LastReason string    `json:"last_refusal,omitempty"`
 
 	// RefusedBy counts what was refused here, by rule, and what the other relay refused, by its words
 	// after "there: ".
 	RefusedBy map[string]int64 `json:"refused_by,omitempty"`
+	// RefusedFor counts the same by cause, of which there are few.
+	RefusedFor map[Cause]int64 `json:"-"`
+}
+
+// Cause is why something was refused.
+type Cause struct {
+	There bool   // the other relay did
+	Word  string // one of a few: a prefix of NIP-01 or what more is known
 }
 
 // tally counts for Health.
 type tally struct {
-	stored, known, refused, bad, ahead  atomic.Int64
-	published, rejections               atomic.Int64
-	carriedTo, carriedIn, received      atomic.Int64
-	reviews, backlog                    atomic.Int64
-	bytesIn, bytesOut, sessions         atomic.Int64
-	negentropy, gap, full, needsLogin   atomic.Bool
-	lag, lastEvent, synced, outboxCount atomic.Int64 // nanoseconds, unix nanoseconds twice, events
+	stored, known, refused, bad, ahead atomic.Int64
+	published, rejections              atomic.Int64
+	carriedTo, carriedIn, received     atomic.Int64
+	reviews, backlog                   atomic.Int64
+	bytesIn, bytesOut                  atomic.Int64
+	sessions, failures                 atomic.Int64
+	negentropy, gap, full, needsLogin  atomic.Bool
+	lag, lastEvent, synced             atomic.Int64 // nanoseconds, unix nanoseconds twice
 
 	mu     sync.Mutex // guards the following
 	state  State
@@ -78,15 +90,44 @@ type tally struct {
 	err    string
 	reason string
 	causes map[string]int64 // of refusals
+	words  map[Cause]int64  // the same
 }
 
 // maxCauses bounds how many causes are told apart: another relay chooses its words.
 const maxCauses = 20
 
+const (
+	there   = "there: " // begins what the other relay has said
+	unasked = "it was not asked for"
+	ahead   = "invalid: the event is from the future: the clock there or here is wrong"
+)
+
+// causeOf tells causes apart by how they begin: the rest of the words may hold keys and ids, and the
+// other relay chooses its own.
+func causeOf(why string) Cause {
+	c := Cause{Word: "other"}
+	why, c.There = strings.CutPrefix(why, there)
+	for _, w := range []struct{ begins, word string }{
+		{unasked, "unasked"}, {crowded, "full"}, {ahead, "future"}, {"invalid: the id", "id"}, {"invalid: the signature", "signature"},
+		{"invalid", "invalid"}, {"blocked", "blocked"}, {"rate-limited", "rate-limited"}, {"restricted", "restricted"}, {"pow", "pow"},
+		{"auth-required", "auth-required"}, {"duplicate", "duplicate"}, {"error", "error"},
+	} {
+		if strings.HasPrefix(why, w.begins) {
+			c.Word = w.word
+			break
+		}
+	}
+	return c
+}
+
 // cause counts a refusal.
 func (t *tally) cause(why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.words == nil {
+		t.words = make(map[Cause]int64)
+	}
+	t.words[causeOf(why)]++
 	if len(why) > 100 {
 		why = why[:100]
 	}
@@ -118,6 +159,7 @@ func (t *tally) set(state State, err error) {
 func (t *tally) failed(err error, retry time.Time) (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.failures.Add(1)
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -154,8 +196,15 @@ func (p *peer) health() Health {
 		Stored: p.stored.Load(), Known: p.known.Load(), Refused: p.refused.Load(), Bad: p.bad.Load(), Ahead: p.ahead.Load(),
 		Lag: time.Duration(p.lag.Load()).Seconds(), Published: p.published.Load(), Rejected: p.rejections.Load(),
 		CarriedTo: p.carriedTo.Load(), CarriedIn: p.carriedIn.Load(), Received: p.received.Load(), Reviews: p.reviews.Load(), Backlog: p.backlog.Load(),
-		BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(), Sessions: p.sessions.Load(),
-		Waiting: p.out.len() + int(p.outboxCount.Load()),
+		BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(), Sessions: p.sessions.Load(), Failures: p.failures.Load(),
+	}
+	if p.duties.outside {
+		public, since := p.out.waits()
+		replies, earliest, err := p.m.state.waits(p.url)
+		if err != nil {
+			p.m.log.Error("count what waits for a relay", "relay", p.url, "error", err)
+		}
+		h.Waiting, h.Oldest = public+replies, earlier(since, earliest)
 	}
 	if l := p.link.Load(); l != nil {
 		h.BytesIn += l.in.Load()
@@ -171,7 +220,7 @@ func (p *peer) health() Health {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.State, h.Since, h.Retry, h.Error, h.LastReason = p.state, p.since, p.retry, p.err, p.reason
-	h.RefusedBy = maps.Clone(p.causes)
+	h.RefusedBy, h.RefusedFor = maps.Clone(p.causes), maps.Clone(p.words)
 	return h
 }
 

@@ -51,8 +51,14 @@ func TestC3LyingPeer(t *testing.T) {
 			t.Errorf("got in: %s", ev.String())
 		}
 	}
-	if h := a.health(url); h.Ahead == 0 || h.Retry.Sub(h.Since) < badRetry/3 {
+	h := a.health(url)
+	if h.Ahead == 0 || h.Retry.Sub(h.Since) < badRetry/3 {
 		t.Errorf("health: %+v", h)
+	}
+	for _, word := range []string{"signature", "id", "unasked", "future"} {
+		if h.RefusedFor[Cause{Word: word}] == 0 {
+			t.Errorf("nothing was refused for its %s: %v", word, h.RefusedFor)
+		}
 	}
 }
 

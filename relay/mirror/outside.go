@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -19,11 +20,12 @@ type queue struct {
 	mu    sync.Mutex
 	order []string
 	last  map[string]*nostr.Event
+	since map[string]time.Time // that the relay lacks something of an address
 	wake  chan struct{}
 }
 
 func newQueue() queue {
-	return queue{last: make(map[string]*nostr.Event), wake: make(chan struct{}, 1)}
+	return queue{last: make(map[string]*nostr.Event), since: make(map[string]time.Time), wake: make(chan struct{}, 1)}
 }
 
 // place is what later events of the same kind replace.
@@ -37,10 +39,13 @@ func place(ev *nostr.Event) string {
 	return ev.ID
 }
 
-func (q *queue) put(ev *nostr.Event) {
+func (q *queue) put(ev *nostr.Event, now time.Time) {
 	q.mu.Lock()
 	at := place(ev)
 	old := q.last[at]
+	if _, waits := q.since[at]; !waits {
+		q.since[at] = now
+	}
 	if old == nil {
 		q.order = append(q.order, at)
 	}
@@ -78,6 +83,7 @@ func (q *queue) done(ev *nostr.Event) {
 		return
 	}
 	delete(q.last, at)
+	delete(q.since, at)
 	for i := range q.order {
 		if q.order[i] == at {
 			q.order = append(q.order[:i], q.order[i+1:]...)
@@ -86,7 +92,7 @@ func (q *queue) done(ev *nostr.Event) {
 	}
 }
 
-// clear forgets everything.
+// clear forgets everything but since when it waits, until prune.
 func (q *queue) clear() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -94,10 +100,29 @@ func (q *queue) clear() {
 	q.order = nil
 }
 
-func (q *queue) len() int {
+// prune forgets since when those have waited that do not wait any more.
+func (q *queue) prune() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.order)
+	maps.DeleteFunc(q.since, func(at string, _ time.Time) bool { return q.last[at] == nil })
+}
+
+// waits is how many events wait, and since when the first does.
+func (q *queue) waits() (n int, since time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for at := range q.last {
+		since = earlier(since, q.since[at])
+	}
+	return len(q.order), since
+}
+
+// earlier is the first of two times; no time is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // publishOut brings the node's public events to an outside relay and keeps them equal, and sends
@@ -166,7 +191,7 @@ func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(
 			again = true
 		case refused != nil:
 			p.rejections.Add(1)
-			p.cause("there: " + refused.Reason)
+			p.cause(there + refused.Reason)
 			p.refusal(refused.Reason)
 			if len(p.rejected) < maxRejected {
 				p.rejected[evs[i].ID] = struct{}{}
@@ -212,11 +237,12 @@ func (p *peer) repair(ctx context.Context, l *link) error {
 		}
 		for i := range evs {
 			if _, no := p.rejected[evs[i].ID]; !no {
-				p.out.put(&evs[i])
+				p.out.put(&evs[i], m.cfg.Now())
 			}
 		}
 		d.Have = d.Have[n:]
 	}
+	p.out.prune()
 	return nil
 }
 
@@ -254,7 +280,7 @@ func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 		}
 		for tag := range evs[i].Tags.FindAll("p") {
 			if to, ok := m.routes.of.Get(tag[1]); ok {
-				rows[outboxRow(to.URL, &evs[i])] = []byte(evs[i].String())
+				rows[outboxRow(to.URL, &evs[i])] = append(encodeTime(m.cfg.Now()), evs[i].String()...)
 				wake[to.URL] = struct{}{}
 			}
 		}
@@ -282,7 +308,6 @@ func (p *peer) sendReplies(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
-	p.outboxCount.Store(int64(len(waiting)))
 	if old := len(waiting) - maxOutbox; old > 0 {
 		p.m.log.Warn("replies that an outside relay has not taken are dropped", "relay", p.url, "replies", old)
 	}
@@ -304,7 +329,6 @@ func (p *peer) sendReplies(ctx context.Context, l *link) error {
 		if err := p.m.state.set(rows); err != nil {
 			return err
 		}
-		p.outboxCount.Add(-int64(len(rows)))
 		i += n
 		if again {
 			return p.later(ctx)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -118,7 +119,8 @@ func TestOutside(t *testing.T) {
 	}
 }
 
-// TestOutbox: an answer that was stored before a crash gets to the outside relay after it.
+// TestOutbox: an answer that was stored before a crash gets to the outside relay after it, also one that an earlier
+// version stored; since when it has waited is known all the while.
 func TestOutbox(t *testing.T) {
 	address := freeAddress(t)
 	a := newInstance(t, "a")
@@ -129,14 +131,27 @@ func TestOutbox(t *testing.T) {
 	if err := a.mirror.Heard(context.WithValue(t.Context(), originKey{}, url), trader.public); err != nil {
 		t.Fatal(err)
 	}
-	answer := a.sign(t, nostr.Event{Kind: 1059, Content: "sealed", Tags: nostr.Tags{{"p", trader.public}}})
+	answer := a.sign(t, nostr.Event{Kind: 1059, Content: "sealed", CreatedAt: nostr.Now() - 100_000, Tags: nostr.Tags{{"p", trader.public}}})
+	began := time.Now().Truncate(time.Second)
 	a.publish(answer)
+	ended := time.Now()
+	early := a.sign(t, nostr.Event{Kind: 1059, Content: "sealed too", Tags: nostr.Tags{{"p", trader.public}}})
+	if err := a.mirror.state.set(map[string][]byte{outboxRow(url, &early): []byte(early.String())}); err != nil {
+		t.Fatal(err)
+	}
 	a.stop()
 	a.start()
+	eventually(t, "both wait", func() bool { return a.health(url).Waiting == 2 })
+	if h := a.health(url); h.Oldest.Before(began) || h.Oldest.After(ended) {
+		t.Errorf("%d answers wait since %v, want 2 since %v to %v", h.Waiting, h.Oldest, began, ended)
+	}
 	p := newPlain(t, 10, address)
-	eventually(t, "the answer is there", func() bool { return p.has(answer.ID) })
+	eventually(t, "the answers are there", func() bool { return p.has(answer.ID) && p.has(early.ID) })
 	eventually(t, "the outbox is empty", func() bool {
 		waiting, err := a.mirror.state.waiting(url)
 		return err == nil && len(waiting) == 0
 	})
+	if h := a.health(url); h.Waiting != 0 || !h.Oldest.IsZero() {
+		t.Errorf("%d answers wait since %v", h.Waiting, h.Oldest)
+	}
 }

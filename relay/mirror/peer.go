@@ -160,6 +160,6 @@ func (d duties) followsAny() bool { return len(d.mostros)+len(d.platforms) > 0 }
 // offer gives the peer an own event to publish; it never waits.
 func (p *peer) offer(ev *nostr.Event) {
 	if p.duties.outside {
-		p.out.put(ev)
+		p.out.put(ev, p.m.cfg.Now())
 	}
 }

@@ -76,6 +76,9 @@ func (r *Replica) Followed(pubkey string) bool {
 // Ready reports whether the replica has been equal to its primary since the last connection.
 func (r *Replica) Ready() bool { return r.ready.Load() }
 
+// Connected reports whether it is connected with its primary now.
+func (r *Replica) Connected() bool { return r.link.Load() != nil }
+
 // PrimaryKey asks a relay for its node's public key (NIP-11), "" when it has none.
 func (d Dial) PrimaryKey(ctx context.Context, url string) (string, error) {
 	a, err := d.describe(ctx, url)

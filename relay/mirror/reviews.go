@@ -72,7 +72,7 @@ func (p *peer) copyReviews(ctx context.Context, l *link) error {
 	err = cmp.Or(<-stored, err)
 	// A relay that does not give them out is followed all the same.
 	if closed := (*ClosedError)(nil); errors.As(err, &closed) && !strings.HasPrefix(closed.Reason, "auth-required") {
-		p.cause("there: " + closed.Reason)
+		p.cause(there + closed.Reason)
 		p.refusal(closed.Error())
 		return nil
 	}

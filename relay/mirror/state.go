@@ -21,7 +21,7 @@ import (
 //	k 0 key 0 mostro     unix seconds of the last sign of life; mostro "" = any
 //	c 0 key 0 mostro     the same of the key of a conversation
 //	r 0 key              route: the outside relay over which its last message came
-//	o 0 url 0 time id    event that this relay has not confirmed
+//	o 0 url 0 time id    since when this relay has not confirmed an event, and the event; time is the event's
 type state struct{ db *badger.DB }
 
 const (
@@ -149,7 +149,7 @@ func (s *state) setWalked(url, author string, w walked) error {
 func (s *state) waiting(url string) (evs []nostr.Event, err error) {
 	err = s.each(tableOutbox, []string{url}, func(_ [][]byte, value []byte) error {
 		var ev nostr.Event
-		if err := ev.UnmarshalJSON(value); err != nil {
+		if err := ev.UnmarshalJSON(replyOf(value)); err != nil {
 			return err
 		}
 		evs = append(evs, ev)
@@ -158,17 +158,39 @@ func (s *state) waiting(url string) (evs []nostr.Event, err error) {
 	return evs, err
 }
 
+// waits is how many replies a relay has not confirmed, and since when the first has waited.
+func (s *state) waits(url string) (n int, since time.Time, err error) {
+	err = s.each(tableOutbox, []string{url}, func(_ [][]byte, value []byte) error {
+		n++
+		if len(replyOf(value)) < len(value) {
+			since = earlier(since, decodeTime(value[:timeSize]))
+		}
+		return nil
+	})
+	return n, since, err
+}
+
+// replyOf is the event of a row of the outbox. Rows of earlier versions begin with it.
+func replyOf(value []byte) []byte {
+	if len(value) > timeSize && value[0] != '{' {
+		return value[timeSize:]
+	}
+	return value
+}
+
 // outboxRow sorts by time: whoever reads a relay may take messages in the order in which they came.
 func outboxRow(url string, ev *nostr.Event) string {
 	return string(stateRow(tableOutbox, url, fmt.Sprintf("%010x %s", int64(ev.CreatedAt), ev.ID)))
 }
+
+const timeSize = 8 // bytes
 
 func encodeTime(at time.Time) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(at.Unix()))
 }
 
 func decodeTime(value []byte) time.Time {
-	if len(value) != 8 {
+	if len(value) != timeSize {
 		return time.Time{}
 	}
 	return time.Unix(int64(binary.BigEndian.Uint64(value)), 0)

@@ -166,7 +166,7 @@ func (p *peer) talk(ctx context.Context, l *link) error {
 	err = cmp.Or(err, <-sent)
 	// Some relays show messages to their recipients only. That is no reason to give up the rest.
 	if closed := (*ClosedError)(nil); errors.As(err, &closed) && !strings.HasPrefix(closed.Reason, "auth-required") {
-		p.cause("there: " + closed.Reason)
+		p.cause(there + closed.Reason)
 		p.refusal(closed.Error())
 		return nil
 	}
@@ -254,7 +254,7 @@ func (p *peer) ingestTalk(ctx context.Context, evs []*nostr.Event) error {
 	for _, ev := range evs {
 		switch {
 		case ev.Kind != kindMessage || ev.PubKey == p.m.cfg.Pubkey || !p.talking(ev.PubKey):
-			bad = cmp.Or(bad, p.strike(ev, "it was not asked for"))
+			bad = cmp.Or(bad, p.strike(ev, unasked))
 		default:
 			p.m.crossed.Add(ev.ID, struct{}{}) // it is not to be passed on
 			good = append(good, ev)
