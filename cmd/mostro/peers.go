@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -26,7 +25,7 @@ func peersCommand() *cobra.Command {
 		Short: "Show how things stand with other relays: followed Mostros, outside relays",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			node, err := runningNode(cmd, dir)
+			node, err := toRunning(cmd, dir)
 			if err != nil {
 				return err
 			}
@@ -49,19 +48,6 @@ func peersCommand() *cobra.Command {
 	return cmd
 }
 
-// runningNode finds the node of a data directory.
-func runningNode(cmd *cobra.Command, dir string) (*control, error) {
-	dir, err := resolveDataDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	node, err := dialControl(cmd.Context(), dir)
-	if errors.Is(err, errNotRunning) {
-		err = hint(err, "start it: mostro serve")
-	}
-	return node, err
-}
-
 func followCommand(name, short string, end bool) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
@@ -73,7 +59,7 @@ func followCommand(name, short string, end bool) *cobra.Command {
 			if err := (&followValue{to: &who}).set(literal{kind: aList, items: args}); err != nil {
 				return hint(fmt.Errorf("the argument %w", err), "for example: mostro peers "+name+" npub1...@wss://relay.example.com")
 			}
-			node, err := runningNode(cmd, dir)
+			node, err := toRunning(cmd, dir)
 			if err != nil {
 				return err
 			}
@@ -104,7 +90,7 @@ func foundCommand() *cobra.Command {
 		Short: "List Mostros on the connected relays that could be followed",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			node, err := runningNode(cmd, dir)
+			node, err := toRunning(cmd, dir)
 			if err != nil {
 				return err
 			}

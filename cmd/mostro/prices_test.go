@@ -1,62 +1,22 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
-	"mostro/escrow/lightning/lnd"
 	"mostro/escrow/mostro"
 	"mostro/escrow/price"
 )
 
-// pricedNode runs a node without a Lightning node, with these settings.
-func pricedNode(t *testing.T, overrides ...string) *node {
-	t.Helper()
-	dir := t.TempDir()
-	if err := openDataDir(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeLNDFiles(dir); err != nil {
-		t.Fatal(err)
-	}
-	settings, err := loadSettings("", nil, append([]string{"price.update_interval_seconds=1", "price.providers.yadio.enabled=false"}, overrides...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := newKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := openNode(t.Context(), nodeConfig{
-		dir: dir, settings: &settings.Settings, key: key, listener: listener, logger: slog.New(slog.DiscardHandler),
-		lightning: lnd.Config{Host: "127.0.0.1:1", CertFile: filepath.Join(dir, "tls.cert"), MacaroonFile: filepath.Join(dir, "good.macaroon")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- n.run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return n
+// pricedNode runs a node that asks for prices each second.
+func pricedNode(t *testing.T, settings ...string) *served {
+	return serveWith(t, append([]string{"price.update_interval_seconds=1"}, settings...)...)
 }
 
 // TestPricesBetweenNodes: a node publishes its prices on its relay. Another one that trusts it and

@@ -2,7 +2,6 @@ package order
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -12,25 +11,15 @@ func BondDiagram() string {
 	var b strings.Builder
 	b.WriteString("# The states of a bond\n\nMade from the table in `bond_table.go` by `go test ./escrow/order -run Diagram -update`; do not edit.\n\n")
 	b.WriteString("```mermaid\nstateDiagram-v2\n    [*] --> requested: the order asks for a bond\n    [*] --> pending_payout: what is left of a slashed one\n")
-	arrows := map[string][]string{}
-	var order []string
+	var arrows arrows
 	for _, row := range BondTable() {
-		if row.Refuse != "" || row.To == sameBond {
-			continue
-		}
-		for _, from := range row.From {
-			arrow := fmt.Sprintf("%s --> %s", bondNode(from), bondNode(row.To))
-			if arrows[arrow] == nil {
-				order = append(order, arrow)
-			}
-			if label := string(row.On); !slices.Contains(arrows[arrow], label) {
-				arrows[arrow] = append(arrows[arrow], label)
+		if row.Refuse == "" && row.To != sameBond {
+			for _, from := range row.From {
+				arrows.add(bondNode(from), bondNode(row.To), row.On)
 			}
 		}
 	}
-	for _, arrow := range order {
-		fmt.Fprintf(&b, "    %s: %s\n", arrow, strings.Join(arrows[arrow], ", "))
-	}
+	arrows.draw(&b)
 	for _, s := range bondEnds {
 		fmt.Fprintf(&b, "    %s --> [*]\n", bondNode(s))
 	}

@@ -24,31 +24,46 @@ func (r Role) String() string {
 	return strings.Join(names, " or ")
 }
 
+// arrows are the ways between states, in the order in which they were added, each with all that takes it.
+type arrows []arrow
+
+type arrow struct {
+	from, to string
+	on       []string
+}
+
+func (a *arrows) add(from, to string, on EventName) {
+	i := slices.IndexFunc(*a, func(x arrow) bool { return x.from == from && x.to == to })
+	if i < 0 {
+		i = len(*a)
+		*a = append(*a, arrow{from: from, to: to})
+	}
+	if x := &(*a)[i]; !slices.Contains(x.on, string(on)) {
+		x.on = append(x.on, string(on))
+	}
+}
+
+func (a arrows) draw(b *strings.Builder) {
+	for _, x := range a {
+		fmt.Fprintf(b, "    %s --> %s: %s\n", x.from, x.to, strings.Join(x.on, ", "))
+	}
+}
+
 // Diagram prints the table as Markdown: the way of a trade as a picture, every row in words,
 // and the refusals. states.md is its output.
 func Diagram() string {
 	var b strings.Builder
 	b.WriteString("# The states of an order\n\nMade from the table in `table.go` by `go test ./escrow/order -run Diagram -update`; do not edit.\n\n")
 	b.WriteString("```mermaid\nstateDiagram-v2\n")
-	arrows := map[string][]string{}
-	var order []string
+	var arrows arrows
 	for _, row := range Table() {
-		if row.Refuse != "" || row.To == same {
-			continue
-		}
-		for _, from := range row.From {
-			arrow := fmt.Sprintf("%s --> %s", node(from), node(row.To))
-			if arrows[arrow] == nil {
-				order = append(order, arrow)
-			}
-			if label := string(row.On); !slices.Contains(arrows[arrow], label) {
-				arrows[arrow] = append(arrows[arrow], label)
+		if row.Refuse == "" && row.To != same {
+			for _, from := range row.From {
+				arrows.add(node(from), node(row.To), row.On)
 			}
 		}
 	}
-	for _, arrow := range order {
-		fmt.Fprintf(&b, "    %s: %s\n", arrow, strings.Join(arrows[arrow], ", "))
-	}
+	arrows.draw(&b)
 	for _, s := range ended {
 		fmt.Fprintf(&b, "    %s --> [*]\n", node(s))
 	}
