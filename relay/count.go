@@ -28,7 +28,7 @@ func (s *session) onCount(parts []json.RawMessage) {
 		HLL         string `json:"hll,omitempty"`
 	}{}
 	var counted serials
-	clock := s.relay.budget(s.ctx)
+	clock := s.budget("CLOSE", id)
 	defer clock.cancel()
 	for i := range filters {
 		f := &filters[i]
@@ -42,7 +42,10 @@ func (s *session) onCount(parts []json.RawMessage) {
 			}
 			return true
 		})
-		if err != nil {
+		switch {
+		case errors.Is(err, errWithdrawn):
+			return
+		case err != nil:
 			s.send(closedFrame(id, reason(err.Error(), "error")))
 			return
 		}

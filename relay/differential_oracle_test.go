@@ -171,7 +171,7 @@ func (q probe) matches(ev nostr.Event) bool {
 	return true
 }
 
-func privateKind(kind int) bool { return kind == 4 || kind == 14 || kind == 1059 }
+func privateKind(kind int) bool { return kind == 4 || kind == 14 || kind == 1059 || kind == 21059 }
 
 // shows reports whether ev may be given to someone who asks q and has not authenticated:
 // private kinds only when q names a recipient, or an author that is not the node.

@@ -75,5 +75,9 @@ func parseKeys(values []string) ([]key, error) {
 
 // isPrivate reports whether events of this kind go out by the rule of PrivateReads only.
 func isPrivate(kind int) bool {
-	return kind == nostr.KindEncryptedDirectMessage || kind == nostr.KindDirectMessage || kind == nostr.KindGiftWrap
+	switch kind {
+	case nostr.KindEncryptedDirectMessage, nostr.KindDirectMessage, nostr.KindGiftWrap, kindEphemeralWrap:
+		return true
+	}
+	return false
 }

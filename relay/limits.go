@@ -62,16 +62,19 @@ const (
 	messageTime       = 30 * time.Second // from the first to the last fragment of a message
 	maxDepth          = 100              // arrays and objects in each other, in a message
 	controlWindow     = 10 * time.Second
-	maxControls       = 100                  // pings and pongs in that time
-	slice             = 2 * time.Millisecond // of work for one client, while others wait
-	writeTime         = 10 * time.Second     // one write to a client, of writeBuffer or of one frame
-	writeBuffer       = 32 << 10             // bytes that are joined to one write
-	spareFrames       = 4                    // in the queue that a connection keeps
-	flushAtOnce       = 16                   // connections that a flusher takes on
-	readBuffer        = 1 << 10              // bytes
-	intakeEvents      = 64                   // events of one client that are worked on at the same time
-	intakeBytes       = 512 << 10            // the same, by size
-	backlogBytes      = 32 << 20             // live events in all queues, above which publishers wait a little
+	maxControls       = 100                    // pings and pongs in that time
+	slice             = 2 * time.Millisecond   // of work for one client, while others wait
+	writeTime         = 10 * time.Second       // one write to a client, of writeBuffer or of one frame
+	writeBuffer       = 32 << 10               // bytes that are joined to one write
+	spareFrames       = 4                      // in the queue that a connection keeps
+	flushAtOnce       = 16                     // connections that a flusher takes on
+	readBuffer        = 1 << 10                // bytes
+	maxAhead          = 4 << 10                // bytes that are read while a request is worked on
+	lookEvery         = 50 * time.Millisecond  // of that work, to see whether it is still wanted
+	probeEvery        = 250 * time.Millisecond // the same, by a ping: the answers are counted
+	intakeEvents      = 64                     // events of one client that are worked on at the same time
+	intakeBytes       = 512 << 10              // the same, by size
+	backlogBytes      = 32 << 20               // live events in all queues, above which publishers wait a little
 	backlogTime       = 250 * time.Millisecond
 	backlogPoll       = time.Millisecond
 	maxPlacesOfAll    = 1_000_000 // places in the live index; above them only small subscriptions are taken
@@ -194,5 +197,7 @@ func (l Limits) results(f nostr.Filter) int {
 	return l.BookResults
 }
 
-// kindOrder is the peer-to-peer order event of NIP-69.
-const kindOrder = 38383
+const (
+	kindOrder         = 38383 // peer-to-peer order, NIP-69
+	kindEphemeralWrap = 21059 // gift wrap that is not kept, NIP-59
+)

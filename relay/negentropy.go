@@ -55,24 +55,26 @@ func (s *session) onNegOpen(parts []json.RawMessage) {
 	filters, err := s.asks(id, parts[1:2], true)
 	if err == nil {
 		var set *reconciling
-		if set, err = s.collect(&filters[0]); err == nil {
+		if set, err = s.collect(id, &filters[0]); err == nil {
 			s.sets[id] = set
 			s.reconcile(id, set, parts[2])
 			return
 		}
 	}
-	s.send(negErrorFrame(id, reason(err.Error(), "error")))
+	if !errors.Is(err, errWithdrawn) {
+		s.send(negErrorFrame(id, reason(err.Error(), "error")))
+	}
 }
 
 // collect takes what f may find into a new session.
-func (s *session) collect(f *ask) (*reconciling, error) {
+func (s *session) collect(id string, f *ask) (*reconciling, error) {
 	r := s.relay
 	most := r.cfg.Limits.NegItems
 	if len(s.sets) >= r.cfg.Limits.NegSessions {
 		return nil, errTooManySets
 	}
 	set, room := &reconciling{total: r.negItems, from: s.from}, true
-	clock := r.budget(s.ctx)
+	clock := s.budget("NEG-CLOSE", id)
 	defer clock.cancel()
 	err := s.eachStored(clock, f, most+1, func(rec *record) bool {
 		room = set.add(reconcile.Item{Created: uint64(rec.created), ID: rec.id})

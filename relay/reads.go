@@ -7,8 +7,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// PrivateReads says who reads events of private kinds: 4, 14 and 1059 (messages and gift
-// wraps). The author and the recipients (p tags) always do, once they have authenticated
+// PrivateReads says who reads events of private kinds: 4, 14, 1059 and 21059 (messages and gift
+// wraps, the last one not kept). The author and the recipients (p tags) always do, once they have authenticated
 // (NIP-42).
 type PrivateReads int
 

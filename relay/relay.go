@@ -25,7 +25,7 @@
 //     is known already is not checked again.
 //   - What is served verifies: the fields of an event come back as they were signed.
 //   - Limits are enforced and advertised from one value.
-//   - Messages and gift wraps (kinds 4, 14, 1059) go out by one rule on every path (reads.go).
+//   - Messages and gift wraps (kinds 4, 14, 1059, 21059) go out by one rule on every path (reads.go).
 //     Authentication (NIP-42) adds rights; in the strict mode it is demanded.
 //   - Forwarding headers (X-Forwarded-For and its kin) are believed from listed proxies only,
 //     and the relay's own address comes from the settings only.

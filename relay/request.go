@@ -137,7 +137,10 @@ func (s *session) onReq(parts []json.RawMessage) {
 	sub := &subscription{session: s, prefix: eventPrefix(id), filters: filters, size: size}
 	seq := s.relay.subscribe(sub, s.subs[id])
 	s.subs[id] = sub
-	if err := s.sendStored(sub, seq); err != nil {
+	switch err := s.sendStored(id, sub, seq); {
+	case errors.Is(err, errWithdrawn):
+		return // it goes with the message that says so
+	case err != nil:
 		s.drop(id)
 		s.send(closedFrame(id, reason(err.Error(), "error")))
 		return
@@ -154,11 +157,17 @@ type budget struct {
 	cancel context.CancelFunc
 	end    time.Time
 	asked  int
+
+	label, id string    // of the message that takes the request back
+	looked    time.Time // for that message
+	withdrawn bool
 }
 
-func (r *Relay) budget(ctx context.Context) *budget {
-	b := &budget{end: time.Now().Add(r.cfg.Limits.QueryTime)}
-	b.ctx, b.cancel = context.WithCancel(ctx)
+// budget begins the time for a request of an id, which a message with the label takes back.
+func (s *session) budget(label, id string) *budget {
+	now := time.Now()
+	b := &budget{end: now.Add(s.relay.cfg.Limits.QueryTime), label: label, id: id, looked: now}
+	b.ctx, b.cancel = context.WithCancel(s.ctx)
 	return b
 }
 
@@ -171,19 +180,31 @@ func (b *budget) left() bool {
 }
 
 // pause returns what a search calls between two steps: it lets others have their turns, and looks
-// at the clock, since a search can be long and find nothing.
+// at the clock, since a search can be long and find nothing, and whether the client still wants it.
 func (b *budget) pause(s *session) func() {
 	return func() {
 		b.end = b.end.Add(s.yield())
-		if time.Now().After(b.end) {
+		now := time.Now()
+		if now.After(b.end) {
+			b.cancel()
+		}
+		if now.Sub(b.looked) < lookEvery {
+			return
+		}
+		if b.looked = now; s.withdrawn(b.label, b.id) {
+			b.withdrawn = true
 			b.cancel()
 		}
 	}
 }
 
-// spent is the error for a client whose query took too long, unless its session has ended.
+// spent is the error for a client whose query took too long, unless its session has ended, or that
+// wants no answer any more.
 func (b *budget) spent(session context.Context) error {
-	if b.ctx.Err() != nil && session.Err() == nil {
+	switch {
+	case b.withdrawn:
+		return errWithdrawn
+	case b.ctx.Err() != nil && session.Err() == nil:
 		return errTooSlow
 	}
 	return nil
@@ -191,14 +212,14 @@ func (b *budget) spent(session context.Context) error {
 
 // sendStored sends what was committed up to seq and matches sub, filter by filter, each event
 // once. Each filter has a limit of its own: what it finds is the same with and without the others.
-func (s *session) sendStored(sub *subscription, seq uint64) error {
+func (s *session) sendStored(id string, sub *subscription, seq uint64) error {
 	r := s.relay
 	var sent map[key]struct{}
 	if len(sub.filters) > 1 {
 		sent = make(map[key]struct{})
 	}
 	authed := s.keys.Load()
-	clock := r.budget(s.ctx)
+	clock := s.budget("CLOSE", id)
 	defer clock.cancel()
 	for i := range sub.filters {
 		f := &sub.filters[i]

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net"
@@ -37,6 +36,7 @@ type session struct {
 	long  int             // bytes of the present message that count as arriving
 	hooks context.Context // for policies: khatru's accessors find the connection in it
 	about *khatru.WebSocket
+	input *ahead
 
 	leaving atomic.Bool
 
@@ -153,8 +153,9 @@ func (s *session) run() {
 
 func (s *session) read() error {
 	var began time.Time // of a message that comes in several frames
+	s.input = newAhead(s.conn, s.raw)
 	k := &socket{
-		conn: s.conn, in: bufio.NewReaderSize(s.conn, readBuffer), most: s.relay.cfg.Limits.MessageBytes, parts: s.relay.cfg.Limits.Fragments,
+		conn: s.conn, in: s.input.in, most: s.relay.cfg.Limits.MessageBytes, parts: s.relay.cfg.Limits.Fragments,
 		room: s.arrive,
 		reply: func(op byte, payload []byte) {
 			s.push(outgoing{op: op, body: payload}, s.relay.cfg.Limits.QueueBytes, false)

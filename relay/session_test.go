@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/fasthttp/websocket"
@@ -143,5 +144,60 @@ func TestEphemeralEvents(t *testing.T) {
 	}
 	if kept, err := r.Has(t.Context(), ev.ID); err != nil || kept {
 		t.Errorf("the event was kept: %v %v", kept, err)
+	}
+}
+
+// TestEphemeralGiftWraps: gift wraps that are not kept (kind 21059) go out live by the rule of those that are.
+func TestEphemeralGiftWraps(t *testing.T) {
+	alice, bob, carol := nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey()
+	wrap := signed(t, alice, nostr.Event{Kind: 21059, Tags: nostr.Tags{{"p", publicKey(t, bob)}, {"t", "x"}}})
+	mark := signed(t, alice, nostr.Event{Kind: 1})
+	named := `{"#p":["` + publicKey(t, bob) + `"]}`
+	for _, mode := range []PrivateReads{ReadsNamed, ReadsOpen, ReadsStrict} {
+		_, url := start(t, Config{ServiceURL: serviceURL, PrivateReads: mode})
+		type reader struct {
+			wire
+			filter, key string
+			want        bool
+		}
+		var readers []reader
+		for _, filter := range []string{`{}`, `{"kinds":[21059,1]}`, `{"ids":["` + wrap.ID + `"]}`, `{"#t":["x"]}`, `{"since":1}`, named, `{"authors":["` + wrap.PubKey + `"]}`} {
+			for _, key := range []string{"", bob, carol} {
+				w, challenge := greet(t, url)
+				if key != "" {
+					if ok, reason := w.auth(login(t, key, challenge, serviceURL, nil)); !ok {
+						t.Fatal(reason)
+					}
+				}
+				w.write(`["REQ","a",` + filter + `]`)
+				if got := w.text(); got != "EOSE a" {
+					t.Fatal(got)
+				}
+				names := filter == named || strings.Contains(filter, "authors")
+				readers = append(readers, reader{w, filter, key, mode == ReadsOpen || key == bob || mode == ReadsNamed && names})
+			}
+		}
+		w, _ := greet(t, url)
+		for _, ev := range []nostr.Event{wrap, mark} {
+			if ok, reason := w.publish(ev); !ok {
+				t.Fatal(reason)
+			}
+		}
+		for _, r := range readers {
+			r.write(`["REQ","b",{"ids":["` + mark.ID + `","` + wrap.ID + `"]}]`)
+			seen := 0
+			for parts := r.next(); string(parts[0]) != `"EOSE"`; parts = r.next() {
+				if r.event(parts).ID == wrap.ID {
+					seen++
+				}
+			}
+			if seen > 1 || (seen == 1) != r.want {
+				t.Errorf("mode %d, %s, recipient %v: given out %d times, want %v", mode, r.filter, r.key == bob, seen, r.want)
+			}
+		}
+		w.write(`["REQ","c",{"kinds":[21059]}]`)
+		if got, want := w.text(), map[bool]string{true: "CLOSED c auth-required", false: "EOSE c"}[mode == ReadsStrict]; !strings.HasPrefix(got, want) {
+			t.Errorf("mode %d: %s", mode, got)
+		}
 	}
 }

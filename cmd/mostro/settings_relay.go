@@ -59,7 +59,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.icon", &textValue{to: &s.Icon, max: maxText}, `""`, "", "Address of a picture of the relay (NIP-11)."},
 
 		{"relay.private_reads", &readsValue{&s.Reads}, `"default"`, "",
-			"Who reads messages and gift wraps (kinds 4, 14, 1059). default: whoever names a recipient or an author who is no Mostro, as today's clients do, and whoever authenticates as a party. strict: only who authenticates as a party; today's clients then get no messages. open: everybody reads everything; today's push servers need it."},
+			"Who reads messages and gift wraps (kinds 4, 14, 1059, 21059). default: whoever names a recipient or an author who is no Mostro, as today's clients do, and whoever authenticates as a party. strict: only who authenticates as a party; today's clients then get no messages. open: everybody reads everything; today's push servers need it."},
 		{"relay.profile", &choiceValue{&s.Profile, policies.Profiles()}, `"open"`, "",
 			"Kinds of events that are taken. market: what trading needs, and nothing else that fills a disk. open: all that is meant for relays."},
 		{"relay.only_allowed", &boolValue{&s.OnlyAllowed}, "false", "",
