@@ -11,7 +11,6 @@ import (
 // template's defaults. Orders that are there already keep their own.
 func (w *world) bondTerms(a args) {
 	apply := a.named["apply"]
-	w.bonded = true
 	if apply == "none" {
 		w.cfg.Settings.Terms.Bond = nil
 	} else {

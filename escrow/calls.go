@@ -177,14 +177,16 @@ func (e *Engine) claim(ctx context.Context, r *row) (wanted bool, err error) {
 		counted := *r
 		counted.Tries++
 		if counted.Since == 0 {
-			counted.Since = e.now()
+			counted.Since, counted.Uptime = e.now(), e.up()+1
 		}
 		if r.Call.Do == order.Pay {
 			if counted.epoch, err = nextEpoch(txn, w); err != nil {
 				return err
 			}
 		}
-		w.then(func() { r.Tries, r.Since, r.epoch = counted.Tries, counted.Since, counted.epoch })
+		w.then(func() {
+			r.Tries, r.Since, r.Uptime, r.epoch = counted.Tries, counted.Since, counted.Uptime, counted.epoch
+		})
 		return w.set(r.key(), counted)
 	})
 	return wanted, err
@@ -368,7 +370,7 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, e
 	}
 	p.Hash = c.Hash
 	switch {
-	case errors.Is(err, lightning.ErrRefused) && e.now()-r.Since < int64(unknownAfter/time.Second) && r.Tries > 1:
+	case errors.Is(err, lightning.ErrRefused) && e.tried(r) < unknownAfter && r.Tries > 1:
 		// lnd refuses an expired invoice before it looks whether it has paid it. An earlier
 		// try whose answer was lost must have had the time to show up first.
 		return nil, fmt.Errorf("%w, after a try without an answer: %w", err, errLater)

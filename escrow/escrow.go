@@ -137,6 +137,7 @@ type Engine struct {
 	guards    guardState
 	space     *spaceGuard
 	epoch     *epochFile
+	looked    int64      // the clock when it was last looked at; watchClock's own
 	fatal     chan error // what ends Run
 
 	// inline makes submit write by itself instead of handing over to the writer: for stories

@@ -26,6 +26,9 @@ type row struct {
 
 	Tries int   `json:"tries,omitempty"` // of a call, counted before each try
 	Since int64 `json:"since,omitempty"` // unix seconds of the first try
+	// Uptime is how long this node had run, with its Lightning node ready, before the first try,
+	// and one more; 0 = not known.
+	Uptime int64 `json:"uptime,omitempty"`
 
 	lane string
 	seq  uint64

@@ -56,7 +56,7 @@ type Simulation struct {
 	down   bool          // the node
 	behind bool          // the node, the chain
 	wall   time.Time     // of the network, for hooks that must not ask it
-	skew   time.Duration // of the engine's clock, which is set back, against the network's
+	skew   time.Duration // of the engine's clock, which is set, against the network's
 
 	watches   map[order.Hash]watch
 	told      map[order.Hash]string
@@ -315,6 +315,7 @@ func (s *Simulation) calm() {
 	s.say("the faults stop")
 	s.faulty = false
 	s.heal()
+	s.skew = min(s.skew, 0)
 	clear(s.hidden)
 	for _, f := range s.requests {
 		f()
@@ -411,6 +412,9 @@ func (s *Simulation) work(ctx context.Context) {
 }
 
 func (s *Simulation) ring(ctx context.Context) error {
+	if err := s.e.lookAtClock(ctx); err != nil && !lost(err) {
+		return err
+	}
 	for _, id := range s.e.live.dueBonds(s.e.now(), s.e.node.ready()) {
 		if err := s.e.tickBond(ctx, id); err != nil && !lost(err) {
 			return err

@@ -57,6 +57,7 @@ const (
 	worldUnsynced   = "the node is behind the chain"
 	worldBlocks     = "many blocks at once"
 	worldClockBack  = "the clock is set back"
+	worldClockAhead = "the clock is set forward"
 	worldHidden     = "a paid hash is no longer found"
 	worldForgotten  = "the node deletes an old payment"
 	worldAutoCancel = "the node cancels at the deadline"
@@ -71,7 +72,7 @@ func simFaults() []string {
 		faultDelayed, faultDoubled, worldReordered, worldSentAgain,
 		faultLostBefore, faultLostAfter, faultLateRequest, faultRepeated, faultOldNews, faultStream,
 		faultStuck, faultFrozen, faultLie, faultUnindexed, worldHidden, worldForgotten, worldAutoCancel,
-		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack,
+		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack, worldClockAhead,
 		faultServer, faultServerLies, faultPublish, faultPublished,
 		faultWrongAmount, faultHoldInvoice, faultShortInvoice, faultOverpaid, faultChange, faultStranger,
 		crashBeforeCall, crashAfterCall, crashBeforeCommit, crashAfterCommit, crashBeforePublish, crashAfterPublish,

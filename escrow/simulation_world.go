@@ -69,7 +69,10 @@ func (s *Simulation) heal() {
 
 // rarely does what happens to a node once in months.
 func (s *Simulation) rarely() {
-	switch s.r.IntN(12) {
+	switch s.r.IntN(13) {
+	case 12: // for longer than the grace of payouts, and what an invoice may have left to live
+		s.happened(worldClockAhead)
+		s.skew += time.Duration(s.r.IntN(12*3600)) * time.Second
 	case 11: // as many as an escrow has: nobody had the time to act before the node
 		s.happened(worldBlocks)
 		s.mine(280)

@@ -352,6 +352,7 @@ func (e *Engine) resume(ctx context.Context) error {
 		return err
 	}
 	e.uptime.begin(up)
+	e.looked = max(e.looked, last)
 	pause := e.now() - last
 	if last > 0 && pause > int64(2*heartbeat/time.Second) {
 		for _, id := range e.live.ids() {
@@ -389,6 +390,9 @@ func (e *Engine) watchClock(ctx context.Context) {
 	defer beats.Stop()
 	for {
 		e.uptime.tick(e.now(), e.node.ready())
+		if err := e.lookAtClock(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("try payouts after the clock was set back, will try them at their time", "error", err)
+		}
 		for _, id := range e.live.dueBonds(e.now(), e.node.ready()) {
 			if err := e.tickBond(ctx, id); err != nil && ctx.Err() == nil {
 				e.log.Warn("apply a deadline, will try again", "bond", id, "error", err)

@@ -42,7 +42,6 @@ type world struct {
 	server  string          // what is wrong with the payees' server
 	deaf    bool            // the event store is away
 	lied    []order.Hash    // payments that the node has called failed
-	bonded  bool            // time passes in small steps, since being there counts
 	unheard bool            // the streams of the node are silent
 	dispute string          // id of the last dispute that anybody was told of
 }
@@ -236,7 +235,7 @@ func (w *world) check(err error) {
 
 // advance moves the clock, and with it everything that waits.
 func (w *world) advance(d time.Duration) {
-	for left := d; left > 0 && w.bonded; left -= heartbeat {
+	for left := d; left > 0; left -= heartbeat {
 		step := min(left, heartbeat)
 		w.net.Advance(step)
 		w.e.uptime.tick(w.e.now(), w.e.node.ready())

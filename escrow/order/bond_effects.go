@@ -181,7 +181,7 @@ func (s *bondStep) refund(rest Sat, reserve Msat) {
 // paying is the payout of the winner's share, to be moved on.
 func (s *bondStep) paying() paying {
 	return paying{
-		Payout: &s.b.Payout, at: s.e.At, amount: s.b.WinnerGets(), call: s.call,
+		Payout: &s.b.Payout, at: s.e.At, uptime: s.f.Uptime, amount: s.b.WinnerGets(), call: s.call,
 		retry: s.b.Terms.PaymentRetrySeconds, grace: s.b.Terms.PayoutGraceSeconds,
 		feeLimit: routingCap(s.b.Terms, s.b.WinnerGets().Sat(), s.b.Ledger.NodeFee()+s.b.Terms.RoutingSubsidy.Msat()),
 	}

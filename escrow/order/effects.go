@@ -337,7 +337,7 @@ const (
 // paying is the order's payout, to be moved on.
 func (s *step) paying() paying {
 	return paying{
-		Payout: &s.o.Payout, at: s.e.At, amount: s.o.BuyerGets().Msat(), feeLimit: RoutingBudget(s.o.Terms, s.o.Amount, s.o.Fee),
+		Payout: &s.o.Payout, at: s.e.At, uptime: s.f.Uptime, amount: s.o.BuyerGets().Msat(), feeLimit: RoutingBudget(s.o.Terms, s.o.Amount, s.o.Fee),
 		retry: s.o.Terms.PaymentRetrySeconds, grace: s.o.Terms.PayoutGraceSeconds, call: s.call,
 	}
 }

@@ -8,6 +8,7 @@ import "fmt"
 type paying struct {
 	*Payout
 	at       int64 // unix seconds
+	uptime   int64 // Facts.Uptime
 	amount   Msat
 	feeLimit Msat // of the routing fee
 	retry    int64
@@ -19,8 +20,8 @@ type paying struct {
 func (p paying) begin() {
 	// M1: a node has called a payment failed that succeeded minutes later. No other hash is tried
 	// before that had the time to show; then all earlier ones are looked up once more.
-	if until := p.graceEnds(); p.at < until {
-		p.State, p.Since, p.NextTry = PayoutFailed, p.at, until
+	if left := p.graceLeft(); left > 0 {
+		p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+left
 		return
 	}
 	p.Tries++
@@ -49,20 +50,25 @@ func (p paying) flies() { p.State, p.Since = PayoutFlying, p.at }
 func (p paying) failed(sent bool) {
 	p.Attempts++
 	if sent {
-		p.FailedAt = p.at
+		p.FailedAt, p.FailedUptime = p.at, p.uptime+1
 	}
 	if p.Address != "" { // the next try asks for another invoice
 		p.leave()
 	}
-	p.State, p.Since, p.NextTry = PayoutFailed, p.at, max(p.at+p.retry, p.graceEnds())
+	p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+max(p.retry, p.graceLeft())
 }
 
-// graceEnds is when another hash than the earlier ones may be tried, 0 when none was sent.
-func (p paying) graceEnds() int64 {
-	if p.EarlierFailedAt == 0 {
+// graceLeft is for how many more seconds no other hash than the earlier ones may be tried, 0 when
+// none was sent. It counts time in which the node could have shown a payment (M42): a clock that is
+// set forward brings none, and neither does an hour in which the node is away.
+func (p paying) graceLeft() int64 {
+	switch {
+	case p.EarlierFailedAt == 0:
 		return 0
+	case p.EarlierFailedUptime == 0: // the row is of a version that did not count it
+		return max(0, p.EarlierFailedAt+p.grace-p.at)
 	}
-	return p.EarlierFailedAt + p.grace
+	return max(0, p.EarlierFailedUptime-1+p.grace-p.uptime)
 }
 
 func (p paying) lost() { p.State, p.Since = PayoutUnknown, p.at }
@@ -86,8 +92,9 @@ func (p *Payout) leave() {
 	if !p.Hash.IsZero() && !p.Unsent {
 		p.Earlier = append(p.Earlier, p.Hash)
 		p.EarlierFailedAt = max(p.EarlierFailedAt, p.FailedAt)
+		p.EarlierFailedUptime = max(p.EarlierFailedUptime, p.FailedUptime)
 	}
-	p.Invoice, p.Hash, p.FailedAt = "", Hash{}, 0
+	p.Invoice, p.Hash, p.FailedAt, p.FailedUptime = "", Hash{}, 0, 0
 }
 
 // found records the hash of a payment that an operator has found to be this payout.
@@ -111,6 +118,7 @@ func (p Payout) replaced(by Payout) Payout {
 		by.Unsent = true
 	}
 	by.Tries, by.Earlier, by.FailedAt, by.EarlierFailedAt = p.Tries, p.Earlier, p.FailedAt, p.EarlierFailedAt
+	by.FailedUptime, by.EarlierFailedUptime = p.FailedUptime, p.EarlierFailedUptime
 	return by
 }
 

@@ -198,12 +198,15 @@ type Payout struct {
 	// the try it speaks of: an old one may arrive when the same hash is under way again.
 	Tries   int64  `json:"tries,omitempty"`
 	Earlier []Hash `json:"earlier,omitempty"` // hashes tried before, each reported failed
-	// FailedAt and EarlierFailedAt are when Hash, and the last of Earlier, were reported failed.
-	FailedAt        int64 `json:"failed_at,omitempty"`
-	EarlierFailedAt int64 `json:"earlier_failed_at,omitempty"`
-	Asked           int64 `json:"asked,omitempty"` // times that another invoice was asked for
-	NextTry         int64 `json:"next_try,omitempty"`
-	Since           int64 `json:"since,omitempty"` // of State
+	// FailedAt and EarlierFailedAt are when Hash, and the last of Earlier, were reported failed;
+	// FailedUptime and EarlierFailedUptime are Facts.Uptime of that moment and one more, 0 = not known.
+	FailedAt            int64 `json:"failed_at,omitempty"`
+	EarlierFailedAt     int64 `json:"earlier_failed_at,omitempty"`
+	FailedUptime        int64 `json:"failed_uptime,omitempty"`
+	EarlierFailedUptime int64 `json:"earlier_failed_uptime,omitempty"`
+	Asked               int64 `json:"asked,omitempty"` // times that another invoice was asked for
+	NextTry             int64 `json:"next_try,omitempty"`
+	Since               int64 `json:"since,omitempty"` // of State
 }
 
 // Hashes are all payment hashes that the node was ever asked to pay, and the present one.

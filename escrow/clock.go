@@ -1,0 +1,80 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"mostro/escrow/order"
+)
+
+// Deadlines are times of a clock that may be set. One that is set forward makes them come early:
+// what could hurt somebody then, a blame or the grace of a payout, is measured by uptime, which
+// does not jump. One that is set back would make them come late, by years if it was that wrong;
+// payments that are owed do not wait for that.
+
+// lookAtClock notices that the clock was set back since it was last looked at, by this process or
+// one before it, and lets what is owed be tried at once.
+func (e *Engine) lookAtClock(ctx context.Context) error {
+	now := e.now()
+	back := time.Duration(e.looked-now) * time.Second
+	e.looked = now
+	if back <= clockSkew {
+		return nil
+	}
+	e.log.Error("alarm: the clock was set back; other deadlines than those of payouts wait for as much longer", "by", back)
+	var failed error
+	for _, id := range e.live.ids() {
+		failed = errors.Join(failed, e.tryNow(ctx, id))
+	}
+	for _, id := range e.live.bondIDs() {
+		failed = errors.Join(failed, e.tryBondNow(ctx, id))
+	}
+	return failed
+}
+
+// up is Facts.Uptime now.
+func (e *Engine) up() int64 { return e.uptime.tick(e.now(), e.node.ready()) }
+
+// tried is for how long a call has been tried, counted while the node could have shown what came
+// of it.
+func (e *Engine) tried(r *row) time.Duration {
+	if r.Uptime == 0 { // the row is of a version that did not count it
+		return time.Duration(e.now()-r.Since) * time.Second
+	}
+	return time.Duration(e.up()-(r.Uptime-1)) * time.Second
+}
+
+// tryNow makes the next try of the payout of an order, or of its development fee, which waits for
+// its time.
+func (e *Engine) tryNow(ctx context.Context, id string) error {
+	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
+		var o order.Order
+		if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok {
+			return err
+		}
+		if order.DueWake(&o, math.MaxInt64, 0) != order.RetryPayout {
+			return nil
+		}
+		return e.stepOrder(txn, w, e.newEvent(order.RetryPayout, id), nil)
+	})
+}
+
+// tryBondNow does so for the share of a bond.
+func (e *Engine) tryBondNow(ctx context.Context, id string) error {
+	return e.submit(ctx, e.live.orderOf(id), func(txn *badger.Txn, w *writes) error {
+		var b order.Bond
+		if ok, err := get(txn, rowKey(tableBond, id), &b); err != nil || !ok {
+			return err
+		}
+		if order.DueBondWake(&b, math.MaxInt64) != order.RetryPayout {
+			return nil
+		}
+		ev := e.newEvent(order.RetryPayout, b.Order)
+		ev.Bond = id
+		return e.stepOrder(txn, w, ev, nil)
+	})
+}
