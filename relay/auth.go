@@ -45,6 +45,11 @@ func within(ctx context.Context, ws *khatru.WebSocket) context.Context {
 	return context.WithValue(ctx, connectionKey, ws)
 }
 
+// introduce makes the context of policies.
+func (s *session) introduce() {
+	s.hooks = context.WithValue(within(s.ctx, s.about), authedKey{}, &s.keys)
+}
+
 // newChallenge makes 32 random bytes, in hex (NIP-42).
 func newChallenge() string {
 	b := make([]byte, 32)
@@ -108,7 +113,7 @@ func (s *session) login(ev *nostr.Event) string {
 	s.about = &khatru.WebSocket{
 		Request: s.about.Request, Challenge: s.about.Challenge, AuthedPublicKey: ev.PubKey,
 	}
-	s.hooks = within(s.ctx, s.about)
+	s.introduce()
 	return ""
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -223,6 +225,21 @@ func (r *Relay) Count(ctx context.Context, f nostr.Filter) (number, bytes int, e
 		return true
 	})
 	return number, bytes, err
+}
+
+// authedKey finds the keys of a connection in the context of policies.
+type authedKey struct{}
+
+// Authed reports whether the client of a policy's context has proven to hold a key (NIP-42), be it one of
+// several.
+func Authed(ctx context.Context, pubkey string) bool {
+	held, _ := ctx.Value(authedKey{}).(*atomic.Pointer[keys])
+	if held == nil {
+		return false
+	}
+	k, err := parseKey(pubkey)
+	all := held.Load()
+	return err == nil && all != nil && slices.Contains(*all, k)
 }
 
 // isPeer reports whether a connection with these keys may read everything.

@@ -67,7 +67,7 @@ func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	s.about = newConnection(req)
-	s.hooks = within(s.ctx, s.about)
+	s.introduce()
 	if !r.enter(s) {
 		s.end()
 		http.Error(w, "this relay takes no more connections for now", http.StatusServiceUnavailable)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math"
 	"slices"
 	"strings"
@@ -152,37 +151,6 @@ func TestC3Direct(t *testing.T) {
 	for _, taken := range a.relay.Take(t.Context(), "there", said[5:]) {
 		if taken.New || !strings.HasPrefix(taken.Refused, "rate-limited: ") {
 			t.Errorf("more than a key may have: %+v", taken)
-		}
-	}
-}
-
-// TestC3Keys: whoever fills all places for keys whose mail is fetched shuts nobody out, and mail for a
-// key that had to go is no fault of the relay that was asked for it.
-func TestC3Keys(t *testing.T) {
-	now := time.Now()
-	st, err := openState("", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.close()
-	in, err := openInterest(st, tableKey, func() time.Time { return now })
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range maxKeys {
-		in.add(mailbox{fmt.Sprint("evil ", i), ""})
-	}
-	now = now.Add(time.Minute)
-	honest := mailbox{"honest", ""}
-	if !in.add(honest) || len(in.seen) != maxKeys {
-		t.Errorf("a key is shut out, %d are kept", len(in.seen))
-	}
-	if keys, _ := in.keys([]string{"b"}); keys[0] != honest.key {
-		t.Error("its mail is not asked for first")
-	}
-	for i := range maxKeys {
-		if key := fmt.Sprint("evil ", i); !in.has(key, nil) {
-			t.Errorf("mail for %s, which was asked for, would count as bad", key)
 		}
 	}
 }

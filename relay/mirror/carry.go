@@ -14,6 +14,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/nbd-wtf/go-nostr"
 
+	"mostro/relay"
 	"mostro/relay/reconcile"
 )
 
@@ -84,8 +85,8 @@ func (m *Mirror) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg st
 		m.askedMail(ctx, f, wraps)
 	case messages && !isMirror(ctx):
 		for _, key := range f.Authors {
-			if nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) && (!m.cfg.Strict || khatru.GetAuthed(ctx) == key) {
-				m.connection(ctx).talks(m, key)
+			if nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) && (!m.cfg.Strict || relay.Authed(ctx, key)) {
+				m.connection(ctx).talks(m, key, relay.Authed(ctx, key))
 			}
 		}
 	}
@@ -104,7 +105,7 @@ func (m *Mirror) askedMail(ctx context.Context, f nostr.Filter, wraps bool) {
 		c.deals(m, mostro)
 		for _, key := range f.Tags["p"] {
 			if mostro != m.cfg.Pubkey && nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) {
-				c.learn(m.interest, mailbox{key, mostro})
+				c.learn(m.interest, mailbox{key, mostro}, relay.Authed(ctx, key))
 			}
 		}
 	}
@@ -134,7 +135,7 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 	c := m.connection(ctx)
 	c.deals(m, to[1])
 	if ev.Kind == kindMessage {
-		c.learn(m.interest, mailbox{ev.PubKey, to[1]})
+		c.learn(m.interest, mailbox{ev.PubKey, to[1]}, true)
 	}
 	done, err := m.marks.begin(ev.ID)
 	if done || err != nil {

@@ -203,7 +203,7 @@ func (i *instance) wanted(key string) time.Time {
 	in := i.mirror.interest
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.seen[mailbox{key, ""}]
+	return in.seen[mailbox{key, ""}].at
 }
 
 // TestInterestEcho: relays that follow each other do not ask each other for the mail of each other's

@@ -63,6 +63,8 @@ const (
 	keysPerReq     = 200
 	mailSlack      = 400                // subscribed beside them, until all are subscribed anew
 	keysPerClient  = 500                // that one connection can add
+	keysPerAddress = 500                // that one address has
+	keyRate        = 0.1                // a second, that one address adds
 	maxClients     = 10_000             // connections of which that is remembered
 	mailPast       = 72 * time.Hour     // gift wraps are dated back by up to two days (NIP-59), also those that come live
 	mostOld        = 20_000             // messages that are fetched at once for the keys of one question

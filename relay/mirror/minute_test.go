@@ -319,7 +319,7 @@ func TestC3MailFlood(t *testing.T) {
 		a.listen, a.cfg.Dial = newCable().listen, c.dial
 		a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{"ws://relay.test"}}}
 		a.start()
-		a.mirror.interest.add(mailbox{reader.public, ""})
+		a.mirror.interest.add(mailbox{reader.public, ""}, claimant{from: near})
 		first := b.message(t, reader.public, "first")
 		p.add(first)
 		eventually(t, "mail comes", func() bool { return a.has(first.ID) })

@@ -18,7 +18,7 @@ import (
 // which replies still have to go to which relay. All events are in the relay's own store.
 //
 //	w 0 url 0 author     walked
-//	k 0 key 0 mostro     unix seconds of the last sign of life; mostro "" = any
+//	k 0 key 0 mostro     unix seconds of the last sign of life, one more byte if proven; mostro "" = any
 //	c 0 key 0 mostro     the same of the key of a conversation
 //	r 0 key              route: the outside relay over which its last message came
 //	o 0 url 0 time id    since when this relay has not confirmed an event, and the event; time is the event's

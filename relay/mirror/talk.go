@@ -25,10 +25,13 @@ import (
 
 // connection is one of a client to this relay. nil is somebody without a connection.
 type connection struct {
-	mu    sync.Mutex // guards the following
-	added int        // mailboxes that were not known before
-	with  []string   // Mostros that it deals with; "" is one that cannot be told
-	keys  []string   // of its conversations
+	from string // its address
+
+	mu     sync.Mutex // guards the following
+	added  int        // mailboxes that were not known before
+	with   []string   // Mostros that it deals with; "" is one that cannot be told
+	keys   []string   // of its conversations
+	proven map[string]bool
 }
 
 func (m *Mirror) connection(ctx context.Context) *connection {
@@ -39,24 +42,25 @@ func (m *Mirror) connection(ctx context.Context) *connection {
 	if c, ok := m.clients.Get(conn.Challenge); ok {
 		return c
 	}
-	m.clients.ContainsOrAdd(conn.Challenge, new(connection))
+	m.clients.ContainsOrAdd(conn.Challenge, &connection{from: khatru.GetIP(ctx), proven: make(map[string]bool)})
 	c, _ := m.clients.Get(conn.Challenge)
 	return c
 }
 
-// learn adds a mailbox, as long as the connection that it comes from has not added too many.
-func (c *connection) learn(to *interest, box mailbox) {
+// learn adds a mailbox, as long as the connection that it comes from has not added too many. proven says that
+// the client holds its key.
+func (c *connection) learn(to *interest, box mailbox, proven bool) {
 	if c == nil {
-		to.add(box)
+		to.add(box, claimant{near, proven})
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.add(to, box)
+	c.add(to, box, proven)
 }
 
-func (c *connection) add(to *interest, box mailbox) {
-	if c.added < keysPerClient && to.add(box) {
+func (c *connection) add(to *interest, box mailbox, proven bool) {
+	if c.added < keysPerClient && to.add(box, claimantOf(c.from, proven)) {
 		c.added++
 	}
 }
@@ -73,12 +77,12 @@ func (c *connection) deals(m *Mirror, mostro string) {
 	}
 	c.with = append(c.with, mostro)
 	for _, key := range c.keys {
-		c.add(m.talks, mailbox{key, mostro})
+		c.add(m.talks, mailbox{key, mostro}, c.proven[key])
 	}
 }
 
 // talks notes that the client is in a conversation.
-func (c *connection) talks(m *Mirror, key string) {
+func (c *connection) talks(m *Mirror, key string, proven bool) {
 	if c == nil {
 		return
 	}
@@ -87,8 +91,11 @@ func (c *connection) talks(m *Mirror, key string) {
 	if !slices.Contains(c.keys, key) && len(c.keys) < talksPerClient {
 		c.keys = append(c.keys, key)
 	}
+	if proven && slices.Contains(c.keys, key) {
+		c.proven[key] = true
+	}
 	for _, mostro := range c.with {
-		c.add(m.talks, mailbox{key, mostro})
+		c.add(m.talks, mailbox{key, mostro}, proven)
 	}
 }
 
