@@ -295,3 +295,32 @@ func TestRateByIPForgets(t *testing.T) {
 		t.Error("an address was remembered for ever")
 	}
 }
+
+// TestDeletions: what a deletion names counts, not the event, and one that names more than the burst is taken from
+// whoever has deleted nothing lately.
+func TestDeletions(t *testing.T) {
+	limit := Deletions(1e-9, 10, 100)
+	for i, c := range []struct {
+		address    string
+		kind, tags int
+		want       bool
+	}{
+		{"192.0.2.1:1", 5, 6, true}, {"192.0.2.1:2", 5, 6, false}, {"192.0.2.1:1", 5, 4, true}, {"192.0.2.1:1", 62, 0, false},
+		{"192.0.2.1:1", 1, 50, true}, {"192.0.2.2:1", 5, 500, true}, {"192.0.2.2:1", 5, 1, false}, {"", 5, 500, true}, {"", 5, 500, true},
+		{"[2001:db8::1]:1", 5, 10, true}, {"[2001:db8::2]:1", 5, 1, false},
+	} {
+		ctx := t.Context()
+		if c.address != "" { // else it comes from inside
+			ctx = from(ctx, c.address)
+		}
+		reject, msg := limit(ctx, event(func(ev *nostr.Event) {
+			ev.Kind = c.kind
+			for i := range c.tags {
+				ev.Tags = append(ev.Tags, nostr.Tag{"ea"[i%2 : i%2+1], id}, nostr.Tag{"k", "1"}, nostr.Tag{"e"})
+			}
+		}))
+		if reject == c.want || reject && !strings.HasPrefix(msg, "rate-limited: ") {
+			t.Errorf("%d, %s deletes %d: refused %v %q", i, c.address, c.tags, reject, msg)
+		}
+	}
+}

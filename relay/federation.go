@@ -130,6 +130,8 @@ func taken(done events.Outcome) Taken {
 		return Taken{New: true}
 	case events.Failed:
 		return Taken{Err: done.Err}
+	case events.TooOld:
+		return Taken{Refused: tooOldToKnow}
 	case events.Expired:
 		return Taken{Refused: "invalid: the event has expired"}
 	}

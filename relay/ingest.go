@@ -260,14 +260,22 @@ func (r *Relay) recipients(ev *nostr.Event) (toNode, others bool) {
 	return toNode, tags > 1
 }
 
+// tooOldToKnow is why an event is refused that a deletion may have been for, which was forgotten.
+const tooOldToKnow = "invalid: created_at is too old: this relay does not remember what was deleted then"
+
 func (r *Relay) answer(out events.Outcome) (ok bool, answer string) {
 	switch out.Status {
 	case events.Failed:
 		if errors.Is(out.Err, events.ErrFull) {
 			return false, "error: the disk of this relay is nearly full"
 		}
+		if errors.Is(out.Err, events.ErrTombstones) {
+			return false, "error: this relay remembers too many deletions, try again in some days"
+		}
 		r.log.Error("take event", "error", out.Err)
 		return false, "error: the event could not be stored"
+	case events.TooOld:
+		return false, tooOldToKnow
 	case events.Expired:
 		return false, "invalid: the event has expired"
 	case events.Stored:

@@ -53,6 +53,7 @@ type Limits struct {
 	MinPow              int           // bits of proof of work (NIP-13) of every event
 	Events              int           // stored altogether; the oldest go when there are more
 	EventsPerKey        int           // stored of one key
+	Deletions           int           // remembered; the oldest are forgotten, with all that is as old, when there are more
 	IndexBytes          int           // memory of the index above which nothing more is taken from outside
 }
 
@@ -153,6 +154,7 @@ func DefaultLimits() Limits {
 		OrderFuture:         time.Minute,
 		Events:              2_000_000,
 		EventsPerKey:        10_000,
+		Deletions:           2_000_000,
 		IndexBytes:          1 << 30,
 	}
 }

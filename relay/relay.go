@@ -234,6 +234,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 
 	r.store, err = openStore(events.Options{
 		Dir: cfg.Dir, Log: r.log, Now: now, Space: cfg.Space, IndexBytes: cfg.IndexBytes, Progress: cfg.Progress,
+		MaxTombstones: cfg.Limits.Deletions, TombstonesStay: cfg.Limits.WrapPast + day, // wraps are dated back
 		Protected: r.undeletable, Vanishes: r.vanishes,
 		Committed: func(c events.Commit) { r.fanOut(c.Event, c.Raw) },
 	})
@@ -375,7 +376,7 @@ func (r *Relay) sweep(ctx context.Context) {
 			for more := true; more && err == nil; {
 				more, err = r.store.Sweep(ctx)
 			}
-			err = errors.Join(err, r.makeRoom(ctx))
+			err = errors.Join(err, r.makeRoom(ctx), r.store.Forget(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("remove events", "error", err)

@@ -56,6 +56,8 @@ func (n *node) relayConfig() (relay.Config, error) {
 			policies.ForeignOrders(n.follows),
 			policies.ExceptFrom(n.cfg.settings.Federation.Peers,
 				policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses)),
+			policies.ExceptFrom(n.cfg.settings.Federation.Peers,
+				policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses)),
 			policies.PowToEscrow(pubkey, n.known, int(n.cfg.settings.Mostro.Pow), int(n.cfg.settings.Mostro.PowFirstContact)),
 		},
 		Verified: []relay.Policy{func(ctx context.Context, ev *nostr.Event) (bool, string) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,26 @@ func handshakeProbes(t testing.TB) []relayProbe {
 				}
 				send(0x80, `"a",{"limit":0}]`)
 				wants(s, fmt.Sprint(fragments, " fragments"), w.next()[0], want)
+			}
+		}},
+		{[]string{"relay.deletions_per_hour=1", "relay.deletions_burst=5"}, func(s *served) {
+			deletion := func(n int) nostr.Event {
+				return s.sign(alice, nostr.Event{Kind: 5, Tags: slices.Repeat(nostr.Tags{{"e", publicOf(s, nostr.GeneratePrivateKey())}}, n)})
+			}
+			w := s.dial()
+			wants(s, "5 deletions", w.publish(deletion(5)), "")
+			wants(s, "one more", w.publish(deletion(1)), "rate-limited: too many deletions from your address")
+			wants(s, "a note", w.publish(s.sign(alice, nostr.Event{Kind: 1})), "")
+		}},
+		{[]string{"relay.max_deletions=10"}, func(s *served) {
+			w := s.dial()
+			for i := range 25 {
+				got := w.publish(s.sign(nostr.GeneratePrivateKey(), nostr.Event{Kind: 5, Tags: nostr.Tags{{"e", publicOf(s, nostr.GeneratePrivateKey())}}}))
+				if want := "error: this relay remembers too many deletions"; i >= 20 {
+					wants(s, "deletion", got, want)
+				} else if got != "" {
+					s.Errorf("deletion %d: %s", i, got)
+				}
 			}
 		}},
 		{[]string{"relay.min_free_mib=100000000"}, full},

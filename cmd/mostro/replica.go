@@ -108,6 +108,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 		Policies: []relay.Policy{
 			policies.Sizes(s.ContentOf),
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
+			policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses),
 		},
 		Federation: relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored},
 		Space:      s.space(0),

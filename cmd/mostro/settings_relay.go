@@ -32,6 +32,7 @@ type RelaySettings struct {
 	EventsPerSecond, EventsBurst       int64
 	KeyEventsPerSecond, KeyEventsBurst int64
 	DuplicatesPerSecond                int64
+	DeletionsPerHour, DeletionsBurst   int64
 
 	MaxAgeDays, MaxWrapAgeDays int64
 	QueryMilliseconds          int64
@@ -75,6 +76,8 @@ func (s *RelaySettings) keys() []key {
 		{"relay.key_events_burst", &intValue{&s.KeyEventsBurst, 1, 1_000_000}, "300", "events", "That one key may publish at once."},
 		{"relay.duplicates_per_second", &intValue{&s.DuplicatesPerSecond, 1, 1_000_000}, "200", "events", "That are stored already and that one address may send again, on average."},
 		{"relay.duplicates_burst", number(&l.DuplicatesBurst, 1, 1_000_000), "5000", "events", "The same, at once."},
+		{"relay.deletions_per_hour", &intValue{&s.DeletionsPerHour, 1, 10_000_000}, "1000", "deletions", "Ids and addresses that one address may delete, on average, also such that are not here: that they are deleted is remembered."},
+		{"relay.deletions_burst", &intValue{&s.DeletionsBurst, 1, 10_000_000}, "5000", "deletions", "The same, at once."},
 		{"relay.min_pow", number(&l.MinPow, 0, 40), "0", "bits", "Proof of work (NIP-13) of every event. Today's clients mine for the node only (mostro.pow)."},
 
 		{"relay.max_connections", number(&l.Connections, 1, 1_000_000), "5000", "connections", "Open at once, over all clients. When there are more, the address that has most of them loses its oldest."},
@@ -127,6 +130,8 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_events", number(&l.Events, 1000, 1_000_000_000), "2000000", "events",
 			"Kept altogether; each needs some 300 bytes of memory, or more of the disk (see relay.index_memory_mib). When there are more, the oldest go, but none of this node, of followed Mostros or of the last 30 days' messages; when that is not enough, new ones from outside are refused."},
 		{"relay.max_events_per_key", number(&l.EventsPerKey, 100, 1_000_000_000), "10000", "events", "Kept of one key. Followed Mostros may have more."},
+		{"relay.max_deletions", number(&l.Deletions, 10, 1_000_000_000), "2000000", "deletions",
+			"Remembered altogether, of about 100 bytes of disk each, so that nothing deleted comes back. When there are more, those of the oldest events are forgotten, and events from outside that are as old are refused from then on. Those of the last days stay (relay.max_gift_wrap_age_days and one more); when they alone are twice as many, deletions are refused."},
 		{"relay.index_memory_mib", &intValue{&s.IndexMiB, 1, 1_000_000}, "256", "MiB",
 			"Memory for the index of stored events. When it is full, the oldest are indexed on disk, where they are found more slowly; never orders, messages, profiles and what else a trade needs, so that these may take more."},
 		{"relay.max_index_memory_mib", &intValue{&s.MaxIndexMiB, 1, 1_000_000}, "1024", "MiB",

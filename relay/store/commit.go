@@ -26,10 +26,11 @@ const (
 	Superseded               // a newer version was here
 	Deleted                  // someone who may had deleted it
 	Expired                  // its time was over
+	TooOld                   // it is not known any more whether someone deleted it
 )
 
 func (s Status) String() string {
-	return [...]string{"failed", "stored", "duplicate", "superseded", "deleted", "expired"}[s]
+	return [...]string{"failed", "stored", "duplicate", "superseded", "deleted", "expired", "too old"}[s]
 }
 
 // Outcome is the answer for one item. An event that is stored and replaced within one batch has
@@ -43,8 +44,10 @@ type Outcome struct {
 // request is a call that waits for the committer.
 type request struct {
 	items []*addition
-	ids   []Key // to remove
-	sweep bool  // to remove what has expired
+	ids   []Key    // to remove
+	sweep bool     // to remove what has expired
+	floor int64    // to take nothing of that second or before
+	rows  [][]byte // tombstones to remove, below the floor
 	out   []Outcome
 	err   error // why nothing of it was done
 	more  bool  // a sweep has not come to its end
@@ -241,6 +244,8 @@ func (r *request) handle(b *batch) {
 			b.removeCold(c)
 		}
 	}
+	b.raise(r.floor)
+	r.err = errors.Join(r.err, b.forget(r.rows))
 	if r.sweep {
 		due := b.s.index.expired(b.now, sweepAtOnce)
 		for _, ref := range due {
@@ -260,14 +265,17 @@ type batch struct {
 	now   int64
 	bytes int
 
-	silent  bool // nobody is told
-	added   []*addition
-	byID    map[Key]*addition
-	current map[listKey]*addition // the newest version, of this batch
-	removed map[uint32]struct{}   // from the index in memory
-	cold    map[uint64]*cooled    // removed cold events by serial
-	tombs   map[string]int64      // rows of tombstones
-	failed  error                 // what was to be removed could not be found out
+	silent    bool // nobody is told
+	added     []*addition
+	byID      map[Key]*addition
+	current   map[listKey]*addition // the newest version, of this batch
+	removed   map[uint32]struct{}   // from the index in memory
+	cold      map[uint64]*cooled    // removed cold events by serial
+	tombs     map[string]int64      // rows of tombstones
+	fresh     int                   // of them that are new
+	forgotten map[string]struct{}   // rows of tombstones that go
+	floor     int64
+	failed    error // what was to be removed could not be found out
 }
 
 // addition is an event that will be stored.
@@ -290,12 +298,12 @@ func newBatch(s *Store) *batch {
 	return &batch{
 		s: s, now: s.now().Unix(),
 		byID: make(map[Key]*addition), current: make(map[listKey]*addition),
-		removed: make(map[uint32]struct{}), cold: make(map[uint64]*cooled), tombs: make(map[string]int64),
+		removed: make(map[uint32]struct{}), cold: make(map[uint64]*cooled), tombs: make(map[string]int64), forgotten: make(map[string]struct{}), floor: s.floor,
 	}
 }
 
 func (b *batch) room() bool {
-	return len(b.added) < maxBatch && b.bytes < batchBytes && len(b.removed)+len(b.cold)+len(b.tombs) < txnRows/2
+	return len(b.added) < maxBatch && b.bytes < batchBytes && len(b.removed)+len(b.cold)+len(b.tombs)+len(b.forgotten) < txnRows/2
 }
 
 // remove marks an event of the index for removal, once.
@@ -335,6 +343,14 @@ func (b *batch) add(p *addition) Outcome {
 		return Outcome{Err: err}
 	} else if was {
 		return Outcome{Status: Deleted}
+	}
+	if !p.own {
+		switch {
+		case p.created <= b.floor:
+			return Outcome{Status: TooOld}
+		case (p.kind == kindDeletion || p.kind == kindVanish) && b.tombstonesFull():
+			return Outcome{Err: ErrTombstones}
+		}
 	}
 	if err := b.s.space.allow(p.bytes(), p.own); err != nil {
 		return Outcome{Err: err}

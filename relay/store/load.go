@@ -25,6 +25,9 @@ func (s *Store) load() error {
 	case ok && format != formatNumber:
 		return fmt.Errorf("format %d is not known: it was written by another release", format)
 	}
+	if err := s.loadFloor(); err != nil {
+		return fmt.Errorf("read how old events may be: %w", err)
+	}
 	if err := s.loadCold(); err != nil {
 		return fmt.Errorf("read how many events are cold: %w", err)
 	}
@@ -180,6 +183,7 @@ func (s *Store) deletedLeft(b *batch) error {
 	x := s.index
 	err := s.scan([]byte{rowDeleted}, func(key, _ []byte) error {
 		s.tombstones = true
+		s.buried.Add(1)
 		id, by := Key(key[1:33]), Key(key[33:])
 		if ref, ok := x.find(id); ok {
 			if b.mayDelete(ref, by) {
@@ -198,6 +202,7 @@ func (s *Store) deletedLeft(b *batch) error {
 	}
 	err = s.scan([]byte{rowAddress}, func(key, value []byte) error {
 		s.tombstones = true
+		s.buried.Add(1)
 		until, err := readSecond(value)
 		address := listKey(key[1:])
 		for _, ref := range x.members(address) {
@@ -212,6 +217,7 @@ func (s *Store) deletedLeft(b *batch) error {
 	}
 	err = s.scan([]byte{rowVanished}, func(key, value []byte) error {
 		s.vanished = true
+		s.buried.Add(1)
 		until, err := readSecond(value)
 		return errors.Join(err, b.removeOf(Key(key[1:]), until))
 	})

@@ -24,19 +24,30 @@ func (b *batch) delete(p *addition) (err error) {
 }
 
 func (b *batch) deleteEvent(p *addition, id Key) error {
-	b.bury(deletedRow(id, p.author), p.created)
-	if ref, ok := b.s.index.find(id); ok && b.mayDelete(ref, p.author) {
-		b.take(p, ref)
-	} else if !ok {
+	until := max(p.created, b.now) + inAdvance
+	if ref, ok := b.s.index.find(id); ok {
+		until = b.s.index.record(ref).created
+		if b.mayDelete(ref, p.author) {
+			b.take(p, ref)
+		}
+	} else {
 		c, err := b.s.findCold(id)
 		if err != nil {
 			return err
+		}
+		if c != nil {
+			until = c.created
 		}
 		if c != nil && b.mayDeleteCold(c, p.author) {
 			b.removeCold(c)
 		}
 	}
-	if q := b.byID[id]; q != nil && (q.author == p.author || q.receivedBy(p.author)) && b.deletable(q.kind, q.author) {
+	q := b.byID[id]
+	if q != nil {
+		until = q.created
+	}
+	b.bury(deletedRow(id, p.author), until)
+	if q != nil && (q.author == p.author || q.receivedBy(p.author)) && b.deletable(q.kind, q.author) {
 		q.gone = true
 	}
 	return nil
@@ -123,6 +134,9 @@ func (b *batch) bury(row []byte, second int64) {
 		second = max(second, old)
 	} else if old, ok, err := b.s.get(row); err == nil && ok {
 		second = max(second, old)
+		delete(b.forgotten, string(row))
+	} else {
+		b.fresh++
 	}
 	b.tombs[string(row)] = second
 }

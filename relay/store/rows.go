@@ -13,16 +13,19 @@ import (
 //	t id author       tombstone: this author deleted this event, if it is his or sent to him
 //	a address         tombstone: versions up to the second in the value are deleted
 //	v author          request to vanish: events up to the second in the value are deleted
+//	g                 second up to which tombstones were forgotten: no event of then or before is taken
 //	x ...             row of an older format that could not be read
 //	f                 number of the format
 //
-// Tombstones outlive the deletion that made them.
+// Tombstones outlive the deletion that made them. The second in the value of a t row is the time of the event, or, when
+// that was not here, later than it can be.
 const (
 	rowEvent     = 'e'
 	rowMeta      = 'm'
 	rowDeleted   = 't'
 	rowAddress   = 'a'
 	rowVanished  = 'v'
+	rowFloor     = 'g'
 	rowUnread    = 'x'
 	rowFormat    = 'f'
 	formatNumber = 1

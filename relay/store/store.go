@@ -68,6 +68,12 @@ type Options struct {
 	CacheBytes int // raw JSON kept in memory, 0 = 16 MiB
 	IndexBytes int // the index in memory, 0 = 256 MiB; hot kinds may take it beyond
 
+	// MaxTombstones is how many ids, addresses and keys are remembered as deleted, 0 = 2,000,000. When there are more, the
+	// oldest are forgotten, but none of events that are younger than TombstonesStay, 0 = 4 days, and
+	// events that they could mean are not taken any more.
+	MaxTombstones  int
+	TombstonesStay time.Duration
+
 	Space Space
 }
 
@@ -114,18 +120,20 @@ type Store struct {
 	quit  chan struct{}
 	ended chan struct{} // the committer has
 
-	order sync.Mutex // held while one commit becomes visible and is told
-	mu    sync.RWMutex
-	index *index // changed by the committer under mu
-	cold  cold
-	last  atomic.Uint64 // serial of the last visible commit
-	cache *cache
+	order  sync.Mutex // held while one commit becomes visible and is told
+	mu     sync.RWMutex
+	index  *index // changed by the committer under mu
+	cold   cold
+	last   atomic.Uint64 // serial of the last visible commit
+	buried atomic.Int64  // tombstones on disk
+	cache  *cache
 
 	// The following belong to the committer.
 	next       uint64
 	pace       pace
 	tombstones bool // there are rows of this sort; spares the look-up
 	vanished   bool
+	floor      int64 // second up to which no event is taken
 
 	fatal  atomic.Pointer[error]
 	failed chan struct{} // closed when fatal is set
@@ -157,6 +165,12 @@ func New(opts Options) *Store {
 	}
 	if opts.CacheBytes == 0 {
 		opts.CacheBytes = defaultCache
+	}
+	if opts.MaxTombstones == 0 {
+		opts.MaxTombstones = defaultTombstones
+	}
+	if opts.TombstonesStay == 0 {
+		opts.TombstonesStay = tombstonesStay
 	}
 	if opts.IndexBytes == 0 {
 		opts.IndexBytes = defaultIndex

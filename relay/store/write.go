@@ -30,10 +30,8 @@ func (b *batch) write() error {
 			return fmt.Errorf("write event %s: %w", p.id, err)
 		}
 	}
-	for row, second := range b.tombs {
-		if err := w.txn.Set([]byte(row), secondValue(second)); err != nil {
-			return fmt.Errorf("write deletion: %w", err)
-		}
+	if err := b.writeTombstones(w); err != nil {
+		return fmt.Errorf("write deletions: %w", err)
 	}
 	for ref := range b.removed {
 		serial := b.s.index.record(ref).serial
@@ -140,6 +138,8 @@ func (b *batch) show() {
 		s.mu.Unlock()
 		rest = rest[n:]
 	}
+	s.floor = b.floor
+	s.buried.Add(int64(b.fresh - len(b.forgotten)))
 	for row := range b.tombs {
 		s.tombstones = s.tombstones || row[0] != rowVanished
 		s.vanished = s.vanished || row[0] == rowVanished

@@ -1,0 +1,175 @@
+package store
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestForget floods a store with deletions of what was there, of what was not, and of what comes later, in a random world
+// that starts anew now and then. There are never many more tombstones than there should be, and nothing that was deleted comes back: not by
+// being sent again, not across restarts, and not because its tombstone is gone.
+func TestForget(t *testing.T) {
+	const (
+		rounds, events = 8, 300
+		most           = 12
+		stay           = 6 // seconds
+	)
+	seed := seed(t)
+	forgot := 0
+	for round := range rounds {
+		r := rand.New(rand.NewPCG(seed, uint64(round)))
+		clock := newClock()
+		m := &model{now: clock.now, node: person(0)}
+		disk := round%4 == 0 // only such a store can start anew, and each event is a sync
+		opts := Options{
+			Now: clock.now, Protected: m.protected, IndexBytes: indexBudgets[r.IntN(len(indexBudgets))],
+			Vanishes:      func(*nostr.Event) bool { return true },
+			MaxTombstones: most, TombstonesStay: stay * time.Second,
+		}
+		if disk {
+			opts.Dir = t.TempDir()
+		}
+		s := openTest(t, opts)
+		w := &world{rand: r, now: clock.now}
+		second := func() int64 { return clock.now().Unix() - int64(r.IntN(20)) }
+		var sent, gone []*nostr.Event
+		make := func() *nostr.Event {
+			known := func() *nostr.Event { return sent[r.IntN(len(sent))] }
+			switch n := r.IntN(10); {
+			case len(sent) < 5 || n < 3:
+				return unsigned(w.author(), worldKinds[r.IntN(len(worldKinds))], second(), strconv.Itoa(r.Int()), nostr.Tag{"d", strconv.Itoa(r.IntN(3))}, nostr.Tag{"p", w.author().String()})
+			case n < 5:
+				return known()
+			case n == 9 && r.IntN(10) == 0:
+				return unsigned(w.author(), 62, second(), strconv.Itoa(r.Int()), nostr.Tag{"relay", "ALL_RELAYS"})
+			case n == 8:
+				target := known()
+				by, _ := ParseKey(target.PubKey)
+				return unsigned(by, 5, second(), strconv.Itoa(r.Int()), nostr.Tag{"a", modelAddress(target)})
+			case n == 7: // in advance
+				later := unsigned(w.author(), 1, second(), strconv.Itoa(r.Int()))
+				sent = append(sent, later)
+				by, _ := ParseKey(later.PubKey)
+				return unsigned(by, 5, second(), "", nostr.Tag{"e", later.ID})
+			default:
+				target := known()
+				by, _ := ParseKey(target.PubKey)
+				if to := target.Tags.Find("p"); target.Kind == 1059 && to != nil && r.IntN(2) == 0 {
+					by, _ = ParseKey(to[1])
+				}
+				return unsigned(by, 5, second(), strconv.Itoa(r.Int()), nostr.Tag{"e", target.ID})
+			}
+		}
+		for range events {
+			ev := make()
+			sent = append(sent, ev)
+			out := s.Add(t.Context(), Item{Event: ev})[0]
+			switch {
+			case out.Err != nil && out.Err != ErrTombstones:
+				t.Fatal(out.Err)
+			case out.Status == Stored && (ev.Kind == 5 || ev.Kind == 62):
+				gone = append(gone, ev)
+			case out.Status == TooOld && int64(ev.CreatedAt) > clock.now().Unix()-stay:
+				t.Fatalf("round %d: an event of %d s ago is too old", round, clock.now().Unix()-int64(ev.CreatedAt))
+			}
+			if r.IntN(4) == 0 {
+				clock.second.Add(int64(r.IntN(5)))
+			}
+			switch r.IntN(20) {
+			case 0, 1, 2:
+				before := s.Tombstones()
+				if err := s.Forget(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				forgot += before - s.Tombstones()
+			case 3:
+				if !disk {
+					break
+				}
+				was := s.Tombstones()
+				s.Close()
+				s = openTest(t, opts)
+				if got := s.Tombstones(); got != was {
+					t.Fatalf("round %d: %d tombstones after a restart, want %d", round, got, was)
+				}
+			}
+			if n := s.Tombstones(); n > 2*most+2 {
+				t.Fatalf("round %d: %d tombstones, of at most %d", round, n, 2*most)
+			}
+		}
+		// The flood is over: all that is old enough goes, and then everything is sent once more.
+		clock.second.Add(inAdvance + 100)
+		if err := s.Forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.Tombstones(); n > most {
+			t.Errorf("round %d: %d tombstones are left", round, n)
+		}
+		for _, ev := range sent {
+			s.Add(t.Context(), Item{Event: ev})
+		}
+		found := map[string]bool{}
+		for _, id := range ids(t, s, nostr.Filter{}) {
+			found[id] = true
+		}
+		for _, ev := range sent {
+			for _, by := range gone {
+				if found[ev.ID] && m.removes(by, ev) {
+					t.Errorf("round %d: event of kind %d of second %d, deleted by kind %d of second %d, is back", round, ev.Kind, ev.CreatedAt-start, by.Kind, by.CreatedAt-start)
+				}
+			}
+		}
+		s.Close()
+	}
+	if forgot < 100 {
+		t.Errorf("only %d tombstones were ever forgotten", forgot)
+	}
+}
+
+// TestForgetInterrupted: a crash after the floor was raised and before the tombstones are gone loses nothing.
+func TestForgetInterrupted(t *testing.T) {
+	clock := newClock()
+	opts := Options{Dir: t.TempDir(), Now: clock.now, MaxTombstones: 5, TombstonesStay: time.Second}
+	s := openTest(t, opts)
+	var notes []*nostr.Event
+	for i := range 10 {
+		note := unsigned(person(i), 1, start+int64(i), "note")
+		mustAdd(t, s, note, Stored)
+		mustAdd(t, s, unsigned(person(i), 5, start+int64(i), "", nostr.Tag{"e", note.ID}), Stored)
+		notes = append(notes, note)
+	}
+	if out := s.Add(t.Context(), Item{Event: unsigned(person(11), 5, start, "", nostr.Tag{"e", notes[0].ID})})[0]; out.Err != ErrTombstones {
+		t.Errorf("a deletion beyond the limit: %v, %v", out.Status, out.Err)
+	}
+	if out := s.Add(t.Context(), Item{Own: true, Event: unsigned(person(11), 5, start, "", nostr.Tag{"e", notes[0].ID})})[0]; out.Err != nil {
+		t.Errorf("the node's own: %v", out.Err)
+	}
+	clock.second.Add(60)
+	if err := s.do(t.Context(), &request{floor: start + 5}); err != nil {
+		t.Fatal(err)
+	}
+	opts.Dir = crash(t, opts.Dir)
+	s = openTest(t, opts)
+	mustAdd(t, s, notes[3], Deleted)
+	mustAdd(t, s, unsigned(person(3), 1, start+5, "never deleted"), TooOld)
+	mustAdd(t, s, unsigned(person(3), 1, start+6, "younger"), Stored)
+	if err := s.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Tombstones(); got != 4 {
+		t.Errorf("%d tombstones are left", got)
+	}
+	s.Close()
+	s = openTest(t, opts)
+	for i, note := range notes {
+		want := Deleted
+		if i < 7 {
+			want = TooOld
+		}
+		mustAdd(t, s, note, want)
+	}
+}
