@@ -261,8 +261,11 @@ func Restore(dir string, key StoreKey, backups ...io.Reader) (last BackupInfo, e
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return last, fmt.Errorf("restore: %s is there already", dir)
 	}
+	if err := clearRestores(dir, key); err != nil {
+		return last, fmt.Errorf("restore: %w", err)
+	}
 	// Each restore has a folder of its own, so that of two at once one moves in and the other fails.
-	making, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".restoring-*")
+	making, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+restoring+"*")
 	if err != nil {
 		return last, fmt.Errorf("restore: %w", err)
 	}
@@ -289,6 +292,36 @@ func Restore(dir string, key StoreKey, backups ...io.Reader) (last BackupInfo, e
 		parent.Close()
 	}
 	return last, nil
+}
+
+// restoring is in the name of a store that is being made, after that of the store it is to be.
+const restoring = ".restoring-"
+
+// clearRestores removes what restores have left behind that were killed. That of one which still
+// runs is locked, and stays.
+func clearRestores(dir string, key StoreKey) error {
+	parent := filepath.Dir(dir)
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), filepath.Base(dir)+restoring) {
+			continue
+		}
+		left := filepath.Join(parent, entry.Name())
+		db, err := badger.Open(storeOptions(left, key))
+		switch {
+		case err == nil:
+			err = db.Close()
+		case strings.Contains(err.Error(), "directory lock"):
+			continue
+		}
+		if removed := os.RemoveAll(left); removed != nil {
+			return errors.Join(err, removed)
+		}
+	}
+	return nil
 }
 
 // BackupBooks calls f with the accounts of a backup, without restoring it.

@@ -392,3 +392,31 @@ func TestStoreKey(t *testing.T) {
 		t.Errorf("a key for a store without one: %v", err)
 	}
 }
+
+// A restore that was killed leaves a store behind that is not whole. The next one removes it, and
+// leaves alone what another restore is making now.
+func TestKilledRestoreIsCleared(t *testing.T) {
+	w := inFolder(t)
+	full, _ := w.backup(Chain{})
+	dir := filepath.Join(t.TempDir(), "escrow")
+	killed, damaged, running := dir+restoring+"1", dir+restoring+"2", dir+restoring+"3"
+	for _, path := range []string{killed, damaged, running, dir + ".old", dir + "2" + restoring + "1"} {
+		db, err := openStore(path, StoreKey{})
+		w.check(err)
+		if path == running {
+			t.Cleanup(func() { db.Close() })
+			continue
+		}
+		w.check(db.Close())
+		if path == damaged {
+			w.check(os.WriteFile(filepath.Join(path, "MANIFEST"), []byte("cut"), 0o600))
+		}
+	}
+	_, err := Restore(dir, StoreKey{}, readers(full)...)
+	w.check(err)
+	for path, stays := range map[string]bool{killed: false, damaged: false, running: true, dir: true, dir + ".old": true, dir + "2" + restoring + "1": true} {
+		if _, err := os.Stat(path); (err == nil) != stays {
+			t.Errorf("%s: %v", filepath.Base(path), err)
+		}
+	}
+}

@@ -42,7 +42,7 @@ func (n *node) backUp(ctx context.Context) error {
 	b := &backups{dir: inDir(n.cfg.dir, s.Directory), settings: s, to: to, make: n.engine.Backup, now: time.Now}
 	for {
 		if err := b.once(); err != nil {
-			n.cfg.logger.Error("alarm: a backup failed, the next one will be a full one", "directory", b.dir, "error", err)
+			n.cfg.logger.Error("alarm: a backup failed, or old ones cannot be deleted", "directory", b.dir, "next_is_full", b.next.Base == "", "error", err)
 		}
 		select {
 		case <-time.After(seconds(s.Seconds)):
@@ -52,8 +52,17 @@ func (n *node) backUp(ctx context.Context) error {
 	}
 }
 
-// once makes one backup. After an error the next is a full one.
-func (b *backups) once() (err error) {
+// once makes one backup. After one that has failed the next is a full one; that old ones cannot be
+// deleted is no reason for that, or each would be.
+func (b *backups) once() error {
+	full := b.next.Base == "" || b.now().Sub(b.began) >= time.Duration(b.settings.FullHours)*time.Hour
+	if err := b.write(full); err != nil || !full {
+		return err
+	}
+	return b.prune()
+}
+
+func (b *backups) write(full bool) (err error) {
 	defer func() {
 		if err != nil {
 			b.next = escrow.Chain{}
@@ -62,9 +71,8 @@ func (b *backups) once() (err error) {
 	if err := os.MkdirAll(b.dir, privateDir); err != nil {
 		return fmt.Errorf("make backup directory: %w", err)
 	}
-	now := b.now()
-	if b.next.Base == "" || now.Sub(b.began) >= time.Duration(b.settings.FullHours)*time.Hour {
-		b.next, b.began = escrow.Chain{}, now
+	if full {
+		b.next, b.began = escrow.Chain{}, b.now()
 	}
 	var next escrow.Chain
 	path := filepath.Join(b.dir, backupName(b.began, b.next.Seq, len(b.to) > 0))
@@ -75,29 +83,62 @@ func (b *backups) once() (err error) {
 	if err != nil {
 		return err
 	}
-	full := b.next.Seq == 0
 	b.next = next
-	if full {
-		return b.prune()
-	}
 	return nil
 }
 
-// prune deletes the oldest full backups, and what follows each.
+// unfinishedFor is how long a file may lie there that nobody has given its name: whoever was
+// writing it was killed.
+const unfinishedFor = 24 * time.Hour
+
+// prune deletes what is older than what is kept, and what was never finished.
 func (b *backups) prune() error {
+	entries, err := os.ReadDir(b.dir)
+	if err != nil {
+		return fmt.Errorf("list backups: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !strings.HasPrefix(entry.Name(), strings.TrimSuffix(unfinishedFile, "*")) || b.now().Sub(info.ModTime()) < unfinishedFor {
+			continue // it has its name by now, or may still get one
+		}
+		if err := os.Remove(filepath.Join(b.dir, entry.Name())); err != nil {
+			return fmt.Errorf("delete unfinished backup: %w", err)
+		}
+	}
 	chains, err := backupChains(b.dir)
 	if err != nil {
 		return err
 	}
-	for len(chains) > int(b.settings.Keep) {
-		for _, name := range slices.Backward(chains[0]) { // the full one last
+	for _, chain := range b.old(chains) {
+		for _, name := range slices.Backward(chain) { // the full one last
 			if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
 				return fmt.Errorf("delete old backup: %w", err)
 			}
 		}
-		chains = chains[1:]
 	}
 	return nil
+}
+
+// old are the chains that are not kept, of all in order. Each start begins a chain: a node that
+// starts again and again must not push out those of the days before, so beside the two latest one
+// counts only when it is half of backup.full_hours older than the one after it that is kept.
+func (b *backups) old(chains [][]string) (old [][]string) {
+	kept, last := 0, time.Time{}
+	for i, chain := range slices.Backward(chains) {
+		began, err := chainBegan(chain)
+		if err != nil {
+			continue
+		}
+		spaced := len(chains)-i <= 2 || last.Sub(began) >= time.Duration(b.settings.FullHours)*time.Hour/2
+		if now := began.Equal(b.began.UTC().Truncate(time.Second)); now || spaced && kept < int(b.settings.Keep) {
+			kept, last = kept+1, began
+			continue
+		}
+		old = append(old, chain)
+	}
+	slices.Reverse(old)
+	return old
 }
 
 // backupName is the file of a backup: the time of its full one and its number.

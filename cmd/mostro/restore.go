@@ -86,7 +86,7 @@ func identityFlag(cmd *cobra.Command, identity *string) {
 	cmd.Flags().StringVar(identity, "identity", "", "file with the secret key of age that opens the backup")
 }
 
-// openBackups opens files, or the latest chain of a directory, and decrypts what is encrypted.
+// openBackups names files, or the latest chain of a directory, to be read one after the other.
 func openBackups(paths []string, identity string) (readers []io.Reader, closeAll func(), err error) {
 	if info, err := os.Stat(paths[0]); err == nil && info.IsDir() {
 		if len(paths) > 1 {
@@ -109,39 +109,70 @@ func openBackups(paths []string, identity string) (readers []io.Reader, closeAll
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}
-	var files []*os.File
+	var files []*backupFile
+	for _, path := range paths {
+		file := &backupFile{path: path, identity: identity}
+		files, readers = append(files, file), append(readers, file)
+	}
 	end := func() {
 		for _, f := range files {
-			f.Close()
+			f.close()
 		}
+	}
+	if err := files[0].open(); err != nil { // a wrong name or a wrong key is said before anything is begun
+		return nil, nil, err
+	}
+	return readers, end, nil
+}
+
+// backupFile is a backup that is opened when it is read, and closed at its end: a chain may have
+// more files than a process can have open.
+type backupFile struct {
+	path, identity string
+	file           *os.File
+	text           io.Reader // decrypted; nil = not opened yet
+}
+
+func (b *backupFile) open() (err error) {
+	if b.file, err = os.Open(b.path); err != nil {
+		return fmt.Errorf("open backup: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			end()
+			b.close()
 		}
 	}()
-	for _, path := range paths {
-		file, err := os.Open(path)
-		if err != nil {
-			return nil, nil, fmt.Errorf("open backup: %w", err)
-		}
-		files = append(files, file)
-		buffered := bufio.NewReader(file)
-		if head, _ := buffered.Peek(len(ageHead)); string(head) != ageHead {
-			readers = append(readers, buffered)
-			continue
-		}
-		keys, err := readIdentity(identity)
-		if err != nil {
-			return nil, nil, err
-		}
-		opened, err := age.Decrypt(buffered, keys...)
-		if err != nil {
-			return nil, nil, hint(fmt.Errorf("open backup %s: %w", path, err), "name the file with the secret key it was encrypted to with --identity")
-		}
-		readers = append(readers, opened)
+	buffered := bufio.NewReader(b.file)
+	if head, _ := buffered.Peek(len(ageHead)); string(head) != ageHead {
+		b.text = buffered
+		return nil
 	}
-	return readers, end, nil
+	keys, err := readIdentity(b.identity)
+	if err != nil {
+		return err
+	}
+	if b.text, err = age.Decrypt(buffered, keys...); err != nil {
+		return hint(fmt.Errorf("open backup %s: %w", b.path, err), "name the file with the secret key it was encrypted to with --identity")
+	}
+	return nil
+}
+
+func (b *backupFile) Read(p []byte) (n int, err error) {
+	if b.text == nil {
+		if err := b.open(); err != nil {
+			return 0, err
+		}
+	}
+	if n, err = b.text.Read(p); err != nil {
+		b.close()
+	}
+	return n, err
+}
+
+func (b *backupFile) close() {
+	if b.file != nil {
+		b.file.Close()
+	}
 }
 
 func readIdentity(path string) ([]age.Identity, error) {

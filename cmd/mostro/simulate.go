@@ -36,6 +36,10 @@ and printed as a story; it always plays the same:
 			if replay != "" {
 				return replayStory(cmd.InOrStdin(), replay, out)
 			}
+			// What plays nothing must not look like what breaks nothing.
+			if seeds < 1 || trades < 1 || jobs < 1 || from+seeds < from {
+				return hint(errors.New("nothing to play"), "want --seeds, --trades and --jobs of 1 or more, and seeds below 2^64")
+			}
 			if trace {
 				_, err := escrow.Simulate(escrow.SimulationConfig{Plan: escrow.SimPlan{Seed: from, Trades: trades}, Trace: out})
 				return err

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mostro/escrow"
+	"mostro/escrow/lightning"
+)
+
+// written makes backups in a directory of its own by a clock under the test's hand.
+func written(t *testing.T, keep int64) (b *backups, now *time.Time) {
+	dir := t.TempDir()
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := escrow.Open(escrow.Config{Dir: filepath.Join(dir, "escrow"), Key: key, Node: lightning.NewSimNetwork(lightning.SimConfig{}).Node("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { engine.Close() })
+	at := time.Date(2026, 11, 10, 12, 0, 0, 0, time.UTC)
+	b = &backups{dir: filepath.Join(dir, "a [new] disk"), settings: BackupSettings{FullHours: 24, Keep: keep}, make: engine.Backup, now: func() time.Time { return at }}
+	return b, &at
+}
+
+func (b *backups) mustOnce(t *testing.T) {
+	t.Helper()
+	if err := b.once(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A node that dies and starts again all the time begins a chain each time. Those of the days
+// before are not pushed out by that.
+func TestBackupsOfANodeThatStartsAllTheTime(t *testing.T) {
+	b, now := written(t, 4)
+	for range 5 { // good days
+		b.mustOnce(t)
+		*now = now.Add(24 * time.Hour)
+	}
+	for range 30 { // and a bad minute
+		b.next = escrow.Chain{}
+		b.mustOnce(t)
+		*now = now.Add(2 * time.Second)
+	}
+	chains, err := backupChains(b.dir)
+	if err != nil || len(chains) != 4 {
+		t.Fatalf("%v, %v", chains, err)
+	}
+	for i, day := range []string{"20261113T", "20261114T", "20261115T120056", "20261115T120058"} {
+		if !strings.HasPrefix(chains[i][0], day) {
+			t.Errorf("kept %d is %s, want one of %s", i, chains[i][0], day)
+		}
+	}
+}
+
+// The chain that is being written is kept, also beside one that is dated later.
+func TestBackupBesideOneOfTheFuture(t *testing.T) {
+	b, now := written(t, 1)
+	*now = now.AddDate(1, 0, 0)
+	b.mustOnce(t)
+	*now = now.AddDate(-1, 0, 0)
+	b.next = escrow.Chain{}
+	b.mustOnce(t)
+	if chains, err := backupChains(b.dir); err != nil || len(chains) != 2 || !strings.HasPrefix(chains[0][0], "20261110") {
+		t.Errorf("%v, %v", chains, err)
+	}
+}
+
+// What a killed node was writing is deleted once nobody can be writing it any more; that old ones
+// cannot be deleted is said, and does not make each backup a full one.
+func TestBackupsClearUp(t *testing.T) {
+	b, now := written(t, 1)
+	b.mustOnce(t)
+	old, young := filepath.Join(b.dir, ".new-1"), filepath.Join(b.dir, ".new-2")
+	for path, age := range map[string]time.Duration{old: 0, young: 30 * time.Hour} {
+		if err := errors.Join(os.WriteFile(path, nil, privateFile), os.Chtimes(path, now.Add(age), now.Add(age))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	*now = now.Add(48 * time.Hour)
+	stuck := filepath.Join(b.dir, backupName(now.AddDate(0, 0, -9), 0, false)) // a directory with something in it
+	if err := errors.Join(os.MkdirAll(stuck, privateDir), os.WriteFile(filepath.Join(stuck, "x"), nil, privateFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "delete old backup") {
+		t.Errorf("one that cannot be deleted: %v", err)
+	}
+	if b.next.Seq != 1 {
+		t.Errorf("the next backup is number %d", b.next.Seq)
+	}
+	_, gone := os.Stat(old)
+	_, stays := os.Stat(young)
+	if gone == nil || stays != nil {
+		t.Errorf("unfinished: of yesterday %v, of today %v", gone, stays)
+	}
+}
+
+// A chain of a month has more files than a process can have open.
+func TestLongChainIsOpenedOneByOne(t *testing.T) {
+	b, now := written(t, 1)
+	for range 40 {
+		b.mustOnce(t)
+		*now = now.Add(time.Minute)
+	}
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("needs /proc")
+		}
+		return len(fds)
+	}
+	before := open()
+	files, closeAll, err := openBackups([]string{b.dir}, "")
+	if err != nil || len(files) != 40 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	defer closeAll()
+	most := 0
+	for i, file := range files {
+		if _, err := escrow.CheckBackup(io.TeeReader(file, writerFunc(func([]byte) { most = max(most, open()) }))); err != nil {
+			t.Fatalf("backup %d: %v", i, err)
+		}
+	}
+	if most > before+10 {
+		t.Errorf("%d files are open, %d before", most, before)
+	}
+	if err := os.Remove(filepath.Join(b.dir, fmt.Sprintf("%s-%06d%s", "20261110T120000Z", 7, backupSuffix))); err != nil {
+		t.Fatal(err)
+	}
+	files, closeAll, err = openBackups([]string{b.dir}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll()
+	if _, err := escrow.Restore(filepath.Join(t.TempDir(), "escrow"), escrow.StoreKey{}, files...); err == nil || !strings.Contains(err.Error(), "does not follow the one before") {
+		t.Errorf("a chain with a hole: %v", err)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+// A simulation that plays nothing says so: it proves nothing.
+func TestSimulateNothing(t *testing.T) {
+	for _, args := range [][]string{{"--seeds", "0"}, {"--jobs", "0"}, {"--jobs", "-1"}, {"--trades", "0"}, {"--trades", "-2"}, {"--from", "18446744073709551615"}} {
+		cmd := simulateCommand()
+		cmd.SetArgs(args)
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		cmd.SetErr(&out)
+		if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), "nothing to play") {
+			t.Errorf("%v: %v, %s", args, err, out.String())
+		}
+	}
+}
