@@ -110,7 +110,7 @@ func BenchmarkBooks(b *testing.B) {
 				if err := e.Books(func(a audit.Account) error { accounts = append(accounts, a); return nil }); err != nil {
 					b.Fatal(err)
 				}
-				if r := audit.Compare(accounts, node, derive, 0); !r.Agrees() || len(r.Lines) != orders {
+				if r := audit.Compare(accounts, node, derive, 0, 0); !r.Agrees() || len(r.Lines) != orders {
 					b.Fatalf("%d lines, %d differences", len(r.Lines), len(r.Differences))
 				}
 			}

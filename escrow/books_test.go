@@ -20,7 +20,7 @@ func (w *world) audit() *audit.Report {
 	var accounts []audit.Account
 	w.check(w.e.Books(func(a audit.Account) error { accounts = append(accounts, a); return nil }))
 	derive := func(id string, attempt uint32) order.Hash { return w.e.preimage(id, attempt).Hash() }
-	return audit.Compare(accounts, node, derive, w.e.now())
+	return audit.Compare(accounts, node, derive, w.e.now(), 0)
 }
 
 // faults are the stories in which the node contradicts the books, and how: there the auditor

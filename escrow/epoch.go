@@ -105,7 +105,7 @@ func (e *Engine) checkEpoch() error {
 	case kept && !found:
 		why = "the file " + e.cfg.Epoch + ", which says how new the money store must be, is missing"
 	case found && store < file.value:
-		why = fmt.Sprintf("the money store is older than it should be: it knows of %d payments, and %d were sent", store, file.value)
+		why = fmt.Sprintf("the money store is older than the file %s, which rises with each payment and each start: %d, and it was at %d", e.cfg.Epoch, store, file.value)
 	case !kept && !found && used:
 		e.log.Info("the money store gets an epoch") // it is of an earlier version
 	}

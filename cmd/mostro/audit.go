@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,6 +122,7 @@ type auditor struct {
 	derive  audit.Derive
 	source  string // of the books, for people
 	running bool
+	written int64 // when a backup was made, 0 = the books are of now
 	books   func(context.Context) ([]audit.Account, error)
 }
 
@@ -181,13 +183,20 @@ func (a *auditor) readBackup(o auditOptions) error {
 	if err != nil {
 		return err
 	}
-	a.source = "backup of " + day(info.Made)
+	a.source, a.written = "backup of "+day(info.Made), info.Made
 	a.books = func(context.Context) ([]audit.Account, error) { return list, nil }
 	return nil
 }
 
 // auditLightning says where the Lightning node is, from the settings or from a dev network.
 func auditLightning(o auditOptions) (lnd.Config, error) {
+	macaroon := o.macaroon
+	if macaroon != "" {
+		var err error
+		if macaroon, err = filepath.Abs(macaroon); err != nil {
+			return lnd.Config{}, fmt.Errorf("find macaroon: %w", err)
+		}
+	}
 	settings, err := readSettings(o.dir, o.settings)
 	if err != nil {
 		if data, readErr := os.ReadFile(filepath.Join(o.dir, devFile)); readErr == nil {
@@ -196,14 +205,12 @@ func auditLightning(o auditOptions) (lnd.Config, error) {
 				return lnd.Config{}, fmt.Errorf("read %s: %w", devFile, err)
 			}
 			n := dev.Nodes[escrowNode]
-			return lnd.Config{Host: n.GRPC, CertFile: n.TLSCert, MacaroonFile: n.Macaroon}, nil
+			return lnd.Config{Host: n.GRPC, CertFile: n.TLSCert, MacaroonFile: cmp.Or(macaroon, n.Macaroon)}, nil
 		}
 		return lnd.Config{}, err
 	}
-	if o.macaroon != "" {
-		if settings.Lightning.MacaroonFile, err = filepath.Abs(o.macaroon); err != nil {
-			return lnd.Config{}, fmt.Errorf("find macaroon: %w", err)
-		}
+	if macaroon != "" {
+		settings.Lightning.MacaroonFile = macaroon
 		settings.origin["lightning.lnd_macaroon_file"] = "--macaroon"
 	}
 	if err := settings.requireLightning(o.dir); err != nil {
@@ -227,7 +234,7 @@ func (a *auditor) audit(ctx context.Context) (*audit.Report, []audit.Account, er
 			return nil, nil, hint(err, "the Lightning node must be running, and the macaroon allow to read",
 				"`mostro macaroon --audit` prints how to bake one that can only read")
 		}
-		report := audit.Compare(accounts, node, a.derive, time.Now().Unix())
+		report := audit.Compare(accounts, node, a.derive, time.Now().Unix(), a.written)
 		if report.Agrees() || !a.running || round > 1 && reflect.DeepEqual(report.Differences, last) || round == auditRounds {
 			return report, accounts, nil
 		}

@@ -2,9 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,5 +167,25 @@ func TestSimulateNothing(t *testing.T) {
 		if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), "nothing to play") {
 			t.Errorf("%v: %v, %s", args, err, out.String())
 		}
+	}
+}
+
+// A restored store may not know thousands of payments. Status still says so, in a page.
+func TestStatusOfManyStrays(t *testing.T) {
+	s := escrow.Status{Strays: make([]escrow.Stray, 20_000)}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s) }))
+	defer server.Close()
+	c := &control{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", server.Listener.Addr().String())
+	}}}}
+	got, err := c.status(t.Context())
+	if err != nil || len(got.Strays) != len(s.Strays) {
+		t.Fatalf("%d of them, %v", len(got.Strays), err)
+	}
+	var out bytes.Buffer
+	printStatus(&out, got)
+	if text := out.String(); strings.Count(text, "\n") > 80 || !strings.Contains(text, "and 19,950 others: mostro status --json") {
+		t.Errorf("status:\n%s", text)
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,7 +25,8 @@ const (
 	controlFile = "control.sock"
 	// maxSocketPath is what systems take as the path of a socket, with a margin.
 	maxSocketPath = 100
-	maxControl    = 1 << 20 // bytes of a request
+	maxControl    = 1 << 20  // bytes of a request
+	maxStatus     = 64 << 20 // bytes of an answer: a restored store may not know many payments
 )
 
 // errNotRunning says that no node answers in a data directory.
@@ -155,23 +158,22 @@ func (c *control) books(ctx context.Context) ([]audit.Account, error) {
 
 // readAccounts reads lines of JSON up to the empty one; a stream without it was cut.
 func readAccounts(from io.Reader) (list []audit.Account, err error) {
-	data, err := io.ReadAll(from)
-	if err != nil {
-		return nil, fmt.Errorf("read the books: %w", err)
-	}
-	text, whole := strings.CutSuffix(string(data), "\n\n")
-	if !whole && string(data) != "\n" {
-		return nil, errors.New("read the books: they end in the middle")
-	}
-	for line := range strings.Lines(text) {
-		if strings.TrimSpace(line) == "" {
-			continue
+	in := bufio.NewReader(from)
+	for {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("read the books: they end in the middle")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the books: %w", err)
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
+			return list, nil
 		}
 		var a audit.Account
-		if err := json.Unmarshal([]byte(line), &a); err != nil {
+		if err := json.Unmarshal(line, &a); err != nil {
 			return nil, fmt.Errorf("read the books: %w", err)
 		}
 		list = append(list, a)
 	}
-	return list, nil
 }

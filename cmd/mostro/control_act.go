@@ -80,7 +80,7 @@ func (c *control) status(ctx context.Context) (s escrow.Status, err error) {
 		return s, err
 	}
 	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxControl)).Decode(&s); err != nil {
+	if err := json.NewDecoder(io.LimitReader(body, maxStatus)).Decode(&s); err != nil {
 		return s, fmt.Errorf("read the status: %w", err)
 	}
 	return s, nil

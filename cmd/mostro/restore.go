@@ -45,9 +45,6 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 				}
 				return hint(err, "stop it first")
 			}
-			if err := openDataDir(dir); err != nil {
-				return err
-			}
 			store := filepath.Join(dir, escrowDir)
 			if _, err := os.Lstat(store); !errors.Is(err, fs.ErrNotExist) {
 				return hint(fmt.Errorf("there is a money store already: %s", store),
@@ -63,6 +60,9 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 				return err
 			}
 			defer closeAll()
+			if err := openDataDir(dir); err != nil { // a wrong --data-dir is not made for a backup that cannot be read
+				return err
+			}
 			info, err := escrow.Restore(store, key, files...)
 			if err != nil {
 				return err

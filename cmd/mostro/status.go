@@ -14,8 +14,11 @@ import (
 	"mostro/escrow/order"
 )
 
-// shownActs is how many decisions of operators are shown.
-const shownActs = 10
+// How much of a long list is shown.
+const (
+	shownActs   = 10 // decisions of operators, the last
+	shownStrays = 50 // payments that a restored store does not know, the first
+)
 
 func statusCommand() *cobra.Command {
 	var dir string
@@ -57,7 +60,7 @@ func printStatus(out io.Writer, s escrow.Status) {
 		lightning = fmt.Sprintf("%s, block %s", s.Node, thousands(int64(s.Height)))
 	}
 	line("Lightning node", "%s", lightning)
-	line("orders", "%s, %s of them", count(s.Live, "live order", "live orders"), count(s.Trades, "trade", "trades"))
+	line("orders", "%s, %s of them taken", count(s.Live, "live order", "live orders"), thousands(int64(s.Trades)))
 	line("outbox", "%s to be sent or done", count(s.Waiting, "thing", "things"))
 	line("mode", "%s", modeText(s))
 	line("paid out", "%s in the last hour, %s in the last day", capText(s.VolumeHour, s.Limits.VolumeHour), capText(s.VolumeDay, s.Limits.VolumeDay))
@@ -72,8 +75,11 @@ func printStatus(out io.Writer, s escrow.Status) {
 	}
 	if len(s.Strays) > 0 {
 		fmt.Fprintln(out, "\nPayments that the restored store does not know; payouts over the same amount wait")
-		for _, p := range s.Strays {
+		for _, p := range s.Strays[:min(len(s.Strays), shownStrays)] {
 			fmt.Fprintf(out, "  %s  %s sat, sent %s\n", p.Hash, msats(p.Amount), day(p.At))
+		}
+		if more := len(s.Strays) - shownStrays; more > 0 {
+			fmt.Fprintf(out, "  and %s: mostro status --json\n", count(more, "other", "others"))
 		}
 		fmt.Fprintln(out, "    -> mostro restored explain HASH --order ORDER, or --own")
 	}

@@ -13,10 +13,11 @@ import (
 // hand.
 type Derive func(id string, attempt uint32) order.Hash
 
-// Compare audits the accounts against the node. derive may be nil: then a memo is believed.
-func Compare(accounts []Account, node Node, derive Derive, now int64) *Report {
+// Compare audits the accounts against the node. derive may be nil: then a memo is believed. written
+// is when the accounts were: what the node did after that, by its own clock, is news. 0 is now.
+func Compare(accounts []Account, node Node, derive Derive, now, written int64) *Report {
 	c := &comparison{
-		node: node, derive: derive, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{}, in: map[order.Hash]order.Msat{},
+		node: node, derive: derive, written: written, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{}, in: map[order.Hash]order.Msat{},
 		r: &Report{
 			At: now, Pubkey: node.Pubkey, Alias: node.Alias, Network: node.Network, Orders: len(accounts),
 			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{},
@@ -43,6 +44,7 @@ func Compare(accounts []Account, node Node, derive Derive, now int64) *Report {
 type comparison struct {
 	node     Node
 	derive   Derive
+	written  int64 // unix seconds, 0 = now
 	accounts map[string]*Account
 	payer    map[order.Hash]string // payment hash -> the order that claims it
 	ours     map[order.Hash]bool   // invoices of the node that are the escrow's
@@ -58,6 +60,17 @@ func finding(kind Kind, id string, hash order.Hash, books, node order.Msat) Find
 
 func (c *comparison) differ(kind Kind, id string, hash order.Hash, books, node order.Msat) {
 	c.r.Differences = append(c.r.Differences, finding(kind, id, hash, books, node))
+}
+
+// differSince is a difference, or news if the node did it after the books were written.
+func (c *comparison) differSince(at int64, kind Kind, id string, hash order.Hash, books, node order.Msat) {
+	if c.written == 0 || at <= c.written {
+		c.differ(kind, id, hash, books, node)
+		return
+	}
+	f := finding(kind, id, hash, books, node)
+	f.Kind, f.Text, f.Do = LaterNews, f.Text+"; that was after they were written", ""
+	c.r.News = append(c.r.News, f)
 }
 
 func (c *comparison) news(kind Kind, id string, hash order.Hash, books, node order.Msat) {
@@ -137,14 +150,14 @@ func (c *comparison) hold(a *Account) (held order.Msat) {
 	}
 	switch a.Hold.State {
 	case order.EscrowSettled: // and the ledger has no entry of it
-		c.differ(InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
+		c.differSince(invoice.SettledAt, InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
 	case order.EscrowAccepted, order.EscrowSettling:
 		asked := a.Hold.State == order.EscrowSettling
 		switch {
 		case state == lightning.Canceled:
 			c.news(GoneNews, a.ID, hash, a.Hold.Paid, 0)
 		case state == lightning.Settled && !asked:
-			c.differ(InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
+			c.differSince(invoice.SettledAt, InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
 		case state == lightning.Settled || state == lightning.Accepted:
 			switch {
 			case invoice.AmountPaid != a.Hold.Paid:
@@ -163,7 +176,7 @@ func (c *comparison) hold(a *Account) (held order.Msat) {
 		case lightning.Accepted:
 			c.news(AcceptedNews, a.ID, hash, 0, invoice.AmountPaid)
 		case lightning.Settled:
-			c.differ(InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
+			c.differSince(invoice.SettledAt, InUnbooked, a.ID, hash, 0, invoice.AmountPaid)
 		case lightning.Canceled:
 			c.news(GoneNews, a.ID, hash, 0, 0)
 		}
@@ -178,7 +191,7 @@ func (c *comparison) given(a *Account, invoice lightning.InvoiceRecord) {
 	canceling := slices.Contains(a.Canceling, invoice.Hash)
 	switch {
 	case invoice.State == lightning.Settled:
-		c.differ(InUnbooked, a.ID, invoice.Hash, 0, invoice.AmountPaid)
+		c.differSince(invoice.SettledAt, InUnbooked, a.ID, invoice.Hash, 0, invoice.AmountPaid)
 	case invoice.State == lightning.Accepted && !canceling:
 		c.differ(Orphan, a.ID, invoice.Hash, 0, invoice.AmountPaid)
 	case invoice.State == lightning.Accepted, invoice.State == lightning.Open && canceling:
@@ -205,7 +218,7 @@ func (c *comparison) invoices() {
 		case a != nil && attempt < a.Hold.Attempt:
 			c.given(a, invoice)
 		case invoice.State != lightning.Canceled:
-			c.differ(Orphan, id, hash, 0, invoice.AmountPaid)
+			c.differSince(invoice.CreatedAt, Orphan, id, hash, 0, invoice.AmountPaid)
 		}
 	}
 }

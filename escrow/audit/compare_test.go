@@ -112,7 +112,7 @@ func goodBooks() *books {
 
 func TestAgrees(t *testing.T) {
 	b := goodBooks()
-	r := Compare(b.list(), b.node, derive, 100)
+	r := Compare(b.list(), b.node, derive, 100, 0)
 	if !r.Agrees() || len(r.News) != 0 {
 		t.Fatalf("differences %+v, news %+v", r.Differences, r.News)
 	}
@@ -245,7 +245,7 @@ func TestDifferences(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			b := goodBooks()
 			c.do(b)
-			r := Compare(b.list(), b.node, derive, 100)
+			r := Compare(b.list(), b.node, derive, 100, 0)
 			list, other := r.Differences, r.News
 			if c.news {
 				list, other = other, list
@@ -268,10 +268,10 @@ func TestForgedMemo(t *testing.T) {
 	b := goodBooks()
 	b.node.Invoices[hash("forged")] = lightning.InvoiceRecord{
 		HoldInvoice: lightning.HoldInvoice{Hash: hash("forged"), State: lightning.Accepted, AmountPaid: 1}, Memo: "Mostro escrow held/7: trust me"}
-	if r := Compare(b.list(), b.node, derive, 100); !r.Agrees() {
+	if r := Compare(b.list(), b.node, derive, 100, 0); !r.Agrees() {
 		t.Errorf("with the secret: %+v", r.Differences)
 	}
-	if r := Compare(b.list(), b.node, nil, 100); len(r.Differences) != 1 || r.Differences[0].Kind != Orphan {
+	if r := Compare(b.list(), b.node, nil, 100, 0); len(r.Differences) != 1 || r.Differences[0].Kind != Orphan {
 		t.Errorf("without the secret: %+v", r.Differences)
 	}
 }
@@ -316,9 +316,54 @@ func TestBookings(t *testing.T) {
 	if got := Bookings(b.list(), 60, 70); len(got) != 2 || got[0].What != "paid-buyer" || got[1].What != "routing" {
 		t.Errorf("bookings of the payout: %+v", got)
 	}
-	r := Compare(b.list(), b.node, derive, 100)
+	r := Compare(b.list(), b.node, derive, 100, 0)
 	r.Between(b.list(), 60, 70)
 	if len(r.Lines) != 1 || r.Total.PaidOut != 99_700_000 || r.Total.SettledIn != 0 {
 		t.Errorf("between: %+v", r.Total)
+	}
+}
+
+// The books of a backup are old: what the node did since is news, and what it did before is a
+// difference all the same.
+func TestBooksOfABackup(t *testing.T) {
+	const written = 1000
+	for name, c := range map[string]struct {
+		change func(b *books, at int64)
+		kind   Kind
+	}{
+		"an escrow is settled": {func(b *books, at int64) {
+			b.hold("held", 1, lightning.Settled, 50_000_000)
+			h := b.node.Invoices[derive("held", 1)]
+			h.SettledAt = at
+			b.node.Invoices[h.Hash] = h
+		}, InUnbooked},
+		"an order is made": {func(b *books, at int64) {
+			b.hold("new", 1, lightning.Accepted, 100_300_000)
+			h := b.node.Invoices[derive("new", 1)]
+			h.CreatedAt = at
+			b.node.Invoices[h.Hash] = h
+		}, Orphan},
+		"a payout is made that is not owed in them": {func(b *books, at int64) {
+			b.accounts["held"].Payout.Claims = []order.Hash{hash("later")}
+			b.pay("later", lightning.Succeeded, 99_700_000, 0)
+			p := b.node.Payments[hash("later")]
+			p.CreatedAt = at
+			b.node.Payments[p.Hash] = p
+		}, OutUnbooked},
+	} {
+		for at, later := range map[int64]bool{written: false, written + 1: true} {
+			b := goodBooks()
+			c.change(b, at)
+			r := Compare(b.list(), b.node, derive, 2000, written)
+			if later && (!r.Agrees() || !slices.ContainsFunc(r.News, func(f Finding) bool { return f.Kind == LaterNews && f.Do == "" })) {
+				t.Errorf("%s after the backup: differences %+v, news %+v", name, r.Differences, r.News)
+			}
+			if !later && (len(r.Differences) != 1 || r.Differences[0].Kind != c.kind) {
+				t.Errorf("%s before the backup: differences %+v", name, r.Differences)
+			}
+			if r := Compare(b.list(), b.node, derive, 2000, 0); len(r.Differences) != 1 || r.Differences[0].Kind != c.kind {
+				t.Errorf("%s, and the books are of now: differences %+v", name, r.Differences)
+			}
+		}
 	}
 }

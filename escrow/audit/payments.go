@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -63,9 +64,9 @@ func (c *comparison) payout(a *Account, claims []order.Hash, its func(order.Entr
 	for i, p := range out {
 		switch {
 		case len(paid) > 0 || i > 0:
-			c.differ(PaidTwice, a.ID, p.Hash, 0, p.Amount+p.RoutingFee)
+			c.differSince(p.CreatedAt, PaidTwice, a.ID, p.Hash, 0, p.Amount+p.RoutingFee)
 		case !owed:
-			c.differ(OutUnbooked, a.ID, p.Hash, 0, p.Amount+p.RoutingFee)
+			c.differSince(p.CreatedAt, OutUnbooked, a.ID, p.Hash, 0, p.Amount+p.RoutingFee)
 		case p.State == lightning.Succeeded:
 			c.news(PaidNews, a.ID, p.Hash, 0, p.Amount)
 		}
@@ -181,7 +182,10 @@ func Bookings(accounts []Account, from, before int64) (list []Booking) {
 			}
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Booking) int { return int(a.At - b.At) })
+	// What came in stands before what went out of it in the same second.
+	slices.SortStableFunc(list, func(a, b Booking) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(max(b.Wallet, 0), max(a.Wallet, 0)))
+	})
 	return list
 }
 

@@ -105,6 +105,7 @@ const (
 	GoneNews      Kind = "gone-news"      // the node gave the sats back
 	PaidNews      Kind = "paid-news"      // the payout has arrived
 	CancelWaits   Kind = "cancel-waits"   // the node is to be asked to cancel it
+	LaterNews     Kind = "later-news"     // a difference that is younger than the books
 	ExpiresItself Kind = "expires-itself" // an old invoice that nobody has paid
 )
 
@@ -118,8 +119,8 @@ func remedies() map[Kind]string {
 		Overspent:    report,
 		InMissing:    "ask LND: lncli lookupinvoice HASH; if LND itself was put back from a copy, the sats may be gone",
 		InAmount:     "compare with lncli lookupinvoice HASH; " + report,
-		InUnbooked: "if the store was put back from a copy, this trade or this slash went on without it: ask both parties who got what, pay what is still owed by hand, " +
-			"and say of that payment mostro restored explain HASH --own; if it was not, somebody else has the escrow secret: stop the node",
+		InUnbooked: "if the store was put back from a copy, this trade or this slash went on without it: ask both parties who got what, and pay what is still owed by hand; " +
+			"a payment of it that mostro status lists is explained with --own; if it was not put back, somebody else has the escrow secret: stop the node",
 		HeldMissing: "tell both parties that no sats are held and no money must be sent; a solver ends the order",
 		HeldAmount:  "compare with lncli lookupinvoice HASH; " + report,
 		Orphan: "if the store was put back from a copy, or another mostro uses this node with the same keys (stop that one), its trade is not known here: ask both parties; " +
