@@ -91,6 +91,9 @@ func (s *Store) Import(ctx context.Context, r io.Reader, check func(*nostr.Event
 				}
 				sum.Refused++
 				refused(first+numbers[i], out.Err)
+			case TooOld:
+				sum.Refused++
+				refused(first+numbers[i], errors.New("it is too old: what was deleted then is not remembered"))
 			default:
 				sum.Known++
 			}
