@@ -64,11 +64,14 @@ func (s *session) onAuth(raw json.RawMessage) {
 	switch id, err := readEvent(raw, &ev); {
 	case err == nil:
 		msg := s.login(&ev)
+		if msg != "" {
+			s.refusals++
+		}
 		s.send(okFrame(ev.ID, msg == "", msg))
 	case id == "":
-		s.send(noticeFrame("invalid: " + err.Error()))
+		s.refuse(noticeFrame("invalid: " + err.Error()))
 	default:
-		s.send(okFrame(id, false, "invalid: "+err.Error()))
+		s.refuse(okFrame(id, false, "invalid: "+err.Error()))
 	}
 }
 

@@ -19,7 +19,7 @@ func (s *session) onCount(parts []json.RawMessage) {
 	}
 	filters, err := s.asks(id, parts[1:], true)
 	if err != nil {
-		s.send(closedFrame(id, err.Error()))
+		s.refuse(closedFrame(id, err.Error()))
 		return
 	}
 	answer := struct {
@@ -46,7 +46,7 @@ func (s *session) onCount(parts []json.RawMessage) {
 		case errors.Is(err, errWithdrawn):
 			return
 		case err != nil:
-			s.send(closedFrame(id, reason(err.Error(), "error")))
+			s.refuse(closedFrame(id, reason(err.Error(), "error")))
 			return
 		}
 		if registers != nil && len(filters) == 1 {

@@ -107,7 +107,7 @@ func (s *session) work() {
 			for batch[0].next == toStore && n < len(batch) && batch[n].next == toStore {
 				n++
 			}
-			s.relay.finish(s.ctx, batch[:n])
+			s.relay.finish(s.ctx, s.from, batch[:n])
 			bytes := 0
 			for i := range batch[:n] {
 				s.sendPatiently(outgoing{op: opText, body: okFrame(batch[i].ev.ID, batch[i].ok, batch[i].reason)})
@@ -126,7 +126,7 @@ func (s *session) work() {
 
 // finish does what is left to do for events that take the same next step, and gives them their
 // answers.
-func (r *Relay) finish(ctx context.Context, batch []arrival) {
+func (r *Relay) finish(ctx context.Context, from string, batch []arrival) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			r.logPanic(fault)
@@ -152,7 +152,7 @@ func (r *Relay) finish(ctx context.Context, batch []arrival) {
 		for i, out := range r.keep(ctx, items...) {
 			batch[i].ok, batch[i].reason = r.answer(out)
 		}
-		r.letFanOutCatchUp()
+		r.letFanOutCatchUp(from)
 	}
 }
 
@@ -170,11 +170,27 @@ func handOver(ctx context.Context, batch []arrival, take func(context.Context, *
 
 // letFanOutCatchUp delays a publisher while more live events wait for their readers than can be
 // written: else clients that read as fast as they can would be cut off. It is for a moment
-// only, so that clients that do not read can hold nobody up.
-func (r *Relay) letFanOutCatchUp() {
-	for end := time.Now().Add(backlogTime); r.backlog.Load() > backlogBytes && time.Now().Before(end); {
+// only, so that clients that do not read can hold nobody up; and what waits for the readers of one address delays
+// the publishers of that address more than all others.
+func (r *Relay) letFanOutCatchUp(from string) {
+	for end := time.Now().Add(backlogTime); r.backlog.Load() > backlogBytes && r.backlogFor(from) > backlogBytes && time.Now().Before(end); {
 		time.Sleep(backlogPoll)
 	}
+}
+
+// backlogFor is how many bytes of live events wait, as far as they concern a publisher: all for the address itself, and of
+// each other one no more than its part.
+func (r *Relay) backlogFor(from string) (bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for address, o := range r.origins {
+		if waits := o.backlog.Load(); address == from {
+			bytes += waits
+		} else {
+			bytes += min(waits, backlogBytes/shareOfAll)
+		}
+	}
+	return bytes
 }
 
 // admit does everything for an event of a client that needs no disk: the cheap checks first,
@@ -238,7 +254,8 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 // time as there are processors.
 func (r *Relay) verify(from string, ev *nostr.Event) string {
 	r.verifiers.take(from)
-	defer r.verifiers.give()
+	began := time.Now()
+	defer func() { r.verifiers.give(from, time.Since(began)) }()
 	return checkSigned(ev)
 }
 

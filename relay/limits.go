@@ -63,8 +63,13 @@ const (
 	messageTime       = 30 * time.Second // from the first to the last fragment of a message
 	maxDepth          = 100              // arrays and objects in each other, in a message
 	controlWindow     = 10 * time.Second
-	maxControls       = 100                    // pings and pongs in that time
-	slice             = 2 * time.Millisecond   // of work for one client, while others wait
+	maxControls       = 100                  // pings and pongs in that time
+	slice             = 2 * time.Millisecond // of work for one client, while others wait
+	halfLife          = time.Second          // of what an address has worked
+	freeRefusals      = 100                  // refused messages of one address in refusalWindow that cost it nothing
+	refusalWindow     = 10 * time.Second
+	refusalPause      = 10 * time.Millisecond // for each more, of all its connections together
+	maxRefusalPause   = time.Second
 	writeTime         = 10 * time.Second       // one write to a client, of writeBuffer or of one frame
 	writeBuffer       = 32 << 10               // bytes that are joined to one write
 	spareFrames       = 4                      // in the queue that a connection keeps
@@ -77,7 +82,7 @@ const (
 	intakeBytes       = 512 << 10              // the same, by size
 	backlogBytes      = 32 << 20               // live events in all queues, above which publishers wait a little
 	backlogTime       = 250 * time.Millisecond
-	backlogPoll       = time.Millisecond
+	backlogPoll       = 2 * time.Millisecond
 	maxPlacesOfAll    = 1_000_000 // places in the live index; above them only small subscriptions are taken
 	smallSubscription = 200       // values and places
 	pingEvery         = 30 * time.Second
@@ -143,7 +148,7 @@ func DefaultLimits() Limits {
 		AllMessagesBytes:    64 << 20,
 		SubscriptionValues:  10_000,
 		AllSubscriptions:    100_000,
-		Comparisons:         10_000,
+		Comparisons:         2000,
 		EventTags:           2000,
 		IndexedTags:         100,
 		TagBytes:            65_535,

@@ -49,7 +49,7 @@ func (s *session) onNegOpen(parts []json.RawMessage) {
 	}
 	s.dropSet(id)
 	if len(parts) < 3 {
-		s.send(negErrorFrame(id, "invalid: NEG-OPEN needs a filter and a message"))
+		s.refuse(negErrorFrame(id, "invalid: NEG-OPEN needs a filter and a message"))
 		return
 	}
 	filters, err := s.asks(id, parts[1:2], true)
@@ -62,7 +62,7 @@ func (s *session) onNegOpen(parts []json.RawMessage) {
 		}
 	}
 	if !errors.Is(err, errWithdrawn) {
-		s.send(negErrorFrame(id, reason(err.Error(), "error")))
+		s.refuse(negErrorFrame(id, reason(err.Error(), "error")))
 	}
 }
 
@@ -102,7 +102,7 @@ func (s *session) onNegMessage(parts []json.RawMessage) {
 	}
 	set := s.sets[id]
 	if set == nil || len(parts) < 2 {
-		s.send(negErrorFrame(id, "closed: there is no such negentropy session"))
+		s.refuse(negErrorFrame(id, "closed: there is no such negentropy session"))
 		return
 	}
 	s.reconcile(id, set, parts[1])
@@ -112,7 +112,7 @@ func (s *session) reconcile(id string, set *reconciling, raw json.RawMessage) {
 	answer, err := set.step(raw, s.relay.cfg.Limits.MessageBytes)
 	if err != nil {
 		s.dropSet(id)
-		s.send(negErrorFrame(id, reason(err.Error(), "invalid")))
+		s.refuse(negErrorFrame(id, reason(err.Error(), "invalid")))
 		return
 	}
 	s.send(frame("NEG-MSG", id, answer))

@@ -1,13 +1,58 @@
 package relay
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // origin is an address with open sessions. All that one has open is not to hold up an event for all
 // others: an event waits until it has been compared with the subscriptions that could want it, and one
 // address can open hundreds of thousands that want everything.
 type origin struct {
 	sessions atomic.Int64
+	backlog  atomic.Int64 // bytes of live events that wait in the queues of its sessions
 	comparisons
+
+	mu       sync.Mutex // guards the following
+	since    time.Time  // the window
+	refusals int        // in it
+}
+
+// refused counts a message that was refused, and says how long the address is to wait for it: who sends
+// nothing else is to cost nobody anything.
+func (o *origin) refused(now time.Time) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now.Sub(o.since) > refusalWindow {
+		o.since, o.refusals = now, 0
+	}
+	if o.refusals++; o.refusals <= freeRefusals {
+		return 0
+	}
+	return min(refusalPause*time.Duration(o.sessions.Load()), maxRefusalPause)
+}
+
+// refuse answers a message with what is wrong with it.
+func (s *session) refuse(answer []byte) {
+	s.refusals++
+	s.send(answer)
+}
+
+// penance waits for what of the last message was refused, without a turn.
+func (s *session) penance() {
+	var wait time.Duration
+	for ; s.refusals > 0; s.refusals-- {
+		wait += s.origin.refused(time.Now())
+	}
+	if wait == 0 {
+		return
+	}
+	select {
+	case <-s.ctx.Done():
+	case <-s.relay.ctx.Done():
+	case <-time.After(wait):
+	}
 }
 
 // comparisons counts with how many subscriptions an event was compared. The live index guards it.

@@ -111,7 +111,7 @@ func (s *session) deadline() time.Time {
 
 // takeQueue empties the queue for the one who writes; the caller holds mu.
 func (s *session) takeQueue() []outgoing {
-	s.relay.backlog.Add(-int64(s.live))
+	s.countLive(-s.live)
 	s.relay.held.Add(-int64(s.flying))
 	frames := s.queue
 	s.queue, s.spare = s.spare, nil
@@ -162,7 +162,7 @@ func (s *session) fail() {
 
 // dropQueue forgets what is queued; the caller holds mu.
 func (s *session) dropQueue() {
-	s.relay.backlog.Add(-int64(s.live))
+	s.countLive(-s.live)
 	s.relay.held.Add(-int64(s.held))
 	s.queue, s.queued, s.live, s.held = nil, 0, 0, 0
 }
@@ -249,6 +249,14 @@ func (s *session) push(o outgoing, limit int, live bool) bool {
 	return true
 }
 
+// countLive counts bytes of live events that wait more, or less.
+func (s *session) countLive(bytes int) {
+	s.relay.backlog.Add(int64(bytes))
+	if s.origin != nil {
+		s.origin.backlog.Add(int64(bytes))
+	}
+}
+
 // append queues o, whatever the size of the queue; the caller holds mu.
 func (s *session) append(o outgoing, live bool) {
 	if s.failed {
@@ -258,7 +266,7 @@ func (s *session) append(o outgoing, live bool) {
 	s.queued += o.size()
 	if live {
 		s.live += o.size()
-		s.relay.backlog.Add(int64(o.size()))
+		s.countLive(o.size())
 	} else {
 		s.held += o.size()
 		s.relay.held.Add(int64(o.size()))

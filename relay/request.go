@@ -17,12 +17,12 @@ func (s *session) handle(message []byte) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			s.relay.logPanic(fault)
-			s.send(noticeFrame("error: this message could not be handled"))
+			s.refuse(noticeFrame("error: this message could not be handled"))
 		}
 	}()
 	req, err := parseRequest(message)
 	if err != nil {
-		s.send(noticeFrame("invalid: " + err.Error()))
+		s.refuse(noticeFrame("invalid: " + err.Error()))
 		return
 	}
 	if req.label == "EVENT" {
@@ -46,7 +46,7 @@ func (s *session) handle(message []byte) {
 	case "AUTH":
 		s.onAuth(req.parts[0])
 	default:
-		s.send(noticeFrame("unsupported: this relay knows EVENT, REQ, CLOSE, COUNT, AUTH and NEG-OPEN"))
+		s.refuse(noticeFrame("unsupported: this relay knows EVENT, REQ, CLOSE, COUNT, AUTH and NEG-OPEN"))
 	}
 }
 
@@ -60,10 +60,13 @@ func (s *session) onEvent(raw json.RawMessage) {
 		}
 	case id == "":
 		s.aside(s.events.wait)
-		s.send(noticeFrame("invalid: " + err.Error()))
+		s.refuse(noticeFrame("invalid: " + err.Error()))
 		return
 	default:
 		a.ev.ID, a.reason = id, "invalid: "+err.Error()
+	}
+	if a.next == toAnswer && !a.ok {
+		s.refusals++
 	}
 	s.take(a)
 }
@@ -92,7 +95,7 @@ func (s *session) subID(raw json.RawMessage) (string, bool) {
 	var id string
 	most := s.relay.cfg.Limits.SubIDLength
 	if err := json.Unmarshal(raw, &id); err != nil || id == "" || utf8.RuneCountInString(id) > most {
-		s.send(noticeFrame(fmt.Sprintf("invalid: a subscription id is a string of 1 to %d characters", most)))
+		s.refuse(noticeFrame(fmt.Sprintf("invalid: a subscription id is a string of 1 to %d characters", most)))
 		return "", false
 	}
 	return id, true
@@ -131,7 +134,7 @@ func (s *session) onReq(parts []json.RawMessage) {
 	}
 	if err != nil {
 		s.drop(id)
-		s.send(closedFrame(id, err.Error()))
+		s.refuse(closedFrame(id, err.Error()))
 		return
 	}
 	sub := &subscription{session: s, prefix: eventPrefix(id), filters: filters, size: size}
@@ -142,7 +145,7 @@ func (s *session) onReq(parts []json.RawMessage) {
 		return // it goes with the message that says so
 	case err != nil:
 		s.drop(id)
-		s.send(closedFrame(id, reason(err.Error(), "error")))
+		s.refuse(closedFrame(id, reason(err.Error(), "error")))
 		return
 	}
 	s.send(eoseFrame(id))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,13 +31,14 @@ type session struct {
 	keys     atomic.Pointer[keys] // that the client has proven to hold, nil = none
 
 	// Only the reader touches these.
-	subs  map[string]*subscription
-	sets  map[string]*reconciling
-	turn  time.Time       // when work on the present message began, zero outside of it
-	long  int             // bytes of the present message that count as arriving
-	hooks context.Context // for policies: khatru's accessors find the connection in it
-	about *khatru.WebSocket
-	input *ahead
+	subs     map[string]*subscription
+	sets     map[string]*reconciling
+	turn     time.Time // when work on the present message began, zero outside of it
+	refusals int
+	long     int             // bytes of the present message that count as arriving
+	hooks    context.Context // for policies: khatru's accessors find the connection in it
+	about    *khatru.WebSocket
+	input    *ahead
 
 	leaving atomic.Bool
 
@@ -192,6 +194,7 @@ func (s *session) read() error {
 		s.flush()
 		s.pause()
 		s.arrive(0)
+		s.penance()
 		// Handling can take longer than silence may.
 		if err := k.heard(false); err != nil {
 			return err
@@ -242,8 +245,9 @@ func (s *session) begin() {
 
 func (s *session) pause() {
 	if !s.turn.IsZero() {
+		took := time.Since(s.turn)
 		s.turn = time.Time{}
-		s.relay.slots.give()
+		s.relay.slots.give(s.from, took)
 	}
 }
 
@@ -254,6 +258,8 @@ func (s *session) yield() (waited time.Duration) {
 	}
 	began := time.Now()
 	s.pause()
+	// Those who commit and write have no turns, and would wait until the runtime takes this one off its processor.
+	runtime.Gosched()
 	s.begin()
 	return time.Since(began)
 }

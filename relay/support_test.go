@@ -47,7 +47,7 @@ func (r *Relay) ingest(ctx context.Context, ev *nostr.Event) (ok bool, answer st
 	a := arrival{ev: *ev}
 	a.next, a.ok, a.reason = r.admit(ctx, &session{relay: r}, ev)
 	batch := []arrival{a}
-	r.finish(ctx, batch)
+	r.finish(ctx, "", batch)
 	return batch[0].ok, batch[0].reason
 }
 

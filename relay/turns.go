@@ -1,54 +1,143 @@
 package relay
 
-import "sync"
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
 
-// turns are a number of places for work. When all are taken, addresses get the next free one in
-// turn, and who waits at the same address in the order of arrival: however many connections an
-// attacker opens, he gets as much as anybody else.
+// turns are a number of places for work. When all are taken, the next free one goes to the address that has worked least
+// of late, and of several like that to the one that has waited longest: however many connections an attacker opens, and
+// from however many addresses he keeps the processors busy, who asks for little is next.
 type turns struct {
-	mu    sync.Mutex
-	free  int
-	lines map[string][]chan struct{} // who waits, by address
-	order []string                   // addresses at which somebody waits, the next one first
+	mu      sync.Mutex
+	free    int
+	workers map[string]*worker // by address
+	waiting workers            // a heap
+	came    int                // counts who came
+	halved  time.Time
+}
+
+// worker is an address that works or has worked, or waits to.
+type worker struct {
+	used time.Duration // of late: it is halved every halfLife, all at once
+	has  int           // places
+	line []chan struct{}
+	came int // number of the one who is first in line
+	at   int // place in the heap while somebody waits
 }
 
 func newTurns(places int) *turns {
-	return &turns{free: places, lines: make(map[string][]chan struct{})}
+	return &turns{free: places, workers: make(map[string]*worker), halved: time.Now()}
 }
 
 // take waits for a place; give must follow.
 func (t *turns) take(from string) {
 	t.mu.Lock()
+	w := t.workers[from]
+	if w == nil {
+		w = new(worker)
+		t.workers[from] = w
+	}
 	if t.free > 0 {
 		t.free--
+		w.begin()
 		t.mu.Unlock()
 		return
 	}
 	mine := make(chan struct{})
-	if len(t.lines[from]) == 0 {
-		t.order = append(t.order, from)
+	if w.line = append(w.line, mine); len(w.line) == 1 {
+		t.wait(w)
 	}
-	t.lines[from] = append(t.lines[from], mine)
 	t.mu.Unlock()
 	<-mine
 }
 
-// give hands a place on.
-func (t *turns) give() {
+// begin counts a slice in advance, so that one address does not get all places at once.
+func (w *worker) begin() {
+	w.has++
+	w.used += slice
+}
+
+func (w *worker) end(took time.Duration) {
+	w.has--
+	w.used = max(w.used+took-slice, 0)
+}
+
+// wait puts an address at the end of those that wait and have worked as much; the caller holds mu.
+func (t *turns) wait(w *worker) {
+	t.came++
+	w.came = t.came
+	heap.Push(&t.waiting, w)
+}
+
+// give hands a place on that an address has had for some time.
+func (t *turns) give(from string, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.order) == 0 {
+	w := t.workers[from]
+	w.end(took)
+	if len(w.line) > 0 {
+		heap.Fix(&t.waiting, w.at)
+	}
+	t.forget()
+	if len(t.waiting) == 0 {
 		t.free++
 		return
 	}
-	from := t.order[0]
-	t.order = t.order[1:]
-	line := t.lines[from]
-	if len(line) == 1 {
-		delete(t.lines, from)
+	next := heap.Pop(&t.waiting).(*worker)
+	first := next.line[0]
+	next.begin()
+	if next.line = next.line[1:]; len(next.line) > 0 {
+		t.wait(next)
 	} else {
-		t.lines[from] = line[1:]
-		t.order = append(t.order, from)
+		next.line = nil
 	}
-	close(line[0])
+	close(first)
+}
+
+// forget halves what all have used when it is time, which changes nobody's place. Who has used nearly nothing and neither
+// works nor waits is forgotten.
+func (t *turns) forget() {
+	now := time.Now()
+	if now.Sub(t.halved) < halfLife {
+		return
+	}
+	t.halved = now
+	for from, w := range t.workers {
+		if w.used /= 2; w.used < slice/64 && w.has == 0 && len(w.line) == 0 {
+			delete(t.workers, from)
+		}
+	}
+}
+
+// workers are a heap, the next one first.
+type workers []*worker
+
+func (w workers) Len() int { return len(w) }
+
+func (w workers) Less(i, j int) bool {
+	if w[i].used != w[j].used {
+		return w[i].used < w[j].used
+	}
+	return w[i].came < w[j].came
+}
+
+func (w workers) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].at, w[j].at = i, j
+}
+
+func (w *workers) Push(x any) {
+	one := x.(*worker)
+	one.at = len(*w)
+	*w = append(*w, one)
+}
+
+func (w *workers) Pop() any {
+	last := len(*w) - 1
+	one := (*w)[last]
+	(*w)[last] = nil
+	*w = (*w)[:last]
+	return one
 }

@@ -98,7 +98,7 @@ func (s *RelaySettings) keys() []key {
 			"In all subscriptions of one connection: ids, keys, kinds and tag values, and combinations of them by which events are found. Each needs some hundred bytes."},
 		{"relay.max_all_subscriptions", number(&l.AllSubscriptions, 50, 10_000_000), "100000", "subscriptions",
 			"Open at once on all connections. When there are more, only addresses that have less than a sixteenth of it may open more."},
-		{"relay.max_comparisons", number(&l.Comparisons, 50, 10_000_000), "10000", "subscriptions",
+		{"relay.max_comparisons", number(&l.Comparisons, 50, 10_000_000), "2000", "subscriptions",
 			"Of one address, with which one new event is compared. Connections of an address that has more that could want the event are cut off: they would hold it up for all. Raise it when all clients come through one address, as with Tor."},
 		{"relay.max_subid_length", number(&l.SubIDLength, 1, 256), "64", "characters", "Of a subscription's name."},
 		{"relay.max_filters", number(&l.Filters, 1, 1000), "20", "filters", "In one request."},

@@ -1,0 +1,64 @@
+package relay
+
+import (
+	"testing"
+	"time"
+)
+
+// TestC3Refusals: an address that sends much that is refused waits for each more, with all its connections together; and one that
+// is refused now and then does not.
+func TestC3Refusals(t *testing.T) {
+	_, url := serveWhole(t, Config{})
+	const more = 20
+	bad := func(address string, messages int) {
+		t.Helper()
+		w, err := dialFrom(t, url, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range messages {
+			w.write([]string{`nonsense`, `["REQ","a",{"kinds":["x"]}]`, `["EVENT",{"id":1}]`, `["NEG-OPEN","a"]`}[i%4])
+			w.next()
+		}
+		w.write(`["REQ","a",{"limit":0}]`) // it comes behind the last pause
+		if got := w.text(); got != "EOSE a" {
+			t.Error(got)
+		}
+	}
+	began := time.Now()
+	bad("127.0.0.2", freeRefusals+more)
+	if took, least := time.Since(began), more*refusalPause; took < least {
+		t.Errorf("%d messages that are refused take %v, want %v at least", freeRefusals+more, took, least)
+	}
+
+	o, now := new(origin), time.Now()
+	o.sessions.Store(3)
+	for i := range freeRefusals {
+		if wait := o.refused(now); wait != 0 {
+			t.Fatalf("refusal %d costs %v", i, wait)
+		}
+	}
+	if got := o.refused(now); got != 3*refusalPause {
+		t.Errorf("one more costs %v with three connections", got)
+	}
+	o.sessions.Store(1000)
+	if got := o.refused(now); got != maxRefusalPause {
+		t.Errorf("one more costs %v with a thousand", got)
+	}
+	if got := o.refused(now.Add(refusalWindow + 1)); got != 0 {
+		t.Errorf("the first of the next time costs %v", got)
+	}
+}
+
+// TestBacklogFor: what waits for the readers of one address delays its own publishers, and others only for their part.
+func TestBacklogFor(t *testing.T) {
+	r := &Relay{origins: map[string]*origin{"a": new(origin), "b": new(origin), "c": new(origin)}}
+	const part = backlogBytes / shareOfAll
+	r.origins["a"].backlog.Store(10 * part)
+	r.origins["b"].backlog.Store(part / 2)
+	for from, want := range map[string]int64{"a": 10*part + part/2, "b": part + part/2, "d": part + part/2} {
+		if got := r.backlogFor(from); got != want {
+			t.Errorf("for %s: %d, want %d", from, got, want)
+		}
+	}
+}
