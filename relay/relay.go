@@ -147,6 +147,7 @@ type Relay struct {
 	live       *live
 	backlog    atomic.Int64 // bytes of live events that wait in queues
 	held       atomic.Int64 // bytes of stored events that wait in queues
+	messages   atomic.Int64 // of clients that were handled
 	places     atomic.Int64 // places of all subscriptions in the live index
 	slots      *turns       // for clients whose message is being worked on
 	verifiers  *turns       // for signatures that are being checked
@@ -245,6 +246,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.ctx, r.stop = ctx, stop
 	r.done.Go(func() { r.sweep(ctx) })
 	r.done.Go(func() { r.ping(ctx) })
+	r.done.Go(func() { r.giveBack(ctx) })
 	r.flushers.some.L = &r.flushers.mu
 	for range max(runtime.GOMAXPROCS(0)/2, 1) {
 		go r.flushers.run()

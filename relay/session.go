@@ -190,6 +190,7 @@ func (s *session) read() error {
 			return err
 		}
 		s.begin()
+		s.relay.messages.Add(1)
 		s.handle(message)
 		s.flush()
 		s.pause()

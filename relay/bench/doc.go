@@ -28,6 +28,9 @@
 // are more people, not more events for each. Rows of one group share a filled relay: it is
 // filled when the first of them runs.
 //
+// The row of 100 authors is asked a third time, of a relay whose index has so little memory that all notes are looked up
+// on disk; its ratios are those of the warm index to it.
+//
 // How to read it: a unit starts with the side that it belongs to, and x-... are ratios with more
 // than one meaning that our side is the better one. CPU is that of the relay's process, of all
 // its threads, in microseconds per operation; it is counted in ticks of 10 ms and is far less

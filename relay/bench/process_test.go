@@ -31,7 +31,11 @@ const (
 	ours   = "relay"
 	stock  = "khatru"
 	synced = "khatru-sync" // with SyncWrites
+	cold   = "relay-cold"  // with so little memory for the index that old notes are looked up on disk
 )
+
+// coldIndex is the memory for the index of that side: less than the kinds take that are always in it.
+const coldIndex = 1 << 20
 
 // garbagePercent is that of the binary.
 const garbagePercent = 50
@@ -115,11 +119,11 @@ func obey(command string) error {
 
 // open makes the relay of one side.
 func open(side, dir string) (http.Handler, func() error, error) {
-	if side == ours {
+	if side == ours || side == cold {
 		debug.SetGCPercent(garbagePercent)
 		limits := relay.DefaultLimits()
 		limits.Connections, limits.EventsPerKey = 1<<20, 1<<30
-		r, err := relay.Open(relay.Config{Dir: dir, Limits: limits})
+		r, err := relay.Open(relay.Config{Dir: dir, Limits: limits, IndexBytes: map[string]int{cold: coldIndex}[side]})
 		if err != nil {
 			return nil, nil, err
 		}

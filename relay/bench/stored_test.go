@@ -117,6 +117,7 @@ func (m *market) ingest(b *testing.B) {
 type query struct {
 	name    string
 	filters []nostr.Filter
+	cold    bool // asked also with a cold index
 }
 
 // queries are what clients ask. Their order is that of relay and baseline alike.
@@ -129,6 +130,14 @@ func (m *market) queries() []query {
 		}
 		return q
 	}
+	many := vary("notes-of-100-authors", func(int) nostr.Filter {
+		f := nostr.Filter{Kinds: []int{1}, Limit: 100}
+		for _, i := range r.Perm(len(m.load.authors))[:manyAuthors] {
+			f.Authors = append(f.Authors, m.load.authors[i])
+		}
+		return f
+	})
+	many.cold = true
 	return []query{
 		vary("id", func(int) nostr.Filter {
 			return nostr.Filter{IDs: []string{m.load.events[r.IntN(len(m.load.events)/20)*20+8].ID}}
@@ -146,13 +155,7 @@ func (m *market) queries() []query {
 			return nostr.Filter{Kinds: []int{38383}, Limit: 100, Tags: nostr.TagMap{
 				"s": {"pending"}, "f": {[]string{"USD", "EUR", "ARS", "CUP", "VES"}[i%5]}, "y": {"mostro"}}}
 		}),
-		vary("notes-of-100-authors", func(int) nostr.Filter {
-			f := nostr.Filter{Kinds: []int{1}, Limit: 100}
-			for _, i := range r.Perm(len(m.load.authors))[:manyAuthors] {
-				f.Authors = append(f.Authors, m.load.authors[i])
-			}
-			return f
-		}),
+		many,
 	}
 }
 
@@ -185,7 +188,11 @@ func (m *market) query(b *testing.B, q query) {
 	questions := m.questions(q)
 	rate, cpu := newFigure("req/s", true), newFigure("cpu-µs/req", false)
 	p50, p99 := newFigure("p50-ms", false), newFigure("p99-ms", false)
-	for _, side := range sides(ours, stock) {
+	compared := sides(ours, stock)
+	if q.cold {
+		compared = sides(ours, cold, stock)
+	}
+	for _, side := range compared {
 		p := m.relay(side)
 		took, times := ask(b, p, q.name, questions)
 		rate.value[side], cpu.value[side] = took.perSecond(len(times)), took.micros(len(times))
