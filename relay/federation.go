@@ -45,6 +45,7 @@ type Taken struct {
 	Known   bool   // it was stored already, or something newer or a deletion has overtaken it
 	Refused string // why it was refused, in the form of NIP-01
 	Err     error  // it could not be stored; the same may succeed later
+	Checked bool   // its signature was, which costs more than all the rest
 }
 
 // copied are the rules for events from other relays: those for clients but for rates, which the
@@ -91,7 +92,7 @@ func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Tak
 	var good []events.Item
 	var places []int
 	for i := range out {
-		if out[i] == (Taken{}) {
+		if out[i] == (Taken{Checked: true}) {
 			good, places = append(good, events.Item{Event: evs[i]}), append(places, i)
 		}
 	}
@@ -101,7 +102,7 @@ func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Tak
 	return out
 }
 
-// inspect does everything for an event that needs no disk; the zero value says that it can be
+// inspect does everything for an event that needs no disk; when it has only been checked it can be
 // stored.
 func (r *Relay) inspect(ctx context.Context, from string, ev *nostr.Event, rules []Policy) (t Taken) {
 	defer func() {
@@ -118,24 +119,32 @@ func (r *Relay) inspect(ctx context.Context, from string, ev *nostr.Event, rules
 			return Taken{Refused: reason(msg, "blocked")}
 		}
 	}
+	if r.store.Overtaken(ev) {
+		return Taken{Known: true}
+	}
+	t.Checked = true
 	if t.Refused = r.verify(from, ev); t.Refused == "" && r.cfg.Federation.Forward == nil {
 		t.Refused = r.crowded(ev)
 	}
 	return t
 }
 
+// taken is what became of an event that was checked.
 func taken(done events.Outcome) Taken {
+	t := Taken{Checked: true}
 	switch done.Status {
 	case events.Stored:
-		return Taken{New: true}
+		t.New = true
 	case events.Failed:
-		return Taken{Err: done.Err}
+		t.Err = done.Err
 	case events.TooOld:
-		return Taken{Refused: tooOldToKnow}
+		t.Refused = tooOldToKnow
 	case events.Expired:
-		return Taken{Refused: "invalid: the event has expired"}
+		t.Refused = "invalid: the event has expired"
+	default:
+		t.Known = true
 	}
-	return Taken{Known: true}
+	return t
 }
 
 // Deliver gives a message to the node that arrived on another relay to Receive, by the rules for

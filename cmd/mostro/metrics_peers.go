@@ -73,6 +73,7 @@ func peerFiguresOf() []peerFigure {
 		{"mostro_peer_events_total", events, counter, "result", "known", count(func(h *mirror.Health) int64 { return h.Known })},
 		{"mostro_peer_events_total", events, counter, "result", "refused", count(func(h *mirror.Health) int64 { return h.Refused + h.Ahead })},
 		{"mostro_peer_events_total", events, counter, "result", "bad", count(func(h *mirror.Health) int64 { return h.Bad })},
+		{"mostro_peer_checked_total", "Events from there whose signatures were verified.", counter, "", "", count(func(h *mirror.Health) int64 { return h.Checked })},
 		{"mostro_peer_reviews_total", "Reviews of Mostros that were new here.", counter, "", "", count(func(h *mirror.Health) int64 { return h.Reviews })},
 		{"mostro_peer_bytes_total", bytes, counter, "direction", "in", count(func(h *mirror.Health) int64 { return h.BytesIn })},
 		{"mostro_peer_bytes_total", bytes, counter, "direction", "out", count(func(h *mirror.Health) int64 { return h.BytesOut })},

@@ -42,6 +42,7 @@ type Health struct {
 	Refused    int64     `json:"refused"`     // by a rule
 	Bad        int64     `json:"bad"`         // false, or not asked for
 	Ahead      int64     `json:"ahead"`       // refused because they are from the future: whose clock is wrong?
+	Checked    int64     `json:"checked"`     // whose signatures were verified
 	Lag        float64   `json:"lag_seconds"` // between created_at and arrival of the last live event
 	LastEvent  time.Time `json:"last_event,omitzero"`
 	Synced     time.Time `json:"synced,omitzero"` // when all there was had been compared
@@ -75,6 +76,7 @@ type Cause struct {
 // tally counts for Health.
 type tally struct {
 	stored, known, refused, bad, ahead atomic.Int64
+	checked                            atomic.Int64
 	published, rejections              atomic.Int64
 	carriedTo, carriedIn, received     atomic.Int64
 	reviews, backlog                   atomic.Int64
@@ -193,7 +195,7 @@ func (p *peer) health() Health {
 	h := Health{
 		URL: p.url, Mostros: p.duties.mostros, Platforms: p.duties.platforms, Outside: p.duties.outside,
 		Negentropy: p.negentropy.Load(), Gap: p.gap.Load(), Full: p.full.Load(),
-		Stored: p.stored.Load(), Known: p.known.Load(), Refused: p.refused.Load(), Bad: p.bad.Load(), Ahead: p.ahead.Load(),
+		Stored: p.stored.Load(), Known: p.known.Load(), Refused: p.refused.Load(), Bad: p.bad.Load(), Ahead: p.ahead.Load(), Checked: p.checked.Load(),
 		Lag: time.Duration(p.lag.Load()).Seconds(), Published: p.published.Load(), Rejected: p.rejections.Load(),
 		CarriedTo: p.carriedTo.Load(), CarriedIn: p.carriedIn.Load(), Received: p.received.Load(), Reviews: p.reviews.Load(), Backlog: p.backlog.Load(),
 		BytesIn: p.bytesIn.Load(), BytesOut: p.bytesOut.Load(), Sessions: p.sessions.Load(), Failures: p.failures.Load(),

@@ -39,6 +39,8 @@ const (
 	rewalkEvery   = time.Hour            // the same for relays without negentropy
 	fullEvery     = 24 * time.Hour       // between two walks through everything there
 	overlap       = 48 * time.Hour       // that a walk goes back before the last one, for what came late
+	lateTime      = time.Hour            // the same of comparing with a relay that wastes it
+	barrenRound   = 1000                 // events that were fetched for nothing, which is a waste
 	orderFuture   = time.Minute          // how far an order may be ahead of the clock; it would hide later ones
 	maxReviews    = 5000                 // that a Mostro has proven, of one
 	maxOpinions   = 500                  // of each other kind, about one; anybody can write them

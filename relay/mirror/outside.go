@@ -217,7 +217,7 @@ func (p *peer) repair(ctx context.Context, l *link) error {
 	m := p.m
 	p.out.clear() // comparing finds what of it was not taken; the OK of the rest may have been lost
 	f := nostr.Filter{Authors: []string{m.cfg.Pubkey}, Kinds: mostroKinds}
-	d, err := l.differ(ctx, f, m.relay.Items)
+	d, err := l.differ(ctx, f, maxItems, m.relay.Items)
 	var refused *RefusedError
 	switch {
 	case err == nil:

@@ -31,6 +31,8 @@ type peer struct {
 
 	opinions *rate.Limiter // that come live
 
+	oldEvents, oldBytes *rate.Limiter // that comparing fetches
+
 	out  queue             // own events for it
 	said chan *nostr.Event // messages of conversations for it
 
@@ -38,7 +40,8 @@ type peer struct {
 	oldMail map[string]struct{} // keys whose old messages have been fetched
 	mailAt  time.Time           // when that was last so
 
-	rejected map[string]struct{} // ids of own events that the relay will not take; of the publishing duty
+	rejected map[string]struct{}  // ids of own events that the relay will not take; of the publishing duty
+	compared map[string]*compared // by followed key; of the copying duty
 
 	tally
 }
@@ -49,7 +52,9 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
 		mail: rate.NewLimiter(messageRate, messageBurst), letters: rate.NewLimiter(letterRate, letterBurst),
 		talkIn: rate.NewLimiter(letterRate, talkQueue), talkOut: rate.NewLimiter(letterRate, talkQueue),
-		opinions: rate.NewLimiter(opinionRate, opinionBurst),
+		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
+		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
+		compared: make(map[string]*compared),
 		out:      newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]struct{}),
 	}
 	p.set(Connecting, nil)

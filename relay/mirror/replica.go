@@ -202,11 +202,11 @@ func (r *Replica) level(ctx context.Context, l *link, in *intake) error {
 	if err := in.settle(); err != nil {
 		return err
 	}
-	d, err := l.differ(ctx, nostr.Filter{}, r.relay.Items)
+	d, err := l.differ(ctx, nostr.Filter{}, maxItems, r.relay.Items)
 	if err != nil {
 		return fmt.Errorf("compare with the primary: %w", err)
 	}
-	if err := l.fetchIDs(ctx, d.Need, in.take); err != nil {
+	if err := l.fetchIDs(ctx, d.Need, unhurried, in.take); err != nil {
 		return err
 	}
 	if err := in.settle(); err != nil {

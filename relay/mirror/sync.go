@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +18,9 @@ import (
 
 // differ finds out what a relay has and this side has not, and the other way round, of the events
 // that f matches, by negentropy (NIP-77). Where there are too many for one reconciling it goes
-// through time in parts. errNoNegentropy means that the relay does not know how.
-func (l *link) differ(ctx context.Context, f nostr.Filter, items func(context.Context, nostr.Filter, int) (reconcile.Set, error)) (reconcile.Difference, error) {
+// through time in parts. errNoNegentropy means that the relay does not know how, errTooMuch that it says to have
+// more than most events that are not here. What is needed comes newest first, as far as relays go by time.
+func (l *link) differ(ctx context.Context, f nostr.Filter, most int, items func(context.Context, nostr.Filter, int) (reconcile.Set, error)) (reconcile.Difference, error) {
 	var all reconcile.Difference
 	if l.plain {
 		return all, errNoNegentropy
@@ -36,10 +38,11 @@ func (l *link) differ(ctx context.Context, f nostr.Filter, items func(context.Co
 		set, err := items(ctx, within, maxItems)
 		if err == nil {
 			var d reconcile.Difference
-			if d, err = l.reconcile(ctx, within, set); err == nil {
+			if d, err = l.reconcile(ctx, within, set, most); err == nil {
+				slices.Reverse(d.Need)
 				all.Have, all.Need = append(all.Have, d.Have...), append(all.Need, d.Need...)
-				if len(all.Need) > maxItems {
-					return all, errors.New("the relay has more events than can be copied")
+				if len(all.Need) > most {
+					return all, errTooMuch
 				}
 				continue
 			}
@@ -58,6 +61,8 @@ func (l *link) differ(ctx context.Context, f nostr.Filter, items func(context.Co
 	return all, nil
 }
 
+var errTooMuch = errors.New("the relay has more events than can be copied")
+
 // tooMany reports whether a relay, or the store here, refused a reconciling for its size.
 func tooMany(err error) bool {
 	var refused *RefusedError
@@ -66,7 +71,7 @@ func tooMany(err error) bool {
 }
 
 // reconcile runs one negentropy session.
-func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set) (reconcile.Difference, error) {
+func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set, most int) (reconcile.Difference, error) {
 	var all reconcile.Difference
 	ctx, cancel := context.WithTimeout(ctx, negAll)
 	defer cancel()
@@ -118,8 +123,12 @@ func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set)
 			l.drop(s.id)
 			return all, l.send("NEG-CLOSE", s.id)
 		}
-		if len(all.Need) > maxItems || len(all.Have) > len(set) { // each of ours is lacking once at most
+		if len(all.Have) > len(set) { // each of ours is lacking once at most
 			break
+		}
+		if len(all.Need) > most {
+			l.drop(s.id)
+			return all, errors.Join(errTooMuch, l.send("NEG-CLOSE", s.id))
 		}
 		if err := l.send("NEG-MSG", s.id, hex.EncodeToString(next)); err != nil {
 			return all, err
@@ -129,9 +138,15 @@ func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set)
 	return all, errors.New("reconcile: the relay does not come to an end")
 }
 
+// pace waits before the next page, when pages come faster than they may: so many events of so many bytes have
+// come.
+type pace func(ctx context.Context, events, bytes int) error
+
+func unhurried(context.Context, int, int) error { return nil }
+
 // fetchIDs gets events by their ids. What the relay does not give out is left, unless that is nearly
 // all: then it has made up the ids.
-func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, take func(*nostr.Event)) error {
+func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, wait pace, take func(*nostr.Event)) error {
 	for empty := 0; len(ids) > 0; {
 		n := min(len(ids), idsAtOnce)
 		names := make([]string, n)
@@ -139,8 +154,10 @@ func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, take func(*nost
 			names[i] = hex.EncodeToString(ids[i][:])
 		}
 		empty++
+		bytes := 0
 		err := l.fetch(ctx, nostr.Filter{IDs: names, Limit: n}, func(ev *nostr.Event) {
 			empty = 0
+			bytes += sizeOf(ev)
 			take(ev)
 		})
 		if err == nil && empty >= maxEmpty {
@@ -148,6 +165,9 @@ func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, take func(*nost
 		}
 		if err != nil {
 			return fmt.Errorf("fetch events: %w", err)
+		}
+		if err := wait(ctx, n, bytes); err != nil {
+			return err
 		}
 		ids = ids[n:]
 	}
@@ -160,11 +180,11 @@ func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, take func(*nost
 // largest page is of one second, that second is asked for once more, kind by kind; gap reports that
 // even so not all of it may have come.
 func (l *link) walk(ctx context.Context, f nostr.Filter, since int64, take func(*nostr.Event)) (gap bool, err error) {
-	return l.walkMost(ctx, f, since, math.MaxInt, take)
+	return l.walkMost(ctx, f, since, math.MaxInt, unhurried, take)
 }
 
 // walkMost ends when it has got so many.
-func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most int, take func(*nostr.Event)) (gap bool, err error) {
+func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most int, wait pace, take func(*nostr.Event)) (gap bool, err error) {
 	if since > 0 {
 		from := nostr.Timestamp(since)
 		f.Since = &from
@@ -188,14 +208,18 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 			return gap, err
 		}
 		largest = max(largest, len(page))
-		oldest, fresh := until, 0
+		oldest, fresh, bytes := until, 0, 0
 		for _, ev := range page {
 			oldest = min(oldest, ev.CreatedAt)
+			bytes += sizeOf(ev)
 			if _, twice := seen[ev.ID]; !twice {
 				fresh++
 				got++
 				take(ev)
 			}
+		}
+		if err := wait(ctx, len(page), bytes); err != nil {
+			return gap, err
 		}
 		switch {
 		case len(page) == 0:

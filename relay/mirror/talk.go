@@ -234,7 +234,7 @@ func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, take func
 		for i := range here {
 			lacks[here[i].ID] = struct{}{}
 		}
-		_, err = l.walkMost(ctx, f, int64(since), mostOld, func(ev *nostr.Event) {
+		_, err = l.walkMost(ctx, f, int64(since), mostOld, unhurried, func(ev *nostr.Event) {
 			delete(lacks, ev.ID)
 			take(ev)
 		})
