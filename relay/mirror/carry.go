@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -188,18 +189,50 @@ func (p *peer) fetchMail(ctx context.Context, l *link) error {
 	return p.gather(ctx, l, &gathering{
 		from: p.m.interest, filters: p.mailOf, past: mailPast, store: p.ingestMail, rate: p.letters,
 		among: func() []string { return p.duties.mostros },
-		old:   p.fetchOldMail, missed: func() { clear(p.oldMail) },
+		old:   p.fetchOldMail, of: recipients, left: p.haveMail,
 	})
 }
 
-// fetchOldMail gets messages that are older than what a subscription asks for, once for each key.
-func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
-	if now := p.m.cfg.Now(); now.Sub(p.mailAt) > mailPast/2 {
-		p.oldMail = make(map[string]struct{}) // it has been away for long
+// haveMail notes for which keys all mail up to now has come.
+func (p *peer) haveMail(keys []string) {
+	now := p.m.cfg.Now()
+	for _, key := range keys {
+		p.mailUntil[key] = now
 	}
-	keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { _, ok := p.oldMail[key]; return ok })
+}
+
+// recipients are the keys that an event names as its recipients.
+func recipients(ev *nostr.Event) (keys []string) {
+	for tag := range ev.Tags.FindAll("p") {
+		keys = append(keys, tag[1])
+	}
+	return keys
+}
+
+// fetchOldMail gets stored messages: all of them for a key of which none have come for long, else those that may have
+// come meanwhile.
+func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
+	now := p.m.cfg.Now()
+	maps.DeleteFunc(p.mailUntil, func(_ string, until time.Time) bool { return now.Sub(until) > mailPast/2 })
+	var none, some []string
+	for _, key := range keys {
+		if _, ok := p.mailUntil[key]; ok {
+			some = append(some, key)
+		} else {
+			none = append(none, key)
+		}
+	}
+	since := nostr.Timestamp(now.Add(-mailPast).Unix())
+	if err := p.fetchMailSince(ctx, l, none, nil, take); err != nil {
+		return err
+	}
+	return p.fetchMailSince(ctx, l, some, &since, take)
+}
+
+func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, since *nostr.Timestamp, take func(*nostr.Event)) error {
 	for chunk := range slices.Chunk(keys, keysPerReq) {
 		for _, f := range p.mailOf(chunk) {
+			f.Since = since
 			got := 0
 			err := l.fetch(ctx, f, func(ev *nostr.Event) {
 				if got++; got <= mostOld {
@@ -210,11 +243,8 @@ func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, take fu
 				return err
 			}
 		}
-		for _, key := range chunk {
-			p.oldMail[key] = struct{}{}
-		}
+		p.haveMail(chunk)
 	}
-	p.mailAt = p.m.cfg.Now()
 	return nil
 }
 

@@ -3,7 +3,7 @@ package mirror
 import (
 	"context"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -15,16 +15,19 @@ type gathering struct {
 	from    *interest
 	among   func() []string // Mostros whose clients it is for
 	filters func(keys []string) []nostr.Filter
-	past    time.Duration // how far back the subscription goes
+	past    time.Duration // how old what comes live may say it is
 	rate    *rate.Limiter // of what comes live; what comes faster is got a while later
 	store   func(context.Context, []*nostr.Event) error
-	// old gets for fresh keys what the subscription does not.
-	old func(ctx context.Context, l *link, fresh []string, take func(*nostr.Event)) error
-	// missed lets old get everything again.
-	missed func()
+	// old gets what is stored for keys that have just been subscribed, or of which something was missed.
+	old func(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error
+	of  func(*nostr.Event) []string // keys that an event is for
+	// left is told of keys for which, up to now, everything has come. nil: nobody wants to know.
+	left func(keys []string)
 }
 
-// gather does it until an error or the end of the context.
+// gather does it until an error or the end of the context. Each key is subscribed first, and then what is stored
+// for it is fetched, once: a subscription itself asks for nothing stored, or each new key would bring again
+// what all others have got.
 func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -37,70 +40,45 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 			cancel()
 		}
 	}()
-	ended := make(chan error, 1)
+	missed := newMissed()
+	s := &subscribed{p: p, l: l, g: g, keys: make(map[string]bool), ended: make(chan error, 1)}
+	defer s.leave(func(string) bool { return true })
 	// Whoever waits here holds up everything that the relay sends, and strangers can write to the keys.
-	again := make(chan struct{}, 1)
-	var missing atomic.Bool
-	take := func(ev *nostr.Event) {
-		switch {
-		case g.rate.Allow():
+	s.take = func(ev *nostr.Event) {
+		if g.rate.Allow() {
 			in.take(ev)
-		case missing.CompareAndSwap(false, true):
-			time.AfterFunc(checkEvery, func() {
-				missing.Store(false)
-				select {
-				case again <- struct{}{}:
-				default:
-				}
-			})
+		} else {
+			missed.add(g.of(ev))
 		}
 	}
-	asked := make(map[string]struct{}) // keys that are subscribed
-	var chunks []*chunk
+	pause := rate.NewLimiter(widenRate, widenBurst)
 	for {
 		among := g.among()
 		keys, changed := g.from.keys(among)
 		if len(among) == 0 {
 			keys = nil
 		}
-		fresh := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { _, ok := asked[key]; return ok })
-		if len(asked)+len(fresh) > keysPerPeer+mailSlack {
-			// Some of those that are subscribed have shown no sign of life for long: begin anew.
-			for _, c := range chunks {
-				if err := l.unsubscribe(c.sub); err != nil {
-					return err
-				}
-			}
-			clear(asked)
-			chunks, fresh = nil, keys
+		fresh, err := s.extend(ctx, keys)
+		if err == nil {
+			err = g.old(ctx, l, fresh, in.take)
+		}
+		if err != nil {
+			return err
 		}
 		for _, key := range fresh {
-			asked[key] = struct{}{}
-		}
-		for rest := fresh; len(rest) > 0; {
-			if len(chunks) == 0 || len(chunks[len(chunks)-1].keys) >= keysPerReq {
-				chunks = append(chunks, newChunk(take, ended))
-			}
-			last := chunks[len(chunks)-1]
-			n := min(len(rest), keysPerReq-len(last.keys))
-			if err := last.extend(l, p, g, rest[:n]); err != nil {
-				return err
-			}
-			rest = rest[n:]
-		}
-		if err := g.old(ctx, l, fresh, in.take); err != nil {
-			return err
+			s.keys[key] = true
 		}
 		select {
 		case <-changed:
-		case <-again:
-			if g.missed != nil {
-				g.missed()
+			if pause.Wait(ctx) != nil { // meanwhile more may come
+				return nil
 			}
-			if err := g.old(ctx, l, keys, in.take); err != nil {
+		case <-missed.due:
+			again := slices.DeleteFunc(missed.all(), func(key string) bool { _, ok := s.keys[key]; return !ok })
+			if err := g.old(ctx, l, again, in.take); err != nil {
 				return err
 			}
-		case err := <-ended:
+		case err := <-s.ended:
 			return err
 		case err := <-stored:
 			return err
@@ -110,36 +88,171 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 	}
 }
 
+// missed are keys for which something came that was not taken. It is looked for again after a while.
+type missed struct {
+	mu   sync.Mutex
+	keys map[string]struct{}
+	due  chan struct{}
+}
+
+func newMissed() *missed {
+	return &missed{keys: make(map[string]struct{}), due: make(chan struct{}, 1)}
+}
+
+func (m *missed) add(keys []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := len(m.keys) == 0
+	for _, key := range keys {
+		if len(m.keys) < maxKeys {
+			m.keys[key] = struct{}{}
+		}
+	}
+	if first && len(m.keys) > 0 {
+		time.AfterFunc(checkEvery, func() {
+			select {
+			case m.due <- struct{}{}:
+			default:
+			}
+		})
+	}
+}
+
+func (m *missed) all() (keys []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range m.keys {
+		keys = append(keys, key)
+	}
+	clear(m.keys)
+	return keys
+}
+
+// subscribed are the subscriptions of a gathering.
+type subscribed struct {
+	p      *peer
+	l      *link
+	g      *gathering
+	take   func(*nostr.Event)
+	ended  chan error
+	keys   map[string]bool // whether what was stored has come too
+	chunks []*chunk
+}
+
 // chunk is one subscription for some keys.
 type chunk struct {
 	sub  *sub
 	keys []string
 }
 
-func newChunk(take func(*nostr.Event), ended chan<- error) *chunk {
-	return &chunk{sub: &sub{
-		event: take,
-		end: func(err error) {
-			if err != nil {
-				select {
-				case ended <- err:
-				default:
-				}
+// extend subscribes those of some keys that are not subscribed, and returns them. When there are too many, keys that
+// are not among them go.
+func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string, err error) {
+	for _, key := range keys {
+		if _, ok := s.keys[key]; !ok {
+			fresh = append(fresh, key)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	changed := make(map[*chunk]struct{})
+	if len(s.keys)+len(fresh) > keysPerPeer+mailSlack {
+		wanted := make(map[string]struct{}, len(keys))
+		for _, key := range keys {
+			wanted[key] = struct{}{}
+		}
+		goes := func(key string) bool { _, stays := wanted[key]; return !stays }
+		s.leave(goes)
+		for _, c := range s.chunks {
+			before := len(c.keys)
+			c.keys = slices.DeleteFunc(c.keys, goes)
+			if len(c.keys) < before {
+				changed[c] = struct{}{}
 			}
-		},
-	}}
+		}
+	}
+	rest := fresh
+	for i := 0; len(rest) > 0; i++ {
+		if i == len(s.chunks) {
+			s.chunks = append(s.chunks, new(chunk))
+		}
+		c := s.chunks[i]
+		if n := min(len(rest), keysPerReq-len(c.keys)); n > 0 {
+			c.keys, rest = append(c.keys, rest[:n]...), rest[n:]
+			changed[c] = struct{}{}
+		}
+	}
+	for _, c := range s.chunks {
+		if _, ok := changed[c]; !ok {
+			continue
+		}
+		if err := s.renew(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	for _, key := range fresh {
+		s.keys[key] = false
+	}
+	return fresh, nil
 }
 
-// extend adds keys to the subscription.
-func (c *chunk) extend(l *link, p *peer, g *gathering, keys []string) error {
-	c.keys = append(c.keys, keys...)
-	since := nostr.Timestamp(p.m.cfg.Now().Add(-g.past).Unix())
-	filters := g.filters(c.keys)
-	for i := range filters {
-		filters[i].Since = &since
+// leave gives some keys up.
+func (s *subscribed) leave(goes func(key string) bool) {
+	var had []string
+	for key, all := range s.keys {
+		if goes(key) {
+			delete(s.keys, key)
+			if all {
+				had = append(had, key)
+			}
+		}
 	}
-	if c.sub.id == "" {
-		return l.subscribe(c.sub, filters...)
+	if s.g.left != nil {
+		s.g.left(had)
 	}
-	return l.ask(c.sub, filters...)
+}
+
+// renew subscribes the keys of a chunk, and ends the subscription that it had when the new one stands, so that
+// nothing is missed in between.
+func (s *subscribed) renew(ctx context.Context, c *chunk) error {
+	old := c.sub
+	c.sub = nil
+	if len(c.keys) > 0 {
+		stands := make(chan struct{}, 1)
+		c.sub = &sub{event: s.take, end: func(err error) {
+			if err == nil {
+				select {
+				case stands <- struct{}{}:
+				default:
+				}
+				return
+			}
+			select {
+			case s.ended <- err:
+			default:
+			}
+		}}
+		since := nostr.Timestamp(s.p.m.cfg.Now().Add(-s.g.past).Unix())
+		filters := s.g.filters(c.keys)
+		for i := range filters {
+			filters[i].Since, filters[i].Limit = &since, 1 // some relays take 0 for no limit
+		}
+		if err := s.l.subscribe(c.sub, filters...); err != nil {
+			return err
+		}
+		select {
+		case <-stands:
+		case err := <-s.ended:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(answerTime):
+			return errNoAnswer
+		}
+	}
+	if old == nil {
+		return nil
+	}
+	return s.l.unsubscribe(old)
 }

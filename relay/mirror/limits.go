@@ -63,7 +63,9 @@ const (
 	maxKeys        = 20_000 // whose mail is fetched elsewhere
 	keysPerPeer    = 2000   // the newest of them, asked of one relay
 	keysPerReq     = 200
-	mailSlack      = 400                // subscribed beside them, until all are subscribed anew
+	mailSlack      = 400 // subscribed beside them, before those that are not among them any more go
+	widenRate      = 5   // a second, that a subscription gets more keys
+	widenBurst     = 10
 	keysPerClient  = 500                // that one connection can add
 	keysPerAddress = 500                // that one address has
 	keyRate        = 0.1                // a second, that one address adds

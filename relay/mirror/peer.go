@@ -36,9 +36,7 @@ type peer struct {
 	out  queue             // own events for it
 	said chan *nostr.Event // messages of conversations for it
 
-	// The following belong to the duty that fetches mail.
-	oldMail map[string]struct{} // keys whose old messages have been fetched
-	mailAt  time.Time           // when that was last so
+	mailUntil map[string]time.Time // by key, until when all mail has come or is coming live; of the duty that fetches it
 
 	rejected map[string]struct{}  // ids of own events that the relay will not take; of the publishing duty
 	compared map[string]*compared // by followed key; of the copying duty
@@ -54,8 +52,8 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		talkIn: rate.NewLimiter(letterRate, talkQueue), talkOut: rate.NewLimiter(letterRate, talkQueue),
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
-		compared: make(map[string]*compared),
-		out:      newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]struct{}),
+		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),
+		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]struct{}),
 	}
 	p.set(Connecting, nil)
 	return p

@@ -167,7 +167,7 @@ func (p *peer) talk(ctx context.Context, l *link) error {
 	}()
 	err := p.gather(ctx, l, &gathering{
 		from: p.m.talks, filters: p.talkOf, past: talkPast, store: p.ingestTalk, rate: p.talkIn,
-		among: p.dealings, old: p.levelTalks,
+		among: p.dealings, old: p.levelTalks, of: func(ev *nostr.Event) []string { return []string{ev.PubKey} },
 	})
 	cancel()
 	err = cmp.Or(err, <-sent)
