@@ -50,6 +50,7 @@ func (m *Mirror) tend(ctx context.Context) {
 				m.log.Error("count events of a followed Mostro", "pubkey", pubkey, "error", err)
 			}
 		}
+		m.trimOutbox()
 		m.discover(ctx)
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -279,7 +280,7 @@ func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 			continue
 		}
 		for tag := range evs[i].Tags.FindAll("p") {
-			if to, ok := m.routes.of.Get(tag[1]); ok {
+			if to, ok := m.routes.of.Get(tag[1]); ok && slices.Contains(m.cfg.Outside, to.URL) {
 				rows[outboxRow(to.URL, &evs[i])] = append(encodeTime(m.cfg.Now()), evs[i].String()...)
 				wake[to.URL] = struct{}{}
 			}
@@ -302,26 +303,19 @@ func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 }
 
 // sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed
-// or will never take.
+// or will never take. What it does not take for now does not hold up what is behind it, unless it takes nothing.
 func (p *peer) sendReplies(ctx context.Context, l *link) error {
-	waiting, err := p.m.state.waiting(p.url)
-	if err != nil {
-		return err
-	}
-	if old := len(waiting) - maxOutbox; old > 0 {
-		p.m.log.Warn("replies that an outside relay has not taken are dropped", "relay", p.url, "replies", old)
-	}
-	for i := 0; i < len(waiting) && ctx.Err() == nil; {
-		n := min(len(waiting)-i, sentAtOnce)
-		var evs []*nostr.Event
-		rows := make(map[string][]byte)
-		for j := i; j < i+n; j++ {
-			if ev := &waiting[j]; len(waiting)-j <= maxOutbox && p.m.current(ev) {
-				evs = append(evs, ev)
-			} else {
-				rows[outboxRow(p.url, ev)] = nil
-			}
+	late := false
+	for after := ""; ctx.Err() == nil; {
+		evs, err := p.m.state.waiting(p.url, after, sentAtOnce)
+		if err != nil {
+			return err
 		}
+		if len(evs) == 0 {
+			break
+		}
+		after = outboxRow(p.url, evs[len(evs)-1])
+		rows := make(map[string][]byte)
 		again, err := p.send(ctx, l, evs, func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil })
 		if err != nil {
 			return err
@@ -329,10 +323,12 @@ func (p *peer) sendReplies(ctx context.Context, l *link) error {
 		if err := p.m.state.set(rows); err != nil {
 			return err
 		}
-		i += n
-		if again {
-			return p.later(ctx)
+		if late = late || again; again && len(rows) == 0 {
+			break
 		}
+	}
+	if late {
+		return p.later(ctx)
 	}
 	return nil
 }
@@ -347,9 +343,15 @@ func (p *peer) later(ctx context.Context) error {
 	return nil
 }
 
-// current reports whether a reply is still worth sending.
-func (m *Mirror) current(ev *nostr.Event) bool {
-	return m.cfg.Now().Sub(ev.CreatedAt.Time()) < keysKept
+// trimOutbox bounds what waits for relays that are away, or that the settings do not name any more.
+func (m *Mirror) trimOutbox() {
+	gone, err := m.state.trim(func(url string) bool { return slices.Contains(m.cfg.Outside, url) }, m.cfg.Now().Add(-keysKept), maxOutbox)
+	if err != nil {
+		m.log.Error("bound the replies that wait for outside relays", "error", err)
+	}
+	for url, n := range gone {
+		m.log.Warn("replies that an outside relay has not taken are dropped", "relay", url, "replies", n)
+	}
 }
 
 // receive takes messages to the node that arrive at an outside relay to the node. It knows each by

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -148,10 +149,74 @@ func TestOutbox(t *testing.T) {
 	p := newPlain(t, 10, address)
 	eventually(t, "the answers are there", func() bool { return p.has(answer.ID) && p.has(early.ID) })
 	eventually(t, "the outbox is empty", func() bool {
-		waiting, err := a.mirror.state.waiting(url)
+		waiting, err := a.mirror.state.waiting(url, "", 1)
 		return err == nil && len(waiting) == 0
 	})
 	if h := a.health(url); h.Waiting != 0 || !h.Oldest.IsZero() {
 		t.Errorf("%d answers wait since %v", h.Waiting, h.Oldest)
 	}
+}
+
+// TestC3Outbox: answers for a relay that is away for long, or that the settings do not name any more, do not pile up,
+// and one that a relay never takes does not hold up the others.
+func TestC3Outbox(t *testing.T) {
+	a := newInstance(t, "a")
+	p := newPlain(t, 10, freeAddress(t))
+	a.cfg.Outside = []string{p.url, "ws://127.0.0.1:1"}
+	a.start()
+	trader := newPerson(t)
+	comesOver := func(url string) {
+		if err := a.mirror.Heard(context.WithValue(t.Context(), originKey{}, url), trader.public); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := func(text string, at nostr.Timestamp) nostr.Event {
+		ev := a.sign(t, nostr.Event{Kind: 1059, Content: text, CreatedAt: at, Tags: nostr.Tags{{"p", trader.public}}})
+		a.publish(ev)
+		return ev
+	}
+	waits := func(url string) int {
+		n, _, err := a.mirror.state.waits(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	comesOver("ws://gone.test")
+	answer("to nobody", 0)
+	if n := waits("ws://gone.test"); n != 0 {
+		t.Errorf("%d answers wait for a relay that the settings do not name", n)
+	}
+	comesOver("ws://127.0.0.1:1")
+	for i := range 10 {
+		answer(fmt.Sprint(i), nostr.Now()-nostr.Timestamp(10-i))
+	}
+	kept := func(url string) bool { return url == "ws://127.0.0.1:1" }
+	if gone, err := a.mirror.state.trim(kept, time.Now().Add(-keysKept), 4); err != nil || gone["ws://127.0.0.1:1"] != 6 {
+		t.Errorf("%v were dropped, want 6 (%v)", gone, err)
+	}
+	left, err := a.mirror.state.waiting("ws://127.0.0.1:1", "", 100)
+	if err != nil || len(left) != 4 || left[0].Content != "6" || left[3].Content != "9" {
+		t.Errorf("%d are left, the first %q (%v)", len(left), left[0].Content, err)
+	}
+	if _, err := a.mirror.state.trim(func(string) bool { return false }, time.Time{}, 100); err != nil || waits("ws://127.0.0.1:1") != 0 {
+		t.Errorf("of a relay that is named no more %d are left (%v)", waits("ws://127.0.0.1:1"), err)
+	}
+
+	comesOver(p.url)
+	eventually(t, "it is connected", func() bool { return a.health(p.url).State == Live })
+	never := a.sign(t, nostr.Event{Kind: 1059, Content: "never", CreatedAt: nostr.Now() - 1000, Tags: nostr.Tags{{"p", trader.public}}})
+	p.refuse(func(ev *nostr.Event) string {
+		if ev.ID == never.ID {
+			return "error: not today"
+		}
+		return ""
+	})
+	a.publish(never)
+	var last nostr.Event
+	for i := range 2 * sentAtOnce {
+		last = answer(fmt.Sprint("behind ", i), nostr.Now()-500+nostr.Timestamp(i))
+	}
+	eventually(t, "those behind it are there", func() bool { return p.has(last.ID) })
+	eventually(t, "it alone waits", func() bool { return waits(p.url) == 1 })
 }

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -144,18 +147,29 @@ func (s *state) setWalked(url, author string, w walked) error {
 	return s.set(map[string][]byte{string(stateRow(tableWalked, url, author)): value})
 }
 
-// waiting lists the replies that a relay has not confirmed; those that have expired are not asked
-// of it any more.
-func (s *state) waiting(url string) (evs []nostr.Event, err error) {
-	err = s.each(tableOutbox, []string{url}, func(_ [][]byte, value []byte) error {
-		var ev nostr.Event
-		if err := ev.UnmarshalJSON(replyOf(value)); err != nil {
-			return err
+// waiting lists replies that a relay has not confirmed, those behind a row, "" for the first.
+func (s *state) waiting(url, after string, most int) (evs []*nostr.Event, err error) {
+	prefix := append(stateRow(tableOutbox, url), 0)
+	err = s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: most})
+		defer it.Close()
+		from := prefix
+		if after != "" {
+			from = append([]byte(after), 0)
 		}
-		evs = append(evs, ev)
+		for it.Seek(from); it.Valid() && len(evs) < most; it.Next() {
+			ev := new(nostr.Event)
+			if err := it.Item().Value(func(value []byte) error { return ev.UnmarshalJSON(replyOf(value)) }); err != nil {
+				return err
+			}
+			evs = append(evs, ev)
+		}
 		return nil
 	})
-	return evs, err
+	if err != nil {
+		return nil, fmt.Errorf("read the mirror's state: %w", err)
+	}
+	return evs, nil
 }
 
 // waits is how many replies a relay has not confirmed, and since when the first has waited.
@@ -169,6 +183,41 @@ func (s *state) waits(url string) (n int, since time.Time, err error) {
 	})
 	return n, since, err
 }
+
+// trim takes out of the outbox what is for a relay that is not kept, what its event's time says is older than past, and
+// of each relay what is more than most, the oldest first. It returns how many replies that were, by relay.
+func (s *state) trim(kept func(url string) bool, past time.Time, most int) (map[string]int, error) {
+	counts, gone := make(map[string]int), make(map[string]int)
+	rows := make(map[string][]byte)
+	prefix := append(stateRow(tableOutbox), 0)
+	err := s.db.View(func(txn *badger.Txn) error {
+		// Backwards, since the newest of each relay stay.
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: true})
+		defer it.Close()
+		for it.Seek(append(slices.Clone(prefix), 0xff)); it.Valid() && len(rows) < trimmed; it.Next() {
+			key := it.Item().KeyCopy(nil)
+			url, rest, _ := strings.Cut(string(key[len(prefix):]), "\x00")
+			at, _, _ := strings.Cut(rest, " ")
+			second, err := strconv.ParseInt(at, 16, 64)
+			counts[url]++
+			if err != nil || !kept(url) || second < past.Unix() || counts[url] > most {
+				rows[string(key)] = nil
+				gone[url]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the mirror's state: %w", err)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	return gone, s.set(rows)
+}
+
+// trimmed is how many rows are taken out at once; the rest goes the next time.
+const trimmed = 20_000
 
 // replyOf is the event of a row of the outbox. Rows of earlier versions begin with it.
 func replyOf(value []byte) []byte {

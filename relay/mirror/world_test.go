@@ -228,9 +228,10 @@ type plain struct {
 	listens func(t testing.TB, address string) net.Listener
 	fault   func(*nostr.Event) (lost, unanswered bool) // of an event that a client publishes; nil = neither
 
-	mu     sync.Mutex
-	stored map[string]nostr.Event // by what replaces it
-	subs   map[*plainSub]struct{}
+	mu      sync.Mutex
+	refuses func(*nostr.Event) string // why an event is refused; nil = never
+	stored  map[string]nostr.Event    // by what replaces it
+	subs    map[*plainSub]struct{}
 }
 
 type plainSub struct {
@@ -268,8 +269,15 @@ func (p *plain) answer(mine map[string]*plainSub, say func(parts ...any), label 
 			return
 		}
 		p.mu.Lock()
-		fault := p.fault
+		fault, why := p.fault, ""
+		if p.refuses != nil {
+			why = p.refuses(&ev)
+		}
 		p.mu.Unlock()
+		if why != "" {
+			say("OK", ev.ID, false, why)
+			return
+		}
 		var lost, unanswered bool
 		if fault != nil {
 			lost, unanswered = fault(&ev)
@@ -307,6 +315,12 @@ func (p *plain) set(fault func(*nostr.Event) (lost, unanswered bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault = fault
+}
+
+func (p *plain) refuse(why func(*nostr.Event) string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuses = why
 }
 
 func (p *plain) publish(ev nostr.Event) {
