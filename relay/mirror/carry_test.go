@@ -99,25 +99,6 @@ func TestCarryRefused(t *testing.T) {
 	}
 }
 
-// TestCarryLoop: two relays that take each other for the Mostro's end a message with a refusal, not
-// with a circle.
-func TestCarryLoop(t *testing.T) {
-	ghost := newPerson(t)
-	x, y := newInstance(t, "x"), newInstance(t, "y")
-	x.cfg.Follow = []Followed{{Pubkey: ghost.public, Relays: []string{y.url()}}}
-	y.cfg.Follow = []Followed{{Pubkey: ghost.public, Relays: []string{x.url()}}}
-	x.start()
-	y.start()
-	eventually(t, "both are connected", func() bool { return x.health(y.url()).State == Live && y.health(x.url()).State == Live })
-	message := newPerson(t).message(t, ghost.public, "hello")
-	if ok, reason := dialClient(t, x.url()).send(message); ok || reason != errUnderway.Error() {
-		t.Errorf("%v %q", ok, reason)
-	}
-	if n := x.health(y.url()).CarriedTo + y.health(x.url()).CarriedTo; n != 0 {
-		t.Errorf("%d messages count as carried", n)
-	}
-}
-
 // TestCarryOthersMail: a peer that sends messages of people who are not here gets none of them in.
 func TestCarryOthersMail(t *testing.T) {
 	a, b, _ := federated(t)
