@@ -67,7 +67,7 @@ func (r *Relay) copied() []Policy {
 }
 
 // Take stores events that were copied from other relays, in their order, and sends them to
-// subscriptions. All are verified, as many at once as leave a processor free. It does not ask who
+// subscriptions. All are verified, as many at once as there are processors. It does not ask who
 // wrote them or what for: that is the caller's part. from names the other relay; each gets its turn.
 func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Taken {
 	out := make([]Taken, len(evs))
@@ -81,7 +81,7 @@ func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Tak
 		i, at = at, at+1
 		return i
 	}
-	for range min(max(runtime.GOMAXPROCS(0)-1, 1), len(evs)) {
+	for range min(runtime.GOMAXPROCS(0), len(evs)) {
 		check.Go(func() {
 			for i := claim(); i < len(evs); i = claim() {
 				out[i] = r.inspect(ctx, from, evs[i], rules)

@@ -3,7 +3,12 @@
 package mirror
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,6 +53,114 @@ func BenchmarkReplicaQueries(b *testing.B) {
 			b.ReportMetric(float64((processorTime(b)-began).Microseconds())/float64(b.N), "cpu-us/query")
 		})
 	}
+}
+
+// BenchmarkReplicas measures what replicas cost the writer: its processor time for events published one after the
+// other, with none connected and with three, each a process of its own. Some thousands of them tell it from chance:
+// -benchtime 20000x.
+func BenchmarkReplicas(b *testing.B) {
+	const replicas, turns = 3, 4
+	listed := newPerson(b)
+	p := newInstance(b, "primary")
+	p.change = func(cfg *relay.Config) {
+		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
+	}
+	p.start()
+	evs := backlog(b, p.person, b.N)
+	var used [2]time.Duration
+	b.ResetTimer()
+	// By turns, so that what else the machine does falls on both.
+	parts := slices.Collect(slices.Chunk(evs, (len(evs)+2*turns-1)/(2*turns)))
+	for turn, part := range parts {
+		b.StopTimer()
+		with := turn % 2
+		var urls []string
+		var stops []func()
+		for range replicas * with {
+			url, stop := replicaProcess(b, p, listed)
+			urls, stops = append(urls, url), append(stops, stop)
+		}
+		b.StartTimer()
+		began := processorTime(b)
+		for i := range part {
+			p.publish(part[i])
+		}
+		for _, url := range urls {
+			arrives(b, url, part[len(part)-1].ID)
+		}
+		used[with] += processorTime(b) - began
+		b.StopTimer()
+		for _, stop := range stops {
+			stop()
+		}
+	}
+	half := float64(b.N) / 2
+	without, with := float64(used[0].Microseconds())/half, float64(used[1].Microseconds())/half
+	b.ReportMetric(without, "cpu-us/write")
+	b.ReportMetric((with-without)/replicas, "cpu-us/write-and-replica")
+}
+
+// arrives waits until a relay has an event.
+func arrives(b *testing.B, url, id string) {
+	c := dialClient(b, url)
+	defer c.Close()
+	c.say("REQ", "last", nostr.Filter{IDs: []string{id}})
+	c.hear("EVENT") // stored or live
+}
+
+// replicaProcess starts a replica and waits until it is level.
+func replicaProcess(b *testing.B, primary *instance, listed person) (url string, stop func()) {
+	b.Helper()
+	address := freeAddress(b)
+	settings, err := json.Marshal([]string{primary.address, primary.public, listed.secret, listed.public, b.TempDir(), address})
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestReplicaProcess$", "-test.timeout=0")
+	cmd.Env = append(os.Environ(), replicaVariable+"="+string(settings))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	stop = func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			b.Errorf("the replica ends with %v", err)
+		}
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "level\n" {
+		b.Fatalf("the replica says %q (%v)", line, err)
+	}
+	return "ws://" + address, stop
+}
+
+const replicaVariable = "MIRROR_REPLICA"
+
+// TestReplicaProcess is the process of replicaProcess.
+func TestReplicaProcess(t *testing.T) {
+	text := os.Getenv(replicaVariable)
+	if text == "" {
+		t.Skip("runs as a child of BenchmarkReplicas only")
+	}
+	var s []string
+	if err := json.Unmarshal([]byte(text), &s); err != nil || len(s) != 6 {
+		t.Fatal(err)
+	}
+	primary := &instance{t: t, address: s[0], person: person{public: s[1]}}
+	_, replica, _ := startReplica(t, primary, person{s[2], s[3]}, s[4], s[5])
+	for !replica.Ready() {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("level")
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the benchmark has done
 }
 
 // processorTime is what this process has used.
