@@ -26,13 +26,13 @@ type FederationSettings struct {
 func (s *FederationSettings) keys() []key {
 	return []key{
 		{"federation.follow", &followValue{to: &s.Follow}, "[]", "",
-			"Other Mostros, \"KEY\" or \"KEY@RELAY,RELAY\" with npub1... or hex and wss://... Their orders, ratings, terms, disputes and rates are copied from there, and taken here when they publish them; those of all others are refused. Clients here can trade with them: messages are carried both ways. Without a relay, their own list (kind 10002) is looked for on the relays that are known."},
+			"Other Mostros, \"KEY\" or \"KEY@RELAY,RELAY\" with npub1... or hex and wss://... Their orders, ratings, terms, disputes and rates are copied from there, and taken here when they publish them; those of all others are refused. Clients here can trade with them: messages are carried both ways. Without a relay, their own list (kind 10002) is looked for on the relays that are known. A relay that shows messages to their parties only (relay.private_reads = \"strict\") hands over no answers for clients here, unless it lists this node's key in federation.replicas."},
 		{"federation.platforms", &followValue{to: &s.Platforms, named: true}, "[]", "",
 			"Marketplaces of other kinds whose offers (NIP-69) are copied, \"NAME:KEY@RELAY\", such as lnp2pbot or robosats."},
 		{"federation.peers", &networksValue{&s.Peers}, "[]", "",
 			"Addresses or networks of followed Mostros, which carry many people's messages: they are exempt from relay.events_per_second."},
 		{"federation.replicas", &pubkeysValue{&s.Replicas}, "[]", "",
-			"Keys of this node's replicas (mostro serve --replica-of), npub1... or hex. Who authenticates with one reads everything, messages too."},
+			"Keys of this node's replicas (mostro serve --replica-of), npub1... or hex. Who authenticates with one reads everything, messages too. With relay.private_reads = \"strict\" also the keys of other Mostros that carry messages for their clients, or these get no answers."},
 		{"federation.orphaned_hours", &intValue{&s.OrphanedHours, 0, 8760}, "24", "hours",
 			"Without news of a followed Mostro (kind 38385) for so long, its offers are orphaned. 0: never."},
 		{"federation.hide_orphaned", &boolValue{&s.HideOrphaned}, "false", "",

@@ -3,10 +3,14 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
 )
 
 // federated starts B, a Mostro with an escrow, and A, which follows it.
@@ -83,6 +87,41 @@ func TestCarry(t *testing.T) {
 	}
 	if ok, reason := c.send(late); ok || !strings.HasPrefix(reason, "rate-limited: ") {
 		t.Errorf("at once again: %v %q", ok, reason)
+	}
+}
+
+// TestCarryStrict: a relay in strict mode hands over answers for clients elsewhere only to a node that it lists as a
+// peer; messages it takes from anybody.
+func TestCarryStrict(t *testing.T) {
+	for _, listed := range []bool{false, true} {
+		t.Run(fmt.Sprint("listed ", listed), func(t *testing.T) {
+			a, b := newInstance(t, "a"), newInstance(t, "b")
+			handled := b.escrow()
+			b.change = func(cfg *relay.Config) {
+				cfg.PrivateReads = relay.ReadsStrict
+				cfg.Federation.Peer = func(pubkey string) bool { return listed && pubkey == a.public }
+			}
+			b.start()
+			a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
+			a.start()
+			eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
+			trader := newPerson(t)
+			c := dialClient(t, a.url())
+			hello := trader.message(t, b.public, "hello")
+			if ok, reason := c.send(hello); !ok || handled(hello.ID) != 1 {
+				t.Fatalf("the message is not taken: %s", reason)
+			}
+			answer := b.message(t, trader.public, "answer")
+			b.publish(answer)
+			if listed {
+				eventually(t, "the answer is here", func() bool { return a.has(answer.ID) })
+				return
+			}
+			time.Sleep(time.Second)
+			if a.has(answer.ID) {
+				t.Error("the answer was handed over")
+			}
+		})
 	}
 }
 
