@@ -199,11 +199,7 @@ func auditLightning(o auditOptions) (lnd.Config, error) {
 	}
 	settings, err := readSettings(o.dir, o.settings)
 	if err != nil {
-		if data, readErr := os.ReadFile(filepath.Join(o.dir, devFile)); readErr == nil {
-			var dev devInfo
-			if err := json.Unmarshal(data, &dev); err != nil {
-				return lnd.Config{}, fmt.Errorf("read %s: %w", devFile, err)
-			}
+		if dev, ok := readDev(o.dir); ok {
 			n := dev.Nodes[escrowNode]
 			return lnd.Config{Host: n.GRPC, CertFile: n.TLSCert, MacaroonFile: cmp.Or(macaroon, n.Macaroon)}, nil
 		}

@@ -189,3 +189,32 @@ func TestStatusOfManyStrays(t *testing.T) {
 		t.Errorf("status:\n%s", text)
 	}
 }
+
+// In the directory of a dev network no hint leads to mostro serve, which would make settings there.
+func TestHintsInADevNetwork(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := readSettings(dir, nil); err == nil || !strings.Contains(hintsOf(err), "mostro serve --data-dir "+dir+" writes one") {
+		t.Errorf("in an empty directory: %v", hintsOf(err))
+	}
+	if err := os.Mkdir(filepath.Join(dir, networkDir), privateDir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readSettings(dir, nil); err == nil || !strings.Contains(hintsOf(err), "mostro dev --data-dir "+dir) || strings.Contains(hintsOf(err), "serve") {
+		t.Errorf("in a dev network: %v", hintsOf(err))
+	}
+	if _, err := healthURL(dir); err == nil {
+		t.Error("one that does not run has an address")
+	}
+	if err := os.WriteFile(filepath.Join(dir, devFile), []byte(`{"http_url":"http://127.0.0.1:7"}`), privateFile); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := healthURL(dir); err != nil || url != "http://127.0.0.1:7" {
+		t.Errorf("health of a dev network is asked at %q, %v", url, err)
+	}
+}
+
+func hintsOf(err error) string {
+	var h hinted
+	errors.As(err, &h)
+	return strings.Join(h.hints, "\n")
+}

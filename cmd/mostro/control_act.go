@@ -94,7 +94,7 @@ func toRunning(cmd *cobra.Command, dir string) (*control, error) {
 	}
 	c, err := dialControl(cmd.Context(), dir)
 	if errors.Is(err, errNotRunning) {
-		return nil, hint(err, "start it: mostro serve --data-dir "+dir, "or name its data directory with --data-dir")
+		return nil, hint(err, "start it: "+startsIn(dir), "or name its data directory with --data-dir")
 	}
 	return c, err
 }

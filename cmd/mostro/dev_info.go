@@ -41,6 +41,34 @@ type devBitcoin struct {
 	Cert string `json:"cert"`
 }
 
+// readDev reads the dev.json of a running dev network, if one runs in the data directory.
+func readDev(dir string) (dev devInfo, ok bool) {
+	data, err := os.ReadFile(filepath.Join(dir, devFile))
+	return dev, err == nil && json.Unmarshal(data, &dev) == nil
+}
+
+// isDev tells that a data directory is that of a dev network, running or not.
+func isDev(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, networkDir))
+	return err == nil && info.IsDir()
+}
+
+// startsIn is the command that starts the node of a data directory.
+func startsIn(dir string) string {
+	if isDev(dir) {
+		return "mostro dev --data-dir " + dir
+	}
+	return "mostro serve --data-dir " + dir
+}
+
+// noSettingsHint says what to do where there is no settings file: in a dev network there is none.
+func noSettingsHint(dir string) string {
+	if isDev(dir) {
+		return "it is the directory of a dev network, which must run for that: " + startsIn(dir)
+	}
+	return startsIn(dir) + " writes one to fill in"
+}
+
 // describeDev collects dev.json.
 func describeDev(identity devIdentity, network *regtest.Network, listener net.Listener) devInfo {
 	info := devInfo{

@@ -25,11 +25,9 @@ func healthCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				settings, err := readSettings(dir, nil)
-				if err != nil {
+				if url, err = healthURL(dir); err != nil {
 					return err
 				}
-				url = "http://" + dialable(settings.Relay.Listen)
 			}
 			if err := askHealth(cmd.Context(), url); err != nil {
 				return hint(err, "start it: mostro serve")
@@ -41,6 +39,19 @@ func healthCommand() *cobra.Command {
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	cmd.Flags().StringVar(&url, "url", "", "http address of the node (default: from the settings)")
 	return cmd
+}
+
+// healthURL is where the node of a data directory serves, by its settings, or by the file that a
+// running dev network leaves there.
+func healthURL(dir string) (string, error) {
+	if dev, ok := readDev(dir); ok {
+		return dev.HTTPURL, nil
+	}
+	settings, err := readSettings(dir, nil)
+	if err != nil {
+		return "", err
+	}
+	return "http://" + dialable(settings.Relay.Listen), nil
 }
 
 func askHealth(ctx context.Context, url string) error {

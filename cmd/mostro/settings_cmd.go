@@ -74,7 +74,7 @@ func readSettings(dir string, overrides []string) (*loaded, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hint(fmt.Errorf("there is no settings file: %s", path),
-			"mostro serve --data-dir "+dir+" writes one to fill in")
+			noSettingsHint(dir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read settings: %w", err)
