@@ -35,6 +35,126 @@ func mayRead(mode PrivateReads, s secret, f nostr.Filter, authed []string, node,
 	return s.author != node && s.author != followed && slices.Contains(f.Authors, s.author)
 }
 
+// leaks are random events between a few people, and random filters for them.
+type leaks struct {
+	random  *rand.Rand
+	mode    PrivateReads
+	names   []string // public keys; the last two are the node's and that of a followed Mostro
+	now     nostr.Timestamp
+	events  []nostr.Event
+	secrets []secret
+	ids     []string
+	raws    map[string]string // ids by what is served
+}
+
+var leakKinds = []int{1, 4, 14, 1059, 21059, 38383}
+
+func (w *leaks) node() string     { return w.names[len(w.names)-2] }
+func (w *leaks) followed() string { return w.names[len(w.names)-1] }
+
+func (w *leaks) config() Config {
+	limits := DefaultLimits()
+	limits.QueryTime = time.Hour // what is measured here is not the clock
+	return Config{Pubkey: w.node(), ServiceURL: serviceURL, Limits: limits, PrivateReads: w.mode, Followed: func(k string) bool { return k == w.followed() }}
+}
+
+// fill makes the events, and publishes them on r.
+func (w *leaks) fill(t *testing.T, r *Relay) {
+	w.raws = make(map[string]string)
+	for i := range 60 {
+		ev := nostr.Event{
+			Kind: leakKinds[w.random.IntN(len(leakKinds))], PubKey: w.names[w.random.IntN(len(w.names))], Sig: strings.Repeat("0", 128),
+			CreatedAt: w.now - nostr.Timestamp(w.random.IntN(20)), Content: fmt.Sprint("text ", i), Tags: nostr.Tags{{"d", fmt.Sprint(i)}},
+		}
+		for range w.random.IntN(3) {
+			ev.Tags = append(ev.Tags, nostr.Tag{"p", w.names[w.random.IntN(len(w.names))]})
+		}
+		ev.ID = ev.GetID()
+		w.ids = append(w.ids, ev.ID)
+		w.raws[string(encodeEvent(&ev))] = ev.ID
+		w.events = append(w.events, ev)
+		to := secret{id: ev.ID, author: ev.PubKey}
+		for tag := range ev.Tags.FindAll("p") {
+			to.to = append(to.to, tag[1])
+		}
+		w.secrets = append(w.secrets, to)
+		if err := r.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (w *leaks) pick(from []string, n int) []string {
+	var got []string
+	for range 1 + w.random.IntN(n) {
+		got = append(got, from[w.random.IntN(len(from))])
+	}
+	return got
+}
+
+func (w *leaks) filter() (f nostr.Filter) {
+	if w.random.IntN(2) == 0 {
+		for range 1 + w.random.IntN(3) {
+			f.Kinds = append(f.Kinds, leakKinds[w.random.IntN(len(leakKinds))])
+		}
+	}
+	if w.random.IntN(3) == 0 {
+		f.Authors = w.pick(w.names, 3)
+	}
+	if w.random.IntN(6) == 0 {
+		f.IDs = w.pick(w.ids, 6)
+	}
+	if f.Tags = make(nostr.TagMap); w.random.IntN(3) == 0 {
+		f.Tags["p"] = w.pick(w.names, 2)
+	}
+	if w.random.IntN(10) == 0 {
+		f.Tags["d"] = w.pick([]string{"1", "2", "3", "4", "5", "6"}, 4)
+	}
+	if w.random.IntN(6) == 0 {
+		at := w.now - nostr.Timestamp(w.random.IntN(20))
+		f.Since = &at
+	}
+	if w.random.IntN(8) == 0 {
+		f.Search = "text"
+	}
+	return f
+}
+
+// path is the way on which filter i is asked.
+func (w *leaks) path(i int) string {
+	switch { // these cost more
+	case i%50 == 0:
+		return "LIVE"
+	case i%8 == 0:
+		return "REQ"
+	}
+	return []string{"COUNT", "NEG-OPEN"}[i%2]
+}
+
+// judge holds what came out for f on a path against the rule: which events, and how many.
+func (w *leaks) judge(t *testing.T, f nostr.Filter, path string, authed []string, got map[string]bool, n int, err error) {
+	t.Helper()
+	plain := f
+	plain.Search = ""
+	want := make(map[string]bool)
+	for i := range w.events {
+		ev := &w.events[i]
+		if plain.Matches(ev) && (path == "LIVE" || ev.Kind != 21059) && (f.Search == "" || ev.Kind == 1 || ev.Kind == 38383) &&
+			(!privateKind(ev.Kind) || mayRead(w.mode, w.secrets[i], f, authed, w.node(), w.followed(), path)) {
+			want[ev.ID] = true
+		}
+	}
+	if err == nil && n == len(want) && (path == "COUNT" || maps.Equal(got, want)) {
+		return
+	}
+	for id := range got {
+		if i := slices.Index(w.ids, id); !want[id] {
+			t.Errorf("given out: event of kind %d by %s to %s", w.events[i].Kind, w.secrets[i].author, w.secrets[i].to)
+		}
+	}
+	t.Fatalf("mode %d, %s %s, authed %s: %d events, want %d, %v", w.mode, path, f, authed, n, len(want), err)
+}
+
 // TestC3Leaks asks random filters on every path that answers, as random connections, and holds
 // every private event that comes out, and every one that does not, against the rule.
 //
@@ -50,86 +170,27 @@ func TestC3Leaks(t *testing.T) {
 	seed := number("MOSTRO_LEAKS_SEED", uint64(time.Now().UnixNano()))
 	t.Log("seed", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
-	pick := func(from []string, n int) []string {
-		var got []string
-		for range 1 + random.IntN(n) {
-			got = append(got, from[random.IntN(len(from))])
-		}
-		return got
-	}
 	names := make([]string, 8)
 	for i := range names {
 		names[i] = fmt.Sprintf("%064x", i+1)
 	}
-	node, followed := publicKey(t, nodeKey), names[7]
-	names[6] = node
+	names[6] = publicKey(t, nodeKey)
 	now := nostr.Now()
 	modes := []PrivateReads{ReadsNamed, ReadsOpen, ReadsStrict}
 	for done := 0; done < filters; done += each {
-		mode := modes[done/each%len(modes)]
-		limits := DefaultLimits()
-		limits.QueryTime = time.Hour // what is measured here is not the clock
-		r, err := Open(Config{Pubkey: node, Limits: limits, PrivateReads: mode, Followed: func(k string) bool { return k == followed }})
+		w := &leaks{random: random, mode: modes[done/each%len(modes)], names: names, now: now}
+		r, err := Open(w.config())
 		if err != nil {
 			t.Fatal(err)
 		}
-		kinds := []int{1, 4, 14, 1059, 21059, 38383}
-		var events []nostr.Event
-		var secrets []secret
-		var ids []string
-		raws := make(map[string]string) // ids by what is served
-		for i := range 60 {
-			ev := nostr.Event{
-				Kind: kinds[random.IntN(len(kinds))], PubKey: names[random.IntN(len(names))], Sig: strings.Repeat("0", 128),
-				CreatedAt: now - nostr.Timestamp(random.IntN(20)), Content: fmt.Sprint("text ", i), Tags: nostr.Tags{{"d", fmt.Sprint(i)}},
-			}
-			for range random.IntN(3) {
-				ev.Tags = append(ev.Tags, nostr.Tag{"p", names[random.IntN(len(names))]})
-			}
-			ev.ID = ev.GetID()
-			ids = append(ids, ev.ID)
-			raws[string(encodeEvent(&ev))] = ev.ID
-			events = append(events, ev)
-			to := secret{id: ev.ID, author: ev.PubKey}
-			for tag := range ev.Tags.FindAll("p") {
-				to.to = append(to.to, tag[1])
-			}
-			secrets = append(secrets, to)
-			if err := r.Publish(t.Context(), ev); err != nil {
-				t.Fatal(err)
-			}
-		}
+		w.fill(t, r)
 		for i := range each {
-			var f nostr.Filter
-			if random.IntN(2) == 0 {
-				for range 1 + random.IntN(3) {
-					f.Kinds = append(f.Kinds, kinds[random.IntN(len(kinds))])
-				}
-			}
-			if random.IntN(3) == 0 {
-				f.Authors = pick(names, 3)
-			}
-			if random.IntN(6) == 0 {
-				f.IDs = pick(ids, 6)
-			}
-			if f.Tags = make(nostr.TagMap); random.IntN(3) == 0 {
-				f.Tags["p"] = pick(names, 2)
-			}
-			if random.IntN(10) == 0 {
-				f.Tags["d"] = pick([]string{"1", "2", "3", "4", "5", "6"}, 4)
-			}
-			if random.IntN(6) == 0 {
-				at := now - nostr.Timestamp(random.IntN(20))
-				f.Since = &at
-			}
-			if random.IntN(8) == 0 {
-				f.Search = "text"
-			}
+			f := w.filter()
 			var authed []string
 			s := &session{relay: r, subs: make(map[string]*subscription), sets: make(map[string]*reconciling), hooks: t.Context()}
 			s.ctx, s.room.L, s.writing = t.Context(), &s.mu, true // there is no connection to write to
 			if random.IntN(2) == 0 {
-				authed = pick(names, 2)
+				authed = w.pick(names, 2)
 				var held keys
 				for _, name := range authed {
 					k, err := parseKey(name)
@@ -140,35 +201,109 @@ func TestC3Leaks(t *testing.T) {
 				}
 				s.keys.Store(&held)
 			}
-			path := []string{"COUNT", "NEG-OPEN"}[i%2]
-			switch { // these cost more
-			case i%50 == 0:
-				path = "LIVE"
-			case i%8 == 0:
-				path = "REQ"
-			}
-			plain := f
-			plain.Search = ""
-			want := make(map[string]bool)
-			for i := range events {
-				ev, to := &events[i], secrets[i]
-				if plain.Matches(ev) && (path == "LIVE" || ev.Kind != 21059) && (f.Search == "" || ev.Kind == 1 || ev.Kind == 38383) &&
-					(!privateKind(ev.Kind) || mayRead(mode, to, f, authed, node, followed, path)) {
-					want[ev.ID] = true
-				}
-			}
-			got, n, err := asked(r, s, f, path, events, raws)
-			if err != nil || n != len(want) || path != "COUNT" && !maps.Equal(got, want) {
-				for id := range got {
-					if i := slices.Index(ids, id); !want[id] {
-						t.Errorf("given out: event of kind %d by %s to %s", events[i].Kind, secrets[i].author, secrets[i].to)
-					}
-				}
-				t.Fatalf("mode %d, %s %s, authed %s: %d events, want %d, %v", mode, path, f, authed, n, len(want), err)
-			}
+			path := w.path(i)
+			got, n, err := asked(r, s, f, path, w.events, w.raws)
+			w.judge(t, f, path, authed, got, n, err)
 		}
 		if err := r.Close(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestC3LeaksOnSockets is the same on real connections, of a stranger and of people who have authenticated.
+func TestC3LeaksOnSockets(t *testing.T) {
+	seed := number("MOSTRO_LEAKS_SEED", uint64(time.Now().UnixNano()))
+	t.Log("seed", seed)
+	random := rand.New(rand.NewPCG(seed, 2))
+	secrets := make([]string, 6)
+	var names []string
+	for i := range secrets {
+		secrets[i] = fmt.Sprintf("%064x", i+2)
+		names = append(names, publicKey(t, secrets[i]))
+	}
+	names = append(names, publicKey(t, nodeKey), fmt.Sprintf("%064x", 8))
+	for _, mode := range []PrivateReads{ReadsNamed, ReadsOpen, ReadsStrict} {
+		w := &leaks{random: random, mode: mode, names: names, now: nostr.Now()}
+		r, url := serveWhole(t, w.config())
+		w.fill(t, r)
+		for people := range 3 {
+			c, challenge := greet(t, url)
+			for _, secret := range secrets[:people] {
+				if ok, reason := c.auth(login(t, secret, challenge, serviceURL, nil)); !ok {
+					t.Fatal(reason)
+				}
+			}
+			for i := range 300 {
+				f := w.filter()
+				path := []string{"REQ", "COUNT", "NEG-OPEN"}[i%3]
+				if i%25 == 0 {
+					path = "LIVE"
+				}
+				got, n, err := w.askOn(t, r, c, f, path)
+				w.judge(t, f, path, names[:people], got, n, err)
+			}
+		}
+	}
+}
+
+// askOn asks f on a connection, and gives what comes out; for LIVE all events come once more.
+func (w *leaks) askOn(t *testing.T, r *Relay, c wire, f nostr.Filter, path string) (got map[string]bool, n int, err error) {
+	label, more := path, ""
+	switch path {
+	case "LIVE":
+		label, f.LimitZero = "REQ", true
+	case "NEG-OPEN":
+		more = `,"6100000200"` // everything that you have
+	}
+	c.write(`["` + label + `","x",` + f.String() + more + `]`)
+	got = make(map[string]bool)
+	for {
+		parts := c.next()
+		switch string(parts[0]) {
+		case `"EVENT"`:
+			id := w.raws[string(parts[2])]
+			if id == "" || got[id] {
+				return nil, 0, fmt.Errorf("unknown, changed or twice: %s", parts[2])
+			}
+			got[id] = true
+		case `"EOSE"`:
+			if path == "LIVE" {
+				for i := range w.events {
+					r.store.sync(func() { r.fanOut(&w.events[i], encodeEvent(&w.events[i])) })
+				}
+				c.write(`["COUNT","mark",{"ids":["` + w.ids[0] + `"]}]`) // it is answered behind what is live
+				continue
+			}
+			c.write(`["CLOSE","x"]`)
+			return got, len(got), nil
+		case `"CLOSED"`, `"NEG-ERR"`:
+			if w.mode != ReadsStrict || !strings.Contains(string(parts[2]), "auth-required: ") {
+				return nil, 0, fmt.Errorf("refused: %s", parts)
+			}
+			return got, 0, nil
+		case `"COUNT"`:
+			if path == "LIVE" {
+				c.write(`["CLOSE","x"]`)
+				return got, len(got), nil
+			}
+			var answer struct{ Count int }
+			err = json.Unmarshal(parts[2], &answer)
+			return nil, answer.Count, err
+		case `"NEG-MSG"`:
+			var message string
+			if err = json.Unmarshal(parts[2], &message); err != nil {
+				return nil, 0, err
+			}
+			for _, id := range w.ids { // few enough to be named one by one
+				if strings.Contains(message, id) {
+					got[id] = true
+				}
+			}
+			c.write(`["NEG-CLOSE","x"]`)
+			return got, len(got), nil
+		default:
+			return nil, 0, fmt.Errorf("answer %s", parts)
 		}
 	}
 }

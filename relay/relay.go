@@ -18,9 +18,11 @@
 //     before its stored query, and the query leaves out what was committed since.
 //   - An event is encoded once, and finds the subscriptions that want it without asking all.
 //   - Clients get their turns: as many messages are worked on at once as there are processors,
-//     a client has one of them, and a long answer goes back to the end of the line. Addresses
-//     take turns, so that many connections from one get no more than one from another. Who takes
-//     most of anything that is short (connections, queues, subscriptions) gives way first.
+//     a client has one of them, and a long answer gives it back now and then. The next one goes to the
+//     address that has worked least of late, so that many connections, and many addresses that are busy, keep
+//     nobody waiting who asks for little. Who takes most of anything that is short (connections, queues,
+//     subscriptions) gives way first, and who sends what is refused waits for it.
+//   - Work that nobody waits for any more ends.
 //   - Signatures are checked last, as many at once as there are processors; what
 //     is known already is not checked again.
 //   - What is served verifies: the fields of an event come back as they were signed.
