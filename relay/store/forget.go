@@ -21,7 +21,7 @@ const (
 	// inAdvance is how much younger an event may be than the deletion that came before it, seconds. Who deletes what
 	// there is does not meet it.
 	inAdvance   = 24 * 60 * 60
-	forgetBatch = 2000 // rows removed in one go
+	forgetBatch = 2000 // rows removed in one go, fewer than the committer takes at once
 )
 
 // ErrTombstones is the answer to deletions when there are too many of them.
@@ -59,23 +59,48 @@ func (s *Store) Forget(ctx context.Context) error {
 	if err := s.do(ctx, &request{floor: floor}); err != nil {
 		return fmt.Errorf("refuse events that are too old: %w", err)
 	}
-	var rows [][]byte
-	err = s.eachTombstone(func(row []byte, second int64) error {
-		if second <= floor {
-			rows = append(rows, slices.Clone(row))
+	for _, sort := range tombstoneSorts {
+		for from := []byte{sort}; from != nil; {
+			var rows [][]byte
+			if rows, from, err = s.tombstonesUpTo(floor, sort, from); err == nil && len(rows) > 0 {
+				err = s.do(ctx, &request{rows: rows})
+			}
+			if err != nil {
+				return fmt.Errorf("remove tombstones: %w", err)
+			}
 		}
-		return ctx.Err()
-	})
-	for chunk := range slices.Chunk(rows, forgetBatch) {
-		if err == nil {
-			err = s.do(ctx, &request{rows: chunk})
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("remove tombstones: %w", err)
 	}
 	return nil
 }
+
+var errEnough = errors.New("enough rows")
+
+// tombstonesUpTo lists tombstones of a sort from a row on, of events up to a second, a batch at a time: there can be
+// millions. next is where to go on, nil at the end.
+func (s *Store) tombstonesUpTo(floor int64, sort byte, from []byte) (rows [][]byte, next []byte, err error) {
+	s.alive.RLock()
+	defer s.alive.RUnlock()
+	if !s.open {
+		return nil, nil, ErrClosed
+	}
+	err = s.scanFrom([]byte{sort}, from, func(row, value []byte) error {
+		if len(rows) == forgetBatch {
+			next = slices.Clone(row)
+			return errEnough
+		}
+		second, err := readSecond(value)
+		if err == nil && second <= floor {
+			rows = append(rows, slices.Clone(row))
+		}
+		return err
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return rows, next, err
+}
+
+var tombstoneSorts = [...]byte{rowDeleted, rowAddress, rowVanished}
 
 // eachTombstone calls f with each tombstone on disk, and the second up to which events are meant by it.
 func (s *Store) eachTombstone(f func(row []byte, second int64) error) error {
@@ -84,7 +109,7 @@ func (s *Store) eachTombstone(f func(row []byte, second int64) error) error {
 	if !s.open {
 		return ErrClosed
 	}
-	for _, sort := range []byte{rowDeleted, rowAddress, rowVanished} {
+	for _, sort := range tombstoneSorts {
 		err := s.scan([]byte{sort}, func(row, value []byte) error {
 			second, err := readSecond(value)
 			if err != nil {

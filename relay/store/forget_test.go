@@ -173,3 +173,29 @@ func TestForgetInterrupted(t *testing.T) {
 		mustAdd(t, s, note, want)
 	}
 }
+
+// TestForgetMany: more go than in one batch.
+func TestForgetMany(t *testing.T) {
+	clock := newClock()
+	s := openTest(t, Options{Now: clock.now, MaxTombstones: 1000, TombstonesStay: time.Second})
+	const deletions, ids = 7, 900
+	for i := range deletions {
+		var tags nostr.Tags
+		for k := range ids {
+			id := person(i*ids + k)
+			tags = append(tags, nostr.Tag{"e", id.String()})
+		}
+		if out := s.Add(t.Context(), Item{Own: true, Event: unsigned(person(1), 5, start+int64(i), "", tags...)})[0]; out.Status != Stored {
+			t.Fatal(out)
+		}
+		clock.second.Add(10) // they are of different times
+	}
+	clock.second.Add(2 * inAdvance)
+	if err := s.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	if err := s.eachTombstone(func([]byte, int64) error { left++; return nil }); err != nil || left != s.Tombstones() || left != 0 {
+		t.Errorf("%d tombstones are left, %d are counted, %v", left, s.Tombstones(), err)
+	}
+}

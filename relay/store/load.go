@@ -68,10 +68,15 @@ func (s *Store) load() error {
 
 // scan calls f with each row of a sort, in order.
 func (s *Store) scan(prefix []byte, f func(key, value []byte) error) error {
+	return s.scanFrom(prefix, prefix, f)
+}
+
+// scanFrom is scan from a row on.
+func (s *Store) scanFrom(prefix, from []byte, f func(key, value []byte) error) error {
 	return s.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: 1000})
 		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
+		for it.Seek(from); it.Valid(); it.Next() {
 			item := it.Item()
 			if err := item.Value(func(value []byte) error { return f(item.Key(), value) }); err != nil {
 				return err
