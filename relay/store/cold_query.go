@@ -21,10 +21,10 @@ type coldReader struct {
 }
 
 const (
-	coldMatches = 256  // cold events found in one reading
 	coldLooked  = 2048 // places looked at for them
 	coldTries   = 3    // readings while events keep becoming cold; the next one holds that off
-	coldChunk   = 32   // places of a list read at once
+	coldChunk   = 32   // places of a list read at once, at most
+	coldPart    = 3    // the same, at least: with many lists few of each are wanted
 	probeLists  = 8    // of those that could be read, to guess how long they are
 	probePlaces = 64
 )
@@ -45,7 +45,7 @@ func (r *coldReader) step(from *position, want func(*Meta) bool, limit int, batc
 		if try <= coldTries {
 			s.mu.RUnlock()
 		}
-		disk, downTo, err := r.read(from)
+		disk, downTo, err := r.read(from, limit)
 		if try <= coldTries {
 			s.mu.RLock()
 		}
@@ -107,9 +107,9 @@ func (r *coldReader) merge(disk []Meta, downTo, from *position, want func(*Meta)
 
 func (m *Meta) position() *position { return &position{m.CreatedAt, m.ID} }
 
-// read finds matches on disk before from, newest first: all down to a position, or all that there
+// read finds up to limit matches on disk before from, newest first: all down to a position, or all that there
 // are.
-func (r *coldReader) read(from *position) (found []Meta, downTo *position, err error) {
+func (r *coldReader) read(from *position, limit int) (found []Meta, downTo *position, err error) {
 	err = r.s.db.View(func(txn *badger.Txn) error {
 		if len(r.query.ids) > 0 {
 			found, err = r.byID(txn, from)
@@ -122,13 +122,13 @@ func (r *coldReader) read(from *position) (found []Meta, downTo *position, err e
 				return err
 			}
 		}
-		places, err := newPlaces(it, r.lists, from)
+		places, err := newPlaces(it, r.lists, from, limit)
 		if err != nil {
 			return err
 		}
 		var last place
 		for looked := 0; len(places.heap) > 0; looked++ {
-			if looked == coldLooked || len(found) == coldMatches {
+			if looked == coldLooked || len(found) == limit {
 				downTo = &last.position
 				return nil
 			}
@@ -305,15 +305,17 @@ func (l *placeList) fill(it *badger.Iterator, from *position, n int) error {
 
 // places merges lists on disk, the newest place on top.
 type places struct {
-	it   *badger.Iterator
-	heap placeHeap
+	it    *badger.Iterator
+	heap  placeHeap
+	chunk int // of a list read at once
 }
 
-func newPlaces(it *badger.Iterator, lists []listKey, from *position) (*places, error) {
-	p := &places{it: it}
+// newPlaces begins where limit places are wanted.
+func newPlaces(it *badger.Iterator, lists []listKey, from *position, limit int) (*places, error) {
+	p := &places{it: it, chunk: min(limit/max(len(lists), 1)+coldPart, coldChunk)}
 	for _, k := range lists {
 		l := &placeList{prefix: coldListPrefix(k)}
-		if err := l.fill(it, from, coldChunk); err != nil {
+		if err := l.fill(it, from, p.chunk); err != nil {
 			return nil, err
 		}
 		if len(l.chunk) > 0 {
@@ -329,7 +331,7 @@ func (p *places) advance() error {
 	top := p.heap[0]
 	last := top.chunk[0].position
 	if top.chunk = top.chunk[1:]; len(top.chunk) == 0 && top.more {
-		if err := top.fill(p.it, &last, coldChunk); err != nil {
+		if err := top.fill(p.it, &last, p.chunk); err != nil {
 			return err
 		}
 	}
