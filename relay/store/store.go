@@ -8,7 +8,8 @@
 //   - One writer decides: duplicates, versions of replaceable and addressable events (the newest,
 //     and of one second the lowest id), deletions and expiration. Nothing races.
 //   - What was deleted (NIP-09) or has vanished (NIP-62) does not come back, whatever the order of
-//     arrival and across restarts: tombstones are rows of their own and outlive the deletion.
+//     arrival and across restarts: tombstones are rows of their own and outlive the deletion. When
+//     there are too many, the oldest go, and with them the time in which events are taken (forget.go).
 //   - An event is not served from the second of its expiration on (NIP-40).
 //   - Every committed event has a serial number, and callbacks run in its order, so that a
 //     subscription can join what is stored and what is live without loss and without doubles.
