@@ -2,7 +2,9 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +43,7 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		}
 	}()
 	missed := newMissed()
-	s := &subscribed{p: p, l: l, g: g, keys: make(map[string]bool), ended: make(chan error, 1)}
+	s := &subscribed{p: p, l: l, g: g, room: keysPerPeer + mailSlack, keys: make(map[string]bool), ended: make(chan error, 1)}
 	defer s.leave(func(string) bool { return true })
 	// Whoever waits here holds up everything that the relay sends, and strangers can write to the keys.
 	s.take = func(ev *nostr.Event) {
@@ -58,7 +60,8 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		if len(among) == 0 {
 			keys = nil
 		}
-		fresh, err := s.extend(ctx, keys)
+		room := s.room
+		fresh, err := s.extend(ctx, keys[:min(len(keys), room)])
 		if err == nil {
 			err = g.old(ctx, l, fresh, in.take)
 		}
@@ -67,6 +70,9 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		}
 		for _, key := range fresh {
 			s.keys[key] = true
+		}
+		if s.room < room {
+			continue // with fewer keys
 		}
 		select {
 		case <-changed:
@@ -135,6 +141,7 @@ type subscribed struct {
 	g      *gathering
 	take   func(*nostr.Event)
 	ended  chan error
+	room   int             // keys at most: the relay takes no more
 	keys   map[string]bool // whether what was stored has come too
 	chunks []*chunk
 }
@@ -156,8 +163,13 @@ func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string,
 	if len(fresh) == 0 {
 		return nil, nil
 	}
-	changed := make(map[*chunk]struct{})
-	if len(s.keys)+len(fresh) > keysPerPeer+mailSlack {
+	changed := make(map[*chunk][]string) // what they were
+	change := func(c *chunk) {
+		if _, twice := changed[c]; !twice {
+			changed[c] = slices.Clone(c.keys)
+		}
+	}
+	if len(s.keys)+len(fresh) > s.room {
 		wanted := make(map[string]struct{}, len(keys))
 		for _, key := range keys {
 			wanted[key] = struct{}{}
@@ -165,10 +177,9 @@ func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string,
 		goes := func(key string) bool { _, stays := wanted[key]; return !stays }
 		s.leave(goes)
 		for _, c := range s.chunks {
-			before := len(c.keys)
-			c.keys = slices.DeleteFunc(c.keys, goes)
-			if len(c.keys) < before {
-				changed[c] = struct{}{}
+			if slices.ContainsFunc(c.keys, goes) {
+				change(c)
+				c.keys = slices.DeleteFunc(c.keys, goes)
 			}
 		}
 	}
@@ -179,22 +190,48 @@ func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string,
 		}
 		c := s.chunks[i]
 		if n := min(len(rest), keysPerReq-len(c.keys)); n > 0 {
+			change(c)
 			c.keys, rest = append(c.keys, rest[:n]...), rest[n:]
-			changed[c] = struct{}{}
 		}
 	}
+	var full error
 	for _, c := range s.chunks {
-		if _, ok := changed[c]; !ok {
+		before, ok := changed[c]
+		if !ok {
 			continue
 		}
-		if err := s.renew(ctx, c); err != nil {
-			return nil, err
+		if full == nil {
+			err := s.renew(ctx, c)
+			if err != nil && !s.isTooMuch(err) {
+				return nil, err
+			}
+			full = err
+		}
+		if full != nil {
+			c.keys = before
+		}
+		for _, key := range c.keys {
+			s.keys[key] = s.keys[key] // false for a new one
 		}
 	}
-	for _, key := range fresh {
-		s.keys[key] = false
+	if full != nil {
+		// A subscription that changes is there twice for a moment, which needs room as well.
+		if s.room = min(s.room, len(s.keys)) - keysPerReq; s.room <= 0 {
+			return nil, full
+		}
 	}
-	return fresh, nil
+	return slices.DeleteFunc(fresh, func(key string) bool { _, ok := s.keys[key]; return !ok }), nil
+}
+
+// isTooMuch reports whether a relay has refused to subscribe more, while what it has granted stands.
+func (s *subscribed) isTooMuch(err error) bool {
+	var closed *ClosedError
+	if !errors.As(err, &closed) || strings.HasPrefix(closed.Reason, "auth-required") || strings.HasPrefix(closed.Reason, "restricted") {
+		return false
+	}
+	s.p.cause(there + closed.Reason)
+	s.p.refusal(closed.Error())
+	return true
 }
 
 // leave gives some keys up.
@@ -214,23 +251,21 @@ func (s *subscribed) leave(goes func(key string) bool) {
 }
 
 // renew subscribes the keys of a chunk, and ends the subscription that it had when the new one stands, so that
-// nothing is missed in between.
+// nothing is missed in between. When there is an error the old one is still there.
 func (s *subscribed) renew(ctx context.Context, c *chunk) error {
-	old := c.sub
-	c.sub = nil
+	var fresh *sub
 	if len(c.keys) > 0 {
-		stands := make(chan struct{}, 1)
-		c.sub = &sub{event: s.take, end: func(err error) {
-			if err == nil {
+		stands, spoken := make(chan error, 1), false
+		fresh = &sub{event: s.take, end: func(err error) {
+			switch {
+			case !spoken:
+				spoken = true
+				stands <- err // which has room for it
+			case err != nil:
 				select {
-				case stands <- struct{}{}:
+				case s.ended <- err:
 				default:
 				}
-				return
-			}
-			select {
-			case s.ended <- err:
-			default:
 			}
 		}}
 		since := nostr.Timestamp(s.p.m.cfg.Now().Add(-s.g.past).Unix())
@@ -238,21 +273,28 @@ func (s *subscribed) renew(ctx context.Context, c *chunk) error {
 		for i := range filters {
 			filters[i].Since, filters[i].Limit = &since, 1 // some relays take 0 for no limit
 		}
-		if err := s.l.subscribe(c.sub, filters...); err != nil {
+		if err := s.l.subscribe(fresh, filters...); err != nil {
 			return err
 		}
-		select {
-		case <-stands:
-		case err := <-s.ended:
+		if err := first(ctx, stands); err != nil {
 			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(answerTime):
-			return errNoAnswer
 		}
 	}
-	if old == nil {
+	old := c.sub
+	if c.sub = fresh; old == nil {
 		return nil
 	}
 	return s.l.unsubscribe(old)
+}
+
+// first is a relay's first word about a subscription.
+func first(ctx context.Context, word <-chan error) error {
+	select {
+	case err := <-word:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(answerTime):
+		return errNoAnswer
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
 )
 
 // TestMailOnce: a new key brings its own mail, and not again that of all others; what comes live while the
@@ -69,7 +71,77 @@ func TestMailOnce(t *testing.T) {
 	p.listen(t, p.url[len("ws://"):])
 	eventually(t, "what was missed is here", func() bool { return a.has(missed.ID) })
 	time.Sleep(200 * time.Millisecond)
-	if n := a.health(p.url).Known - known; n > people*each+int64(len(live)) {
+	if n := a.health(p.url).Known - known; n > people*each+int64(len(live)+2*steps) {
 		t.Errorf("with the next connection %d messages came again", n)
+	}
+}
+
+// claims wants mail for new keys, each at an address of its own.
+func claims(t *testing.T, in *interest, of person, name string, from, to int) (all []person) {
+	for i := from; i < to; i++ {
+		key := newPerson(t)
+		all = append(all, key)
+		in.add(mailbox{key.public, of.public}, claimant{from: fmt.Sprint(name, i)})
+	}
+	return all
+}
+
+// TestGatherSmall: a relay that grants less than is asked for keeps its connection, and those who came last get their
+// mail.
+func TestGatherSmall(t *testing.T) {
+	a, b := newInstance(t, "a"), newInstance(t, "b")
+	b.change = func(cfg *relay.Config) {
+		cfg.Limits = relay.DefaultLimits()
+		cfg.Limits.SubscriptionValues = 3000
+	}
+	b.start()
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
+	a.start()
+	eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
+	for step := range 5 {
+		keys := claims(t, a.mirror.interest, b.person, fmt.Sprint("step ", step), 0, keysPerPeer/2)
+		time.Sleep(10 * time.Millisecond)
+		last := claims(t, a.mirror.interest, b.person, fmt.Sprint("last ", step), 0, 1)[0]
+		for _, key := range []person{last, keys[len(keys)-1]} {
+			mail := b.message(t, key.public, "for you")
+			b.publish(mail)
+			eventually(t, "mail is here", func() bool { return a.has(mail.ID) })
+		}
+	}
+	if h := a.health(b.url()); h.Sessions != 1 || h.Failures != 0 || h.RefusedFor[Cause{There: true, Word: "rate-limited"}] == 0 {
+		t.Errorf("health: %+v", h)
+	}
+}
+
+// TestGatherFull: as many keys and conversations as a relay is asked for fit into what another instance grants to
+// one connection, also while newer keys take the places of older ones; mail for those that have a place comes.
+func TestGatherFull(t *testing.T) {
+	a, b, _ := federated(t)
+	lost := claims(t, a.mirror.interest, b.person, "mail ", 0, 1)[0] // the oldest goes first
+	time.Sleep(10 * time.Millisecond)
+	kept := claims(t, a.mirror.interest, b.person, "mail ", 1, keysPerPeer)
+	claims(t, a.mirror.talks, b.person, "talk ", 0, keysPerPeer)
+	arrives := func(key person) {
+		t.Helper()
+		mail := b.message(t, key.public, "for you")
+		b.publish(mail)
+		eventually(t, "mail is here", func() bool { return a.has(mail.ID) })
+	}
+	arrives(kept[0])
+	arrives(kept[len(kept)-1])
+	for range 5 {
+		fresh := claims(t, a.mirror.interest, b.person, "later ", 0, mailSlack/2)
+		claims(t, a.mirror.talks, b.person, "later ", 0, mailSlack/2)
+		arrives(fresh[0])
+	}
+	arrives(kept[len(kept)-1])
+	if h := a.health(b.url()); h.Sessions != 1 || h.Failures != 0 {
+		t.Errorf("health: %+v", h)
+	}
+	mail := b.message(t, lost.public, "too late")
+	b.publish(mail)
+	arrives(kept[len(kept)-2])
+	if a.has(mail.ID) {
+		t.Error("the oldest key still has a place")
 	}
 }

@@ -61,9 +61,9 @@ const (
 
 	keysKept       = 30 * 24 * time.Hour
 	maxKeys        = 20_000 // whose mail is fetched elsewhere
-	keysPerPeer    = 2000   // the newest of them, asked of one relay
+	keysPerPeer    = 1000   // the first of them, asked of one relay; so many conversations beside them fit into what a relay like this one grants
 	keysPerReq     = 200
-	mailSlack      = 400 // subscribed beside them, before those that are not among them any more go
+	mailSlack      = 200 // subscribed beside them, before those that are not among them any more go
 	widenRate      = 5   // a second, that a subscription gets more keys
 	widenBurst     = 10
 	keysPerClient  = 500                // that one connection can add
