@@ -309,6 +309,34 @@ func TestLostOKs(t *testing.T) {
 	})
 }
 
+// TestC3NeverOK: a relay that takes events and never says OK is given no peace and no storm; what a Mostro followed
+// there publishes comes all the while.
+func TestC3NeverOK(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, b := newCable(), newPerson(t)
+		p := newPlainIn(t, 500, "", c.listen)
+		var sent atomic.Int64
+		p.set(func(*nostr.Event) (lost, unanswered bool) { sent.Add(1); return false, true })
+		a := newInstance(t, "a")
+		a.listen, a.cfg.Dial, a.cfg.Outside = newCable().listen, c.dial, []string{hostileURL}
+		a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{hostileURL}}}
+		a.start()
+		for i := range 10 {
+			own, other := a.offer(t, fmt.Sprint(i), 0), b.offer(t, fmt.Sprint(i), 0)
+			a.publish(own)
+			p.publish(other)
+			eventually(t, "the other's offer is here", func() bool { return a.has(other.ID) })
+			eventually(t, "the own offer is there", func() bool { return p.has(own.ID) })
+			time.Sleep(time.Minute)
+		}
+		h := a.health(hostileURL)
+		t.Logf("%d events were sent for 10 over %d connections: %s", sent.Load(), h.Sessions, h.Error)
+		if h.Published != 0 || sent.Load() > 30 || h.Sessions > 60 {
+			t.Errorf("%d events were sent over %d connections, %d confirmed", sent.Load(), h.Sessions, h.Published)
+		}
+	})
+}
+
 // TestC3MailFlood: a stranger who floods a client's key at the relay of a Mostro does not hold up its
 // book, and the Mostro's answers, which drown in it, come a while later.
 func TestC3MailFlood(t *testing.T) {
