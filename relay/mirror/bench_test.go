@@ -47,38 +47,6 @@ func (i *instance) fill(evs []nostr.Event) {
 	}
 }
 
-// BenchmarkBacklog copies 100,000 events from a peer by negentropy and from one that knows REQ
-// only: verified, stored, synced.
-func BenchmarkBacklog(b *testing.B) {
-	peer, who := newInstance(b, "b"), newPerson(b)
-	peer.start()
-	evs := backlog(b, who, backlogSize)
-	peer.fill(evs)
-	plainPeer := newPlain(b, 500, "127.0.0.1:0")
-	for _, ev := range evs[:backlogSize/10] { // its answers are made by looking at all
-		plainPeer.save(ev)
-	}
-	for _, from := range []struct {
-		name, url string
-		events    int
-	}{{"negentropy", peer.url(), backlogSize}, {"plain", plainPeer.url, backlogSize / 10}} {
-		b.Run(from.name, func(b *testing.B) {
-			for range b.N {
-				a := newInstance(b, "a")
-				a.cfg.Follow = []Followed{{Pubkey: who.public, Relays: []string{from.url}}}
-				began := time.Now()
-				a.start()
-				for a.health(from.url).Stored < int64(from.events) {
-					time.Sleep(10 * time.Millisecond)
-				}
-				took := time.Since(began)
-				b.ReportMetric(float64(from.events)/took.Seconds(), "events/s")
-				a.stop()
-			}
-		})
-	}
-}
-
 // BenchmarkResync connects two relays whose books of 100,000 differ in 100.
 func BenchmarkResync(b *testing.B) {
 	peer, who := newInstance(b, "b"), newPerson(b)

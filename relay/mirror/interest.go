@@ -234,41 +234,37 @@ func (in *interest) keys(mostros []string) ([]string, <-chan struct{}) {
 	defer in.mu.Unlock()
 	type claim struct {
 		box  mailbox
+		sign sign
 		last bool // after the others
 		rank int  // among those of the same address
-		at   time.Time
+	}
+	provenFirst := func(a, b bool) int {
+		switch {
+		case a == b:
+			return 0
+		case a:
+			return -1
+		}
+		return 1
 	}
 	var claims []claim
 	for from, group := range in.groups {
-		var boxes []mailbox
+		var of []claim
 		for box := range group {
 			if box.mostro == "" || slices.Contains(mostros, box.mostro) {
-				boxes = append(boxes, box)
+				of = append(of, claim{box: box, sign: in.seen[box]})
 			}
 		}
-		slices.SortFunc(boxes, func(a, b mailbox) int {
-			x, y := in.seen[a], in.seen[b]
-			switch {
-			case x.proven != y.proven && x.proven:
-				return -1
-			case x.proven != y.proven:
-				return 1
-			}
-			return cmp.Or(y.at.Compare(x.at), strings.Compare(a.key, b.key))
+		slices.SortFunc(of, func(a, b claim) int {
+			return cmp.Or(provenFirst(a.sign.proven, b.sign.proven), b.sign.at.Compare(a.sign.at), strings.Compare(a.box.key, b.box.key))
 		})
-		for rank, box := range boxes {
-			last := !in.seen[box].proven || rank >= budgetOf(from).first
-			claims = append(claims, claim{box, last, rank, in.seen[box].at})
+		for rank := range of {
+			of[rank].rank, of[rank].last = rank, !of[rank].sign.proven || rank >= budgetOf(from).first
 		}
+		claims = append(claims, of...)
 	}
 	slices.SortFunc(claims, func(a, b claim) int {
-		switch {
-		case a.last != b.last && b.last:
-			return -1
-		case a.last != b.last:
-			return 1
-		}
-		return cmp.Or(cmp.Compare(a.rank, b.rank), b.at.Compare(a.at), strings.Compare(a.box.key, b.box.key))
+		return cmp.Or(provenFirst(!a.last, !b.last), cmp.Compare(a.rank, b.rank), b.sign.at.Compare(a.sign.at), strings.Compare(a.box.key, b.box.key))
 	})
 	var keys []string
 	twice := make(map[string]struct{})

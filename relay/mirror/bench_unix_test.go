@@ -18,6 +18,39 @@ import (
 	"mostro/relay"
 )
 
+// BenchmarkBacklog copies 100,000 events from a peer by negentropy and from one that knows REQ
+// only: verified, stored, synced. The processor time is that of both ends.
+func BenchmarkBacklog(b *testing.B) {
+	peer, who := newInstance(b, "b"), newPerson(b)
+	peer.start()
+	evs := backlog(b, who, backlogSize)
+	peer.fill(evs)
+	plainPeer := newPlain(b, 500, "127.0.0.1:0")
+	for _, ev := range evs[:backlogSize/10] { // its answers are made by looking at all
+		plainPeer.save(ev)
+	}
+	for _, from := range []struct {
+		name, url string
+		events    int
+	}{{"negentropy", peer.url(), backlogSize}, {"plain", plainPeer.url, backlogSize / 10}} {
+		b.Run(from.name, func(b *testing.B) {
+			for range b.N {
+				a := newInstance(b, "a")
+				a.cfg.Follow = []Followed{{Pubkey: who.public, Relays: []string{from.url}}}
+				began, used := time.Now(), processorTime(b)
+				a.start()
+				for a.health(from.url).Stored < int64(from.events) {
+					time.Sleep(10 * time.Millisecond)
+				}
+				took := time.Since(began)
+				b.ReportMetric(float64(from.events)/took.Seconds(), "events/s")
+				b.ReportMetric(float64((processorTime(b)-used).Microseconds())/float64(from.events), "cpu-us/event")
+				a.stop()
+			}
+		})
+	}
+}
+
 // BenchmarkReplicaQueries measures what a query of the book costs at a primary and at its replica, in
 // processor time of this process, client included: where cores allow, replicas serve as many times
 // more as there are of them, as far as these are equal.
