@@ -19,7 +19,7 @@ import (
 // interest knows whose mail, or which conversations, are fetched from the relays of followed Mostros,
 // on disk.
 //
-// Anybody can make keys without end, and a relay is asked for a few thousand. So the places are shared out:
+// Anybody can make keys without end, and a relay is asked for a thousand. So the places are shared out:
 // no address has more than some of them or adds keys faster than people trade, whoever has most loses
 // his first, and a relay is asked for one key of each address before it is asked for two of one.
 // Of one address, keys that somebody has proven to hold come before those that were only asked for.
@@ -141,11 +141,13 @@ func (in *interest) add(box mailbox, by claimant) (fresh bool) {
 		}
 		return false
 	}
-	if (!known || by.from != last.from) && !in.mayAdd(by, now) {
-		return false
-	}
-	if group := in.groups[by.from]; len(group) >= budgetOf(by.from).places {
-		in.forget(stalest(maps.Keys(group), in.worse))
+	if !known || by.from != last.from {
+		if !in.mayAdd(by, now) {
+			return false
+		}
+		if group := in.groups[by.from]; len(group) >= budgetOf(by.from).places {
+			in.forget(stalest(maps.Keys(group), in.worse))
+		}
 	}
 	in.put(box, sign{now, by})
 	if len(in.seen) > maxKeys {
