@@ -41,14 +41,14 @@ func (c *compared) since(now int64) int64 {
 	return max(c.last-int64(lateTime/time.Second), 1)
 }
 
-// done books a comparing that found so many events, some of which were new.
-func (c *compared) done(began, since int64, found int, fresh int64) {
+// done books a comparing that found so many events, of which some were new; much is how many are not worth it for less.
+func (c *compared) done(began, since int64, found, much int, fresh int64) {
 	c.last = began
 	if since > 0 {
 		return
 	}
 	c.full = began
-	if found >= barrenRound && fresh < int64(found/10) {
+	if found >= min(barrenRound, much) && fresh < int64(found/10) {
 		c.barren++
 	} else {
 		c.barren = 0
@@ -85,7 +85,7 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 		if err := in.settle(); err != nil {
 			return err
 		}
-		c.done(began, from, len(d.Need), p.stored.Load()-stored)
+		c.done(began, from, len(d.Need), p.mostNeeded(), p.stored.Load()-stored)
 		w := walked{At: began, Full: began}
 		if from > 0 {
 			before, err := p.m.state.walked(p.url, author)
@@ -120,6 +120,7 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 	if err := in.settle(); err != nil {
 		return err
 	}
+	c.done(began, from, len(d.Need), p.mostNeeded(), p.stored.Load()-stored)
 	w.At = began
 	if full {
 		w.Full = began

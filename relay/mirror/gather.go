@@ -211,7 +211,9 @@ func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string,
 			c.keys = before
 		}
 		for _, key := range c.keys {
-			s.keys[key] = s.keys[key] // false for a new one
+			if _, is := s.keys[key]; !is {
+				s.keys[key] = false
+			}
 		}
 	}
 	if full != nil {
