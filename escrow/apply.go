@@ -85,6 +85,9 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 		e.log.Error("alarm: " + alarm)
 	}
 	next := &out.Order
+	if err := e.disproved(txn, w, &prev, next, ev, out); err != nil {
+		return err
+	}
 	if out.Row < 0 || out.Refusal != "" {
 		if out.Refusal == "" && len(out.Bonds) == 0 {
 			e.log.Debug("stale event", "event", ev.On, "order", ev.Order, "status", prev.Status)

@@ -94,7 +94,7 @@ func (e *Engine) checkEpoch() error {
 		if kept, err = get(txn, []byte{tableEpoch}, &store); err != nil {
 			return err
 		}
-		used, err = has(txn, []byte{tableAlive})
+		used, err = get(txn, []byte{tableAlive}, &e.lastAlive)
 		return err
 	})
 	if err != nil {
@@ -116,6 +116,8 @@ func (e *Engine) checkEpoch() error {
 			if err := markRestored(txn, &w, why, e.now()); err != nil {
 				return err
 			}
+		} else if err := e.doubt(txn, &w); err != nil {
+			return err
 		}
 		return first(w.set([]byte{tableEpoch}, next), set(txn, &w))
 	})

@@ -137,8 +137,10 @@ type Engine struct {
 	guards    guardState
 	space     *spaceGuard
 	epoch     *epochFile
-	looked    int64      // the clock when it was last looked at; watchClock's own
-	fatal     chan error // what ends Run
+	lastAlive int64         // when the store last lived before this process, unix seconds
+	doubted   chan struct{} // guards.restored is set
+	looked    int64         // the clock when it was last looked at; watchClock's own
+	fatal     chan error    // what ends Run
 
 	// inline makes submit write by itself instead of handing over to the writer: for stories
 	// and simulations, which run an engine step by step in one goroutine, without Run.
@@ -190,7 +192,7 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 	e := &Engine{
 		cfg: cfg, db: db, machine: cfg.machine, log: cfg.Logger,
 		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
-		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1),
+		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), doubted: make(chan struct{}, 1), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1),
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
 		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed, fatal: make(chan error, 1), epoch: &epochFile{},
 		guards: guardState{flows: map[int64]order.Msat{}, strays: map[order.Hash]Stray{}, told: map[string]bool{}},

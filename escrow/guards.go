@@ -87,6 +87,7 @@ type guardState struct {
 	row      guardRow
 	flows    map[int64]order.Msat // paid out, by the bucket of its time
 	restored *restoredRow         // payouts wait until the node was asked
+	examined bool                 // it was, as for a store that is known to be old
 	strays   map[order.Hash]Stray
 	told     map[string]bool // orders whose waiting was said
 }

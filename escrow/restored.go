@@ -32,6 +32,8 @@ type restoredRow struct {
 	// Since: payments older than this are in the store if the clock was right. Those that the node
 	// sent after the last one which the store has booked may not be in it, whatever the clock says.
 	Since int64 `json:"since"`
+	// Doubt: nothing says that the store is old (doubt.go).
+	Doubt bool `json:"doubt,omitempty"`
 }
 
 // Stray is a payment of the Lightning node that a restored store does not know.
@@ -60,6 +62,7 @@ func markRestored(txn *badger.Txn, w *writes, why string, now int64) error {
 	} else if there {
 		r.Since = min(r.Since, waits.Since)
 	}
+	r.Doubt = false
 	return w.set([]byte{tableRestored}, r)
 }
 
@@ -71,7 +74,11 @@ func (e *Engine) loadRestored(txn *badger.Txn) error {
 	}
 	if there {
 		e.guards.restored = &r
-		e.log.Error("alarm: no payout until the Lightning node's payments have been read: " + r.Why)
+		if r.Doubt {
+			e.log.Info("no payout until the Lightning node's payments have been read: " + r.Why)
+		} else {
+			e.log.Error("alarm: no payout until the Lightning node's payments have been read: " + r.Why)
+		}
 	}
 	return scan(txn, []byte{tableStray, 0}, true, func(key, value []byte) error {
 		var s Stray
@@ -83,19 +90,25 @@ func (e *Engine) loadRestored(txn *badger.Txn) error {
 	})
 }
 
-// examine reads the node's payments after a restore, however long it takes to reach it.
+// examine reads the node's payments when the store may be old, however long it takes to reach it.
 func (e *Engine) examine(ctx context.Context) {
+	e.awaitNode(ctx)
 	for {
 		e.guards.mu.Lock()
 		r := e.guards.restored
 		e.guards.mu.Unlock()
 		if r == nil {
-			return
+			select {
+			case <-e.doubted:
+			case <-ctx.Done():
+				return
+			}
+			continue
 		}
 		if e.node.ready() {
 			err := e.findStrays(ctx, *r)
 			if err == nil {
-				return
+				continue
 			}
 			if ctx.Err() == nil {
 				e.log.Error("read the Lightning node's payments after a restore, will try again", "error", err)
@@ -109,7 +122,7 @@ func (e *Engine) examine(ctx context.Context) {
 
 // findStrays lists the payments that the store does not know, and ends the wait.
 func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
-	known, booked := map[order.Hash]bool{}, map[order.Hash]bool{}
+	known, booked, due := map[order.Hash]bool{}, map[order.Hash]bool{}, map[order.Msat]bool{}
 	if err := e.Books(func(a audit.Account) error {
 		if a.Unread {
 			e.log.Error("alarm: an order cannot be read after a restore; what was paid for it is not known", "order", a.ID)
@@ -117,6 +130,12 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 		for _, h := range a.Payout.Claims {
 			known[h] = true
 		}
+		if a.DevFee != nil {
+			for _, h := range a.DevFee.Claims {
+				known[h] = true
+			}
+		}
+		dueIn(a.Ledger, due)
 		for _, entry := range a.Ledger {
 			known[entry.Hash] = true
 			booked[entry.Hash] = booked[entry.Hash] || entry.State == order.Paid
@@ -142,28 +161,23 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	if !anchored {
 		strays = slices.DeleteFunc(strays, before)
 	}
+	if r.Doubt {
+		strays = slices.DeleteFunc(strays, func(s Stray) bool { return !due[s.Amount] })
+	}
 	for some := range slices.Chunk(strays, straysAtOnce) {
 		if err := e.keepStrays(ctx, some); err != nil {
 			return err
 		}
 	}
 	// All are on disk; only now payouts may go on.
-	if err := e.submit(ctx, "", func(_ *badger.Txn, w *writes) error {
-		w.delete([]byte{tableRestored})
-		w.then(func() {
-			e.guards.mu.Lock()
-			defer e.guards.mu.Unlock()
-			e.guards.restored = nil
-		})
-		return nil
-	}); err != nil {
+	if err := e.submit(ctx, "", func(txn *badger.Txn, w *writes) error { return e.endDoubt(txn, w, r) }); err != nil {
 		return err
 	}
 	for _, s := range strays {
 		e.log.Error("alarm: a payment that the restored store does not know; payouts over the same amount wait until mostro restored explains it",
 			"hash", s.Hash, "msat", s.Amount, "sent", time.Unix(s.At, 0).UTC().Format(time.RFC3339))
 	}
-	e.log.Warn("the Lightning node's payments have been read after a restore; payouts go on", "unexplained", len(strays))
+	e.log.Info("the Lightning node's payments have been read; payouts go on", "unexplained", len(strays))
 	return nil
 }
 

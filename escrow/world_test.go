@@ -127,7 +127,15 @@ func (w *world) open() {
 	e.work.after = func(_ time.Duration, again func()) { w.later = append(w.later, again) }
 	w.e = e
 	e.askNode(context.Background())
+	w.examine(true)
 	w.t.Cleanup(func() { e.db.Close() })
+}
+
+// examine reads the node's payments, as Run does, for a store that is only doubtful or for any.
+func (w *world) examine(doubtful bool) {
+	if r := w.e.guards.restored; r != nil && w.e.node.ready() && (r.Doubt || !doubtful) {
+		w.check(w.e.findStrays(context.Background(), *r))
+	}
 }
 
 // crash abandons the engine on its open store, as a kill does, and begins anew.
@@ -249,6 +257,7 @@ func (w *world) advance(d time.Duration) {
 
 func (w *world) retry() {
 	w.e.askNode(context.Background())
+	w.examine(true)
 	again := w.later
 	w.later = nil
 	for _, f := range again {

@@ -1,0 +1,108 @@
+package escrow
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"mostro/escrow/lightning"
+	"mostro/escrow/mostro"
+	"mostro/escrow/order"
+)
+
+// M40: a snapshot of the whole data directory is put back, the epoch's file with it, so that the
+// store does not look old. What was paid since is not paid again, also where its hash is not in
+// the store, and an operator can say so.
+func TestM40SnapshotOfAllIsPutBack(t *testing.T) {
+	for name, c := range map[string]struct{ before, since, after string }{
+		"a payout to an address": {"server down\n alice new sell sats=400000\n bob take invoice=bob@ln.example\n alice pay\n bob fiat-sent\n alice release",
+			"server up\n wait 10m", ""},
+		"a payout with another invoice": {"alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none\n alice release\n wait 2m\n wait 2m\n wait 2m",
+			"bob route\n bob add-invoice order=B invoice=99700\n wait 10m", "bob add-invoice order=B invoice=99700"},
+		"a release, to an address": {"alice new sell sats=400000\n bob take invoice=bob@ln.example\n alice pay\n bob fiat-sent",
+			"alice release\n wait 10m", ""},
+		"a release that was not confirmed": {"alice new sell sats=400000\n bob take invoice=bob@ln.example\n alice pay\n bob fiat-sent\n node unsynced\n alice release",
+			"node synced\n wait 10m", ""},
+		"a release, and another invoice": {"alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none",
+			"alice release\n wait 2m\n wait 2m\n wait 2m\n bob route\n bob add-invoice order=B invoice=99700\n wait 10m", "wait 20m\n bob add-invoice order=B invoice=99700"},
+		"the share of a bond": {"bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay\n wait 15m",
+			"alice claim invoice=500\n wait 10m", "alice claim invoice=500"},
+		"a slash, and its share": {"bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay",
+			"wait 15m\n alice claim invoice=500\n wait 10m", "alice claim invoice=500"},
+		"the development fee": {"dev-fee ppm=300000 to=dev@ln.example\n server down\n alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n alice release",
+			"server up\n wait 10m\n wait 10m", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := inFolder(t)
+			w.play(t, "carol new sell sats=50000\n dan take invoice=49850\n carol pay\n dan fiat-sent\n carol release") // booked before
+			w.play(t, c.before)
+			id := w.order(args{})
+			copied := filepath.Join(t.TempDir(), "copy")
+			w.check(w.e.Close())
+			w.check(os.CopyFS(copied, os.DirFS(filepath.Dir(w.cfg.Dir))))
+			w.later, w.watches, w.told = nil, map[order.Hash]watch{}, map[order.Hash]string{}
+			w.open()
+			w.settle()
+			w.play(t, c.since)
+			paid, payments := w.paidOut()
+			if payments < 2 {
+				t.Fatalf("%d payments before the restore", payments)
+			}
+
+			w.check(w.e.Close())
+			w.check(os.RemoveAll(w.cfg.Dir))
+			w.check(os.Remove(w.cfg.Epoch))
+			w.check(os.CopyFS(filepath.Dir(w.cfg.Dir), os.DirFS(copied)))
+			w.later, w.watches, w.told = nil, map[order.Hash]watch{}, map[order.Hash]string{}
+			w.play(t, "server up\n bob route")
+			w.open()
+			w.settle()
+			w.examine(false)
+			w.retry()
+			w.play(t, c.after)
+			for range 12 {
+				w.advance(10 * time.Minute)
+			}
+			if again, count := w.paidOut(); again != paid || count != payments {
+				t.Fatalf("afterwards %d msat were paid in %d payments, %d in %d before", again, count, paid, payments)
+			}
+			bonds, err := w.e.Bonds(id)
+			w.check(err)
+			owner := id
+			if len(bonds) > 0 {
+				owner = bonds[0].ID
+			}
+			w.explainAll(owner)
+			w.advance(10 * time.Minute)
+			if len(bonds) == 0 && w.statusOf(id) != mostro.StatusSuccess {
+				t.Errorf("in the end the order is %s", w.statusOf(id))
+			}
+			if again, count := w.paidOut(); again != paid || count != payments {
+				t.Errorf("in the end %d msat in %d payments", again, count)
+			}
+			if r := w.audit(); len(r.Owed) != 0 || len(r.Differences) != 0 {
+				t.Errorf("in the end owed %+v, differences %+v", r.Owed, r.Differences)
+			}
+		})
+	}
+}
+
+// What the operator paid for himself is no stray after an honest start with something owed, unless
+// it is over just as much.
+func TestHonestStartSuspectsNothing(t *testing.T) {
+	w := inFolder(t)
+	w.trade(t, "50000", "49850")
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none\n alice release")
+	own := w.person("erin").wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: 7_000_000})
+	_, err := w.node.Send(t.Context(), lightning.PayRequest{Invoice: own, Amount: 7_000_000, FeeLimit: 1000, Timeout: time.Minute})
+	w.check(err)
+	w.reopen()
+	if s, err := w.e.Status(); err != nil || s.Restored != "" || len(s.Strays) != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	w.play(t, "bob route\n wait 10m")
+	if got := w.statusOf(w.order(args{})); got != mostro.StatusSuccess {
+		t.Errorf("the order is %s", got)
+	}
+}
