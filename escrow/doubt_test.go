@@ -106,3 +106,27 @@ func TestHonestStartSuspectsNothing(t *testing.T) {
 		t.Errorf("the order is %s", got)
 	}
 }
+
+// M40: a copy in which nothing is owed or held is known as old by the epoch alone.
+func TestM40EpochAloneTells(t *testing.T) {
+	w := inFolder(t)
+	w.trade(t, "50000", "49850")
+	copied := filepath.Join(t.TempDir(), "copy")
+	w.check(w.e.Close())
+	w.check(os.CopyFS(copied, os.DirFS(w.cfg.Dir)))
+	w.later, w.watches, w.told = nil, map[order.Hash]watch{}, map[order.Hash]string{}
+	w.open()
+	w.trade(t, "100000", "99700")
+	w.check(w.e.Close())
+	w.check(os.RemoveAll(w.cfg.Dir))
+	w.check(os.CopyFS(w.cfg.Dir, os.DirFS(copied)))
+	w.later, w.watches, w.told = nil, map[order.Hash]watch{}, map[order.Hash]string{}
+	w.open()
+	if s, err := w.e.Status(); err != nil || s.Restored == "" {
+		t.Fatalf("the store is not known as old: %+v, %v", s, err)
+	}
+	w.examine(false)
+	if s, err := w.e.Status(); err != nil || len(s.Strays) != 1 {
+		t.Errorf("not explained: %+v, %v", s, err)
+	}
+}
