@@ -43,18 +43,30 @@ func (i *instance) fill(evs []nostr.Event) {
 		for k := range chunk {
 			pointers[k] = &chunk[k]
 		}
-		i.relay.Take(context.Background(), "bench", pointers)
+		for _, taken := range i.relay.Take(context.Background(), "bench", pointers) {
+			if !taken.New {
+				i.t.Fatalf("an event of the book is not stored: %+v", taken)
+			}
+		}
 	}
+}
+
+// roomy lets a relay keep as many events of one key as a book has.
+func roomy(cfg *relay.Config) {
+	cfg.Limits = relay.DefaultLimits()
+	cfg.Limits.EventsPerKey = 2 * backlogSize
 }
 
 // BenchmarkResync connects two relays whose books of 100,000 differ in 100.
 func BenchmarkResync(b *testing.B) {
 	peer, who := newInstance(b, "b"), newPerson(b)
+	peer.change = roomy
 	peer.start()
 	evs := backlog(b, who, backlogSize)
 	peer.fill(evs)
 	for range b.N {
 		a := newInstance(b, "a")
+		a.change = roomy
 		a.start()
 		var most []nostr.Event
 		for i, ev := range evs {

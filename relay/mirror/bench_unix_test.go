@@ -22,6 +22,7 @@ import (
 // only: verified, stored, synced. The processor time is that of both ends.
 func BenchmarkBacklog(b *testing.B) {
 	peer, who := newInstance(b, "b"), newPerson(b)
+	peer.change = roomy
 	peer.start()
 	evs := backlog(b, who, backlogSize)
 	peer.fill(evs)
