@@ -63,10 +63,11 @@ const (
 	messageTime       = 30 * time.Second // from the first to the last fragment of a message
 	maxDepth          = 100              // arrays and objects in each other, in a message
 	controlWindow     = 10 * time.Second
-	maxControls       = 100                  // pings and pongs in that time
-	slice             = 2 * time.Millisecond // of work for one client, while others wait
-	halfLife          = time.Second          // of what an address has worked
-	freeRefusals      = 100                  // refused messages of one address in refusalWindow that cost it nothing
+	maxControls       = 100                   // pings and pongs in that time
+	slice             = 2 * time.Millisecond  // of work for one client, while others wait
+	breath            = 20 * time.Microsecond // between slices, for the runtime to look at the network
+	halfLife          = time.Second           // of what an address has worked
+	freeRefusals      = 100                   // refused messages of one address in refusalWindow that cost it nothing
 	refusalWindow     = 10 * time.Second
 	refusalPause      = 10 * time.Millisecond // for each more, of all its connections together
 	maxRefusalPause   = time.Second

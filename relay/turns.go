@@ -96,6 +96,13 @@ func (t *turns) give(from string, took time.Duration) {
 	close(first)
 }
 
+// taken reports whether no place is free.
+func (t *turns) taken() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.free == 0
+}
+
 // forget halves what all have used when it is time, which changes nobody's place. Who has used nearly nothing and neither
 // works nor waits is forgotten.
 func (t *turns) forget() {
