@@ -16,6 +16,9 @@ const maxAbout = 256 << 10 // bytes of a relay's description
 type about struct {
 	Pubkey string `json:"pubkey"`
 	NIPs   []any  `json:"supported_nips"`
+	Limits struct {
+		Message float64 `json:"max_message_length"` // bytes
+	} `json:"limitation"`
 }
 
 // describe asks a relay what it is.

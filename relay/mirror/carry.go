@@ -184,12 +184,25 @@ func (m *Mirror) carryNow(ctx context.Context, mostro string, ev *nostr.Event) (
 	return tried, err
 }
 
-// fetchMail subscribes to messages for clients here at the relay of followed Mostros.
+// fetchMail subscribes to messages for clients here at the relay of followed Mostros. Where no gift
+// wraps are given out it is content with messages of the other kind.
 func (p *peer) fetchMail(ctx context.Context, l *link) error {
+	err := p.fetchMailBy(ctx, l, p.mailOf)
+	if refusesWraps(err) {
+		p.cause(there + "gift wraps: " + err.Error())
+		err = p.fetchMailBy(ctx, l, func(keys []string) []nostr.Filter { return p.mailOf(keys)[:1] })
+	}
+	return err
+}
+
+func (p *peer) fetchMailBy(ctx context.Context, l *link, filters func(keys []string) []nostr.Filter) error {
 	return p.gather(ctx, l, &gathering{
-		from: p.m.interest, filters: p.mailOf, past: mailPast, store: p.ingestMail, rate: p.letters,
+		from: p.m.interest, filters: filters, past: mailPast, store: p.ingestMail, rate: p.letters,
 		among: func() []string { return p.duties.mostros },
-		old:   p.fetchOldMail, of: recipients, left: p.haveMail,
+		old: func(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
+			return p.fetchOldMail(ctx, l, keys, filters, take)
+		},
+		of: recipients, left: p.haveMail,
 	})
 }
 
@@ -211,7 +224,7 @@ func recipients(ev *nostr.Event) (keys []string) {
 
 // fetchOldMail gets stored messages: all of them for a key of which none have come for long, else those that may have
 // come meanwhile.
-func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
+func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, take func(*nostr.Event)) error {
 	now := p.m.cfg.Now()
 	maps.DeleteFunc(p.mailUntil, func(_ string, until time.Time) bool { return now.Sub(until) > mailPast/2 })
 	var none, some []string
@@ -223,15 +236,15 @@ func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, take fu
 		}
 	}
 	since := nostr.Timestamp(now.Add(-mailPast).Unix())
-	if err := p.fetchMailSince(ctx, l, none, nil, take); err != nil {
+	if err := p.fetchMailSince(ctx, l, none, filters, nil, take); err != nil {
 		return err
 	}
-	return p.fetchMailSince(ctx, l, some, &since, take)
+	return p.fetchMailSince(ctx, l, some, filters, &since, take)
 }
 
-func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, since *nostr.Timestamp, take func(*nostr.Event)) error {
-	for chunk := range slices.Chunk(keys, keysPerReq) {
-		for _, f := range p.mailOf(chunk) {
+func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, since *nostr.Timestamp, take func(*nostr.Event)) error {
+	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
+		for _, f := range filters(chunk) {
 			f.Since = since
 			got := 0
 			err := l.fetch(ctx, f, func(ev *nostr.Event) {
@@ -248,7 +261,7 @@ func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, since
 	return nil
 }
 
-// mailOf asks for messages to keys here.
+// mailOf asks for messages to keys here, those by the Mostros themselves and gift wraps.
 func (p *peer) mailOf(keys []string) []nostr.Filter {
 	tags := nostr.TagMap{"p": keys}
 	return []nostr.Filter{

@@ -240,7 +240,7 @@ func (p *peer) listen(ctx context.Context, l *link, in *intake) (<-chan error, e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-time.After(answerTime):
-		return nil, errNoAnswer
+		return nil, l.noAnswer()
 	}
 }
 

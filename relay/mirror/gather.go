@@ -44,7 +44,7 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 	}()
 	missed := newMissed()
 	s := &subscribed{p: p, l: l, g: g, room: keysPerPeer + mailSlack, keys: make(map[string]bool), ended: make(chan error, 1)}
-	defer s.leave(func(string) bool { return true })
+	defer s.end()
 	// Whoever waits here holds up everything that the relay sends, and strangers can write to the keys.
 	s.take = func(ev *nostr.Event) {
 		if g.rate.Allow() {
@@ -189,7 +189,7 @@ func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string,
 			s.chunks = append(s.chunks, new(chunk))
 		}
 		c := s.chunks[i]
-		if n := min(len(rest), keysPerReq-len(c.keys)); n > 0 {
+		if n := min(len(rest), s.l.keysAtOnce()-len(c.keys)); n > 0 {
 			change(c)
 			c.keys, rest = append(c.keys, rest[:n]...), rest[n:]
 		}
@@ -252,6 +252,16 @@ func (s *subscribed) leave(goes func(key string) bool) {
 	}
 }
 
+// end gives all keys up.
+func (s *subscribed) end() {
+	s.leave(func(string) bool { return true })
+	for _, c := range s.chunks {
+		if c.sub != nil {
+			_ = s.l.unsubscribe(c.sub) // fails only when the connection has ended
+		}
+	}
+}
+
 // renew subscribes the keys of a chunk, and ends the subscription that it had when the new one stands, so that
 // nothing is missed in between. When there is an error the old one is still there.
 func (s *subscribed) renew(ctx context.Context, c *chunk) error {
@@ -278,7 +288,12 @@ func (s *subscribed) renew(ctx context.Context, c *chunk) error {
 		if err := s.l.subscribe(fresh, filters...); err != nil {
 			return err
 		}
-		if err := first(ctx, stands); err != nil {
+		err := first(ctx, stands)
+		if errors.Is(err, errNoAnswer) {
+			// Of one question too many some relays say so in a notice, and go on with the others.
+			return errors.Join(&ClosedError{Reason: s.l.noAnswer().Error()}, s.l.unsubscribe(fresh))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -299,4 +314,15 @@ func first(ctx context.Context, word <-chan error) error {
 	case <-time.After(answerTime):
 		return errNoAnswer
 	}
+}
+
+// keysAtOnce is for how many keys one question can be: two lists of them fit into what the relay
+// takes at once, and into half a frame of those that do not say.
+func (l *link) keysAtOnce() int {
+	const each, rest = 2 * 67, 2 << 10 // bytes of a key in both lists, and of everything else
+	most := keysPerReq
+	if largest := l.largest.Load(); largest > 0 {
+		most = min(most, max(int(largest-rest)/each, fewestKeys))
+	}
+	return most
 }

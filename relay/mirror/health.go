@@ -82,7 +82,7 @@ type tally struct {
 	reviews, backlog                   atomic.Int64
 	bytesIn, bytesOut                  atomic.Int64
 	sessions, failures                 atomic.Int64
-	negentropy, gap, full, needsLogin  atomic.Bool
+	negentropy, gap, full              atomic.Bool
 	lag, lastEvent, synced             atomic.Int64 // nanoseconds, unix nanoseconds twice
 
 	mu     sync.Mutex // guards the following

@@ -201,10 +201,13 @@ func TestC3Negentropy(t *testing.T) {
 }
 
 // knowing says of a relay that it knows negentropy.
-func knowing(h http.Handler) http.Handler {
+func knowing(h http.Handler) http.Handler { return saying(`{"supported_nips":[1,77]}`, h) }
+
+// saying lets a relay describe itself (NIP-11).
+func saying(about string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Header.Get("Accept") == "application/nostr+json" {
-			fmt.Fprint(w, `{"supported_nips":[1,77]}`)
+			fmt.Fprint(w, about)
 			return
 		}
 		h.ServeHTTP(w, req)
@@ -289,7 +292,7 @@ func FuzzFrame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		l := &link{
 			out: make(chan []byte, 10), unsent: make(chan struct{}), ended: make(chan struct{}),
-			challenged: make(chan struct{}), loggedIn: make(chan struct{}),
+			loggedIn: make(chan struct{}), logins: make(map[string]struct{}),
 			subs: make(map[string]*sub), oks: make(map[string][]chan error),
 			sign: func(*nostr.Event) error { return nil },
 		}

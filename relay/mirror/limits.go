@@ -3,17 +3,30 @@ package mirror
 import "time"
 
 const (
-	dialTime    = 15 * time.Second
-	aboutTime   = 5 * time.Second
-	writeTime   = 10 * time.Second
-	pingEvery   = 25 * time.Second
-	silenceTime = 75 * time.Second // nothing heard, not even a pong: the relay is gone
-	answerTime  = 30 * time.Second // for the next frame of an answer
-	pageTime    = 5 * time.Minute  // for all of one answer
-	negAll      = 10 * time.Minute // for one reconciling
-	okTime      = 15 * time.Second // for the OK of an event
-	negTime     = 6 * time.Second  // for the first word about negentropy; relays without it are silent
-	loginTime   = 5 * time.Second  // for a relay to ask who this is
+	dialTime      = 15 * time.Second
+	aboutTime     = 5 * time.Second
+	writeTime     = 10 * time.Second
+	pingEvery     = 25 * time.Second
+	silenceTime   = 75 * time.Second // nothing heard, not even a pong: the relay is gone
+	answerTime    = 30 * time.Second // for the next frame of an answer
+	pageTime      = 5 * time.Minute  // for all of one answer
+	negAll        = 10 * time.Minute // for one reconciling
+	okTime        = 15 * time.Second // for the OK of an event
+	okGap         = 5 * time.Second  // for the next OK, after one
+	okMost        = 90 * time.Second // for the OKs of all that were sent together
+	negTime       = 6 * time.Second  // for the first word about negentropy; relays without it are silent
+	loginTime     = 5 * time.Second  // for a relay to find out who this is
+	firstSlow     = 5 * time.Second  // before a question is asked again that was one too many (rate-limited)
+	mostSlow      = time.Minute
+	maxSlow       = 10              // times that it is asked
+	firstAgain    = 5 * time.Second // before an own event is sent again that a relay did not take for now
+	mostAgain     = 5 * time.Minute
+	neverAgain    = time.Hour   // the same, of one that it would never take: its rules may change
+	firstPatience = time.Minute // before a relay is asked again for what it does not give out
+	mostPatience  = 30 * time.Minute
+	negAgain      = time.Hour // before a relay is tried that has ended the connection at the word negentropy
+	maxBroken     = 2         // connections in a row that end so
+	maxSilent     = 2         // words of negentropy to which a relay says nothing; then it does not know it
 
 	firstRetry    = time.Second
 	mostRetry     = 30 * time.Second // so that a relay that is back has the book within a minute
@@ -28,6 +41,7 @@ const (
 	pageEvents    = 500     // asked for at once, where negentropy is not known
 	maxSecond     = 10_000  // events of one second, of which a relay gives out the same page again and again
 	idsAtOnce     = 200     // of events that are fetched by id
+	fewestIDs     = 20      // the same, where a relay gives out few of them
 	batchEvents   = 256     // verified and stored together
 	backlogAtOnce = 2       // batches of a followed Mostro: one being verified, one being committed
 	maxPages      = 100_000 // of one walk
@@ -62,6 +76,7 @@ const (
 	keysKept       = 30 * 24 * time.Hour
 	maxKeys        = 20_000 // whose mail is fetched elsewhere
 	keysPerPeer    = 1000   // the first of them, asked of one relay; so many conversations beside them fit into what a relay like this one grants
+	fewestKeys     = 20     // asked for at once, however little a relay says that it takes
 	keysPerReq     = 200
 	mailSlack      = 200 // subscribed beside them, before those that are not among them any more go
 	widenRate      = 5   // a second, that a subscription gets more keys
@@ -87,6 +102,7 @@ const (
 	maxRoutes      = 100_000
 	maxOutbox      = 20_000 // replies that wait for one outside relay
 	sentAtOnce     = 64     // events that wait for the OK of a relay
+	againAtOnce    = 16     // of them, that were sent before
 	discoverEvery  = time.Minute
 	checkEvery     = time.Minute // of what a followed Mostro holds here
 )

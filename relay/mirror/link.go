@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,18 +29,23 @@ type link struct {
 	ended  chan struct{} // closed when the reader has ended
 	cause  error         // why, then
 
-	challenged chan struct{} // closed when the relay has asked who this is
-	loggedIn   chan struct{} // closed when it has taken the answer
-	asked      int           // how often it has asked; of the reader
+	loggedIn chan struct{} // closed when the relay has taken the answer to who this is
+	asked    int           // how often it has asked; of the reader
 
-	plain    bool         // the relay is known not to know negentropy
+	plain    atomic.Bool  // the relay is known not to know negentropy
+	silent   atomic.Int32 // how often it has said nothing to a word of negentropy
+	broken   atomic.Bool  // the connection ended at such a word
+	largest  atomic.Int64 // bytes that it takes in one frame; 0 = it does not say
+	answers  atomic.Int64 // OKs, also false ones
+	lastOK   atomic.Int64 // unix nanoseconds
+	notices  atomic.Int64 // complaints
 	in, sent atomic.Int64 // bytes
 
 	mu     sync.Mutex // guards the following
 	serial int
 	subs   map[string]*sub
 	oks    map[string][]chan error // by event id
-	login  string                  // id of the answer to the challenge
+	logins map[string]struct{}     // ids of the answers to challenges
 	notice string                  // the last one
 }
 
@@ -51,6 +55,10 @@ type sub struct {
 	event func(*nostr.Event) // may wait
 	end   func(error)        // the stored events are through (nil), or the relay ends it
 	neg   func(message []byte, err error)
+
+	question []any // as it was last asked; guarded by the link
+	proven   bool  // it has been asked again as somebody whom the relay knows; the same
+	stands   bool  // the stored events are through; of the reader
 }
 
 // RefusedError is a relay's OK false.
@@ -59,7 +67,10 @@ type RefusedError struct{ Reason string }
 func (e *RefusedError) Error() string { return e.Reason }
 
 // ClosedError is a relay's word that it ends a subscription.
-type ClosedError struct{ Reason string }
+type ClosedError struct {
+	Reason string
+	Stood  bool // it had answered with what was stored; else it refuses the question
+}
 
 func (e *ClosedError) Error() string { return "the relay ends a subscription: " + e.Reason }
 
@@ -79,7 +90,7 @@ func (d Dial) connect(ctx context.Context, url string, sign func(*nostr.Event) e
 	l := &link{
 		url: url, conn: conn, sign: sign,
 		out: make(chan []byte, queueFrames), unsent: make(chan struct{}), ended: make(chan struct{}),
-		challenged: make(chan struct{}), loggedIn: make(chan struct{}),
+		loggedIn: make(chan struct{}), logins: make(map[string]struct{}),
 		subs: make(map[string]*sub), oks: make(map[string][]chan error),
 	}
 	context.AfterFunc(ctx, func() { conn.Close() })
@@ -157,6 +168,10 @@ func (l *link) send(parts ...any) error {
 	if err != nil {
 		return fmt.Errorf("encode message to relay: %w", err)
 	}
+	return l.sendFrame(frame)
+}
+
+func (l *link) sendFrame(frame []byte) error {
 	select {
 	case l.out <- frame:
 		return nil
@@ -185,11 +200,16 @@ func (l *link) handle(frame []byte) error {
 		}
 	case "EOSE":
 		if s := l.sub(id); s != nil && s.end != nil {
+			s.stands = true
 			s.end(nil)
 		}
 	case "CLOSED":
+		reason := words(parts[2:])
+		if l.askProven(id, reason) {
+			return nil
+		}
 		if s := l.drop(id); s != nil && s.end != nil {
-			s.end(&ClosedError{words(parts[2:])})
+			s.end(&ClosedError{reason, s.stands})
 		}
 	case "OK":
 		if len(parts) >= 3 {
@@ -223,6 +243,7 @@ func words(parts []json.RawMessage) (text string) {
 func (l *link) noticed(text string) {
 	l.mu.Lock()
 	l.notice = text
+	l.notices.Add(1)
 	var negs []*sub
 	if strings.Contains(strings.ToUpper(text), "NEG") {
 		for id, s := range l.subs {
@@ -236,105 +257,6 @@ func (l *link) noticed(text string) {
 	for _, s := range negs {
 		s.neg(nil, errNoNegentropy)
 	}
-}
-
-// prove answers the relay's question who this is (NIP-42).
-func (l *link) prove(challenge string) error {
-	defer func() {
-		select {
-		case <-l.challenged:
-		default:
-			close(l.challenged)
-		}
-	}()
-	if l.asked++; l.sign == nil || l.asked > maxChallenges {
-		return nil
-	}
-	ev := nostr.Event{
-		Kind: nostr.KindClientAuthentication, CreatedAt: nostr.Now(),
-		Tags: nostr.Tags{{"relay", l.url}, {"challenge", challenge}},
-	}
-	if err := l.sign(&ev); err != nil {
-		return fmt.Errorf("sign for relay: %w", err)
-	}
-	l.mu.Lock()
-	l.login = ev.ID
-	l.mu.Unlock()
-	return l.send("AUTH", ev)
-}
-
-// awaitLogin waits until the relay knows who this is.
-func (l *link) awaitLogin(ctx context.Context) error {
-	select {
-	case <-l.loggedIn:
-		return nil
-	case <-l.ended:
-		return errLinkEnded
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(loginTime):
-		return errors.New("the relay does not let this node authenticate (NIP-42)")
-	}
-}
-
-func (l *link) answered(id string, ok bool, text string) {
-	var err error
-	if !ok && !strings.HasPrefix(text, "duplicate:") {
-		err = &RefusedError{text}
-	}
-	l.mu.Lock()
-	waiting := l.oks[id]
-	delete(l.oks, id)
-	login := id == l.login && ok
-	l.mu.Unlock()
-	if login {
-		select {
-		case <-l.loggedIn:
-		default:
-			close(l.loggedIn)
-		}
-	}
-	for _, answer := range waiting {
-		answer <- err // buffered
-	}
-}
-
-// publish sends an event and waits for the relay's OK. A *RefusedError is its OK false.
-func (l *link) publish(ctx context.Context, ev *nostr.Event) error {
-	return l.publishAll(ctx, ev)[0]
-}
-
-// publishAll sends events in their order and waits for the relay's OKs.
-func (l *link) publishAll(ctx context.Context, evs ...*nostr.Event) []error {
-	errs := make([]error, len(evs))
-	answers := make([]chan error, len(evs))
-	l.mu.Lock()
-	for i, ev := range evs {
-		answers[i] = make(chan error, 1)
-		l.oks[ev.ID] = append(l.oks[ev.ID], answers[i])
-	}
-	l.mu.Unlock()
-	for i, ev := range evs {
-		errs[i] = l.send("EVENT", ev)
-	}
-	for i, ev := range evs {
-		if errs[i] == nil {
-			select {
-			case errs[i] = <-answers[i]:
-			case <-l.ended:
-				errs[i] = errLinkEnded
-			case <-ctx.Done():
-				errs[i] = ctx.Err()
-			}
-		}
-		l.mu.Lock()
-		l.oks[ev.ID] = slices.DeleteFunc(l.oks[ev.ID], func(other chan error) bool { return other == answers[i] })
-		if len(l.oks[ev.ID]) == 0 {
-			delete(l.oks, ev.ID)
-		}
-		l.mu.Unlock()
-	}
-	return errs
 }
 
 func (l *link) sub(id string) *sub {
@@ -378,6 +300,9 @@ func (l *link) ask(s *sub, filters ...nostr.Filter) error {
 	for _, f := range filters {
 		parts = append(parts, f)
 	}
+	l.mu.Lock()
+	s.question = parts
+	l.mu.Unlock()
 	return l.send(parts...)
 }
 
@@ -389,8 +314,32 @@ func (l *link) unsubscribe(s *sub) error {
 }
 
 // fetch gets the stored events that match, in the relay's order, and hands them to take, which
-// may wait. take is not called any more once fetch has returned.
+// may wait. take is not called any more once fetch has returned. A relay that answers no more
+// questions for now is asked again in a while.
 func (l *link) fetch(ctx context.Context, f nostr.Filter, take func(*nostr.Event)) error {
+	wait := firstSlow
+	for try := 1; ; try++ {
+		got := false
+		err := l.fetchOnce(ctx, f, func(ev *nostr.Event) {
+			got = true
+			take(ev)
+		})
+		var closed *ClosedError
+		if !errors.As(err, &closed) || !strings.HasPrefix(closed.Reason, "rate-limited") || got || try == maxSlow {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-l.ended:
+			return errLinkEnded
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		wait = min(2*wait, mostSlow)
+	}
+}
+
+func (l *link) fetchOnce(ctx context.Context, f nostr.Filter, take func(*nostr.Event)) error {
 	done := make(chan error, 1)
 	heard := make(chan struct{}, 1)
 	var taking sync.Mutex
@@ -431,11 +380,23 @@ func (l *link) fetch(ctx context.Context, f nostr.Filter, take func(*nostr.Event
 			return errors.Join(err, l.unsubscribe(s))
 		case <-heard:
 		case <-long:
-			return errNoAnswer
+			return errors.Join(l.noAnswer(), l.unsubscribe(s))
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(answerTime):
-			return errNoAnswer
+			return errors.Join(l.noAnswer(), l.unsubscribe(s))
 		}
 	}
+}
+
+func (l *link) noAnswer() error { return l.complaint(errNoAnswer) }
+
+// complaint is err with the relay's last complaint, which may tell why.
+func (l *link) complaint(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.notice == "" {
+		return err
+	}
+	return fmt.Errorf("%w; its last notice: %.200s", err, l.notice)
 }

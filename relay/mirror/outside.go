@@ -65,14 +65,15 @@ func (q *queue) stir() {
 	}
 }
 
-// first lists the events that wait longest. They stay until done.
-func (q *queue) first(most int) (evs []*nostr.Event) {
+// all gives the events, those that wait longest first. They stay until done.
+func (q *queue) all(yield func(*nostr.Event) bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, at := range q.order[:min(most, len(q.order))] {
-		evs = append(evs, q.last[at])
+	for _, at := range q.order {
+		if !yield(q.last[at]) {
+			return
+		}
 	}
-	return evs
 }
 
 // done takes an event away, unless a newer one has taken its place meanwhile.
@@ -127,82 +128,98 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // publishOut brings the node's public events to an outside relay and keeps them equal, and sends
-// the answers that wait for it.
+// the answers that wait for it, which come first: somebody waits for them.
 func (p *peer) publishOut(ctx context.Context, l *link) error {
-	repaired := time.Time{}
-	for {
+	var repaired time.Time
+	for pause := firstRetry; ctx.Err() == nil; {
 		if time.Since(repaired) > resyncEvery {
 			if err := p.repair(ctx, l); err != nil {
 				return err
 			}
 			repaired = time.Now()
+			p.delays.prune()
 		}
-		if err := p.sendReplies(ctx, l); err != nil {
+		slow, err := p.sendReplies(ctx, l)
+		more := false
+		if err == nil && !slow {
+			more, slow, err = p.sendQueued(ctx, l)
+		}
+		switch {
+		case err != nil:
 			return err
-		}
-		if err := p.sendQueued(ctx, l); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-p.out.wake:
-		case <-time.After(checkEvery):
-		}
-	}
-}
-
-// sendQueued publishes what is queued.
-func (p *peer) sendQueued(ctx context.Context, l *link) error {
-	for pause := time.Second; ctx.Err() == nil; {
-		evs := p.out.first(sentAtOnce)
-		if len(evs) == 0 {
-			return nil
-		}
-		again, err := p.send(ctx, l, evs, p.out.done)
-		if err != nil {
-			return err
-		}
-		if !again {
-			pause = time.Second
+		case slow:
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, mostRetry)
 			continue
 		}
+		pause = firstRetry
+		if more {
+			continue
+		}
+		idle := checkEvery
+		if len(p.delays) > 0 {
+			idle = firstAgain
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+		case <-p.out.wake:
+		case <-time.After(idle):
 		}
-		pause = min(2*pause, mostRetry)
 	}
 	return nil
 }
 
-// send publishes events, and calls done for those that the relay has taken or will never take.
-// again says that it may take the others in a while. An error is for the whole connection.
-func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(*nostr.Event)) (again bool, err error) {
-	try, cancel := context.WithTimeout(ctx, okTime)
-	defer cancel()
-	for i, answer := range l.publishAll(try, evs...) {
+// sendQueued publishes some of what is queued. more says that there is more that can be sent now, slow
+// that the relay wants less of all.
+func (p *peer) sendQueued(ctx context.Context, l *link) (more, slow bool, err error) {
+	evs := p.delays.first(p.out.all, sentAtOnce)
+	if len(evs) == 0 {
+		return false, false, nil
+	}
+	slow, err = p.send(ctx, l, evs, p.out.done)
+	return true, slow, err
+}
+
+// send publishes events, and calls done for those that the relay has taken or will never take. slow
+// says that it wants less of all for a while. An error is for the whole connection.
+func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(*nostr.Event)) (slow bool, err error) {
+	for i, answer := range l.publishAll(ctx, evs...) {
+		ev := evs[i]
 		var refused *RefusedError
 		switch {
 		case answer == nil:
 			p.published.Add(1)
-			done(evs[i])
-		case errors.As(answer, &refused) && passing(refused.Reason):
+			p.delays.taken(ev.ID)
+			done(ev)
+		case errors.As(answer, &refused) && strings.HasPrefix(refused.Reason, "rate-limited"):
+			p.cause(there + refused.Reason)
 			p.refusal(refused.Reason)
-			again = true
+			slow = true
+		case refused != nil && passing(refused.Reason):
+			p.cause(there + refused.Reason)
+			p.refusal(refused.Reason)
+			p.delays.again(ev.ID)
 		case refused != nil:
 			p.rejections.Add(1)
 			p.cause(there + refused.Reason)
 			p.refusal(refused.Reason)
 			if len(p.rejected) < maxRejected {
-				p.rejected[evs[i].ID] = struct{}{}
+				p.rejected[ev.ID] = time.Now()
 			}
-			done(evs[i])
+			delete(p.delays, ev.ID)
+			done(ev)
+		case errors.Is(answer, errNoOK):
+			p.cause(there + errNoOK.Error())
+			p.refusal(l.complaint(errNoOK).Error())
+			p.delays.again(ev.ID)
 		case ctx.Err() == nil:
-			return false, fmt.Errorf("publish event %s: %w", evs[i].ID, answer)
+			return false, fmt.Errorf("publish event %s: %w", ev.ID, answer)
 		}
 	}
-	return again, nil
+	return slow, nil
 }
 
 // maxRejected is how many events are remembered that a relay will not take.
@@ -210,7 +227,9 @@ const maxRejected = 10_000
 
 // passing reports whether a refusal may be another one in a while.
 func passing(reason string) bool {
-	return strings.HasPrefix(reason, "rate-limited") || strings.HasPrefix(reason, "error")
+	return slices.ContainsFunc([]string{"rate-limited", "error", "auth-required"}, func(prefix string) bool {
+		return strings.HasPrefix(reason, prefix)
+	})
 }
 
 // repair finds out which of the node's public events the relay lacks, and queues them.
@@ -237,7 +256,7 @@ func (p *peer) repair(ctx context.Context, l *link) error {
 			return err
 		}
 		for i := range evs {
-			if _, no := p.rejected[evs[i].ID]; !no {
+			if at, no := p.rejected[evs[i].ID]; !no || time.Since(at) > neverAgain {
 				p.out.put(&evs[i], m.cfg.Now())
 			}
 		}
@@ -302,45 +321,44 @@ func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 	return nil
 }
 
-// sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed
-// or will never take. What it does not take for now does not hold up what is behind it, unless it takes nothing.
-func (p *peer) sendReplies(ctx context.Context, l *link) error {
-	late := false
-	for after := ""; ctx.Err() == nil; {
+// sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed or
+// will never take. What it does not take for now does not hold up what is behind it. slow says that it
+// wants less of all for a while.
+func (p *peer) sendReplies(ctx context.Context, l *link) (slow bool, err error) {
+	send := func(evs []*nostr.Event) error {
+		if len(evs) == 0 {
+			return nil
+		}
+		rows := make(map[string][]byte)
+		slow, err = p.send(ctx, l, evs, func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil })
+		return errors.Join(err, p.m.state.set(rows))
+	}
+	var again []*nostr.Event
+	for after := ""; ctx.Err() == nil && !slow; {
 		evs, err := p.m.state.waiting(p.url, after, sentAtOnce)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(evs) == 0 {
 			break
 		}
 		after = outboxRow(p.url, evs[len(evs)-1])
-		rows := make(map[string][]byte)
-		again, err := p.send(ctx, l, evs, func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil })
-		if err != nil {
-			return err
+		var fresh []*nostr.Event
+		for _, ev := range evs {
+			if x, sent := p.delays[ev.ID]; !sent {
+				fresh = append(fresh, ev)
+			} else if len(again) < againAtOnce && x.due() {
+				again = append(again, ev)
+			}
 		}
-		if err := p.m.state.set(rows); err != nil {
-			return err
-		}
-		if late = late || again; again && len(rows) == 0 {
-			break
+		if err := send(fresh); err != nil {
+			return false, err
 		}
 	}
-	if late {
-		return p.later(ctx)
+	if !slow {
+		err = send(again)
 	}
-	return nil
-}
-
-// later lets the duty come back after a while to what the relay did not take now.
-func (p *peer) later(ctx context.Context) error {
-	time.AfterFunc(firstRetry*5, func() {
-		if ctx.Err() == nil {
-			p.out.stir()
-		}
-	})
-	return nil
+	return slow, err
 }
 
 // trimOutbox bounds what waits for relays that are away, or that the settings do not name any more.
@@ -351,55 +369,5 @@ func (m *Mirror) trimOutbox() {
 	}
 	for url, n := range gone {
 		m.log.Warn("replies that an outside relay has not taken are dropped", "relay", url, "replies", n)
-	}
-}
-
-// receive takes messages to the node that arrive at an outside relay to the node. It knows each by
-// its id, so that one that arrives in several places is handled once.
-func (p *peer) receive(ctx context.Context, l *link) error {
-	messages := make(chan *nostr.Event, batchEvents)
-	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
-	ended := make(chan error, 2)
-	s := &sub{
-		event: func(ev *nostr.Event) {
-			if p.mail.Wait(ctx) != nil {
-				return
-			}
-			select {
-			case messages <- ev:
-			case <-ctx.Done():
-			}
-		},
-		end: func(err error) {
-			if err != nil {
-				ended <- err
-			}
-		},
-	}
-	f := nostr.Filter{Kinds: []int{kindMessage, kindWrap}, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}, Since: &since}
-	if err := l.subscribe(s, f); err != nil {
-		return err
-	}
-	from := context.WithValue(ctx, originKey{}, p.url)
-	for {
-		select {
-		case ev := <-messages:
-			if p.m.marks.heard(ev.ID) {
-				continue
-			}
-			// Only what the node has taken, or will never take, is not heard again.
-			if err := p.m.relay.Deliver(from, p.url, ev); err != nil && passing(err.Error()) {
-				p.m.marks.forget(ev.ID)
-				p.refusal(err.Error())
-			} else if err != nil {
-				p.refuse(err.Error())
-			} else {
-				p.received.Add(1)
-			}
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-			return nil
-		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +37,12 @@ type peer struct {
 
 	mailUntil map[string]time.Time // by key, until when all mail has come or is coming live; of the duty that fetches it
 
-	rejected map[string]struct{}  // ids of own events that the relay will not take; of the publishing duty
+	rejected map[string]time.Time // own events that the relay will not take, by id, and when it said so
+	delays   delays               // own events that it did not take for now; both of the publishing duty
 	compared map[string]*compared // by followed key; of the copying duty
+
+	broken       int       // connections in a row that ended at a word of negentropy
+	windowsUntil time.Time // none is said to that relay before; both of session
 
 	tally
 }
@@ -53,7 +56,7 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
 		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),
-		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]struct{}),
+		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]time.Time), delays: make(delays),
 	}
 	p.set(Connecting, nil)
 	return p
@@ -106,6 +109,7 @@ func (p *peer) session(ctx context.Context) error {
 	}
 	defer l.close()
 	defer p.counted(l)
+	defer p.learn(l, time.Now())
 	var working sync.WaitGroup
 	defer working.Wait()
 	defer cancel(nil)
@@ -117,12 +121,11 @@ func (p *peer) session(ctx context.Context) error {
 		})
 	}
 	if a, err := p.m.cfg.Dial.describe(ctx, p.url); err == nil {
-		l.plain = !a.mayReconcile()
+		l.plain.Store(!a.mayReconcile())
+		l.largest.Store(int64(a.Limits.Message))
 	}
-	if p.needsLogin.Load() {
-		if err := l.awaitLogin(ctx); err != nil {
-			return err
-		}
+	if time.Now().Before(p.windowsUntil) {
+		l.plain.Store(true)
 	}
 	p.link.Store(l)
 	defer p.link.Store(nil)
@@ -131,15 +134,16 @@ func (p *peer) session(ctx context.Context) error {
 		duty("copy events", p.follow)
 	}
 	if len(p.duties.mostros) > 0 {
-		duty("carry messages", p.fetchMail)
+		duty("carry messages", p.patiently(p.fetchMail))
 	}
 	if p.duties.outside {
 		duty("publish events", p.publishOut)
-		duty("receive messages", p.receive)
+		duty("receive messages", p.patiently(p.receive))
 	}
 	if len(p.duties.mostros) > 0 || p.duties.outside {
-		duty("carry conversations", p.talk)
-		duty("copy reviews", p.copyReviews)
+		duty("carry conversations", p.patiently(p.talk))
+		duty("bring conversations", p.sendSaid)
+		duty("copy reviews", p.patiently(p.copyReviews))
 	}
 	if !p.duties.followsAny() {
 		p.set(Live, nil)
@@ -151,11 +155,40 @@ func (p *peer) session(ctx context.Context) error {
 		l.close()
 		<-l.ended
 	}
-	err = context.Cause(ctx)
-	if err != nil && strings.Contains(err.Error(), "auth-required") {
-		p.needsLogin.Store(true)
+	return context.Cause(ctx)
+}
+
+// learn draws conclusions from how a connection ended.
+func (p *peer) learn(l *link, began time.Time) {
+	switch {
+	case l.broken.Load():
+		if p.broken++; p.broken >= maxBroken {
+			p.broken, p.windowsUntil = 0, time.Now().Add(negAgain)
+		}
+	case time.Since(began) > steadyTime:
+		p.broken = 0
 	}
-	return err
+}
+
+// patiently makes a duty one that a relay may refuse: what it does not give out by its own rules is
+// no reason to give up the rest, and is asked for again in a while.
+func (p *peer) patiently(duty func(context.Context, *link) error) func(context.Context, *link) error {
+	return func(ctx context.Context, l *link) error {
+		for wait := firstPatience; ; wait = min(2*wait, mostPatience) {
+			err := duty(ctx, l)
+			var closed *ClosedError
+			if !errors.As(err, &closed) {
+				return err
+			}
+			p.cause(there + closed.Reason)
+			p.refusal(closed.Error())
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
 }
 
 func (d duties) followsAny() bool { return len(d.mostros)+len(d.platforms) > 0 }

@@ -176,7 +176,7 @@ func (r *Replica) session(ctx context.Context) error {
 	case err := <-ended:
 		return err
 	case <-time.After(answerTime):
-		return errNoAnswer
+		return l.noAnswer()
 	}
 	for {
 		if err := r.level(ctx, l, in); err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -69,14 +68,7 @@ func (p *peer) copyReviews(ctx context.Context, l *link) error {
 	}()
 	err := p.readReviews(ctx, l, in)
 	cancel()
-	err = cmp.Or(<-stored, err)
-	// A relay that does not give them out is followed all the same.
-	if closed := (*ClosedError)(nil); errors.As(err, &closed) && !strings.HasPrefix(closed.Reason, "auth-required") {
-		p.cause(there + closed.Reason)
-		p.refusal(closed.Error())
-		return nil
-	}
-	return err
+	return cmp.Or(<-stored, err)
 }
 
 func (p *peer) readReviews(ctx context.Context, l *link, in *intake) error {
@@ -104,7 +96,7 @@ func (p *peer) readReviews(ctx context.Context, l *link, in *intake) error {
 		}
 		for _, mostro := range of {
 			if err := p.readReviewsOf(ctx, l, in, mostro); err != nil {
-				return err
+				return errors.Join(err, l.unsubscribe(s))
 			}
 		}
 		select {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ import (
 // more than most events that are not here. What is needed comes newest first, as far as relays go by time.
 func (l *link) differ(ctx context.Context, f nostr.Filter, most int, items func(context.Context, nostr.Filter, int) (reconcile.Set, error)) (reconcile.Difference, error) {
 	var all reconcile.Difference
-	if l.plain {
+	if l.plain.Load() {
 		return all, errNoNegentropy
 	}
 	// Parts of time that are still to be reconciled, as whole seconds from and to.
@@ -101,15 +102,21 @@ func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set,
 		select {
 		case got = <-answers:
 		case <-ctx.Done():
+			l.noteBroken()
 			return all, ctx.Err()
 		case <-time.After(wait):
 			l.drop(s.id)
-			if round == 0 {
-				return all, errNoNegentropy
+			if round > 0 {
+				return all, l.noAnswer()
 			}
-			return all, errNoAnswer
+			if l.silent.Add(1) >= maxSilent {
+				l.plain.Store(true)
+			}
+			return all, errNoNegentropy
 		}
+		l.silent.Store(0)
 		if got.err != nil {
+			l.noteBroken()
 			l.drop(s.id)
 			return all, got.err
 		}
@@ -147,29 +154,37 @@ func unhurried(context.Context, int, int) error { return nil }
 // fetchIDs gets events by their ids. What the relay does not give out is left, unless that is nearly
 // all: then it has made up the ids.
 func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, wait pace, take func(*nostr.Event)) error {
+	atOnce := idsAtOnce
 	for empty := 0; len(ids) > 0; {
-		n := min(len(ids), idsAtOnce)
-		names := make([]string, n)
-		for i := range names {
-			names[i] = hex.EncodeToString(ids[i][:])
+		n := min(len(ids), atOnce)
+		missing := make(map[string]struct{}, n)
+		for _, id := range ids[:n] {
+			missing[hex.EncodeToString(id[:])] = struct{}{}
 		}
-		empty++
+		ids = ids[n:]
 		bytes := 0
-		err := l.fetch(ctx, nostr.Filter{IDs: names, Limit: n}, func(ev *nostr.Event) {
-			empty = 0
-			bytes += sizeOf(ev)
-			take(ev)
-		})
-		if err == nil && empty >= maxEmpty {
-			err = fmt.Errorf("%w: it names events and does not give them out", errMisbehaves)
-		}
-		if err != nil {
-			return fmt.Errorf("fetch events: %w", err)
+		// When some do not come, the relay has them no more, or that was as many as it gives out.
+		for got := 1; got > 0 && len(missing) > 0; {
+			asked := len(missing)
+			err := l.fetch(ctx, nostr.Filter{IDs: slices.Collect(maps.Keys(missing)), Limit: asked}, func(ev *nostr.Event) {
+				delete(missing, ev.ID)
+				bytes += sizeOf(ev)
+				take(ev)
+			})
+			got = asked - len(missing)
+			if empty++; got > 0 {
+				empty, atOnce = 0, min(max(2*got, fewestIDs), idsAtOnce)
+			}
+			if err == nil && empty >= maxEmpty {
+				err = fmt.Errorf("%w: it names events and does not give them out", errMisbehaves)
+			}
+			if err != nil {
+				return fmt.Errorf("fetch events: %w", err)
+			}
 		}
 		if err := wait(ctx, n, bytes); err != nil {
 			return err
 		}
-		ids = ids[n:]
 	}
 	return nil
 }
@@ -282,4 +297,13 @@ func (l *link) second(ctx context.Context, f nostr.Filter, at nostr.Timestamp, l
 		crowded = crowded || len(page) >= largest
 	}
 	return crowded, nil
+}
+
+// noteBroken notes that the connection has ended while the relay was to answer a word of negentropy.
+func (l *link) noteBroken() {
+	select {
+	case <-l.ended:
+		l.broken.Store(true)
+	default:
+	}
 }

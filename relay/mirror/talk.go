@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/fiatjaf/khatru"
@@ -156,28 +155,13 @@ func (m *Mirror) passOn(ev *nostr.Event) {
 	}
 }
 
-// talk carries conversations of clients here to and from the peer's clients.
+// talk fetches conversations of clients here with the peer's clients, and brings there what is
+// missing.
 func (p *peer) talk(ctx context.Context, l *link) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	sent := make(chan error, 1)
-	go func() {
-		sent <- p.sendSaid(ctx, l)
-		cancel()
-	}()
-	err := p.gather(ctx, l, &gathering{
+	return p.gather(ctx, l, &gathering{
 		from: p.m.talks, filters: p.talkOf, past: talkPast, store: p.ingestTalk, rate: p.talkIn,
 		among: p.dealings, old: p.levelTalks, of: func(ev *nostr.Event) []string { return []string{ev.PubKey} },
 	})
-	cancel()
-	err = cmp.Or(err, <-sent)
-	// Some relays show messages to their recipients only. That is no reason to give up the rest.
-	if closed := (*ClosedError)(nil); errors.As(err, &closed) && !strings.HasPrefix(closed.Reason, "auth-required") {
-		p.cause(there + closed.Reason)
-		p.refusal(closed.Error())
-		return nil
-	}
-	return err
 }
 
 func (p *peer) talkOf(keys []string) []nostr.Filter {
@@ -204,15 +188,15 @@ func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
 	if p.talkOut.Wait(ctx) != nil {
 		return nil
 	}
-	try, cancel := context.WithTimeout(ctx, okTime)
-	defer cancel()
-	err := l.publish(try, ev)
+	err := l.publish(ctx, ev)
 	var refused *RefusedError
 	switch {
 	case err == nil:
 		p.carriedTo.Add(1)
 	case errors.As(err, &refused):
 		p.refusal(refused.Reason)
+	case errors.Is(err, errNoOK):
+		p.refusal(err.Error())
 	case ctx.Err() == nil:
 		return err
 	}
@@ -222,7 +206,7 @@ func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
 // levelTalks makes conversations equal here and there, as far back as clients ask.
 func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
 	since := nostr.Timestamp(p.m.cfg.Now().Add(-talkPast).Unix())
-	for chunk := range slices.Chunk(keys, keysPerReq) {
+	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
 		f := p.talkOf(chunk)[0]
 		own := f
 		own.Since = &since

@@ -47,12 +47,25 @@ func (p *plain) listen(t testing.TB, address string) {
 	t.Helper()
 	listener := p.listens(t, address)
 	cut := &cutter{Listener: listener}
-	server := &http.Server{Handler: sockets(t, func() func(func(...any), string, []json.RawMessage) {
+	handler := sockets(t, func() func(func(...any), string, []json.RawMessage) {
 		mine := make(map[string]*plainSub)
-		return func(say func(...any), label string, parts []json.RawMessage) { p.answer(mine, say, label, parts) }
-	})}
+		var by manner
+		if p.manner != nil {
+			by = p.manner()
+		}
+		return func(say func(...any), label string, parts []json.RawMessage) {
+			if by == nil || !by(say, label, parts) {
+				p.answer(mine, say, label, parts)
+			}
+		}
+	})
+	if p.about != "" {
+		handler = saying(p.about, handler)
+	}
+	server := &http.Server{Handler: handler}
 	go server.Serve(cut)
 	p.url = "ws://" + listener.Addr().String()
+	p.cut = cut.all
 	p.stop = func() {
 		server.Close()
 		cut.all()

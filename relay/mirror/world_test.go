@@ -225,8 +225,11 @@ type plain struct {
 	url     string
 	limit   int
 	stop    func()
+	cut     func() // all its connections
 	listens func(t testing.TB, address string) net.Listener
 	fault   func(*nostr.Event) (lost, unanswered bool) // of an event that a client publishes; nil = neither
+	manner  func() manner                              // of a connection; nil = none
+	about   string                                     // what it says of itself (NIP-11); "" = that it knows NIP-01
 
 	mu      sync.Mutex
 	refuses func(*nostr.Event) string // why an event is refused; nil = never
@@ -240,6 +243,9 @@ type plainSub struct {
 	say     func(parts ...any)
 }
 
+// manner is how a relay of another make differs from plain: it answers a frame itself, or not.
+type manner func(say func(parts ...any), label string, parts []json.RawMessage) (answered bool)
+
 func newPlain(t testing.TB, limit int, address string) *plain {
 	t.Helper()
 	return newPlainIn(t, limit, address, listenAt)
@@ -247,9 +253,15 @@ func newPlain(t testing.TB, limit int, address string) *plain {
 
 func newPlainIn(t testing.TB, limit int, address string, listens func(testing.TB, string) net.Listener) *plain {
 	t.Helper()
-	p := &plain{limit: limit, listens: listens, stored: make(map[string]nostr.Event), subs: make(map[*plainSub]struct{})}
+	p := idlePlain(limit)
+	p.listens = listens
 	p.listen(t, address)
 	return p
+}
+
+// idlePlain is one that does not listen yet.
+func idlePlain(limit int) *plain {
+	return &plain{limit: limit, listens: listenAt, stored: make(map[string]nostr.Event), subs: make(map[*plainSub]struct{})}
 }
 
 // answer handles one frame of a connection.

@@ -1,0 +1,76 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// receive takes messages to the node that arrive at an outside relay to the node. Where no gift wraps
+// are given out it is content with messages of the other kind.
+func (p *peer) receive(ctx context.Context, l *link) error {
+	err := p.receiveKinds(ctx, l, kindMessage, kindWrap)
+	if refusesWraps(err) {
+		p.cause(there + "gift wraps: " + err.Error())
+		err = p.receiveKinds(ctx, l, kindMessage)
+	}
+	return err
+}
+
+// refusesWraps reports whether a relay has refused a question that was also about gift wraps.
+func refusesWraps(err error) bool {
+	var closed *ClosedError
+	return errors.As(err, &closed) && !closed.Stood && !strings.HasPrefix(closed.Reason, "rate-limited")
+}
+
+// receiveKinds knows each message by its id, so that one that arrives in several places is handled
+// once.
+func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
+	messages := make(chan *nostr.Event, batchEvents)
+	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
+	ended := make(chan error, 2)
+	s := &sub{
+		event: func(ev *nostr.Event) {
+			if p.mail.Wait(ctx) != nil {
+				return
+			}
+			select {
+			case messages <- ev:
+			case <-ctx.Done():
+			}
+		},
+		end: func(err error) {
+			if err != nil {
+				ended <- err
+			}
+		},
+	}
+	f := nostr.Filter{Kinds: kinds, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}, Since: &since}
+	if err := l.subscribe(s, f); err != nil {
+		return err
+	}
+	from := context.WithValue(ctx, originKey{}, p.url)
+	for {
+		select {
+		case ev := <-messages:
+			if p.m.marks.heard(ev.ID) {
+				continue
+			}
+			// Only what the node has taken, or will never take, is not heard again.
+			if err := p.m.relay.Deliver(from, p.url, ev); err != nil && passing(err.Error()) {
+				p.m.marks.forget(ev.ID)
+				p.refusal(err.Error())
+			} else if err != nil {
+				p.refuse(err.Error())
+			} else {
+				p.received.Add(1)
+			}
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
