@@ -11,6 +11,8 @@ import (
 
 	"github.com/fasthttp/websocket"
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay/reconcile"
 )
 
 // TestC3Withdrawn: a request that is being worked on ends when its client takes it back or leaves, whatever
@@ -24,7 +26,7 @@ func TestC3Withdrawn(t *testing.T) {
 	)
 	limits := DefaultLimits()
 	limits.QueryTime = time.Hour
-	r, url := serveWhole(t, Config{Limits: limits, Federation: Federation{Hidden: func(int, string) bool {
+	r, url := serveWhole(t, Config{Limits: limits, Federation: Federation{Hidden: func(int, string, reconcile.ID) bool {
 		n := looked.Add(1)
 		if n == 100 { // fewer than the store looks at in one step
 			begun()

@@ -34,9 +34,9 @@ type Federation struct {
 	// Peer reports whether a key may read all private events once it has authenticated: that of a
 	// replica.
 	Peer func(pubkey string) bool
-	// Hidden reports whether events of a kind by an author are left out of all answers. It must
+	// Hidden reports whether an order event is left out of all answers, by its author and id. It must
 	// not wait.
-	Hidden func(kind int, pubkey string) bool
+	Hidden func(kind int, pubkey string, id reconcile.ID) bool
 }
 
 // Taken is what became of an event that was copied from another relay.
@@ -266,9 +266,9 @@ func (r *Relay) isPeer(authed *keys) bool {
 	return false
 }
 
-// hides reports whether events of this kind by this author are left out.
-func (r *Relay) hides(kind int, author key) bool {
-	return kind == kindOrder && r.cfg.Federation.Hidden != nil && r.cfg.Federation.Hidden(kind, author.String())
+// hides reports whether an event is left out of answers.
+func (r *Relay) hides(kind int, author, id key) bool {
+	return kind == kindOrder && r.cfg.Federation.Hidden != nil && r.cfg.Federation.Hidden(kind, author.String(), reconcile.ID(id))
 }
 
 // goesElsewhere reports whether ev is a message whose only recipient is a followed Mostro, to be

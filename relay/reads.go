@@ -57,11 +57,11 @@ func partiesOf(ev *nostr.Event) parties {
 
 // shows reports whether an event that f matches goes out for f to a connection with these keys.
 // Every way out asks here: stored, live, counted, reconciled.
-func (r *Relay) shows(f *ask, kind int, author key, authed *keys, to parties) bool {
+func (r *Relay) shows(f *ask, kind int, author, id key, authed *keys, to parties) bool {
 	if r.isPeer(authed) {
 		return true
 	}
-	if r.hides(kind, author) {
+	if r.hides(kind, author, id) {
 		return false
 	}
 	if !isPrivate(kind) || r.cfg.PrivateReads == ReadsOpen {
@@ -83,7 +83,7 @@ func (r *Relay) writesToAll(author key) bool {
 
 // shown is shows for stored events; the store calls it with its index locked.
 func (r *Relay) shown(f *ask, rec *record, authed *keys) bool {
-	return r.shows(f, rec.kind, rec.author, authed, func(authed keys) bool {
+	return r.shows(f, rec.kind, rec.author, rec.id, authed, func(authed keys) bool {
 		return slices.ContainsFunc(authed, func(k key) bool { return rec.names(k) })
 	})
 }

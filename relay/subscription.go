@@ -185,7 +185,7 @@ func (r *Relay) fanOut(ev *nostr.Event, raw []byte) {
 	r.live.match(ev, id, author, r.cfg.Limits.Comparisons,
 		func(f *ask, sub *subscription) bool {
 			return f.plain.Matches(ev) && f.finds(ev) &&
-				r.shows(f, ev.Kind, author, sub.session.keys.Load(), parties)
+				r.shows(f, ev.Kind, author, id, sub.session.keys.Load(), parties)
 		},
 		func(sub *subscription) {
 			sub.session.sendLive(outgoing{op: opText, prefix: sub.prefix, body: raw})

@@ -23,13 +23,16 @@ const maxOffersBytes = 16 << 20
 
 func clientOffersCommand(o *clientOptions) *cobra.Command {
 	var f bookFilter
+	var standing bool
 	cmd := &cobra.Command{
 		Use:   "offers",
 		Short: "List the offers of all that the relay's node follows, each under whose they are",
 		Long: `List the offers of the relay's own node, of the Mostros that it follows and of other
 platforms, each under whose they are. book lists only those of one node.
 
-An orphaned offer is of a Mostro that has said nothing for long: it may not stand any more.`,
+An offer may not stand any more when it is orphaned, which means that its Mostro has said nothing
+for long, or expired. Both are marked, unless the node leaves them out; --standing leaves them
+out here.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.buy && f.sell {
@@ -42,7 +45,7 @@ An orphaned offer is of a Mostro that has said nothing for long: it may not stan
 				return advise(err)
 			}
 			all = slices.DeleteFunc(all, func(offer mirror.Offer) bool {
-				return !f.shows(mostro.BookOrder{Kind: mostro.OrderKind(offer.Side), FiatCode: offer.Fiat})
+				return standing && (offer.Expired || offer.Orphaned) || !f.shows(mostro.BookOrder{Kind: mostro.OrderKind(offer.Side), FiatCode: offer.Fiat})
 			})
 			return o.screen(cmd).offers(all, time.Now())
 		},
@@ -51,6 +54,7 @@ An orphaned offer is of a Mostro that has said nothing for long: it may not stan
 	flags.BoolVar(&f.buy, "buy", false, "only offers to buy bitcoin: take one to sell yours")
 	flags.BoolVar(&f.sell, "sell", false, "only offers to sell bitcoin: take one to buy some")
 	flags.StringVar(&f.fiat, "fiat", "", "only offers in this currency")
+	flags.BoolVar(&standing, "standing", false, "only offers that are neither expired nor orphaned")
 	return cmd
 }
 

@@ -64,17 +64,32 @@ robosats lake�[2J this node ` + robots + `
 	if err := mostro.Sign(&ev, key); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.relay.Publish(t.Context(), ev); err != nil {
+	over := ev
+	over.Tags = append(nostr.Tags{{"d", "over"}, {"expires_at", "1"}}, tags[1:]...)
+	if err := mostro.Sign(&over, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.relay.Publish(t.Context(), ev, over); err != nil {
 		t.Fatal(err)
 	}
 	a := serveWith(t, fmt.Sprintf("federation.follow=[%q]", key.Public()+"@"+b.url))
-	found(t, a, "the order is at A", nostr.Filter{Kinds: []int{mostro.KindOrder}, Authors: []string{key.Public()}})
+	for _, id := range []string{"an-order", "over"} {
+		found(t, a, "the order is at A", nostr.Filter{Kinds: []int{mostro.KindOrder}, Authors: []string{key.Public()}, Tags: nostr.TagMap{"d": {id}}})
+	}
 	out.Reset()
 	cmd.SetArgs([]string{"client", "offers", "--relay", a.url})
 	if err := cmd.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if text := out.String(); !strings.HasPrefix(text, "Mostro Beta "+npub(key.Public())) || !strings.Contains(text, "an-order  sell  market 3%  7 USD  cash") {
+	if text := out.String(); !strings.HasPrefix(text, "Mostro Beta "+npub(key.Public())) || !strings.Contains(text, "an-order  sell  market 3%  7 USD  cash") || !strings.Contains(text, "expired") {
+		t.Error(text)
+	}
+	out.Reset()
+	cmd.SetArgs([]string{"client", "offers", "--standing", "--relay", a.url})
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.Contains(text, "expired") || !strings.Contains(text, "an-order") {
 		t.Error(text)
 	}
 	cmd.SetArgs([]string{"client", "offers", "--relay", "ws://127.0.0.1:1"})

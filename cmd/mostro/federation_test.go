@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -144,7 +145,8 @@ func TestServeReplica(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := serveWith(t, fmt.Sprintf("federation.replicas=[%q]", key.Public()), `federation.peers=["127.0.0.1"]`)
+	p := serveWith(t, fmt.Sprintf("federation.replicas=[%q]", key.Public()), `federation.peers=["127.0.0.1"]`,
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@ws://127.0.0.1:1"), "federation.hide_expired=true")
 	terms := found(t, p, "the node's terms are out", nostr.Filter{Kinds: []int{mostro.KindInfo}})
 	l, err := loadSettings("none", nil, []string{"relay.min_free_mib=0"})
 	if err != nil {
@@ -169,6 +171,21 @@ func TestServeReplica(t *testing.T) {
 	}
 	if has, err := r.relay.Has(t.Context(), terms.ID); err != nil || !has {
 		t.Errorf("the node's terms are not there (%v)", err)
+	}
+	// It knows whose offers make the book, by no settings of its own, and for the next start.
+	var listing mirror.Listing
+	for end := time.Now().Add(relayPatience); len(listing.Follows) == 0; time.Sleep(10 * time.Millisecond) {
+		if listing, err = l.Federation.listing(filepath.Join(dir, listingFile)); err != nil || time.Now().After(end) {
+			t.Fatalf("the listing %+v (%v)", listing, err)
+		}
+	}
+	if f := listing.Follows[0]; f.Pubkey != aMostro || !listing.HideExpired || listing.OrphanedAfter != 24*time.Hour {
+		t.Errorf("the listing %+v", listing)
+	}
+	for _, at := range []string{p.url, r.url} {
+		if offers, err := offersAt(t.Context(), at); err != nil || len(offers) != 0 {
+			t.Errorf("%s: %d offers (%v)", at, len(offers), err)
+		}
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -102,7 +102,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		return nil, errors.Join(inUse(cfg.dir, err), n.mirror.Close(), n.ln.Close())
 	}
 	n.mirror.Attach(n.relay)
-	n.relay.Handle("GET /offers", n.mirror.ServeOffers())
+	n.mirror.Serve()
 	payees, err := n.newPayees()
 	if err != nil {
 		return nil, errors.Join(err, n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())

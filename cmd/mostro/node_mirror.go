@@ -28,18 +28,17 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 	}
 	dial, err := n.cfg.settings.Network.relayDial()
 	return mirror.Config{
-		Dir:           filepath.Join(n.cfg.dir, mirrorDir),
-		Pubkey:        n.cfg.key.Public(),
-		Follow:        slices.Concat(s.Follow, s.Platforms),
-		Outside:       n.cfg.settings.Nostr.Relays,
-		Own:           n.url,
-		Sign:          func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
-		Strict:        n.cfg.settings.Relay.Reads == relay.ReadsStrict,
-		MaxEvents:     int(s.MaxEvents),
-		MaxBytes:      int(s.MaxMiB) << 20,
-		OrphanedAfter: time.Duration(s.OrphanedHours) * time.Hour,
-		HideOrphaned:  s.HideOrphaned,
-		Dial:          dial,
+		Dir:       filepath.Join(n.cfg.dir, mirrorDir),
+		Pubkey:    n.cfg.key.Public(),
+		Follow:    slices.Concat(s.Follow, s.Platforms),
+		Outside:   n.cfg.settings.Nostr.Relays,
+		Own:       n.url,
+		Sign:      func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
+		Strict:    n.cfg.settings.Relay.Reads == relay.ReadsStrict,
+		MaxEvents: int(s.MaxEvents),
+		MaxBytes:  int(s.MaxMiB) << 20,
+		Policy:    s.policy(),
+		Dial:      dial,
 		Review: func(ev *nostr.Event) bool {
 			_, err := mostro.ParseReview(ev, time.Now().Unix())
 			return err == nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,7 @@ import (
 
 const (
 	replicaDir  = "replica"
+	listingFile = "book"    // holds whose offers make the primary's book, for a start without it
 	primaryFile = "primary" // holds the public key of the primary, for a start without it
 )
 
@@ -37,8 +39,9 @@ type replica struct {
 	log      *slog.Logger
 }
 
-// serveReplica runs a replica of the relay at an address. Of the settings only [relay], [metrics],
-// federation.follow and network.proxy count; they should be those of the primary.
+// serveReplica runs a replica of the relay at an address. Of the settings only [relay], [metrics] and
+// network.proxy count, which should be those of the primary, and [federation] until the primary has said
+// whose offers make its book.
 func serveReplica(ctx context.Context, dir, primary string, overrides []string, logger *slog.Logger) error {
 	if err := relayAddress(&primary); err != nil {
 		return hint(fmt.Errorf("--replica-of %w", err), "name the primary's relay as clients dial it")
@@ -92,8 +95,15 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	if r.url == "" {
 		r.url = "ws://" + dialable(listener.Addr().String())
 	}
+	listing, err := settings.Federation.listing(filepath.Join(dir, listingFile))
+	if err != nil {
+		return nil, err
+	}
 	r.copies = mirror.NewReplica(mirror.ReplicaConfig{
 		Primary: primary,
+		Node:    node,
+		Listing: listing,
+		Keep:    func(l mirror.Listing) error { return keepListing(filepath.Join(dir, listingFile), l) },
 		Sign:    func(ev *nostr.Event) error { return mostro.Sign(ev, key) },
 		Dial:    dial,
 		Logger:  logger,
@@ -110,7 +120,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
 			policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses),
 		},
-		Federation: relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored},
+		Federation: relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored, Hidden: r.copies.Hidden},
 		Space:      s.space(0),
 		IndexBytes: int(s.IndexMiB) << 20,
 		Logger:     logger,
@@ -121,6 +131,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	if err := r.copies.Attach(r.relay); err != nil {
 		return nil, errors.Join(err, r.relay.Close(ctx))
 	}
+	r.copies.Serve()
 	r.relay.Handle("GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if !r.copies.Ready() {
 			http.Error(w, "not equal to the primary yet", http.StatusServiceUnavailable)
@@ -129,6 +140,35 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 		fmt.Fprintln(w, "ok")
 	}))
 	return r, nil
+}
+
+// listing is whose offers make the primary's book: as it said at an earlier start, or as these settings
+// say.
+func (s *FederationSettings) listing(path string) (l mirror.Listing, err error) {
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &l)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return l, hint(fmt.Errorf("read %s: %w", path, err), "remove the file: the primary says again what is in it")
+	default:
+		return l, nil
+	}
+	l.Policy = s.policy()
+	for _, f := range slices.Concat(s.Follow, s.Platforms) {
+		l.Follows = append(l.Follows, mirror.Listed{Pubkey: f.Pubkey, Platform: f.Platform})
+	}
+	return l, nil
+}
+
+func keepListing(path string, l mirror.Listing) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	return writeWhole(path, append(text, '\n'))
 }
 
 // primaryKey is the public key of the primary's node: as it says, or as it said at an earlier start.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"mostro/relay/mirror"
 )
@@ -19,6 +20,7 @@ type FederationSettings struct {
 
 	OrphanedHours int64
 	HideOrphaned  bool
+	HideExpired   bool
 	MaxEvents     int64
 	MaxMiB        int64
 }
@@ -36,7 +38,9 @@ func (s *FederationSettings) keys() []key {
 		{"federation.orphaned_hours", &intValue{&s.OrphanedHours, 0, 8760}, "24", "hours",
 			"Without news of a followed Mostro (kind 38385) for so long, its offers are orphaned. 0: never."},
 		{"federation.hide_orphaned", &boolValue{&s.HideOrphaned}, "false", "",
-			"Leaves orphaned offers out of what the relay answers."},
+			"Leaves orphaned offers out of what the relay answers and of the book of everybody (GET /offers). Else they are marked there."},
+		{"federation.hide_expired", &boolValue{&s.HideExpired}, "false", "",
+			"The same for offers of others whose time has passed and that are still kept."},
 		{"federation.max_events", &intValue{&s.MaxEvents, 100, 10_000_000}, "200000", "events", "Kept of one followed key."},
 		{"federation.max_mib", &intValue{&s.MaxMiB, 1, 100_000}, "256", "MiB", "Kept of one followed key."},
 	}
@@ -65,6 +69,12 @@ func (s *Settings) checkRelays(wrong func(path, what, remedy string)) {
 	}
 	for _, f := range s.Federation.Platforms {
 		check("federation.platforms", f.Relays)
+	}
+}
+
+func (s *FederationSettings) policy() mirror.Policy {
+	return mirror.Policy{
+		OrphanedAfter: time.Duration(s.OrphanedHours) * time.Hour, HideOrphaned: s.HideOrphaned, HideExpired: s.HideExpired,
 	}
 }
 

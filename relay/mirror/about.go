@@ -22,25 +22,36 @@ type about struct {
 }
 
 // describe asks a relay what it is.
-func (d Dial) describe(ctx context.Context, url string) (about, error) {
-	var a about
+func (d Dial) describe(ctx context.Context, url string) (a about, err error) {
+	return a, d.get(ctx, url, "", "application/nostr+json", &a)
+}
+
+// get reads a small JSON answer of a relay.
+func (d Dial) get(ctx context.Context, url, path, kind string, to any) error {
 	ctx, cancel := context.WithTimeout(ctx, aboutTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http"+strings.TrimPrefix(url, "ws"), nil)
-	if err != nil {
-		return a, fmt.Errorf("ask relay what it is: %w", err)
+	address := "http" + strings.TrimPrefix(url, "ws")
+	if path != "" {
+		address = strings.TrimSuffix(address, "/") + path
 	}
-	req.Header.Set("Accept", "application/nostr+json")
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return fmt.Errorf("ask relay what it is: %w", err)
+	}
+	req.Header.Set("Accept", kind)
 	req.Header.Set("User-Agent", agent)
 	answer, err := d.client().Do(req)
 	if err != nil {
-		return a, fmt.Errorf("ask relay what it is: %w", err)
+		return fmt.Errorf("ask relay what it is: %w", err)
 	}
 	defer answer.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxAbout)).Decode(&a); err != nil {
-		return a, fmt.Errorf("ask relay what it is: %w", err)
+	if path != "" && answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask relay what it is: %s %s", path, answer.Status)
 	}
-	return a, nil
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxAbout)).Decode(to); err != nil {
+		return fmt.Errorf("ask relay what it is: %w", err)
+	}
+	return nil
 }
 
 // mayReconcile reports whether a relay may know negentropy: unless it lists what it knows and that

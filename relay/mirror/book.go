@@ -4,175 +4,187 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
+	"mostro/relay/reconcile"
 )
 
-// Offer is a pending offer of this node, of a followed Mostro or of another platform, in one form
-// whatever the platform's dialect of NIP-69 is. Amounts of fiat are texts, since platforms write
-// fractions.
-type Offer struct {
-	ID       string `json:"id"`       // d tag: unique for its node only
-	Node     string `json:"node"`     // who published it, hex
-	Own      bool   `json:"own"`      // this node did
-	Platform string `json:"platform"` // "mostro" or the name in the settings; what an event says of itself does not count
-	Name     string `json:"name,omitempty"`
+// Policy says how offers of others that may not stand any more are shown: marked, or not at all, neither
+// in the book nor in what the relay answers.
+type Policy struct {
+	// OrphanedAfter is the time without news of a Mostro (kind 38385) after which its offers are
+	// orphaned; 0 = never.
+	OrphanedAfter time.Duration `json:"orphaned_after"` // nanoseconds
+	HideOrphaned  bool          `json:"hide_orphaned"`
+	HideExpired   bool          `json:"hide_expired"`
+}
 
-	Side    string   `json:"side"` // buy or sell
-	Fiat    string   `json:"fiat"`
-	Min     string   `json:"min"` // of fiat; Max is the same for an offer of one amount
-	Max     string   `json:"max"`
-	Sats    int64    `json:"sats"` // 0 = market price
-	Premium string   `json:"premium"`
-	Methods []string `json:"methods"`
-	Network string   `json:"network,omitempty"` // mainnet, or one whose coins are worth nothing
-	Layer   string   `json:"layer,omitempty"`   // lightning, onchain, ...
-	Bond    string   `json:"bond,omitempty"`    // per cent of the amount that a trader puts up
+// Listing says whose offers make the book beside the node's own, and how they are shown. Replicas
+// learn it from their primary.
+type Listing struct {
+	Follows []Listed `json:"follows"`
+	Policy
+}
 
-	CreatedAt int64  `json:"created_at"` // unix seconds, as the following
-	ExpiresAt int64  `json:"expires_at,omitempty"`
-	Expired   bool   `json:"expired,omitempty"`
-	Orphaned  bool   `json:"orphaned,omitempty"` // its Mostro has given no news of itself for long
-	Source    string `json:"source,omitempty"`
+// Listed is a followed key. Platform is as in Followed.
+type Listed struct {
+	Pubkey   string `json:"pubkey"`
+	Platform string `json:"platform,omitempty"`
+}
+
+// book shows the offers of a node and of those whom it follows, of a Mirror and of a Replica alike.
+type book struct {
+	node  string // hex
+	now   func() time.Time
+	log   *slog.Logger
+	relay *relay.Relay
+
+	listing func() Listing
+	policy  func() Policy // of the same; it is asked for each event of an answer
+	// news is when a followed Mostro last gave news of itself, unix seconds; false for others, and while
+	// that is not known.
+	news func(pubkey string) (at int64, known bool)
+
+	mu   sync.RWMutex
+	ends map[reconcile.ID]int64 // when offers of others end that are kept for longer, unix seconds
+
+	answering sync.Mutex
+	answer    []byte
+	made      time.Time
 }
 
 const (
 	maxOffers   = 5000
-	maxMethods  = 50 // of one offer
+	maxEnds     = 200_000
 	offersFresh = 2 * time.Second
 )
 
-// Offers is the book of everybody: pending offers, the newest first, at most maxOffers.
-func (m *Mirror) Offers(ctx context.Context) ([]Offer, error) {
-	m.mu.Lock()
-	authors := []string{m.cfg.Pubkey}
-	for pubkey := range m.followed {
-		authors = append(authors, pubkey)
+// load notes when the stored offers end.
+func (b *book) load(ctx context.Context) error {
+	evs, err := b.relay.All(ctx, nostr.Filter{Kinds: []int{kindOrder}, Tags: nostr.TagMap{"s": {"pending"}}})
+	if err != nil {
+		return fmt.Errorf("read offers: %w", err)
 	}
-	m.mu.Unlock()
-	evs, err := m.relay.All(ctx, nostr.Filter{
+	b.mu.Lock()
+	b.ends = make(map[reconcile.ID]int64)
+	b.mu.Unlock()
+	for i := range evs {
+		b.stored(&evs[i])
+	}
+	return nil
+}
+
+// stored notes when an offer of another ends. The node's own are taken out of the book by it.
+func (b *book) stored(ev *nostr.Event) {
+	if ev.Kind != kindOrder || ev.PubKey == b.node || ev.Tags.FindWithValue("s", "pending") == nil {
+		return
+	}
+	o, ok := readOffer(ev)
+	if !ok || o.ExpiresAt == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ends) < maxEnds { // load makes room
+		b.ends[idOf(ev.ID)] = o.ExpiresAt
+	}
+}
+
+// hidden reports whether an event is left out of what the relay answers.
+func (b *book) hidden(kind int, pubkey string, id reconcile.ID) bool {
+	if kind != kindOrder || pubkey == b.node {
+		return false
+	}
+	p := b.policy()
+	if p.HideExpired {
+		b.mu.RLock()
+		end := b.ends[id]
+		b.mu.RUnlock()
+		if end != 0 && end <= b.now().Unix() {
+			return true
+		}
+	}
+	return p.HideOrphaned && b.orphaned(pubkey)
+}
+
+// orphaned reports whether a followed Mostro has given no news of itself for too long: its offers
+// cannot be trusted to stand.
+func (b *book) orphaned(pubkey string) bool {
+	after := b.policy().OrphanedAfter
+	at, known := b.news(pubkey)
+	return after != 0 && known && b.now().Unix()-at > int64(after/time.Second)
+}
+
+// offers is the book of everybody: pending offers, the newest first, at most maxOffers.
+func (b *book) offers(ctx context.Context) ([]Offer, error) {
+	l := b.listing()
+	platforms := map[string]string{b.node: ""}
+	authors := []string{b.node}
+	for _, f := range l.Follows {
+		authors, platforms[f.Pubkey] = append(authors, f.Pubkey), f.Platform
+	}
+	evs, err := b.relay.All(ctx, nostr.Filter{
 		Kinds: []int{kindOrder}, Authors: authors, Tags: nostr.TagMap{"s": {"pending"}}, Limit: maxOffers,
 	})
 	if err != nil {
 		return nil, err
 	}
 	offers := []Offer{}
+	now := b.now().Unix()
 	for i := range evs {
-		if o, ok := m.read(&evs[i]); ok {
-			offers = append(offers, o)
+		o, ok := readOffer(&evs[i])
+		if !ok || b.hidden(kindOrder, evs[i].PubKey, idOf(evs[i].ID)) {
+			continue
 		}
+		o.Own = o.Node == b.node
+		o.Platform = cmp.Or(platforms[o.Node], "mostro")
+		o.Expired = o.ExpiresAt != 0 && o.ExpiresAt <= now
+		o.Orphaned = !o.Own && b.orphaned(o.Node)
+		offers = append(offers, o)
 	}
 	return offers, nil
 }
 
-// read understands an offer; false when it is none, or hidden.
-func (m *Mirror) read(ev *nostr.Event) (o Offer, ok bool) {
-	o = Offer{Node: ev.PubKey, Own: ev.PubKey == m.cfg.Pubkey, Platform: "mostro", CreatedAt: int64(ev.CreatedAt)}
-	if !o.Own {
-		m.mu.Lock()
-		f := m.followed[ev.PubKey]
-		if f != nil && f.Platform != "" {
-			o.Platform = f.Platform
-		}
-		m.mu.Unlock()
-		if f == nil || m.Hidden(ev.Kind, ev.PubKey) {
-			return o, false
-		}
-		o.Orphaned = m.Orphaned(ev.PubKey)
-	}
-	var kept, shown int64 // expiration, expires_at
-	for _, tag := range ev.Tags {
-		if len(tag) < 2 {
-			continue
-		}
-		value := tag[1]
-		switch tag[0] {
-		case "d":
-			o.ID = value
-		case "k":
-			o.Side = value
-		case "f":
-			o.Fiat = value
-		case "fa":
-			o.Min, o.Max = value, value
-			if len(tag) > 2 {
-				o.Max = tag[2]
-			}
-		case "amt":
-			o.Sats, _ = strconv.ParseInt(value, 10, 64) // what is no number of sats is no fixed price
-		case "premium":
-			o.Premium = value
-		case "pm":
-			o.Methods = methods(tag[1:])
-		case "name":
-			o.Name = cmp.Or(o.Name, value)
-		case "y":
-			// RoboSats and Mostros name the coordinator or the instance behind the platform.
-			if len(tag) > 2 {
-				o.Name = tag[2]
-			}
-		case "network":
-			o.Network = value
-		case "layer":
-			o.Layer = value
-		case "bond":
-			o.Bond = value
-		case "source":
-			o.Source = value
-		case "expires_at":
-			shown, _ = strconv.ParseInt(value, 10, 64)
-		case "expiration":
-			kept, _ = strconv.ParseInt(value, 10, 64)
-		}
-	}
-	o.ExpiresAt = cmp.Or(shown, kept)
-	o.Expired = o.ExpiresAt != 0 && o.ExpiresAt <= m.cfg.Now().Unix()
-	return o, o.ID != "" && (o.Side == "buy" || o.Side == "sell") && o.Fiat != ""
+// pages adds the book to the relay's pages, and whose it is.
+func (b *book) pages() {
+	b.relay.Handle("GET /offers", http.HandlerFunc(b.serve))
+	b.relay.Handle("GET "+listingPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		sendPublic(w, marshal(b.listing()))
+	}))
 }
 
-// methods reads payment methods: Mostros and RoboSats have a value for each, lnp2pbot one value with
-// commas.
-func methods(values []string) []string {
-	list := []string{}
-	for _, value := range values {
-		for method := range strings.SplitSeq(value, ",") {
-			method = strings.TrimSpace(method)
-			if method != "" && len(list) < maxMethods && !slices.Contains(list, method) {
-				list = append(list, method)
-			}
+// listingPath is where a primary says whose offers make its book.
+const listingPath = "/offers/from"
+
+// serve answers with the offers as JSON, at most made anew each offersFresh, however many ask.
+func (b *book) serve(w http.ResponseWriter, req *http.Request) {
+	b.answering.Lock()
+	defer b.answering.Unlock()
+	if now := time.Now(); now.Sub(b.made) > offersFresh {
+		offers, err := b.offers(req.Context())
+		if err == nil {
+			b.answer, err = json.Marshal(map[string]any{"offers": offers})
 		}
+		if err != nil {
+			b.log.Error("answer with offers", "error", err)
+			http.Error(w, "the offers cannot be read", http.StatusInternalServerError)
+			return
+		}
+		b.made = now
 	}
-	return list
+	sendPublic(w, b.answer)
 }
 
-// ServeOffers answers with Offers as JSON, at most made anew each offersFresh, however many ask.
-func (m *Mirror) ServeOffers() http.Handler {
-	var mu sync.Mutex
-	var answer []byte
-	var made time.Time
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		if now := time.Now(); now.Sub(made) > offersFresh {
-			offers, err := m.Offers(req.Context())
-			if err == nil {
-				answer, err = json.Marshal(map[string]any{"offers": offers})
-			}
-			if err != nil {
-				m.log.Error("answer with offers", "error", err)
-				http.Error(w, "the offers cannot be read", http.StatusInternalServerError)
-				return
-			}
-			made = now
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Access-Control-Allow-Origin", "*") // it is public, as a REQ is
-		_, _ = w.Write(answer)
-	})
+// sendPublic sends JSON that any page may read, as it may ask the relay.
+func sendPublic(w http.ResponseWriter, answer []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	_, _ = w.Write(answer)
 }

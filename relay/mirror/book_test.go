@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,7 +80,7 @@ func TestOffers(t *testing.T) {
 
 	var served struct{ Offers []Offer }
 	answer := httptest.NewRecorder()
-	a.mirror.ServeOffers().ServeHTTP(answer, httptest.NewRequest("GET", "/offers", nil))
+	a.mirror.book.serve(answer, httptest.NewRequest("GET", "/offers", nil))
 	if err := json.Unmarshal(answer.Body.Bytes(), &served); err != nil || len(served.Offers) != 5 {
 		t.Errorf("served: %s (%v)", answer.Body, err)
 	}
@@ -106,4 +107,72 @@ func TestOffers(t *testing.T) {
 	// News of it brings its offers back.
 	p.add(silent.info(t, 0))
 	eventually(t, "it is back", func() bool { return !a.mirror.Orphaned(silent.public) && len(offers()) == 5 })
+}
+
+// TestOffersEnd: offers of others whose time has passed are marked, or hidden in the book and in what the
+// relay answers, from the second on in which it passes; also those that were here before the start.
+func TestOffersEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b, p := newPerson(t), idlePlain(100)
+		ending := func(who person, id string, after time.Duration) nostr.Event {
+			return who.sign(t, nostr.Event{Kind: kindOrder, Tags: nostr.Tags{
+				{"d", id}, {"k", "sell"}, {"f", "USD"}, {"s", "pending"}, {"amt", "0"}, {"fa", "1"}, {"pm", "cash"}, {"z", "order"},
+				{"expires_at", fmt.Sprint(time.Now().Add(after).Unix())}, {"expiration", fmt.Sprint(time.Now().Add(24 * time.Hour).Unix())},
+			}})
+		}
+		p.add(ending(b, "soon", time.Minute), ending(b, "later", time.Hour), ending(b, "over", -time.Minute))
+		a, _ := abroad(t, p, follows(b))
+		a.publish(ending(a.person, "own", -time.Minute))
+		ids := func() (ids []string) {
+			all, err := a.mirror.Offers(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range all {
+				mark := ""
+				if o.Expired {
+					mark = " expired"
+				}
+				ids = append(ids, o.ID+mark)
+			}
+			slices.Sort(ids)
+			return ids
+		}
+		want := func(want ...string) {
+			t.Helper()
+			if diff := cmp.Diff(want, ids()); diff != "" {
+				t.Error(diff)
+			}
+		}
+		eventually(t, "all are here", func() bool { return len(ids()) == 4 })
+		want("later", "over expired", "own expired", "soon")
+		a.stop()
+		a.cfg.HideExpired = true
+		c := newCable()
+		a.listen = c.listen
+		a.start()
+		served := func() (n int) {
+			l, err := Dial(c.dial).connect(t.Context(), "ws://relay.test", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			if err := l.fetch(t.Context(), nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{b.public}}, func(*nostr.Event) { n++ }); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		eventually(t, "what is over is hidden", func() bool { return len(ids()) == 3 })
+		want("later", "own expired", "soon")
+		if n := served(); n != 2 {
+			t.Errorf("%d of its offers are answered, want 2", n)
+		}
+		time.Sleep(time.Minute)
+		want("later", "own expired")
+		if n := served(); n != 1 {
+			t.Errorf("after a minute %d of its offers are answered, want 1", n)
+		}
+		p.add(ending(b, "soon", time.Hour)) // it is prolonged
+		eventually(t, "it is back", func() bool { return len(ids()) == 3 && served() == 2 })
+	})
 }

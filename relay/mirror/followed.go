@@ -2,12 +2,15 @@ package mirror
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay/reconcile"
 )
 
 // crowded is why more of a followed key is refused.
@@ -38,7 +41,12 @@ func (m *Mirror) grow(ev *nostr.Event, events int) {
 // tend counts what is kept of the followed keys, since what is replaced or expires makes room, and
 // looks for the relays of those that are followed without any.
 func (m *Mirror) tend(ctx context.Context) {
-	for {
+	for round := 0; ; round++ {
+		if round%(int(fullEvery/checkEvery)) == 0 {
+			if err := m.book.load(ctx); err != nil && ctx.Err() == nil {
+				m.log.Error("find out when offers end", "error", err)
+			}
+		}
 		m.mu.Lock()
 		var keys []string
 		for pubkey := range m.followed {
@@ -149,18 +157,38 @@ func (m *Mirror) mayFind(address string) bool {
 // maxListed is how many relays of a found list are used.
 const maxListed = 3
 
-// Orphaned reports whether a followed Mostro has given no news of itself for too long: its offers
-// cannot be trusted to stand.
-func (m *Mirror) Orphaned(pubkey string) bool {
-	if m.cfg.OrphanedAfter == 0 {
-		return false
+// listing is whose offers make the book, and how they are shown.
+func (m *Mirror) listing() Listing {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := Listing{Policy: m.cfg.Policy}
+	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
+		l.Follows = append(l.Follows, Listed{Pubkey: pubkey, Platform: m.followed[pubkey].Platform})
 	}
+	return l
+}
+
+// news is when a followed Mostro last gave news of itself.
+func (m *Mirror) news(pubkey string) (at int64, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.followed[pubkey]
-	return f != nil && f.Platform == "" && !f.counted.IsZero() &&
-		m.cfg.Now().Unix()-f.news > int64(m.cfg.OrphanedAfter/time.Second)
+	if f == nil || f.Platform != "" {
+		return 0, false
+	}
+	return f.news, !f.counted.IsZero()
 }
 
-// Hidden reports whether offers of a key are left out of answers (relay.Federation.Hidden).
-func (m *Mirror) Hidden(_ int, pubkey string) bool { return m.cfg.HideOrphaned && m.Orphaned(pubkey) }
+// Orphaned reports whether a followed Mostro has given no news of itself for too long.
+func (m *Mirror) Orphaned(pubkey string) bool { return m.book.orphaned(pubkey) }
+
+// Hidden reports whether an event is left out of answers (relay.Federation.Hidden).
+func (m *Mirror) Hidden(kind int, pubkey string, id reconcile.ID) bool {
+	return m.book.hidden(kind, pubkey, id)
+}
+
+// Serve adds to the relay's pages the book of everybody, and for replicas whose offers make it.
+func (m *Mirror) Serve() { m.book.pages() }
+
+// Offers is the book of everybody: pending offers, the newest first, at most maxOffers.
+func (m *Mirror) Offers(ctx context.Context) ([]Offer, error) { return m.book.offers(ctx) }

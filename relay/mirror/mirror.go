@@ -51,6 +51,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"mostro/relay"
+	"mostro/relay/reconcile"
 )
 
 // Followed is somebody whose public events are copied.
@@ -84,10 +85,7 @@ type Config struct {
 
 	MaxEvents, MaxBytes int // kept of one followed key; 0 = DefaultMaxEvents, DefaultMaxBytes
 
-	// OrphanedAfter is the time without news of a Mostro (kind 38385) after which its offers are
-	// orphaned; 0 = never. HideOrphaned leaves them out of what the relay answers.
-	OrphanedAfter time.Duration
-	HideOrphaned  bool
+	Policy
 
 	Dial   Dial             // nil = Direct
 	Logger *slog.Logger     // nil = silent
@@ -107,6 +105,7 @@ type Mirror struct {
 	log   *slog.Logger
 	state *state
 	relay *relay.Relay
+	book  *book
 
 	interest *interest // mail
 	talks    *interest
@@ -155,6 +154,10 @@ func New(cfg Config) (*Mirror, error) {
 		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
 		followed: make(map[string]*followed), peers: make(map[string]*peer), changed: make(chan struct{}, 1),
 	}
+	m.book = &book{
+		node: cfg.Pubkey, now: cfg.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
+		listing: m.listing, policy: func() Policy { return cfg.Policy }, news: m.news,
+	}
 	m.clients, _ = lru.New[string, *connection](maxClients) // fails only for a size below 1, as the others
 	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients)
 	m.crossed, _ = lru.New[string, struct{}](marksKept)
@@ -182,7 +185,7 @@ func New(cfg Config) (*Mirror, error) {
 }
 
 // Attach names the relay; it comes before everything but Followed and what New did.
-func (m *Mirror) Attach(r *relay.Relay) { m.relay = r }
+func (m *Mirror) Attach(r *relay.Relay) { m.relay, m.book.relay = r, r }
 
 // Close closes the mirror's state, after Run has returned and the relay takes nothing more.
 func (m *Mirror) Close() error { return m.state.close() }
@@ -327,6 +330,7 @@ func (m *Mirror) list() []*peer {
 
 // Stored is told what the relay has just stored (relay.Federation.Stored).
 func (m *Mirror) Stored(ev *nostr.Event) {
+	m.book.stored(ev)
 	switch {
 	case ev.PubKey == m.cfg.Pubkey:
 		if isPublic(ev.Kind) {

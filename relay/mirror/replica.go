@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/relay"
+	"mostro/relay/reconcile"
 )
 
 // ReplicaConfig says of what a replica is one.
@@ -22,6 +24,12 @@ type ReplicaConfig struct {
 	Sign   func(*nostr.Event) error
 	Dial   Dial         // nil = Direct
 	Logger *slog.Logger // nil = silent
+
+	Node string // key of the primary's node, hex
+	// Listing is whose offers make the book until the primary has said so. Keep is told what it says, for
+	// the next start; nil = nobody is.
+	Listing Listing
+	Keep    func(Listing) error
 }
 
 // Replica keeps a relay equal to another one, its primary, from which it has everything: public
@@ -34,7 +42,9 @@ type Replica struct {
 	link  atomic.Pointer[link]
 	ready atomic.Bool
 
-	mostros sync.Map // keys of Mostros that have published their terms, set
+	book    *book
+	listed  atomic.Pointer[Listing]
+	mostros sync.Map // by key of a Mostro that has published its terms: created_at of the last
 }
 
 // NewReplica makes a replica; nothing happens before Run.
@@ -45,12 +55,21 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	if cfg.Dial == nil {
 		cfg.Dial = Direct
 	}
-	return &Replica{cfg: cfg, log: cfg.Logger}
+	r := &Replica{cfg: cfg, log: cfg.Logger}
+	r.listed.Store(&cfg.Listing)
+	r.book = &book{
+		node: cfg.Node, now: time.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
+		listing: func() Listing { return *r.listed.Load() }, policy: func() Policy { return r.listed.Load().Policy }, news: r.news,
+	}
+	return r
 }
 
 // Attach names the relay; it comes before the relay serves, and before Run.
 func (r *Replica) Attach(to *relay.Relay) error {
-	r.relay = to
+	r.relay, r.book.relay = to, to
+	if err := r.book.load(context.Background()); err != nil {
+		return err
+	}
 	terms, err := to.All(context.Background(), nostr.Filter{Kinds: []int{kindInfo}})
 	for i := range terms {
 		r.Stored(&terms[i])
@@ -60,8 +79,59 @@ func (r *Replica) Attach(to *relay.Relay) error {
 
 // Stored is told what the relay has just stored (relay.Federation.Stored).
 func (r *Replica) Stored(ev *nostr.Event) {
+	r.book.stored(ev)
 	if ev.Kind == kindInfo {
-		r.mostros.Store(ev.PubKey, struct{}{})
+		last, _ := r.mostros.Load(ev.PubKey)
+		at, _ := last.(int64)
+		r.mostros.Store(ev.PubKey, max(at, int64(ev.CreatedAt)))
+	}
+}
+
+// news is as the book wants it. Before the replica was equal to its primary it may lack the last.
+func (r *Replica) news(pubkey string) (at int64, known bool) {
+	for _, f := range r.listed.Load().Follows {
+		if f.Pubkey == pubkey && f.Platform == "" {
+			last, _ := r.mostros.Load(pubkey)
+			at, _ = last.(int64)
+			return at, r.ready.Load()
+		}
+	}
+	return 0, false
+}
+
+// Hidden reports whether an event is left out of answers (relay.Federation.Hidden), as the primary
+// leaves it out.
+func (r *Replica) Hidden(kind int, pubkey string, id reconcile.ID) bool {
+	return r.book.hidden(kind, pubkey, id)
+}
+
+// Serve adds to the relay's pages those that the primary's mirror adds.
+func (r *Replica) Serve() { r.book.pages() }
+
+// learn asks the primary whose offers make its book, now and then: a command may change that.
+func (r *Replica) learn(ctx context.Context) {
+	for rounds := 1; ; rounds++ {
+		var l Listing
+		err := r.cfg.Dial.get(ctx, r.cfg.Primary, listingPath, "application/json", &l)
+		if err == nil && !reflect.DeepEqual(l, *r.listed.Load()) {
+			r.listed.Store(&l)
+			if r.cfg.Keep != nil {
+				err = r.cfg.Keep(l)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("ask the primary whose offers make its book", "error", err)
+		}
+		if rounds%int(fullEvery/checkEvery) == 0 {
+			if err := r.book.load(ctx); err != nil && ctx.Err() == nil {
+				r.log.Error("find out when offers end", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(checkEvery):
+		}
 	}
 }
 
@@ -143,6 +213,7 @@ func (r *Replica) session(ctx context.Context) error {
 	var storing sync.WaitGroup
 	defer storing.Wait()
 	defer cancel(nil)
+	storing.Go(func() { r.learn(ctx) })
 	storing.Go(func() {
 		if err := in.run(r.store); err != nil {
 			cancel(err)

@@ -21,15 +21,16 @@ func startReplica(t testing.TB, primary *instance, who person, dir, address stri
 	if err != nil || key != primary.public {
 		t.Fatalf("the primary's key is %s (%v)", key, err)
 	}
-	replica = NewReplica(ReplicaConfig{Primary: primary.url(), Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }})
+	replica = NewReplica(ReplicaConfig{Primary: primary.url(), Node: key, Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }})
 	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Followed: replica.Followed,
-		Federation: relay.Federation{Forward: replica.Forward, Stored: replica.Stored}})
+		Federation: relay.Federation{Forward: replica.Forward, Stored: replica.Stored, Hidden: replica.Hidden}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := replica.Attach(r); err != nil {
 		t.Fatal(err)
 	}
+	replica.Serve()
 	listener := listenAt(t, address)
 	server := r.Server()
 	go server.Serve(listener)

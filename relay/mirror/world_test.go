@@ -138,6 +138,7 @@ func (i *instance) start() {
 		t.Fatal(err)
 	}
 	m.Attach(r)
+	m.Serve()
 	listener := i.listen(t, i.address)
 	server := r.Server()
 	go server.Serve(listener)
