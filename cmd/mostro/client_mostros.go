@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -102,10 +103,14 @@ func mostroText(m reviews.Summary) []string {
 	if f.DisputeRate != nil {
 		disputes += fmt.Sprintf(" (%.1f for 100 orders)", 100**f.DisputeRate)
 	}
+	old := "no order yet"
+	if f.Since > 0 {
+		old = fmt.Sprintf("%d days old", f.AgeDays)
+	}
 	lines := []string{
 		strings.TrimSpace(oneLine(m.Name) + " " + npub(m.Mostro)),
-		fmt.Sprintf("  facts        %d days old, %d orders ended well, %s, %s of development fees", f.AgeDays, f.Success, disputes, sats(f.DevFees)),
-		fmt.Sprintf("  terms        fee %s of the amount, bond %s, said %s ago", oneLine(f.Fee), oneLine(f.Bond), ago(f)),
+		fmt.Sprintf("  facts        %s, %d orders ended well, %s, %s of development fees", old, f.Success, disputes, sats(f.DevFees)),
+		fmt.Sprintf("  terms        fee %s, bond %s, said %s", feeText(f.Fee), oneLine(f.Bond), ago(f)),
 		"  reviews      " + reviewsText(r),
 	}
 	for _, t := range r.Texts {
@@ -127,7 +132,19 @@ func mostroText(m reviews.Summary) []string {
 }
 
 func ago(f reviews.Facts) string {
-	return max(0, time.Since(time.Unix(f.InfoAt, 0))).Round(time.Minute).String()
+	if text := aged(time.Since(time.Unix(f.InfoAt, 0))); text != "now" {
+		return text + " ago"
+	}
+	return "just now"
+}
+
+// feeText shows a fee, a fraction of the amount, in per cent; the two sides share it.
+func feeText(fee string) string {
+	n, err := strconv.ParseFloat(fee, 64)
+	if err != nil || !(n >= 0 && n <= 1) {
+		return fmt.Sprintf("%q", oneLine(fee))
+	}
+	return strconv.FormatFloat(math.Round(n*1e8)/1e6, 'f', -1, 64) + "% of the amount"
 }
 
 // reviewsText never shows a score without what it stands on.

@@ -47,7 +47,11 @@ out here.`,
 			all = slices.DeleteFunc(all, func(offer mirror.Offer) bool {
 				return standing && (offer.Expired || offer.Orphaned) || !f.shows(mostro.BookOrder{Kind: mostro.OrderKind(offer.Side), FiatCode: offer.Fiat})
 			})
-			return o.screen(cmd).offers(all, time.Now())
+			at := ""
+			if relay := cmd.Flags().Lookup("relay"); relay.Changed {
+				at = " --relay " + o.relay
+			}
+			return o.screen(cmd).offers(all, at, time.Now())
 		},
 	}
 	flags := cmd.Flags()
@@ -83,7 +87,8 @@ func offersAt(ctx context.Context, relay string) ([]mirror.Offer, error) {
 	return answer.Offers, nil
 }
 
-func (c clientScreen) offers(all []mirror.Offer, now time.Time) error {
+// offers prints the book of everybody; at is what names its relay in a command.
+func (c clientScreen) offers(all []mirror.Offer, at string, now time.Time) error {
 	if c.json {
 		for _, offer := range all {
 			if err := c.object(offer); err != nil {
@@ -109,7 +114,7 @@ func (c clientScreen) offers(all []mirror.Offer, now time.Time) error {
 				return err
 			}
 		}
-		if err := c.offersOf(all[i:n], now); err != nil {
+		if err := c.offersOf(all[i:n], at, now); err != nil {
 			return err
 		}
 		i = n
@@ -128,13 +133,13 @@ func rankOf(offer mirror.Offer) int {
 }
 
 // offersOf prints the offers of one key.
-func (c clientScreen) offersOf(all []mirror.Offer, now time.Time) error {
+func (c clientScreen) offersOf(all []mirror.Offer, at string, now time.Time) error {
 	of, title := all[0], "this node"
-	next := "take one: mostro client take ORDER"
+	next := "take one: mostro client take ORDER" + at
 	switch name := oneLine(of.Name); rankOf(of) {
 	case 1:
 		title = strings.TrimSpace("Mostro "+name) + " " + npub(of.Node)
-		next = "take one: mostro client take ORDER --mostro " + npub(of.Node)
+		next = "take one: mostro client take ORDER --mostro " + npub(of.Node) + at
 	case 2:
 		title = strings.TrimSpace(oneLine(of.Platform)+" "+name) + " " + npub(of.Node)
 		next = "take one there: it is no Mostro"
@@ -166,10 +171,23 @@ func (c clientScreen) offersOf(all []mirror.Offer, now time.Time) error {
 			mark = "expired"
 		}
 		fmt.Fprintf(table, "  %s\t%s\t%s\t%s %s\t%s\t%s\t%s\n", oneLine(offer.ID), offer.Side, price, fiat, oneLine(offer.Fiat),
-			oneLine(strings.Join(offer.Methods, ", ")), max(0, now.Sub(time.Unix(offer.CreatedAt, 0))).Round(time.Minute), mark)
+			oneLine(strings.Join(offer.Methods, ", ")), aged(now.Sub(time.Unix(offer.CreatedAt, 0))), mark)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	return c.line("  -> %s", next)
+}
+
+// aged is how long ago something was, for a table.
+func aged(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "now"
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }

@@ -27,22 +27,22 @@ func TestClientOffers(t *testing.T) {
 	cmd := rootCommand()
 	var out bytes.Buffer
 	cmd.SetOut(&out)
-	if err := (clientScreen{out: plainWriter{cmd}}).offers(offers, now); err != nil {
+	if err := (clientScreen{out: plainWriter{cmd}}).offers(offers, " --relay ws://r", now); err != nil {
 		t.Fatal(err)
 	}
 	want := `this node
   ORDER  KIND  BITCOIN  FIAT   METHOD  AGE
-  o1     sell  market   5 USD  cash    3m0s
-  -> take one: mostro client take ORDER
+  o1     sell  market   5 USD  cash    3m
+  -> take one: mostro client take ORDER --relay ws://r
 
 Mostro Beta ` + other + `
   ORDER  KIND  BITCOIN      FIAT    METHOD  AGE
-  m1     sell  100,000 sat  50 USD  bank    26h0m0s  orphaned
-  -> take one: mostro client take ORDER --mostro ` + other + `
+  m1     sell  100,000 sat  50 USD  bank    26h  orphaned
+  -> take one: mostro client take ORDER --mostro ` + other + ` --relay ws://r
 
 robosats lake�[2J this node ` + robots + `
   ORDER  KIND  BITCOIN      FIAT         METHOD         AGE
-  r1     buy   market 2.5%  10.5-99 EUR  Revolut, SEPA  1m0s  expired
+  r1     buy   market 2.5%  10.5-99 EUR  Revolut, SEPA  1m   expired
   -> take one there: it is no Mostro
 `
 	trim := func(text string) string {
@@ -95,5 +95,23 @@ robosats lake�[2J this node ` + robots + `
 	cmd.SetArgs([]string{"client", "offers", "--relay", "ws://127.0.0.1:1"})
 	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "ask the relay for offers") {
 		t.Error(err)
+	}
+}
+
+// TestTextsOfMostros: ages and fees as people read them, also those that make no sense.
+func TestTextsOfMostros(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Hour: "now", 59 * time.Second: "now", 61 * time.Second: "1m", 26*time.Hour + time.Minute: "26h", 200 * time.Hour: "8d",
+	} {
+		if got := aged(d); got != want {
+			t.Errorf("aged(%s) = %q, want %q", d, got, want)
+		}
+	}
+	for fee, want := range map[string]string{
+		"0.006": "0.6% of the amount", "0": "0% of the amount", "1e-9": "0% of the amount", "": `""`, "lots\x1b[2J": `"lots\x1b[2J"`, "-1": `"-1"`, "NaN": `"NaN"`, "7": `"7"`,
+	} {
+		if got := feeText(fee); got != want {
+			t.Errorf("feeText(%q) = %s, want %s", fee, got, want)
+		}
 	}
 }

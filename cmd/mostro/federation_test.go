@@ -129,7 +129,7 @@ func TestFederation(t *testing.T) {
 	run("peers", "found", "--data-dir", a.cfg.dir)
 	run("peers", "unfollow", aKey, "--data-dir", b.cfg.dir)
 	run("peers", "--data-dir", a.cfg.dir)
-	for _, want := range []string{bURL, "copies from " + bKey + ", by negentropy", "publishes there",
+	for _, want := range []string{bURL, "copies from " + npub(bKey) + ", by negentropy", "publishes there",
 		"It is followed from now on", "It is followed no more"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("mostro peers does not say %q:\n%s", want, out.String())

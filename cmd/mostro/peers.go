@@ -23,7 +23,13 @@ func peersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "peers",
 		Short: "Show how things stand with other relays: followed Mostros, outside relays",
-		Args:  cobra.NoArgs,
+		Long: `Show how things stand with other relays: those of followed Mostros, from which their books are
+copied and to which messages are carried, and outside ones, on which this node's own book is.
+
+Of what comes from there, new was stored, known was here already, refused is against a rule of
+this node, and bad is false or was not asked for: a relay that sends such things is left alone for
+a while. Refusals by the other relay are in its own words, after "there:".`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			node, err := toRunning(cmd, dir)
 			if err != nil {
@@ -71,7 +77,7 @@ func followCommand(name, short string, end bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done := "It is followed from now on, also after the next start.\n  -> see how that goes: mostro peers"
+			done := "It is followed from now on, also after the next start.\n  -> see how that goes: " + peersCall(cmd, "")
 			if end {
 				done = "It is followed no more. What was copied stays until it expires."
 			}
@@ -105,16 +111,27 @@ func foundCommand() *cobra.Command {
 			}
 			if len(all) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "There are no others on the relays that this node is connected to.")
+				return nil
 			}
 			for _, c := range all {
 				// Whoever chose the name chose every character of it.
 				fmt.Fprintf(cmd.OutOrStdout(), "%s %q, last heard %s, on %s\n", npub(c.Pubkey), c.Name, time.Unix(c.At, 0).UTC().Format(time.DateTime), c.Relay)
 			}
+			fmt.Fprintln(cmd.OutOrStdout(), "  -> follow one: "+peersCall(cmd, "follow KEY@RELAY"))
 			return nil
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	return cmd
+}
+
+// peersCall is a command line about other relays, for the node whose directory was named.
+func peersCall(cmd *cobra.Command, rest string) string {
+	call := strings.TrimSpace("mostro peers " + rest)
+	if dir := cmd.Flags().Lookup("data-dir"); dir.Changed {
+		call += " --data-dir " + dir.Value.String()
+	}
+	return call
 }
 
 // peers reads how things stand with other relays.
@@ -166,12 +183,23 @@ func printPeer(w io.Writer, h mirror.Health, now time.Time) {
 		fmt.Fprintf(w, "  trouble: %s\n", oneLine(h.Error))
 	}
 	if follows := append(h.Mostros, h.Platforms...); len(follows) > 0 {
-		how := "page by page"
-		if h.Negentropy {
+		how := "not compared yet"
+		switch {
+		case h.Negentropy:
 			how = "by negentropy"
+		case !h.Synced.IsZero():
+			how = "page by page"
 		}
-		fmt.Fprintf(w, "  copies from %s, %s: %d new, %d known, %d refused, %d bad\n", strings.Join(follows, ", "), how, h.Stored, h.Known, h.Refused, h.Bad)
-		fmt.Fprintf(w, "  last event %s, compared %s, the last live one took %.1f s\n", since(h.LastEvent, now), since(h.Synced, now), h.Lag)
+		names := make([]string, len(follows))
+		for i := range follows {
+			names[i] = npub(follows[i])
+		}
+		fmt.Fprintf(w, "  copies from %s, %s: %d new, %d known, %d refused, %d bad\n", strings.Join(names, ", "), how, h.Stored, h.Known, h.Refused, h.Bad)
+		lag := ""
+		if h.Lag > 0 {
+			lag = fmt.Sprintf(", the last live one took %.1f s", h.Lag)
+		}
+		fmt.Fprintf(w, "  last new event %s, compared %s%s\n", since(h.LastEvent, now), since(h.Synced, now), lag)
 	}
 	if h.Outside {
 		fmt.Fprintf(w, "  publishes there: %d confirmed, %d refused, %d waiting; messages received: %d\n", h.Published, h.Rejected, h.Waiting, h.Received)
