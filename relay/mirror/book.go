@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -130,9 +131,7 @@ func (b *book) offers(ctx context.Context) ([]Offer, error) {
 	for _, f := range l.Follows {
 		authors, platforms[f.Pubkey] = append(authors, f.Pubkey), f.Platform
 	}
-	evs, err := b.relay.All(ctx, nostr.Filter{
-		Kinds: []int{kindOrder}, Authors: authors, Tags: nostr.TagMap{"s": {"pending"}}, Limit: maxOffers,
-	})
+	evs, err := b.events(ctx, authors)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +149,52 @@ func (b *book) offers(ctx context.Context) ([]Offer, error) {
 		offers = append(offers, o)
 	}
 	return offers, nil
+}
+
+// events are the pending offers of some authors, the newest first. When there are too many, those who have
+// most give way: whoever floods his book hides nobody else's.
+func (b *book) events(ctx context.Context, authors []string) (all []nostr.Event, err error) {
+	of := func(author string) nostr.Filter {
+		return nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{author}, Tags: nostr.TagMap{"s": {"pending"}}}
+	}
+	counts := make([]int, len(authors))
+	for i, author := range authors {
+		if counts[i], _, err = b.relay.Count(ctx, of(author)); err != nil {
+			return nil, err
+		}
+	}
+	for i, n := range shares(counts, maxOffers) {
+		if n == 0 {
+			continue
+		}
+		f := of(authors[i])
+		f.Limit = n
+		evs, err := b.relay.All(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, evs...)
+	}
+	slices.SortFunc(all, func(a, b nostr.Event) int {
+		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return all, nil
+}
+
+// shares gives to each what he wants, or less to those who want most, so that all together get at most so
+// much.
+func shares(wants []int, most int) []int {
+	gets := slices.Clone(wants)
+	order := make([]int, len(wants))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(wants[i], wants[j]) })
+	for n, i := range order {
+		gets[i] = min(wants[i], most/(len(order)-n))
+		most -= gets[i]
+	}
+	return gets
 }
 
 // pages adds the book to the relay's pages, and whose it is.

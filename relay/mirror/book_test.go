@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nbd-wtf/go-nostr"
@@ -175,4 +177,68 @@ func TestOffersEnd(t *testing.T) {
 		p.add(ending(b, "soon", time.Hour)) // it is prolonged
 		eventually(t, "it is back", func() bool { return len(ids()) == 3 && served() == 2 })
 	})
+}
+
+// TestC3Offers: a followed Mostro that floods its book, with large offers too, hides nobody else's, and does not
+// make the answer large.
+func TestC3Offers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a := newInstance(t, "a")
+		flood, calm := newPerson(t), newPerson(t)
+		a.listen = newCable().listen
+		a.cfg.Follow = []Followed{{Pubkey: flood.public}, {Pubkey: calm.public}}
+		a.start()
+		tags := nostr.Tags{{"k", "buy"}, {"f", "USD"}, {"s", "pending"}, {"fa", "1"}, {"name", strings.Repeat("ä", 1000)}, {"source", strings.Repeat("x", 2000)}}
+		for range 25 {
+			tags = append(tags, nostr.Tag{"pm", strings.Repeat(fmt.Sprint(len(tags)), 200)})
+		}
+		var evs []*nostr.Event
+		add := func(ev nostr.Event) { evs = append(evs, &ev) }
+		for i := range maxOffers + 100 {
+			add(flood.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: nostr.Now() - 10, Tags: append(nostr.Tags{{"d", fmt.Sprint(i)}}, tags...)}))
+		}
+		for i := range 50 {
+			add(calm.offer(t, fmt.Sprint(i), nostr.Now()-1000))
+		}
+		for i, taken := range a.relay.Take(t.Context(), "elsewhere", evs) {
+			if !taken.New {
+				t.Fatalf("event %d: %+v", i, taken)
+			}
+		}
+		a.publish(a.offer(t, "own", nostr.Now()-2000))
+		offers, err := a.mirror.Offers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := make(map[string]int)
+		for _, o := range offers {
+			count[o.Node]++
+		}
+		if count[a.public] != 1 || count[calm.public] != 50 || count[flood.public] != maxOffers-51 {
+			t.Errorf("%d own offers, %d calm, %d of the flood", count[a.public], count[calm.public], count[flood.public])
+		}
+		answer := httptest.NewRecorder()
+		a.mirror.book.serve(answer, httptest.NewRequest("GET", "/offers", nil))
+		if size := answer.Body.Len(); size > 14<<20 || !utf8.Valid(answer.Body.Bytes()) {
+			t.Errorf("an answer of %d bytes", size)
+		}
+	})
+}
+
+func TestShares(t *testing.T) {
+	for _, test := range []struct {
+		wants []int
+		most  int
+		want  []int
+	}{
+		{nil, 10, nil}, {[]int{3, 4}, 10, []int{3, 4}}, {[]int{100, 2}, 10, []int{8, 2}}, {[]int{100, 1, 100}, 11, []int{5, 1, 5}},
+		{[]int{5, 5, 5}, 2, []int{0, 1, 1}}, {[]int{0, 7}, 7, []int{0, 7}},
+	} {
+		got := shares(test.wants, test.most)
+		slices.Sort(got)
+		slices.Sort(test.want)
+		if !slices.Equal(got, test.want) {
+			t.Errorf("shares(%v, %d) = %v, want %v", test.wants, test.most, got, test.want)
+		}
+	}
 }

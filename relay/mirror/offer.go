@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -37,9 +38,13 @@ type Offer struct {
 	Source    string `json:"source,omitempty"`
 }
 
+// What is shown of one offer; whoever is followed chose its texts.
 const (
-	maxMethods = 50 // of one offer
+	maxMethods = 20
 	maxFiats   = 10
+	maxText    = 60  // bytes of a name, a method, a price and the like
+	maxID      = 100 // bytes; an offer whose id is longer cannot be taken
+	maxSource  = 500 // bytes; a longer one leads nowhere
 )
 
 // readOffer understands an order event; false when it is no offer. Platforms differ in how they write one:
@@ -105,8 +110,14 @@ func readOffer(ev *nostr.Event) (o Offer, ok bool) {
 		}
 	}
 	o.Fiat = strings.Join(fiats, ",")
+	for _, text := range []*string{&o.Name, &o.Min, &o.Max, &o.Premium, &o.Network, &o.Layer, &o.Bond} {
+		*text = short(*text)
+	}
+	if len(o.Source) > maxSource {
+		o.Source = ""
+	}
 	o.ExpiresAt = cmp.Or(max(shown, 0), max(kept, 0))
-	return o, o.ID != "" && (o.Side == "buy" || o.Side == "sell") && o.Fiat != ""
+	return o, o.ID != "" && len(o.ID) <= maxID && (o.Side == "buy" || o.Side == "sell") && o.Fiat != ""
 }
 
 // satsOf reads an amount of sats; some platforms write it with decimals. What is none is no fixed price.
@@ -119,10 +130,22 @@ func satsOf(text string) int64 {
 	return n
 }
 
+// short cuts a text, between two characters.
+func short(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	end := maxText
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
+}
+
 // appendNew adds texts to a list that are not in it, up to a number of them.
 func appendNew(list, texts []string, most int) []string {
 	for _, text := range texts {
-		if text = strings.TrimSpace(text); text != "" && len(list) < most && !slices.Contains(list, text) {
+		if text = short(strings.TrimSpace(text)); text != "" && len(list) < most && !slices.Contains(list, text) {
 			list = append(list, text)
 		}
 	}

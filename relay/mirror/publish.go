@@ -76,7 +76,7 @@ func (l *link) publishOnce(ctx context.Context, evs []*nostr.Event) []error {
 	}
 	for i, ev := range evs {
 		if errs[i] == nil {
-			errs[i] = l.awaitOK(ctx, answers[i], began, answered)
+			errs[i] = l.awaitOK(ctx, answers[i], began, func() bool { return len(evs) > 1 && l.answers.Load() > answered })
 		}
 		l.mu.Lock()
 		l.oks[ev.ID] = slices.DeleteFunc(l.oks[ev.ID], func(other chan error) bool { return other == answers[i] })
@@ -108,12 +108,12 @@ func (l *link) sendEvent(ev *nostr.Event) error {
 	return l.sendFrame(frame)
 }
 
-// awaitOK waits for the relay's word about one event that was sent since began, when it had said before
-// many.
-func (l *link) awaitOK(ctx context.Context, answer <-chan error, began time.Time, before int64) error {
+// awaitOK waits for the relay's word about one event that was sent since began; others tells when it has
+// begun to speak of those that were sent with it.
+func (l *link) awaitOK(ctx context.Context, answer <-chan error, began time.Time, others func() bool) error {
 	for {
 		wait := okTime - time.Since(began)
-		if l.answers.Load() > before {
+		if others() {
 			wait = min(okGap-time.Since(time.Unix(0, l.lastOK.Load())), okMost-time.Since(began))
 		}
 		select {
