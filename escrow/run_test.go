@@ -66,6 +66,26 @@ func (tr *trader) say(action mostro.Action, id string, payload *mostro.Payload) 
 	}
 }
 
+// insist says something until it is not refused for want of the Lightning node, which may go away
+// between a look at it and the message, and reads on until a message with the action want has come.
+func (tr *trader) insist(action mostro.Action, id string, payload *mostro.Payload, want mostro.Action) {
+	for {
+		tr.say(action, id, payload)
+		m := tr.next()
+		for m.Action != want && m.Action != mostro.CantDo {
+			m = tr.next()
+		}
+		if m.Action == want {
+			return
+		}
+		if *m.Payload.CantDo != mostro.NotAllowedByStatus {
+			tr.t.Errorf("%s is refused: %s", action, *m.Payload.CantDo)
+			runtime.Goexit()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // wait reads on until a message with this action has come.
 func (tr *trader) wait(action mostro.Action) mostro.Message {
 	for {
@@ -180,12 +200,11 @@ func TestRunManyTrades(t *testing.T) {
 			for !ready(&engine.RWMutex, &engine.Engine) {
 				time.Sleep(20 * time.Millisecond) // takes are refused while the Lightning node is away
 			}
-			buyer.say(mostro.TakeSell, id, nil)
-			buyer.wait(mostro.AddInvoice)
+			buyer.insist(mostro.TakeSell, id, nil, mostro.AddInvoice)
 			for !ready(&engine.RWMutex, &engine.Engine) {
 				time.Sleep(20 * time.Millisecond)
 			}
-			buyer.say(mostro.AddInvoice, id, &mostro.Payload{PaymentRequest: &mostro.PaymentRequest{Invoice: invoice}})
+			buyer.insist(mostro.AddInvoice, id, &mostro.Payload{PaymentRequest: &mostro.PaymentRequest{Invoice: invoice}}, mostro.WaitingSellerToPay)
 			asked := seller.wait(mostro.PayInvoice)
 			for asked.Payload.PaymentRequest == nil { // the taker's reputation
 				asked = seller.wait(mostro.PayInvoice)
