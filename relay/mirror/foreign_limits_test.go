@@ -239,6 +239,35 @@ func TestForeignFewIDs(t *testing.T) {
 	})
 }
 
+// TestForeignUntil: a relay that takes until for the first second that is not asked for is read whole.
+func TestForeignUntil(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b, p := newPerson(t), idlePlain(7)
+		p.manner = func() manner {
+			return func(_ func(...any), label string, parts []json.RawMessage) bool {
+				for i := 1; label == "REQ" && i < len(parts); i++ {
+					var f nostr.Filter
+					if json.Unmarshal(parts[i], &f) == nil && f.Until != nil {
+						*f.Until--
+						parts[i], _ = json.Marshal(f)
+					}
+				}
+				return false
+			}
+		}
+		var want []nostr.Event
+		for i := range 100 {
+			want = append(want, b.offer(t, fmt.Sprint(i), nostr.Now()-5000+nostr.Timestamp(i/5)))
+		}
+		p.add(want...)
+		a, url := abroad(t, p, follows(b))
+		eventually(t, "the book is here", func() bool { return bytes.Equal(a.book(b.public), lines(want)) })
+		if h := a.health(url); h.Gap {
+			t.Errorf("health %+v", h)
+		}
+	})
+}
+
 // TestForeignBreaks: a relay that ends the connection at a word of negentropy is read by windows; so is
 // one that says nothing to it, and neither is asked again and again.
 func TestForeignBreaks(t *testing.T) {

@@ -209,18 +209,23 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 	seen := make(map[string]struct{}) // ids of the second in which the last page ended
 	largest := 0                      // page; the relay's own limit cannot be below it
 	got := 0
+	var edge nostr.Timestamp // 1 for a relay that leaves out the second of until itself
 	for range maxPages {
 		if int64(until) < since || got >= most {
 			return gap, nil
 		}
 		f.Until = nil
 		if until != math.MaxUint32 {
-			at := until
+			at := until + edge
 			f.Until = &at
 		}
 		page, err := l.page(ctx, f, since, until)
 		if err != nil {
 			return gap, err
+		}
+		if edge == 0 && len(seen) > 0 && !slices.ContainsFunc(page, func(ev *nostr.Event) bool { return ev.CreatedAt == until }) {
+			edge = 1 // it has given out events of that second before
+			continue
 		}
 		largest = max(largest, len(page))
 		oldest, fresh, bytes := until, 0, 0
@@ -245,7 +250,7 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 		case fresh == 0:
 			// The whole second is known, as far as the relay tells.
 			if len(seen) == largest {
-				crowded, err := l.second(ctx, f, until, largest, take)
+				crowded, err := l.second(ctx, f, until, edge, largest, take)
 				if err != nil {
 					return gap, err
 				}
@@ -283,8 +288,9 @@ func (l *link) page(ctx context.Context, f nostr.Filter, since int64, until nost
 
 // second asks for one second kind by kind, since all of it together filled a page of the largest
 // size. crowded says that one kind does too.
-func (l *link) second(ctx context.Context, f nostr.Filter, at nostr.Timestamp, largest int, take func(*nostr.Event)) (crowded bool, err error) {
-	f.Since, f.Until = &at, &at
+func (l *link) second(ctx context.Context, f nostr.Filter, at, edge nostr.Timestamp, largest int, take func(*nostr.Event)) (crowded bool, err error) {
+	end := at + edge
+	f.Since, f.Until = &at, &end
 	for _, kind := range f.Kinds {
 		f.Kinds = []int{kind}
 		page, err := l.page(ctx, f, int64(at), at)
