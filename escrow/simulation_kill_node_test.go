@@ -31,6 +31,7 @@ type nodeAnswer struct {
 	Balance lightning.Balance
 	Hold    lightning.HoldInvoice
 	Payment lightning.Payment
+	Record  lightning.PaymentRecord
 	Height  uint32
 	Text    string
 	End     bool // of the answers; Err says how
@@ -113,6 +114,8 @@ func (s *nodeServer) do(ctx context.Context, call nodeCall, end *nodeAnswer, tel
 		err = s.node.Track(ctx, call.Hash, func(p lightning.Payment) { tell(nodeAnswer{Payment: p}) })
 	case "Send":
 		end.Payment, err = s.node.Send(ctx, call.Pay)
+	case "Payments":
+		err = s.node.Payments(ctx, func(r lightning.PaymentRecord) error { tell(nodeAnswer{Record: r}); return nil })
 	case "CanRoute":
 		err = s.node.CanRoute(ctx, call.Invoice, call.Amount)
 	case "WatchBlocks":
@@ -230,4 +233,9 @@ func (n *remoteNode) WatchBlocks(ctx context.Context, seen func(uint32)) error {
 }
 
 func (n *remoteNode) Invoices(context.Context, func(lightning.InvoiceRecord) error) error { return nil }
-func (n *remoteNode) Payments(context.Context, func(lightning.PaymentRecord) error) error { return nil }
+
+func (n *remoteNode) Payments(ctx context.Context, seen func(lightning.PaymentRecord) error) error {
+	var failed error
+	_, err := n.call(ctx, nodeCall{Method: "Payments"}, func(a nodeAnswer) { failed = errors.Join(failed, seen(a.Record)) })
+	return errors.Join(err, failed)
+}

@@ -177,7 +177,7 @@ func TestKilledProcess(t *testing.T) {
 	settings := testSettings()
 	settings.Rules.MaxFinalCLTV = 144
 	e, err := Open(Config{
-		Dir: filepath.Join(dir, "money"), Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: node, Settings: settings,
+		Dir: filepath.Join(dir, "money"), Epoch: filepath.Join(dir, "escrow.epoch"), Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: node, Settings: settings,
 		Instance: mostro.Instance{Pubkey: key.Public()}, Logger: slog.New(slog.DiscardHandler),
 		Prices:  func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },
 		Publish: func(context.Context, ...nostr.Event) error { return nil },

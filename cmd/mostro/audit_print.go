@@ -37,7 +37,7 @@ type auditColumn struct {
 // printAudit prints a report for people. Amounts are sats.
 func printAudit(out io.Writer, r *audit.Report, source string) {
 	fmt.Fprintf(out, "\nAudit of %s\n\n  books           %s, %s\n  Lightning node  %s %s (%s)\n\n",
-		time.Unix(r.At, 0).UTC().Format("2 January 2006, 15:04 UTC"), source, count(r.Orders, "order", "orders"), r.Alias, r.Pubkey, r.Network)
+		time.Unix(r.At, 0).UTC().Format("2 January 2006, 15:04 UTC"), source, ordersAndBonds(r.Orders, r.Bonds), r.Alias, r.Pubkey, r.Network)
 	printLines(out, r)
 	fmt.Fprintf(out, "\n  Kept by the node: %s sat, its fees less routing.\n", msats(r.Total.Kept()))
 	fmt.Fprintf(out, "  At the node: %s settled, %s sat; %s, %s sat and %s sat of routing.\n",
@@ -52,6 +52,22 @@ func printAudit(out io.Writer, r *audit.Report, source string) {
 	if r.Agrees() {
 		fmt.Fprintln(out, "\nThe books and the node agree to the millisat.")
 	}
+}
+
+func ordersAndBonds(orders, bonds int) string {
+	text := count(orders, "order", "orders")
+	if bonds > 0 {
+		text += " and " + count(bonds, "bond", "bonds")
+	}
+	return text
+}
+
+// named is the id of an order, or of a bond with that of its order.
+func named(id, bondOf string) string {
+	if bondOf == "" {
+		return id
+	}
+	return id + ", bond of " + bondOf
 }
 
 // printLines prints the table of orders.
@@ -76,11 +92,17 @@ func printLines(out io.Writer, r *audit.Report) {
 		}
 		t.add(first...)
 	}
+	bonds := 0
 	for _, l := range r.Lines {
-		row([]string{time.Unix(l.At, 0).UTC().Format("02 Jan 06"), short(l.Order), string(l.Status)}, l.Sums)
+		id := l.Order
+		if l.BondOf != "" {
+			id = l.BondOf // its status says that it is a bond
+			bonds++
+		}
+		row([]string{time.Unix(l.At, 0).UTC().Format("02 Jan 06"), short(id), string(l.Status)}, l.Sums)
 	}
 	t.rule()
-	row([]string{"", "", count(len(r.Lines), "order", "orders")}, r.Total)
+	row([]string{"", "", ordersAndBonds(len(r.Lines)-bonds, bonds)}, r.Total)
 	t.print(out)
 }
 
@@ -93,7 +115,7 @@ func printOwed(out io.Writer, r *audit.Report) {
 	t := textColumns{left: 3}
 	for _, l := range r.Owed {
 		age := time.Duration(r.At-l.Since) * time.Second
-		t.add(l.Order, "to the "+l.To, "for "+ageText(age), msats(l.Amount)+" sat", "")
+		t.add(named(l.Order, l.BondOf), "to the "+l.To, "for "+ageText(age), msats(l.Amount)+" sat", "")
 		t.note(l.Why)
 	}
 	t.print(out)
@@ -109,7 +131,7 @@ func printFindings(out io.Writer, title string, list []audit.Finding) {
 		if name == "" {
 			name = "no order"
 		}
-		fmt.Fprintf(out, "  %s: %s\n", name, f.Text)
+		fmt.Fprintf(out, "  %s: %s\n", named(name, f.BondOf), f.Text)
 		if f.Books != 0 || f.Node != 0 {
 			fmt.Fprintf(out, "      books %s sat, node %s sat\n", msats(f.Books), msats(f.Node))
 		}
@@ -125,7 +147,7 @@ func printFindings(out io.Writer, title string, list []audit.Finding) {
 // printBookings prints a month's accounts.
 func printBookings(out io.Writer, list []audit.Booking) error {
 	w := csv.NewWriter(out)
-	if err := w.Write([]string{"time", "order", "booking", "wallet_msat", "income_msat", "payment_hash"}); err != nil {
+	if err := w.Write([]string{"time", "order", "booking", "wallet_msat", "income_msat", "payment_hash", "bond_of"}); err != nil {
 		return err
 	}
 	for _, b := range list {
@@ -134,7 +156,7 @@ func printBookings(out io.Writer, list []audit.Booking) error {
 			hash = b.Hash.String()
 		}
 		if err := w.Write([]string{time.Unix(b.At, 0).UTC().Format(time.RFC3339), b.Order, b.What,
-			strconv.FormatInt(int64(b.Wallet), 10), strconv.FormatInt(int64(b.Income), 10), hash}); err != nil {
+			strconv.FormatInt(int64(b.Wallet), 10), strconv.FormatInt(int64(b.Income), 10), hash, b.BondOf}); err != nil {
 			return err
 		}
 	}

@@ -19,12 +19,17 @@ func Compare(accounts []Account, node Node, derive Derive, now, written int64) *
 	c := &comparison{
 		node: node, derive: derive, written: written, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{}, in: map[order.Hash]order.Msat{},
 		r: &Report{
-			At: now, Pubkey: node.Pubkey, Alias: node.Alias, Network: node.Network, Orders: len(accounts),
+			At: now, Pubkey: node.Pubkey, Alias: node.Alias, Network: node.Network,
 			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{},
 		},
 	}
 	for i := range accounts {
 		c.accounts[accounts[i].ID] = &accounts[i]
+		if accounts[i].Order == "" {
+			c.r.Orders++
+		} else {
+			c.r.Bonds++
+		}
 		for _, e := range accounts[i].Ledger {
 			if e.Kind == order.SettledIn {
 				c.in[e.Hash] += e.Amount
@@ -37,7 +42,29 @@ func Compare(accounts []Account, node Node, derive Derive, now, written int64) *
 	c.invoices()
 	c.others()
 	c.sort()
+	c.nameBonds()
 	return c.r
+}
+
+// nameBonds says of which order each bond is that the report speaks of.
+func (c *comparison) nameBonds() {
+	of := func(id string) string {
+		if a := c.accounts[id]; a != nil {
+			return a.Order
+		}
+		return ""
+	}
+	for i := range c.r.Lines {
+		c.r.Lines[i].BondOf = of(c.r.Lines[i].Order)
+	}
+	for i := range c.r.Owed {
+		c.r.Owed[i].BondOf = of(c.r.Owed[i].Order)
+	}
+	for _, list := range [][]Finding{c.r.Differences, c.r.News} {
+		for i := range list {
+			list[i].BondOf = of(list[i].Order)
+		}
+	}
 }
 
 // comparison is an audit under way.

@@ -120,14 +120,19 @@ func TestAgrees(t *testing.T) {
 	if r.Total != want || r.Total.Gap() != 0 {
 		t.Errorf("sums %+v, want %+v", r.Total, want)
 	}
-	if len(r.Lines) != 5 || r.Orders != 7 {
-		t.Errorf("%d lines of %d orders", len(r.Lines), r.Orders)
+	if len(r.Lines) != 5 || r.Orders != 5 || r.Bonds != 2 {
+		t.Errorf("%d lines of %d orders and %d bonds", len(r.Lines), r.Orders, r.Bonds)
+	}
+	for _, l := range r.Lines {
+		if want := map[string]string{"bond": "paid", "refund": "paid"}[l.Order]; l.BondOf != want {
+			t.Errorf("%s is the bond of %q, want %q", l.Order, l.BondOf, want)
+		}
 	}
 	if r.Settled != (Tally{3, 210_600_500, 0}) || r.Paid != (Tally{2, 101_700_000, 1_234}) ||
 		r.OthersIn != (Tally{1, 7, 0}) || r.OthersPaid != (Tally{1, 9, 1}) {
 		t.Errorf("node: %+v %+v, beside %+v %+v", r.Settled, r.Paid, r.OthersIn, r.OthersPaid)
 	}
-	if len(r.Owed) != 3 || r.Owed[0].Why != "the payment is in flight" || r.Owed[0].Amount != 99_700_000 || r.Owed[1].To != "seller" {
+	if len(r.Owed) != 3 || r.Owed[0].Why != "the payment is in flight" || r.Owed[0].Amount != 99_700_000 || r.Owed[1].To != "seller" || r.Owed[1].BondOf != "" || r.Owed[2].BondOf != "paid" {
 		t.Errorf("owed %+v", r.Owed)
 	}
 }

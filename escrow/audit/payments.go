@@ -146,9 +146,10 @@ func clock(at int64) string { return time.Unix(at, 0).UTC().Format("2 Jan 15:04"
 
 // Booking is one movement of money, for a month's accounts.
 type Booking struct {
-	At    int64
-	Order string
-	What  string
+	At     int64
+	Order  string
+	BondOf string // as in Line
+	What   string
 	// Wallet is what it changed in the node's channels, Income what of it is the node's own.
 	Wallet, Income order.Msat
 	Hash           order.Hash
@@ -162,7 +163,7 @@ func Bookings(accounts []Account, from, before int64) (list []Booking) {
 			if e.At < from || e.At >= before {
 				continue
 			}
-			b := Booking{At: e.At, Order: a.ID, What: string(e.Kind), Hash: e.Hash}
+			b := Booking{At: e.At, Order: a.ID, BondOf: a.Order, What: string(e.Kind), Hash: e.Hash}
 			switch {
 			case e.State == order.Booked && e.Kind == order.SettledIn:
 				b.Wallet = e.Amount
@@ -178,7 +179,7 @@ func Bookings(accounts []Account, from, before int64) (list []Booking) {
 			}
 			list = append(list, b)
 			if e.Routing != 0 {
-				list = append(list, Booking{At: e.At, Order: a.ID, What: "routing", Wallet: -e.Routing, Income: -e.Routing, Hash: e.Hash})
+				list = append(list, Booking{At: e.At, Order: a.ID, BondOf: a.Order, What: "routing", Wallet: -e.Routing, Income: -e.Routing, Hash: e.Hash})
 			}
 		}
 	}

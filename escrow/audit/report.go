@@ -13,7 +13,8 @@ type Report struct {
 	Network string `json:"network,omitempty"`
 
 	Orders int    `json:"orders"` // all, also those without money
-	Lines  []Line `json:"lines"`  // orders that money has moved in
+	Bonds  int    `json:"bonds"`
+	Lines  []Line `json:"lines"` // orders and bonds that money has moved in
 	Total  Sums   `json:"total"`
 
 	Owed        []Liability `json:"owed"`
@@ -31,9 +32,10 @@ type Report struct {
 // Agrees tells that the books and the node agree to the millisat.
 func (r *Report) Agrees() bool { return len(r.Differences) == 0 }
 
-// Line is one order in the table.
+// Line is one order in the table, or one bond.
 type Line struct {
-	Order  string        `json:"order"`
+	Order  string        `json:"order"`             // its id, or that of the bond
+	BondOf string        `json:"bond_of,omitempty"` // the order that a bond stands for
 	Status mostro.Status `json:"status"`
 	At     int64         `json:"at"` // of its last entry, or of the sats being held
 	Sums
@@ -55,7 +57,8 @@ func (t *Tally) add(amount, routing order.Msat) {
 // Liability is something that is owed now.
 type Liability struct {
 	Order       string     `json:"order"`
-	To          string     `json:"to"` // "buyer" or "seller"
+	BondOf      string     `json:"bond_of,omitempty"` // as in Line
+	To          string     `json:"to"`                // "buyer" or "seller"
 	Amount      order.Msat `json:"amount"`
 	Since       int64      `json:"since"`
 	Conditional bool       `json:"conditional,omitempty"`
@@ -65,13 +68,14 @@ type Liability struct {
 
 // Finding is a difference or news.
 type Finding struct {
-	Kind  Kind       `json:"kind"`
-	Order string     `json:"order,omitempty"`
-	Hash  order.Hash `json:"hash"`
-	Books order.Msat `json:"books"` // what the books say
-	Node  order.Msat `json:"node"`  // what the node says
-	Text  string     `json:"text"`
-	Do    string     `json:"do,omitempty"` // what the operator does about a difference
+	Kind   Kind       `json:"kind"`
+	Order  string     `json:"order,omitempty"`
+	BondOf string     `json:"bond_of,omitempty"` // as in Line
+	Hash   order.Hash `json:"hash"`
+	Books  order.Msat `json:"books"` // what the books say
+	Node   order.Msat `json:"node"`  // what the node says
+	Text   string     `json:"text"`
+	Do     string     `json:"do,omitempty"` // what the operator does about a difference
 }
 
 // Kind is what a finding is about.
