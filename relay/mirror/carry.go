@@ -235,24 +235,17 @@ func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters
 			none = append(none, key)
 		}
 	}
-	since := nostr.Timestamp(now.Add(-mailPast).Unix())
-	if err := p.fetchMailSince(ctx, l, none, filters, nil, take); err != nil {
+	if err := p.fetchMailSince(ctx, l, none, filters, 0, take); err != nil {
 		return err
 	}
-	return p.fetchMailSince(ctx, l, some, filters, &since, take)
+	return p.fetchMailSince(ctx, l, some, filters, now.Add(-mailPast).Unix(), take)
 }
 
-func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, since *nostr.Timestamp, take func(*nostr.Event)) error {
+func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, since int64, take func(*nostr.Event)) error {
 	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
 		for _, f := range filters(chunk) {
-			f.Since = since
-			got := 0
-			err := l.fetch(ctx, f, func(ev *nostr.Event) {
-				if got++; got <= mostOld {
-					take(ev)
-				}
-			})
-			if err != nil {
+			// Page by page: a relay that gives out few would show the newest only, and gift wraps are dated back.
+			if _, err := l.walkMost(ctx, f, since, mostOld, unhurried, take); err != nil {
 				return err
 			}
 		}

@@ -51,6 +51,7 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 	if err := l.subscribe(s, f); err != nil {
 		return err
 	}
+	go p.receiveOld(ctx, l, kinds, since, s.event)
 	from := context.WithValue(ctx, originKey{}, p.url)
 	for {
 		select {
@@ -71,6 +72,20 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 			return err
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// receiveOld asks for what is behind the newest messages, which is all that a relay gives out with a
+// subscription: gift wraps are dated back by days, so that one of a break can be anywhere.
+func (p *peer) receiveOld(ctx context.Context, l *link, kinds []int, since nostr.Timestamp, take func(*nostr.Event)) {
+	for _, kind := range kinds {
+		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}}
+		if _, err := l.walkMost(ctx, f, int64(since), mostOld, unhurried, take); err != nil {
+			if ctx.Err() == nil {
+				p.cause(there + "older messages: " + err.Error())
+			}
+			return // the next connection asks again
 		}
 	}
 }
