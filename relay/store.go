@@ -122,12 +122,13 @@ func (r *Relay) undeletable(kind int, author key) bool {
 
 // OpenEvents opens the event store of a relay that is not running, for tools that read and write
 // it. There events of trades cannot be deleted, whoever wrote them, since it is not known who the
-// node is; the relay makes up for it when it starts.
-func OpenEvents(dir string, log *slog.Logger, progress func(doing string, done, total int)) (*events.Store, error) {
+// node is; the relay makes up for it when it starts. url is that of the relay, which requests to
+// vanish name (NIP-62); without it only those to all relays count.
+func OpenEvents(dir, url string, log *slog.Logger, progress func(doing string, done, total int)) (*events.Store, error) {
 	return events.Open(events.Options{
 		Dir: dir, Log: log, Progress: progress,
 		Protected: func(kind int, _ key) bool { return slices.Contains(tradeKinds, kind) },
-		Vanishes:  new(Relay).vanishes,
+		Vanishes:  (&Relay{cfg: Config{ServiceURL: url}}).vanishes,
 	})
 }
 

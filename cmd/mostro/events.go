@@ -129,7 +129,11 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, erro
 	if err != nil {
 		return nil, err
 	}
-	events, err := relay.OpenEvents(path, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
+	url, err := relayURL(dir)
+	if err != nil {
+		return nil, err
+	}
+	events, err := relay.OpenEvents(path, url, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
 		if total > 0 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d events\n", doing, done, total)
 		}
@@ -138,4 +142,20 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, erro
 		return nil, hint(err, "stop the node first: one process at a time can use its events")
 	}
 	return events, nil
+}
+
+// relayURL is the address of the relay of a data directory, "" when it has no settings: requests to
+// vanish (NIP-62) name it.
+func relayURL(dir string) (string, error) {
+	if _, err := os.Stat(filepath.Join(dir, settingsFile)); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	l, err := readSettings(dir, nil)
+	if err != nil {
+		return "", err
+	}
+	if l.Relay.URL == "" {
+		return "ws://" + l.Relay.Listen, nil
+	}
+	return l.Relay.URL, nil
 }

@@ -279,7 +279,10 @@ func (n *node) run(ctx context.Context) error {
 	}
 	stopEngine()
 	parts.Wait()
-	err = errors.Join(err, n.close(drain))
+	// Clients are told and stores closed in a time of their own: a request that stands still uses the first one up.
+	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer stop()
+	err = errors.Join(err, n.close(closing))
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}

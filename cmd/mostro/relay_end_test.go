@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -60,13 +61,20 @@ func TestNodeDrains(t *testing.T) {
 			t.FailNow()
 		}
 	}
+	// A request that stands still does not use up the time in which clients are told.
+	slow, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	fmt.Fprintf(slow, "POST / HTTP/1.1\r\nHost: %s\r\nContent-Type: application/nostr+json+rpc\r\nContent-Length: 100\r\n\r\n{", s.address)
 	s.stop()
 	all.Wait()
 	if conn, err := net.Dial("tcp", s.address); err == nil {
 		conn.Close()
 		t.Error("a node that has ended takes connections")
 	}
-	events, err := relay.OpenEvents(filepath.Join(s.cfg.dir, relayDir), s.cfg.logger, func(string, int, int) {})
+	events, err := relay.OpenEvents(filepath.Join(s.cfg.dir, relayDir), s.url, s.cfg.logger, func(string, int, int) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -227,7 +227,9 @@ func (r *replica) run(ctx context.Context) error {
 		err = server.Close()
 	}
 	parts.Wait()
-	err = errors.Join(err, r.relay.Close(drain))
+	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer stop()
+	err = errors.Join(err, r.relay.Close(closing))
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
