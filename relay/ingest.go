@@ -202,7 +202,8 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 			next, ok, answer = toAnswer, false, "error: the event could not be handled"
 		}
 	}()
-	if id, err := parseKey(ev.ID); err == nil && r.store.has(id) {
+	// Who knows an id alone does not learn whether its event is here.
+	if id, err := parseKey(ev.ID); err == nil && r.store.has(id) && ev.CheckID() {
 		if reject, msg := r.repeated(ctx, ev); reject {
 			return toAnswer, false, msg
 		}

@@ -57,6 +57,10 @@ func TestC3WhoTalksToWhom(t *testing.T) {
 			told = append(told, fmt.Sprint(ok, reason))
 			ok, reason = w.publish(signed(t, stranger, nostr.Event{Kind: 1059, Content: nostr.GeneratePrivateKey(), Tags: nostr.Tags{{"p", recipient}}}))
 			told = append(told, fmt.Sprint(ok, reason))
+			guess := signed(t, stranger, nostr.Event{Kind: 1059, Content: "a guess", Tags: nostr.Tags{{"p", recipient}}})
+			guess.ID = id
+			ok, reason = w.publish(guess)
+			told = append(told, fmt.Sprint(ok, reason))
 		}
 		return told
 	}
