@@ -3,6 +3,8 @@ package relay
 import (
 	"testing"
 	"time"
+
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // TestC3Refusals: an address that sends much that is refused waits for each more, with all its connections together; and one that
@@ -48,6 +50,29 @@ func TestC3Refusals(t *testing.T) {
 	if got := o.refused(now.Add(refusalWindow + 1)); got != 0 {
 		t.Errorf("the first of the next time costs %v", got)
 	}
+}
+
+// TestRefusalsOfAReplica: one that brings what others send waits for nothing that is refused of it.
+func TestRefusalsOfAReplica(t *testing.T) {
+	replica, other := keyOf(t), keyOf(t)
+	r := &Relay{cfg: Config{Federation: Federation{Peer: func(pubkey string) bool { return pubkey == replica.String() }}}}
+	for who, want := range map[key]int{replica: 0, other: 50} {
+		s := &session{relay: r, origin: new(origin), refusals: 50}
+		s.keys.Store(&keys{who})
+		s.penance()
+		if s.origin.refusals != want || s.refusals != 0 {
+			t.Errorf("%d of 50 refusals count, want %d", s.origin.refusals, want)
+		}
+	}
+}
+
+func keyOf(t *testing.T) key {
+	t.Helper()
+	k, err := parseKey(publicKey(t, nostr.GeneratePrivateKey()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // TestBacklogFor: what waits for the readers of one address delays its own publishers, and others only for their part.
