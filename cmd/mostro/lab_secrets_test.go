@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,4 +98,25 @@ func (l *lab) secrets(ctx context.Context) (map[string][]string, error) {
 		}
 	}
 	return all, nil
+}
+
+// keepsFilesSecret fails the test when the output of a process holds what the secret files of its data
+// directory hold. A directory without such files has no secrets yet.
+func keepsFilesSecret(t *testing.T, args []string, output string) {
+	t.Helper()
+	i := slices.Index(args, "--data-dir")
+	if i < 0 || i+1 == len(args) {
+		return
+	}
+	for _, name := range []string{envFile, escrowSecretFile} {
+		data, err := os.ReadFile(filepath.Join(args[i+1], name))
+		if err != nil {
+			continue
+		}
+		for word := range strings.FieldsFuncSeq(string(data), func(r rune) bool { return strings.ContainsRune(" =\"\n", r) }) {
+			if len(word) >= 32 && strings.Contains(output, word) { // no name of a variable is as long
+				t.Errorf("the output of mostro %s holds a secret of %s", strings.Join(args, " "), name)
+			}
+		}
+	}
 }

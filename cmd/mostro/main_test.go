@@ -120,6 +120,10 @@ func startProcess(t *testing.T, args ...string) *process {
 			p.cmd.Process.Kill()
 			p.cmd.Wait()
 		}
+		for range len(p.lines) { // its children may hold the output open
+			p.seen = append(p.seen, <-p.lines)
+		}
+		keepsFilesSecret(t, args, strings.Join(p.seen, "\n"))
 		if t.Failed() && len(p.seen) > 0 {
 			t.Logf("output of mostro %s:\n%s", strings.Join(args, " "), strings.Join(p.seen, "\n"))
 		}
