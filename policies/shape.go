@@ -19,7 +19,7 @@ type ShapeLimits struct {
 const (
 	keyDigits       = 64  // hex digits of an id or a public key
 	signatureDigits = 128 // hex digits of a BIP-340 signature
-	maxKind         = 39_999
+	maxKind         = math.MaxUint16
 	maxTagElements  = math.MaxUint8 // what eventstore's codec can count
 )
 
@@ -29,7 +29,7 @@ const (
 //   - ids, keys and signatures are lower-case hex of exact length: longer ones overrun fixed
 //     buffers in go-nostr's libsecp256k1 build, upper-case ones are served back in lower case
 //     with an id that does not fit;
-//   - kinds are 0 to 39,999 and times fit 32 bits: eventstore cuts others down silently;
+//   - kinds fit 16 bits (NIP-01) and times 32: eventstore cuts others down silently;
 //   - a tag has at least one element, a "d" tag at least two: khatru reads them unchecked;
 //   - text is valid UTF-8: JSON encoders replace what is not, and the id no longer fits.
 func Shape(limits ShapeLimits) Policy {

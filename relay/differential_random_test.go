@@ -36,7 +36,7 @@ func (w *world) idFor(who int) string {
 }
 
 func (w *world) kind() int {
-	return pick(w, 1, 1, 7, 9999, 4, 14, 1059, 1059, 0, 3, 10002, 20001, 21059, 30000, 38383, 38383, 39999)
+	return pick(w, 1, 1, 7, 9999, 4, 14, 1059, 1059, 0, 3, 10002, 20001, 21059, 30000, 38383, 38383, 39999, 40000, 65535)
 }
 
 // event makes an event and signs it.

@@ -63,7 +63,7 @@ func TestC1Shape(t *testing.T) {
 		"signature of 65 bytes": forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: pubkey, Sig: strings.Repeat("a", 130)}),
 		"upper-case pubkey":     forged(nostr.Event{Kind: 1, CreatedAt: now, PubKey: strings.ToUpper(pubkey)}),
 		"kind -1":               sign(nostr.Event{Kind: -1}),
-		"kind 40000":            sign(nostr.Event{Kind: 40_000}),
+		"kind 65536":            sign(nostr.Event{Kind: 65_536}),
 		"kind 66595":            sign(nostr.Event{Kind: 65_536 + 1059}),
 		"last second of 32 bit": sign(nostr.Event{Kind: 0, CreatedAt: math.MaxUint32}),
 		"time of 33 bits":       sign(nostr.Event{Kind: 1, CreatedAt: math.MaxUint32 + 1}),

@@ -103,7 +103,7 @@ func TestImportable(t *testing.T) {
 		"login":             signed(t, alice, nostr.Event{Kind: 22242}),
 		"HTTP login":        signed(t, alice, nostr.Event{Kind: 27235}),
 		"seal":              signed(t, alice, nostr.Event{Kind: 13}),
-		"kind 40000":        signed(t, alice, nostr.Event{Kind: 40_000}),
+		"kind 65536":        signed(t, alice, nostr.Event{Kind: 65_536}),
 		"upper-case digits": upper,
 	} {
 		if err := Importable(&ev); err == nil || !strings.HasPrefix(err.Error(), "invalid: ") {

@@ -201,14 +201,13 @@ func (s *Store) each(ctx context.Context, filters []nostr.Filter, opts QueryOpti
 	if len(filters) > 1 {
 		sent = make(map[uint64]struct{})
 	}
-	now := s.now().Unix()
 	var batch []Meta
 	for i, q := range queries {
 		if q.never {
 			continue
 		}
 		want := func(m *Meta) bool {
-			if m.Serial > opts.MaxSerial || m.ExpiresAt != 0 && m.ExpiresAt <= now {
+			if m.Serial > opts.MaxSerial || m.ExpiresAt != 0 && m.ExpiresAt <= s.now().Unix() { // a long search looks at the clock all the time
 				return false
 			}
 			if _, twice := sent[m.Serial]; twice {
