@@ -79,6 +79,15 @@ type Keys struct {
 	LastIndex uint32
 }
 
+// String hides the words: they are all that the user has.
+func (k Keys) String() string { return fmt.Sprintf("keys(last index %d)", k.LastIndex) }
+
+// GoString is String, for %#v.
+func (k Keys) GoString() string { return k.String() }
+
+// LogValue is String, for slog.
+func (k Keys) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
 // Client is a user's connection to a node. Its methods may be called from many goroutines.
 type Client struct {
 	cfg      Config
