@@ -182,6 +182,19 @@ func TestServeReplica(t *testing.T) {
 	if f := listing.Follows[0]; f.Pubkey != aMostro || !listing.HideExpired || listing.OrphanedAfter != 24*time.Hour {
 		t.Errorf("the listing %+v", listing)
 	}
+	// Answers of another Mostro do not come here, so messages to it are refused.
+	secret := nostr.GeneratePrivateKey()
+	w := (&served{TB: t, address: listener.Addr().String()}).dial()
+	for to, want := range map[string]string{aMostro: "OK ID false restricted: this is a copy of a relay", p.cfg.key.Public(): "OK ID true "} {
+		ev := nostr.Event{Kind: 14, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"p", to}}, Content: "a message"}
+		if err := ev.Sign(secret); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.ask(`["EVENT",` + ev.String() + `]`); to == aMostro && !strings.HasPrefix(got, strings.Replace(want, "ID", ev.ID, 1)) ||
+			to != aMostro && strings.Contains(got, "copy of a relay") {
+			t.Errorf("a message to %s: %s, want %s", to, got, want)
+		}
+	}
 	for _, at := range []string{p.url, r.url} {
 		if offers, err := offersAt(t.Context(), at); err != nil || len(offers) != 0 {
 			t.Errorf("%s: %d offers (%v)", at, len(offers), err)

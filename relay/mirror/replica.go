@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,10 +138,12 @@ func (r *Replica) learn(ctx context.Context) {
 
 // Followed reports whether the primary takes a key for that of a Mostro, whose messages therefore
 // are not for whoever asks by author (relay.Config.Followed). It takes terms of no others, and
-// whom it follows by command no settings here can tell.
+// says whom it follows.
 func (r *Replica) Followed(pubkey string) bool {
-	_, is := r.mostros.Load(pubkey)
-	return is
+	if _, is := r.mostros.Load(pubkey); is {
+		return true
+	}
+	return slices.ContainsFunc(r.listed.Load().Follows, func(f Listed) bool { return f.Pubkey == pubkey && f.Platform == "" })
 }
 
 // Ready reports whether the replica has been equal to its primary since the last connection.
