@@ -161,7 +161,7 @@ func (w *leaks) judge(t *testing.T, f nostr.Filter, path string, authed []string
 //	MOSTRO_LEAKS_SEED=7 go test ./relay -run C3Leaks
 //	MOSTRO_LEAKS_FILTERS=10000000 go test ./relay -run C3Leaks -timeout 0
 func TestC3Leaks(t *testing.T) {
-	filters := 120_000 // in all, a third for each mode
+	filters := 180_000 // in all, a third for each mode, of which two gate
 	if testing.Short() {
 		filters = 12_000
 	}
