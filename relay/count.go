@@ -1,12 +1,14 @@
 package relay
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
-	"github.com/nbd-wtf/go-nostr/nip45"
 	"github.com/nbd-wtf/go-nostr/nip45/hyperloglog"
 )
 
@@ -57,20 +59,35 @@ func (s *session) onCount(parts []json.RawMessage) {
 	s.send(frame("COUNT", id, answer))
 }
 
-// sketch is the HyperLogLog for a filter that has one by NIP-45, else nil.
+// sketch is the HyperLogLog for a filter that has one by NIP-45, else nil: filters with one tag name and one value of it.
+// Those that name time, ids or authors ask for a part, and parts of different filters cannot be added up.
 func sketch(f *ask) *hyperloglog.HyperLogLog {
-	// The filter has been checked: values that NIP-45 wants to be hex may still be anything.
 	plain := f.plain
-	for _, values := range plain.Tags {
-		if len(values) != 1 || !nostr.IsValid32ByteHex(values[0]) {
-			return nil
-		}
-	}
-	offset := nip45.HyperLogLogEventPubkeyOffsetForFilter(plain)
-	if offset < 0 || f.words != nil {
+	if f.words != nil || len(plain.Tags) != 1 || plain.IDs != nil || plain.Authors != nil || plain.Since != nil || plain.Until != nil || plain.Limit != 0 || plain.LimitZero {
 		return nil
 	}
-	return hyperloglog.New(offset)
+	for _, values := range plain.Tags {
+		if len(values) == 1 {
+			return hyperloglog.New(sketchOffset(values[0]))
+		}
+	}
+	return nil
+}
+
+// sketchOffset is where in an author's key the bytes begin that a sketch of events with this tag value counts by (NIP-45).
+// It is another one for each value, so that nobody makes keys that fool all sketches.
+func sketchOffset(value string) int {
+	digits := value // an id or a key
+	if !nostr.IsValid32ByteHex(value) {
+		_, address, _ := strings.Cut(value, ":")
+		author, _, isAddress := strings.Cut(address, ":")
+		if digits = author; !isAddress || !nostr.IsValid32ByteHex(author) {
+			sum := sha256.Sum256([]byte(value))
+			digits = hex.EncodeToString(sum[:])
+		}
+	}
+	n, _ := strconv.ParseUint(digits[32:33], 16, 8) // hex as it is
+	return 8 + int(n)
 }
 
 // serials is a set of serial numbers. Counting can meet every event there is, and many can count at

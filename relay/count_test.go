@@ -1,17 +1,13 @@
 package relay
 
 import (
-	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nbd-wtf/go-nostr"
-	"github.com/nbd-wtf/go-nostr/nip45/hyperloglog"
 )
 
 func (w wire) count(filters string) (count int, registers string) {
@@ -65,40 +61,6 @@ func TestCount(t *testing.T) {
 		t.Fatal(reason)
 	}
 	check(map[string]int{`{}`: 5, `{"kinds":[1059],"#p":["` + b + `"]}`: 1, `{"kinds":[14]}`: 1})
-}
-
-// TestCountSketches: relays that count parts of the same events are added up (NIP-45).
-func TestCountSketches(t *testing.T) {
-	r, url := start(t, Config{})
-	whole := hyperloglog.New(0)
-	target := strings.Repeat("ab", 32)
-	const n = 200
-	for i := range n {
-		ev := nostr.Event{Kind: 7, Content: fmt.Sprint(i), Sig: strings.Repeat("0", 128), CreatedAt: nostr.Now(), Tags: nostr.Tags{{"e", target}}}
-		ev.PubKey = ev.GetID() // keys of a simple pattern would all fall into one register
-		ev.ID = ev.GetID()
-		if err := r.Publish(t.Context(), ev); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w := dial(t, url)
-	count, registers := w.count(`{"kinds":[7],"#e":["` + target + `"]}`)
-	raw, err := hex.DecodeString(registers)
-	if err != nil || len(raw) != 256 || count != n {
-		t.Fatalf("%d events, registers %q: %v", count, registers, err)
-	}
-	whole.MergeRegisters(raw)
-	if got := float64(whole.Count()); math.Abs(got-n) > n/2 {
-		t.Errorf("the registers stand for %v, want about %d", got, n)
-	}
-	for _, filters := range []string{
-		`{"kinds":[7],"#e":["` + target + `"],"since":1}`, `{"kinds":[7],"#e":["x"]}`, `{"kinds":[7],"#e":[]}`, `{"kinds":[1]}`, `{}`,
-		`{"kinds":[7],"#e":["` + target + `"]},{"kinds":[7],"#e":["` + target + `"]}`,
-	} {
-		if _, registers := w.count(filters); registers != "" {
-			t.Errorf("%s: registers %s", filters, registers)
-		}
-	}
 }
 
 func TestSearch(t *testing.T) {
