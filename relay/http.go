@@ -31,8 +31,7 @@ func (r *Relay) Handler() http.Handler {
 		case websocket.IsWebSocketUpgrade(req):
 			r.serve(w, req)
 		case wantsInformation(req):
-			req.Header.Set("Accept", informationType) // khatru compares the whole header
-			r.khatru.ServeHTTP(w, req)
+			r.inform(w, req)
 		case isManagement(req):
 			r.manage(w, req)
 		case strings.EqualFold(req.Header.Get("Upgrade"), "websocket"):

@@ -59,6 +59,7 @@ func TestInformation(t *testing.T) {
 				MaxMessageLength: 131_072, MaxSubscriptions: 50, MaxLimit: 5000, DefaultLimit: 500, MaxSubidLength: 64,
 				MaxEventTags: 2000, MaxContentLength: 65_535, CreatedAtLowerLimit: 315_360_000, CreatedAtUpperLimit: 900,
 			},
+			Retention: []*nip11.RelayRetentionDocument{{Count: 2_000_000}},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("accept %q:\n%s", accept, diff)

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -192,18 +193,14 @@ func (l Limits) results(f nostr.Filter) int {
 	case f.Limit > 0:
 		return min(f.Limit, l.MaxResults)
 	}
-	for _, kind := range f.Kinds {
-		switch kind {
-		case kindOrder, nostr.KindGiftWrap, nostr.KindDirectMessage:
-		default:
-			return l.Results
-		}
-	}
-	if len(f.Kinds) == 0 {
+	if len(f.Kinds) == 0 || slices.ContainsFunc(f.Kinds, func(kind int) bool { return !slices.Contains(bookKinds, kind) }) {
 		return l.Results
 	}
 	return l.BookResults
 }
+
+// bookKinds are orders and messages, of which clients ask for all without a limit.
+var bookKinds = []int{kindOrder, nostr.KindGiftWrap, nostr.KindDirectMessage}
 
 const (
 	kindOrder         = 38383 // peer-to-peer order, NIP-69

@@ -88,6 +88,9 @@ type Config struct {
 	Limits   Limits   // the zero value stands for DefaultLimits
 	Policies []Policy // asked in order, after the relay's own
 
+	// Contents are the most bytes of content that events of some kinds have, below what Limits allow for all.
+	Contents map[int]int
+
 	// Kinds are taken and no others; nil takes all that are meant for relays. Administrators
 	// change it while the relay runs.
 	Kinds []int
@@ -202,6 +205,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),
 		policies.Tags(cfg.Limits.IndexedTags, events.AlwaysInMemory()...),
+		policies.Sizes(cfg.Contents),
 		policies.Authors(r.denied, r.listed),
 		policies.Kinds(r.takes),
 		r.management.allowed,

@@ -137,15 +137,20 @@ func (r *Relay) needed(found *events.Found) bool {
 	return false
 }
 
-// retention is the part of the relay's description about it (NIP-11).
+// retention is the part of the relay's description about it (NIP-11), with the number of all events that are kept.
 func (r *Relay) retention() []*nip11.RelayRetentionDocument {
 	var told []*nip11.RelayRetentionDocument
+	others := &nip11.RelayRetentionDocument{Count: r.cfg.Limits.Events} // no kinds stand for all others
 	for _, rule := range r.cfg.Retention {
+		if rule.Kinds == nil {
+			others.Time = int64(rule.For / time.Second)
+			continue
+		}
 		doc := &nip11.RelayRetentionDocument{Time: int64(rule.For / time.Second)}
-		for _, kind := range rule.Kinds { // none stands for all others
+		for _, kind := range rule.Kinds {
 			doc.Kinds = append(doc.Kinds, []int{kind, kind})
 		}
 		told = append(told, doc)
 	}
-	return told
+	return append(told, others)
 }

@@ -43,6 +43,7 @@ func (n *node) relayConfig() (relay.Config, error) {
 		Limits:         s.limits(),
 		TrustedProxies: s.TrustedProxies,
 		Admins:         append([]string{pubkey}, n.cfg.settings.Admin.Pubkeys...),
+		Contents:       s.ContentOf,
 		Kinds:          kinds,
 		Deny:           s.Deny,
 		Allow:          s.Allow,
@@ -52,7 +53,6 @@ func (n *node) relayConfig() (relay.Config, error) {
 		Retention:      s.Retention,
 		Running:        n.running,
 		Policies: []relay.Policy{
-			policies.Sizes(s.ContentOf),
 			policies.ForeignOrders(n.follows),
 			policies.ExceptFrom(n.cfg.settings.Federation.Peers,
 				policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses)),

@@ -402,7 +402,7 @@ func relayProbes(t testing.TB) []relayProbe {
 			wants(s, "old note", aged(1, 41), "invalid: created_at is too old")
 			wants(s, "article", aged(42, 59), "")
 			wants(s, "old article", aged(42, 61), "invalid: created_at is too old")
-			if got, err := json.Marshal(s.information().Retention); err != nil || string(got) != `[{"time":3456000,"kinds":[[1,1],[7,7]]},{"time":5184000}]` {
+			if got, err := json.Marshal(s.information().Retention); err != nil || string(got) != `[{"time":3456000,"kinds":[[1,1],[7,7]]},{"time":5184000,"count":2000000}]` {
 				s.Errorf("advertised %s", got)
 			}
 		}},

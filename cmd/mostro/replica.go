@@ -115,11 +115,10 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	r.relay, err = relay.Open(relay.Config{
 		Dir: filepath.Join(dir, replicaDir), Name: settings.Mostro.Name, Description: s.Description, Contact: s.Contact, Icon: s.Icon,
 		Pubkey: node, ServiceURL: r.url, Version: version, Limits: s.limits(), TrustedProxies: s.TrustedProxies, PrivateReads: s.Reads,
-		Followed: followed,
+		Followed: followed, Contents: s.ContentOf,
 		Policies: []relay.Policy{
 			policies.NoMessages(func(pubkey string) bool { return pubkey != node && followed(pubkey) },
 				"this is a copy of a relay, to which other Mostros' answers do not come: trade with this one on the relay that is copied"),
-			policies.Sizes(s.ContentOf),
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
 			policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses),
 		},
