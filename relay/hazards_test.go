@@ -117,6 +117,7 @@ func TestC1Frames(t *testing.T) {
 		{`["EVENT",[]]`, "NOTICE invalid: "},
 		{`["EVENT",{"kind":1e20}]`, "NOTICE invalid: "},
 		{`["EVENT",{"kind":1059.0}]`, "NOTICE invalid: "},
+		{`["EVENT",{"kind":1.059e3}]`, "NOTICE invalid: "},
 		{`["EVENT",{"tags":[[1]]}]`, "NOTICE invalid: "},
 		{strings.Repeat("[", 100_000), "NOTICE invalid: "},
 		{`["NEG-OPEN","a",{},"6100FFFFFFFFFFFFFFFF7F"]`, "NEG-ERR a invalid: "},
@@ -382,11 +383,12 @@ func TestC1SlowReaderOfStored(t *testing.T) {
 	}
 }
 
+// TestC1Order: 2,000 events that are sent without waiting are answered in their order.
 func TestC1Order(t *testing.T) {
 	_, url := start(t, Config{})
 	alice := nostr.GeneratePrivateKey()
 	w := dial(t, url)
-	const n = 500
+	const n = 2000
 	events := make([]nostr.Event, n)
 	for i := range events {
 		events[i] = signed(t, alice, nostr.Event{Kind: 1, Content: fmt.Sprint(i)})
