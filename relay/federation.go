@@ -253,6 +253,23 @@ func Authed(ctx context.Context, pubkey string) bool {
 	return err == nil && all != nil && slices.Contains(*all, k)
 }
 
+// AuthedAs is the first key that the client of a policy's context has proven to hold and that is such a one, "" when
+// there is none.
+func AuthedAs(ctx context.Context, is func(pubkey string) bool) string {
+	held, _ := ctx.Value(authedKey{}).(*atomic.Pointer[keys])
+	if held == nil {
+		return ""
+	}
+	if all := held.Load(); all != nil {
+		for _, k := range *all {
+			if name := k.String(); is(name) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // isPeer reports whether a connection with these keys may read everything.
 func (r *Relay) isPeer(authed *keys) bool {
 	if authed == nil || r.cfg.Federation.Peer == nil {

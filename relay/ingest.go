@@ -23,12 +23,16 @@ type intake struct {
 	held    int // events that have no answer yet
 	bytes   int // their size
 	working bool
+
+	aside  map[string]int // by Mostro, messages that a replica has brought and that are on their way there
+	asides sync.WaitGroup
 }
 
 // arrival is an event of a client on its way to an answer.
 type arrival struct {
 	ev     nostr.Event
-	raw    []byte // as the client wrote it, nil = not to be served like that
+	hooks  context.Context // of policies
+	raw    []byte          // as the client wrote it, nil = not to be served like that
 	size   int
 	next   step
 	ok     bool
@@ -104,10 +108,15 @@ func (s *session) work() {
 		in.mu.Unlock()
 		for len(batch) > 0 {
 			n := 1
+			if batch[0].next == toMostro && s.relay.isPeer(s.keys.Load()) {
+				s.carryAside(batch[0])
+				batch = batch[1:]
+				continue
+			}
 			for batch[0].next == toStore && n < len(batch) && batch[n].next == toStore {
 				n++
 			}
-			s.relay.finish(s.ctx, s.from, batch[:n])
+			s.relay.finish(s.from, batch[:n])
 			bytes := 0
 			for i := range batch[:n] {
 				s.sendPatiently(outgoing{op: opText, body: okFrame(batch[i].ev.ID, batch[i].ok, batch[i].reason)})
@@ -124,9 +133,44 @@ func (s *session) work() {
 	}
 }
 
+// carryAside carries a message that a replica has brought: what others bring over it does not wait meanwhile for a Mostro
+// that is away. Of each Mostro as many are on their way as one client of its own could have there.
+func (s *session) carryAside(a arrival) {
+	in := &s.events
+	to := a.ev.Tags.Find("p")[1] // it has one: see goesElsewhere
+	in.mu.Lock()
+	in.held--
+	in.bytes -= a.size
+	in.room.Broadcast()
+	many := in.aside[to] >= intakeEvents
+	if !many {
+		if in.aside == nil {
+			in.aside = make(map[string]int)
+		}
+		in.aside[to]++
+	}
+	in.mu.Unlock()
+	if many {
+		s.sendPatiently(outgoing{op: opText, body: okFrame(a.ev.ID, false, "rate-limited: too many messages are on their way to this Mostro, send it again in a while")})
+		s.flush()
+		return
+	}
+	in.asides.Go(func() {
+		batch := []arrival{a}
+		s.relay.finish(s.from, batch)
+		in.mu.Lock()
+		if in.aside[to]--; in.aside[to] == 0 {
+			delete(in.aside, to)
+		}
+		in.mu.Unlock()
+		s.sendPatiently(outgoing{op: opText, body: okFrame(a.ev.ID, batch[0].ok, batch[0].reason)})
+		s.flush()
+	})
+}
+
 // finish does what is left to do for events that take the same next step, and gives them their
 // answers.
-func (r *Relay) finish(ctx context.Context, from string, batch []arrival) {
+func (r *Relay) finish(from string, batch []arrival) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			r.logPanic(fault)
@@ -136,14 +180,14 @@ func (r *Relay) finish(ctx context.Context, from string, batch []arrival) {
 		}
 	}()
 	// The client may leave while its events are being stored; the work goes on.
-	ctx = context.WithoutCancel(ctx)
+	ctx := context.WithoutCancel(batch[0].hooks)
 	switch batch[0].next {
 	case toEscrow:
-		handOver(ctx, batch, r.cfg.Receive)
+		handOver(batch, r.cfg.Receive)
 	case toMostro:
-		handOver(ctx, batch, r.cfg.Federation.Carry)
+		handOver(batch, r.cfg.Federation.Carry)
 	case toPrimary:
-		handOver(ctx, batch, r.cfg.Federation.Forward)
+		handOver(batch, r.cfg.Federation.Forward)
 	case toStore:
 		items := make([]events.Item, len(batch))
 		for i := range batch {
@@ -157,10 +201,10 @@ func (r *Relay) finish(ctx context.Context, from string, batch []arrival) {
 }
 
 // handOver gives events to whoever answers for them.
-func handOver(ctx context.Context, batch []arrival, take func(context.Context, *nostr.Event) error) {
+func handOver(batch []arrival, take func(context.Context, *nostr.Event) error) {
 	for i := range batch {
 		a := &batch[i]
-		if err := take(ctx, &a.ev); err != nil {
+		if err := take(context.WithoutCancel(a.hooks), &a.ev); err != nil {
 			a.reason = reason(err.Error(), "error")
 		} else {
 			a.ok = true

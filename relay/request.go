@@ -51,7 +51,7 @@ func (s *session) handle(message []byte) {
 }
 
 func (s *session) onEvent(raw json.RawMessage) {
-	a := arrival{size: len(raw)}
+	a := arrival{size: len(raw), hooks: s.hooks}
 	id, err := readEvent(raw, &a.ev)
 	switch {
 	case err == nil:

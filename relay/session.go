@@ -144,6 +144,7 @@ func (s *session) run() {
 		set.close()
 	}
 	s.events.wait() // what was accepted is finished and answered
+	s.events.asides.Wait()
 	s.stop()
 	s.drain(last)
 	if sending {

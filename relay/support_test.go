@@ -44,10 +44,10 @@ func sorted(words []string) string {
 
 // ingest takes an event as a session without keys would.
 func (r *Relay) ingest(ctx context.Context, ev *nostr.Event) (ok bool, answer string) {
-	a := arrival{ev: *ev}
+	a := arrival{ev: *ev, hooks: ctx}
 	a.next, a.ok, a.reason = r.admit(ctx, &session{relay: r}, ev)
 	batch := []arrival{a}
-	r.finish(ctx, "", batch)
+	r.finish("", batch)
 	return batch[0].ok, batch[0].reason
 }
 

@@ -34,6 +34,7 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		Outside:   n.cfg.settings.Nostr.Relays,
 		Own:       n.url,
 		Sign:      func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
+		Replica:   s.isReplica,
 		Strict:    n.cfg.settings.Relay.Reads == relay.ReadsStrict,
 		MaxEvents: int(s.MaxEvents),
 		MaxBytes:  int(s.MaxMiB) << 20,

@@ -102,6 +102,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	r.copies = mirror.NewReplica(mirror.ReplicaConfig{
 		Primary: primary,
 		Node:    node,
+		Strict:  s.Reads == relay.ReadsStrict,
 		Listing: listing,
 		Keep:    func(l mirror.Listing) error { return keepListing(filepath.Join(dir, listingFile), l) },
 		Sign:    func(ev *nostr.Event) error { return mostro.Sign(ev, key) },
@@ -117,15 +118,14 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 		Pubkey: node, ServiceURL: r.url, Version: version, Limits: s.limits(), TrustedProxies: s.TrustedProxies, PrivateReads: s.Reads,
 		Followed: followed, Contents: s.ContentOf,
 		Policies: []relay.Policy{
-			policies.NoMessages(func(pubkey string) bool { return pubkey != node && followed(pubkey) },
-				"this is a copy of a relay, to which other Mostros' answers do not come: trade with this one on the relay that is copied"),
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
 			policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses),
 		},
-		Federation: relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored, Hidden: r.copies.Hidden},
-		Space:      s.space(0),
-		IndexBytes: int(s.IndexMiB) << 20,
-		Logger:     logger,
+		ReadPolicies: []relay.ReadPolicy{r.copies.Asked},
+		Federation:   relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored, Hidden: r.copies.Hidden},
+		Space:        s.space(0),
+		IndexBytes:   int(s.IndexMiB) << 20,
+		Logger:       logger,
 	})
 	if err != nil {
 		return nil, inUse(dir, err)

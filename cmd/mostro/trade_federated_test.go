@@ -12,15 +12,22 @@ import (
 )
 
 // TestFederatedTrade plays whole trades with a Mostro B on real nodes by people of whom one or both
-// are connected to A only, another Mostro that follows B: on both transports, with the conversation
+// are connected to A only, another Mostro that follows B, or to a replica of A: on both transports, with the conversation
 // in which they settle how to pay, while B is killed and comes back in the middle of each.
 func TestFederatedTrade(t *testing.T) {
 	t.Parallel()
 	l := startLab(t)
 	b := "ws://" + l.address
-	a := serveWith(t, fmt.Sprintf("federation.follow=[%q]", l.key.Public()+"@"+b))
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := serveWith(t, fmt.Sprintf("federation.follow=[%q]", l.key.Public()+"@"+b),
+		fmt.Sprintf("federation.replicas=[%q]", key.Public()), `federation.peers=["127.0.0.1"]`)
+	copied, _ := serveReplicaOf(t, a, t.TempDir(), key)
 	for _, where := range []struct{ name, seller, buyer string }{
 		{"buyer elsewhere", b, a.url}, {"seller elsewhere", a.url, b}, {"both elsewhere", a.url, a.url},
+		{"buyer on a replica", b, copied.url}, {"seller on a replica", copied.url, a.url},
 	} {
 		for name, transport := range map[string]mostro.Transport{"v1": mostro.GiftWrap, "v2": mostro.NIP44} {
 			t.Run(where.name+" "+name, func(t *testing.T) {
@@ -51,7 +58,7 @@ func TestFederatedTrade(t *testing.T) {
 	}
 	// Both have the same book, byte for byte.
 	own := nostr.Filter{Kinds: []int{mostro.KindOrder, mostro.KindInfo, mostro.KindRelayList}, Authors: []string{l.key.Public()}}
-	err := waitUntil(labContext(t), "equal books", func() (bool, error) {
+	err = waitUntil(labContext(t), "equal books", func() (bool, error) {
 		there, err := l.events(t.Context(), own)
 		if err != nil {
 			return false, err

@@ -154,7 +154,7 @@ func TestOffersEnd(t *testing.T) {
 		a.listen = c.listen
 		a.start()
 		served := func() (n int) {
-			l, err := Dial(c.dial).connect(t.Context(), "ws://relay.test", nil)
+			l, err := Dial(c.dial).connect(t.Context(), "ws://relay.test", agent, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

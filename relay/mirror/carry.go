@@ -11,11 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fiatjaf/khatru"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/nbd-wtf/go-nostr"
 
-	"mostro/relay"
 	"mostro/relay/reconcile"
 )
 
@@ -76,48 +74,6 @@ func (k *marks) heard(id string) bool {
 
 func (k *marks) forget(id string) { k.there.Remove(id) }
 
-// Asked learns from a client's filter whose mail it waits for, and in which conversations it is. It
-// refuses nothing (relay.ReadPolicy).
-func (m *Mirror) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg string) {
-	messages, wraps := slices.Contains(f.Kinds, kindMessage), slices.Contains(f.Kinds, kindWrap)
-	switch {
-	case !messages && !wraps || len(m.cfg.Outside) == 0 && !m.followsMostros():
-	case len(f.Tags["p"]) > 0:
-		m.askedMail(ctx, f, wraps)
-	case messages && !isMirror(ctx):
-		for _, key := range f.Authors {
-			if nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) && (!m.cfg.Strict || relay.Authed(ctx, key)) {
-				m.connection(ctx).talks(m, key, relay.Authed(ctx, key))
-			}
-		}
-	}
-	return false, ""
-}
-
-func (m *Mirror) askedMail(ctx context.Context, f nostr.Filter, wraps bool) {
-	from := []string{""}
-	if len(f.Authors) > 0 && !wraps {
-		from = slices.DeleteFunc(slices.Clone(f.Authors), func(author string) bool { return author != m.cfg.Pubkey && !m.mostro(author) })
-	} else if isMirror(ctx) {
-		return // else all who follow each other would ask each other for the mail of everybody, for ever
-	}
-	c := m.connection(ctx)
-	for _, mostro := range from {
-		c.deals(m, mostro)
-		for _, key := range f.Tags["p"] {
-			if mostro != m.cfg.Pubkey && nostr.IsValidPublicKey(key) && key != m.cfg.Pubkey && !m.Followed(key) {
-				c.learn(m.interest, mailbox{key, mostro}, relay.Authed(ctx, key))
-			}
-		}
-	}
-}
-
-// isMirror reports whether the one who asks is another relay's mirror, which asks for its clients.
-func isMirror(ctx context.Context) bool {
-	conn := khatru.GetConnection(ctx)
-	return conn != nil && conn.Request.Header.Get("User-Agent") == agent
-}
-
 var errUnreachable = errors.New("error: this Mostro cannot be reached from here now, send it again in a while")
 
 var errSilent = errors.New("error: the relay of this Mostro has not answered and may have the message or not, send it again in a while")
@@ -133,11 +89,7 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 	if to == nil {
 		return errUnreachable
 	}
-	c := m.connection(ctx)
-	c.deals(m, to[1])
-	if ev.Kind == kindMessage {
-		c.learn(m.interest, mailbox{ev.PubKey, to[1]}, true)
-	}
+	m.wrote(ctx, ev, to[1])
 	done, err := m.marks.begin(ev.ID)
 	if done || err != nil {
 		return err

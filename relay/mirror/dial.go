@@ -23,6 +23,9 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 // another's mirror, and not a client.
 const agent = "mostro-mirror"
 
+// replicaAgent is what a replica calls itself to its primary, whose mirror it is not: it speaks for clients.
+const replicaAgent = "mostro-replica"
+
 var errOnion = errors.New("an onion service is reached through a proxy only")
 
 // Direct connects without a proxy, and not at all to onion services: asking for their names would
@@ -82,12 +85,12 @@ func isInner(host string) bool {
 		(addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified())
 }
 
-// webSocket connects to a relay.
-func (d Dial) webSocket(ctx context.Context, address string) (*websocket.Conn, error) {
+// webSocket connects to a relay under the name of an agent.
+func (d Dial) webSocket(ctx context.Context, address, as string) (*websocket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	dialer := websocket.Dialer{NetDialContext: d, ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10}
-	conn, answer, err := dialer.DialContext(ctx, address, http.Header{"User-Agent": {agent}})
+	conn, answer, err := dialer.DialContext(ctx, address, http.Header{"User-Agent": {as}})
 	if err != nil && answer != nil {
 		err = fmt.Errorf("%w (HTTP status %s)", err, answer.Status)
 	}

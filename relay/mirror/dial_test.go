@@ -139,7 +139,7 @@ func TestC3Redirect(t *testing.T) {
 	if _, err := Dial(Direct).describe(t.Context(), "ws"+strings.TrimPrefix(evil.URL, "http")); err == nil {
 		t.Error("a redirect is taken for a description")
 	}
-	if _, err := Dial(Direct).connect(t.Context(), "ws"+strings.TrimPrefix(evil.URL, "http"), nil); err == nil {
+	if _, err := Dial(Direct).connect(t.Context(), "ws"+strings.TrimPrefix(evil.URL, "http"), agent, nil); err == nil {
 		t.Error("a redirect is taken for a relay")
 	}
 

@@ -66,7 +66,7 @@ func (p person) visit(t testing.TB, url string) visitor {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	l, err := Dial(Direct).connect(ctx, url, func(ev *nostr.Event) error { return ev.Sign(p.secret) })
+	l, err := Dial(Direct).connect(ctx, url, agent, func(ev *nostr.Event) error { return ev.Sign(p.secret) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // interest knows whose mail, or which conversations, are fetched from the relays of followed Mostros,
-// on disk.
+// on disk. A replica has one in memory.
 //
 // Anybody can make keys without end, and a relay is asked for a thousand. So the places are shared out:
 // no address has more than some of them or adds keys faster than people trade, whoever has most loses
@@ -26,7 +26,7 @@ import (
 // Addresses are known while the process runs and never written down: a key that was read from
 // disk is treated as if it were alone at its address.
 type interest struct {
-	state *state
+	state *state // nil = in memory
 	table byte
 	now   func() time.Time
 
@@ -62,6 +62,10 @@ type claimant struct {
 // that the settings do not list.
 const near = "near"
 
+// replicaFrom begins the address of everybody who comes over a replica, which shares its places out among them by the
+// same rules.
+const replicaFrom = "replica "
+
 // claimantOf reads an address; what cannot be read is near.
 func claimantOf(address string, proven bool) claimant {
 	ip, err := netip.ParseAddr(address)
@@ -85,7 +89,7 @@ type budget struct {
 }
 
 func budgetOf(from string) budget {
-	if from == near {
+	if from == near || strings.HasPrefix(from, replicaFrom) {
 		return budget{maxKeys / 2, keysPerPeer / 2, maxKeys / 2, 1}
 	}
 	return budget{keysPerAddress, keysPerPeer / 10, keysPerAddress, keyRate}
@@ -98,6 +102,9 @@ func openInterest(st *state, table byte, now func() time.Time) (*interest, error
 	}
 	in.forgotten, _ = lru.New[mailbox, struct{}](maxKeys) // fails only for a size below 1, as the next
 	in.added, _ = lru.New[claimant, *rate.Limiter](maxClients)
+	if st == nil {
+		return in, nil
+	}
 	err := st.each(table, nil, func(row [][]byte, value []byte) error {
 		box := mailbox{string(row[0]), string(row[1])}
 		proven := len(value) > timeSize
@@ -232,14 +239,31 @@ func (in *interest) has(key string, mostros []string) bool {
 // keys lists the keys whose mail by one of the Mostros is fetched, as many as one relay is asked for, in the
 // order of their claim to a place, and a channel that is closed when there are others.
 func (in *interest) keys(mostros []string) ([]string, <-chan struct{}) {
+	claims, changed := in.claims(func(mostro string) bool { return mostro == "" || slices.Contains(mostros, mostro) })
+	var keys []string
+	twice := make(map[string]struct{})
+	for _, c := range claims {
+		if _, ok := twice[c.box.key]; !ok && len(keys) < keysPerPeer {
+			twice[c.box.key] = struct{}{}
+			keys = append(keys, c.box.key)
+		}
+	}
+	return keys, changed
+}
+
+// claim is a mailbox with its claim to a place.
+type claim struct {
+	box  mailbox
+	sign sign
+	last bool // after the others
+	rank int  // among those of the same address
+}
+
+// claims lists the mailboxes of some Mostros, in the order of their claim to a place, and a channel that is closed
+// when there are others.
+func (in *interest) claims(of func(mostro string) bool) ([]claim, <-chan struct{}) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	type claim struct {
-		box  mailbox
-		sign sign
-		last bool // after the others
-		rank int  // among those of the same address
-	}
 	provenFirst := func(a, b bool) int {
 		switch {
 		case a == b:
@@ -251,32 +275,24 @@ func (in *interest) keys(mostros []string) ([]string, <-chan struct{}) {
 	}
 	var claims []claim
 	for from, group := range in.groups {
-		var of []claim
+		var mine []claim
 		for box := range group {
-			if box.mostro == "" || slices.Contains(mostros, box.mostro) {
-				of = append(of, claim{box: box, sign: in.seen[box]})
+			if of(box.mostro) {
+				mine = append(mine, claim{box: box, sign: in.seen[box]})
 			}
 		}
-		slices.SortFunc(of, func(a, b claim) int {
+		slices.SortFunc(mine, func(a, b claim) int {
 			return cmp.Or(provenFirst(a.sign.proven, b.sign.proven), b.sign.at.Compare(a.sign.at), strings.Compare(a.box.key, b.box.key))
 		})
-		for rank := range of {
-			of[rank].rank, of[rank].last = rank, !of[rank].sign.proven || rank >= budgetOf(from).first
+		for rank := range mine {
+			mine[rank].rank, mine[rank].last = rank, !mine[rank].sign.proven || rank >= budgetOf(from).first
 		}
-		claims = append(claims, of...)
+		claims = append(claims, mine...)
 	}
 	slices.SortFunc(claims, func(a, b claim) int {
 		return cmp.Or(provenFirst(!a.last, !b.last), cmp.Compare(a.rank, b.rank), b.sign.at.Compare(a.sign.at), strings.Compare(a.box.key, b.box.key))
 	})
-	var keys []string
-	twice := make(map[string]struct{})
-	for _, c := range claims {
-		if _, ok := twice[c.box.key]; !ok && len(keys) < keysPerPeer {
-			twice[c.box.key] = struct{}{}
-			keys = append(keys, c.box.key)
-		}
-	}
-	return keys, in.changed
+	return claims, in.changed
 }
 
 // keep writes down what is new, and forgets what has shown no sign of life for long.
@@ -305,7 +321,7 @@ func (in *interest) keep(ctx context.Context, log *slog.Logger) {
 		}
 		clear(in.dirty)
 		in.mu.Unlock()
-		if len(rows) == 0 {
+		if len(rows) == 0 || in.state == nil {
 			continue
 		}
 		if err := in.state.set(rows); err != nil {

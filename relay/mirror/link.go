@@ -81,9 +81,9 @@ var (
 	errNoise        = errors.New("the relay sends what is not Nostr")
 )
 
-// connect makes a link, which ends with ctx.
-func (d Dial) connect(ctx context.Context, url string, sign func(*nostr.Event) error) (*link, error) {
-	conn, err := d.webSocket(ctx, url)
+// connect makes a link, which ends with ctx. as is the agent that it calls itself.
+func (d Dial) connect(ctx context.Context, url, as string, sign func(*nostr.Event) error) (*link, error) {
+	conn, err := d.webSocket(ctx, url, as)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}

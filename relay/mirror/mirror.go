@@ -79,6 +79,10 @@ type Config struct {
 	// none does.
 	Review func(*nostr.Event) bool
 
+	// Replica reports whether a key is that of a replica of this relay, whose clients are clients here. nil: there
+	// are none.
+	Replica func(pubkey string) bool
+
 	// Strict is for a relay that shows messages to their parties only: a conversation goes elsewhere only
 	// when its author, who has authenticated, asks for it.
 	Strict bool
@@ -106,14 +110,12 @@ type Mirror struct {
 	state *state
 	relay *relay.Relay
 	book  *book
+	*audience
 
-	interest *interest // mail
-	talks    *interest
-	marks    *marks
-	routes   *routes
-	clients  *lru.Cache[string, *connection]   // by connection
-	talkers  *lru.Cache[string, *rate.Limiter] // by key of a conversation
-	crossed  *lru.Cache[string, struct{}]      // ids of messages of conversations that came from other relays
+	marks   *marks
+	routes  *routes
+	talkers *lru.Cache[string, *rate.Limiter] // by key of a conversation
+	crossed *lru.Cache[string, struct{}]      // ids of messages of conversations that came from other relays
 
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
@@ -158,8 +160,13 @@ func New(cfg Config) (*Mirror, error) {
 		node: cfg.Pubkey, now: cfg.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
 		listing: m.listing, policy: func() Policy { return cfg.Policy }, news: m.news,
 	}
-	m.clients, _ = lru.New[string, *connection](maxClients) // fails only for a size below 1, as the others
-	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients)
+	m.audience = newAudience(cfg.Pubkey, cfg.Strict)
+	m.isMostro, m.isFollowed = m.mostro, m.Followed
+	m.wanted = func() bool { return len(cfg.Outside) > 0 || m.followsMostros() }
+	if cfg.Replica != nil {
+		m.isReplica = cfg.Replica
+	}
+	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients) // fails only for a size below 1, as the next
 	m.crossed, _ = lru.New[string, struct{}](marksKept)
 	for _, f := range cfg.Follow {
 		if err = m.Follow(f); err != nil {

@@ -103,7 +103,7 @@ func (p *peer) run(ctx context.Context) {
 func (p *peer) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l, err := p.m.cfg.Dial.connect(ctx, p.url, p.m.cfg.Sign)
+	l, err := p.m.cfg.Dial.connect(ctx, p.url, agent, p.m.cfg.Sign)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ type ReplicaConfig struct {
 	Logger *slog.Logger // nil = silent
 
 	Node string // key of the primary's node, hex
+	// Strict is as in Config.
+	Strict bool
 	// Listing is whose offers make the book until the primary has said so. Keep is told what it says, for
 	// the next start; nil = nobody is.
 	Listing Listing
@@ -43,6 +45,7 @@ type Replica struct {
 	link  atomic.Pointer[link]
 	ready atomic.Bool
 
+	*audience
 	book    *book
 	listed  atomic.Pointer[Listing]
 	mostros sync.Map // by key of a Mostro that has published its terms: created_at of the last
@@ -58,6 +61,10 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	}
 	r := &Replica{cfg: cfg, log: cfg.Logger}
 	r.listed.Store(&cfg.Listing)
+	r.audience = newAudience(cfg.Node, cfg.Strict)
+	r.isMostro, r.isFollowed = r.carries, r.Followed
+	r.interest, _ = openInterest(nil, tableKey, time.Now) // nothing is read that could fail, as the next
+	r.talks, _ = openInterest(nil, tableTalk, time.Now)
 	r.book = &book{
 		node: cfg.Node, now: time.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
 		listing: func() Listing { return *r.listed.Load() }, policy: func() Policy { return r.listed.Load().Policy }, news: r.news,
@@ -146,6 +153,11 @@ func (r *Replica) Followed(pubkey string) bool {
 	return slices.ContainsFunc(r.listed.Load().Follows, func(f Listed) bool { return f.Pubkey == pubkey && f.Platform == "" })
 }
 
+// carries reports whether messages to a key are carried by the primary.
+func (r *Replica) carries(pubkey string) bool {
+	return pubkey != r.cfg.Node && r.Followed(pubkey)
+}
+
 // Ready reports whether the replica has been equal to its primary since the last connection.
 func (r *Replica) Ready() bool { return r.ready.Load() }
 
@@ -163,6 +175,9 @@ var errNoPrimary = errors.New("error: the primary of this replica cannot be reac
 // Forward brings an event of a client to the primary (relay.Federation.Forward). Its answer is the
 // primary's.
 func (r *Replica) Forward(ctx context.Context, ev *nostr.Event) error {
+	if to := ev.Tags.Find("p"); to != nil && (ev.Kind == kindMessage || ev.Kind == kindWrap) && r.carries(to[1]) {
+		r.connection(ctx).deals(r.audience, to[1])
+	}
 	ctx, cancel := context.WithTimeout(ctx, forwardTime)
 	defer cancel()
 	l := r.link.Load()
@@ -181,6 +196,10 @@ func (r *Replica) Forward(ctx context.Context, ev *nostr.Event) error {
 
 // Run keeps the connection to the primary until ctx ends.
 func (r *Replica) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { r.interest.keep(ctx, r.log) })
+	running.Go(func() { r.talks.keep(ctx, r.log) })
 	for wait := firstRetry; ctx.Err() == nil; {
 		began := time.Now()
 		err := r.session(ctx)
@@ -202,7 +221,7 @@ func (r *Replica) Run(ctx context.Context) {
 func (r *Replica) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l, err := r.cfg.Dial.connect(ctx, r.cfg.Primary, r.cfg.Sign)
+	l, err := r.cfg.Dial.connect(ctx, r.cfg.Primary, replicaAgent, r.cfg.Sign)
 	if err != nil {
 		return err
 	}
@@ -217,6 +236,11 @@ func (r *Replica) session(ctx context.Context) error {
 	defer storing.Wait()
 	defer cancel(nil)
 	storing.Go(func() { r.learn(ctx) })
+	storing.Go(func() {
+		if err := r.tell(ctx, l); err != nil {
+			cancel(err)
+		}
+	})
 	storing.Go(func() {
 		if err := in.run(r.store); err != nil {
 			cancel(err)

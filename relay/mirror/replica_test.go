@@ -23,7 +23,8 @@ func startReplica(t testing.TB, primary *instance, who person, dir, address stri
 	}
 	replica = NewReplica(ReplicaConfig{Primary: primary.url(), Node: key, Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }})
 	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Followed: replica.Followed,
-		Federation: relay.Federation{Forward: replica.Forward, Stored: replica.Stored, Hidden: replica.Hidden}})
+		ReadPolicies: []relay.ReadPolicy{replica.Asked},
+		Federation:   relay.Federation{Forward: replica.Forward, Stored: replica.Stored, Hidden: replica.Hidden}})
 	if err != nil {
 		t.Fatal(err)
 	}

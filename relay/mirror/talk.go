@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 
-	"github.com/fiatjaf/khatru"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/time/rate"
 )
@@ -21,82 +19,6 @@ import (
 //
 // A client of an outside relay that trades with this node is there, so conversations of clients that
 // deal with this node are brought to outside relays over which traders come.
-
-// connection is one of a client to this relay. nil is somebody without a connection.
-type connection struct {
-	from string // its address
-
-	mu     sync.Mutex // guards the following
-	added  int        // mailboxes that were not known before
-	with   []string   // Mostros that it deals with; "" is one that cannot be told
-	keys   []string   // of its conversations
-	proven map[string]bool
-}
-
-func (m *Mirror) connection(ctx context.Context) *connection {
-	conn := khatru.GetConnection(ctx)
-	if conn == nil {
-		return nil
-	}
-	if c, ok := m.clients.Get(conn.Challenge); ok {
-		return c
-	}
-	m.clients.ContainsOrAdd(conn.Challenge, &connection{from: khatru.GetIP(ctx), proven: make(map[string]bool)})
-	c, _ := m.clients.Get(conn.Challenge)
-	return c
-}
-
-// learn adds a mailbox, as long as the connection that it comes from has not added too many. proven says that
-// the client holds its key.
-func (c *connection) learn(to *interest, box mailbox, proven bool) {
-	if c == nil {
-		to.add(box, claimant{near, proven})
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.add(to, box, proven)
-}
-
-func (c *connection) add(to *interest, box mailbox, proven bool) {
-	if c.added < keysPerClient && to.add(box, claimantOf(c.from, proven)) {
-		c.added++
-	}
-}
-
-// deals notes that the client deals with a Mostro.
-func (c *connection) deals(m *Mirror, mostro string) {
-	if c == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.with) >= maxDealings || slices.Contains(c.with, mostro) {
-		return
-	}
-	c.with = append(c.with, mostro)
-	for _, key := range c.keys {
-		c.add(m.talks, mailbox{key, mostro}, c.proven[key])
-	}
-}
-
-// talks notes that the client is in a conversation.
-func (c *connection) talks(m *Mirror, key string, proven bool) {
-	if c == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !slices.Contains(c.keys, key) && len(c.keys) < talksPerClient {
-		c.keys = append(c.keys, key)
-	}
-	if proven && slices.Contains(c.keys, key) {
-		c.proven[key] = true
-	}
-	for _, mostro := range c.with {
-		c.add(m.talks, mailbox{key, mostro}, proven)
-	}
-}
 
 // Arrived learns that a message has come over from another relay, which therefore has it. It refuses
 // what a followed key publishes here itself when as much of it is kept as may be: the relay has no
