@@ -151,8 +151,8 @@ func (p *peer) fetchMailBy(ctx context.Context, l *link, filters func(keys []str
 	return p.gather(ctx, l, &gathering{
 		from: p.m.interest, filters: filters, past: mailPast, store: p.ingestMail, rate: p.letters,
 		among: func() []string { return p.duties.mostros },
-		old: func(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
-			return p.fetchOldMail(ctx, l, keys, filters, take)
+		old: func(ctx context.Context, l *link, keys []string, patient bool, take func(*nostr.Event)) error {
+			return p.fetchOldMail(ctx, l, keys, filters, patient, take)
 		},
 		of: recipients, left: p.haveMail,
 	})
@@ -176,7 +176,7 @@ func recipients(ev *nostr.Event) (keys []string) {
 
 // fetchOldMail gets stored messages: all of them for a key of which none have come for long, else those that may have
 // come meanwhile.
-func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, take func(*nostr.Event)) error {
+func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, patient bool, take func(*nostr.Event)) error {
 	now := p.m.cfg.Now()
 	maps.DeleteFunc(p.mailUntil, func(_ string, until time.Time) bool { return now.Sub(until) > mailPast/2 })
 	var none, some []string
@@ -187,17 +187,17 @@ func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters
 			none = append(none, key)
 		}
 	}
-	if err := p.fetchMailSince(ctx, l, none, filters, 0, take); err != nil {
+	if err := p.fetchMailSince(ctx, l, none, filters, 0, patient, take); err != nil {
 		return err
 	}
-	return p.fetchMailSince(ctx, l, some, filters, now.Add(-mailPast).Unix(), take)
+	return p.fetchMailSince(ctx, l, some, filters, now.Add(-mailPast).Unix(), patient, take)
 }
 
-func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, since int64, take func(*nostr.Event)) error {
+func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, since int64, patient bool, take func(*nostr.Event)) error {
 	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
 		for _, f := range filters(chunk) {
 			// Page by page: a relay that gives out few would show the newest only, and gift wraps are dated back.
-			if _, err := l.walkMost(ctx, f, since, mostOld, unhurried, take); err != nil {
+			if _, err := l.walkMost(ctx, f, since, l.old(patient), take); err != nil {
 				return err
 			}
 		}

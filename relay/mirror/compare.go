@@ -112,7 +112,7 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 	if full {
 		since = 0
 	}
-	gap, err := l.walkMost(ctx, f, max(since, 0), p.mostNeeded(), p.pace, in.take)
+	gap, err := l.walkMost(ctx, f, max(since, 0), course{p.mostNeeded(), p.pace, l.fetch}, in.take)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,9 @@ type gathering struct {
 	past    time.Duration // how old what comes live may say it is
 	rate    *rate.Limiter // of what comes live; what comes faster is got a while later
 	store   func(context.Context, []*nostr.Event) error
-	// old gets what is stored for keys that have just been subscribed, or of which something was missed.
-	old func(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error
+	// old gets what is stored for keys that have just been subscribed, or of which something was missed. A relay for
+	// which that is too much is asked again only when patient.
+	old func(ctx context.Context, l *link, keys []string, patient bool, take func(*nostr.Event)) error
 	of  func(*nostr.Event) []string // keys that an event is for
 	// left is told of keys for which, up to now, everything has come. nil: nobody wants to know.
 	left func(keys []string)
@@ -54,6 +55,7 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		}
 	}
 	pause := rate.NewLimiter(widenRate, widenBurst)
+	patient := false
 	for {
 		among := g.among()
 		keys, changed := g.from.keys(among)
@@ -61,18 +63,25 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 			keys = nil
 		}
 		room := s.room
-		fresh, err := s.extend(ctx, keys[:min(len(keys), room)])
-		if err == nil {
-			err = g.old(ctx, l, fresh, in.take)
-		}
-		if err != nil {
+		wanted := keys[:min(len(keys), room)]
+		if err := s.extend(ctx, wanted); err != nil {
 			return err
-		}
-		for _, key := range fresh {
-			s.keys[key] = true
 		}
 		if s.room < room {
 			continue // with fewer keys
+		}
+		rest := s.lacking(wanted)
+		switch err := g.old(ctx, l, rest, patient, in.take); {
+		case err == nil:
+			patient = false
+		case patient || !s.isTooMuch(err) || !s.shrink():
+			return err
+		default: // beside fewer subscriptions it may be taken; when it still is not, the relay wants it slower
+			patient = true
+			continue
+		}
+		for _, key := range rest {
+			s.keys[key] = true
 		}
 		select {
 		case <-changed:
@@ -80,9 +89,10 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 				return nil
 			}
 		case <-missed.due:
-			again := slices.DeleteFunc(missed.all(), func(key string) bool { _, ok := s.keys[key]; return !ok })
-			if err := g.old(ctx, l, again, in.take); err != nil {
-				return err
+			for _, key := range missed.all() {
+				if s.keys[key] {
+					s.keys[key] = false
+				}
 			}
 		case err := <-s.ended:
 			return err
@@ -152,16 +162,17 @@ type chunk struct {
 	keys []string
 }
 
-// extend subscribes those of some keys that are not subscribed, and returns them. When there are too many, keys that
-// are not among them go.
-func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string, err error) {
+// extend subscribes those of some keys that are not subscribed. When there are too many, keys that are not among
+// them go. When the relay does not take that many, there is less room than before.
+func (s *subscribed) extend(ctx context.Context, keys []string) error {
+	var fresh []string
 	for _, key := range keys {
 		if _, ok := s.keys[key]; !ok {
 			fresh = append(fresh, key)
 		}
 	}
 	if len(fresh) == 0 {
-		return nil, nil
+		return nil
 	}
 	changed := make(map[*chunk][]string) // what they were
 	change := func(c *chunk) {
@@ -203,7 +214,7 @@ func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string,
 		if full == nil {
 			err := s.renew(ctx, c)
 			if err != nil && !s.isTooMuch(err) {
-				return nil, err
+				return err
 			}
 			full = err
 		}
@@ -216,13 +227,36 @@ func (s *subscribed) extend(ctx context.Context, keys []string) (fresh []string,
 			}
 		}
 	}
-	if full != nil {
-		// A subscription that changes is there twice for a moment, which needs room as well.
-		if s.room = min(s.room, len(s.keys)) - keysPerReq; s.room <= 0 {
-			return nil, full
+	if full != nil && !s.shrink() {
+		return full
+	}
+	return nil
+}
+
+// shrink makes the room smaller than what is subscribed, and reports whether there is any left: a subscription that
+// changes is there twice for a moment, and what is stored has to be asked for. Whole subscriptions end, since to
+// change one would need the room that is not there; keys that keep their place are subscribed anew.
+func (s *subscribed) shrink() bool {
+	s.room = min(s.room, len(s.keys)) - keysPerReq
+	for len(s.keys) > s.room && len(s.chunks) > 0 {
+		c := s.chunks[0]
+		s.chunks = s.chunks[1:]
+		s.leave(func(key string) bool { return slices.Contains(c.keys, key) })
+		if c.sub != nil {
+			_ = s.l.unsubscribe(c.sub) // fails only when the connection has ended
 		}
 	}
-	return slices.DeleteFunc(fresh, func(key string) bool { _, ok := s.keys[key]; return !ok }), nil
+	return s.room > 0
+}
+
+// lacking are those of some keys of which what was stored has not come.
+func (s *subscribed) lacking(keys []string) (rest []string) {
+	for _, key := range keys {
+		if all, ok := s.keys[key]; ok && !all {
+			rest = append(rest, key)
+		}
+	}
+	return rest
 }
 
 // isTooMuch reports whether a relay has refused to subscribe more, while what it has granted stands.

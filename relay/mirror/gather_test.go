@@ -113,6 +113,37 @@ func TestGatherSmall(t *testing.T) {
 	}
 }
 
+// TestGatherCrowded: when the subscriptions leave no room to ask for what is stored, some of them go at once, and not
+// the mail of those who came last.
+func TestGatherCrowded(t *testing.T) {
+	a, b := newInstance(t, "a"), newInstance(t, "b")
+	b.change = func(cfg *relay.Config) {
+		cfg.Limits = relay.DefaultLimits()
+		cfg.Limits.SubscriptionValues = 3000 // four of a key while it is subscribed, two while its past is asked for
+	}
+	b.start()
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
+	a.start()
+	eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
+	in := a.mirror.interest
+	for step, n := range []int{500, 203} {
+		keys := make([]person, n)
+		in.mu.Lock()
+		for i := range keys {
+			keys[i] = newPerson(t)
+			in.put(mailbox{keys[i].public, b.public}, sign{time.Now(), claimant{from: fmt.Sprint(step, i)}})
+		}
+		mail := b.message(t, keys[n-1].public, "for you")
+		b.publish(mail)
+		in.wake()
+		in.mu.Unlock()
+		eventually(t, "mail is here", func() bool { return a.has(mail.ID) })
+	}
+	if h := a.health(b.url()); h.Sessions != 1 || h.Failures != 0 || h.RefusedFor[Cause{There: true, Word: "rate-limited"}] == 0 {
+		t.Errorf("health: %+v", h)
+	}
+}
+
 // TestGatherFull: as many keys and conversations as a relay is asked for fit into what another instance grants to
 // one connection, also while newer keys take the places of older ones; mail for those that have a place comes.
 func TestGatherFull(t *testing.T) {

@@ -81,7 +81,7 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 func (p *peer) receiveOld(ctx context.Context, l *link, kinds []int, since nostr.Timestamp, take func(*nostr.Event)) {
 	for _, kind := range kinds {
 		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}}
-		if _, err := l.walkMost(ctx, f, int64(since), mostOld, unhurried, take); err != nil {
+		if _, err := l.walkMost(ctx, f, int64(since), l.old(true), take); err != nil {
 			if ctx.Err() == nil {
 				p.cause(there + "older messages: " + err.Error())
 			}

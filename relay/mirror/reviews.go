@@ -127,7 +127,7 @@ func (p *peer) readReviewsOf(ctx context.Context, l *link, in *intake, mostro st
 	for _, f := range opinions(mostro) {
 		for _, kind := range f.Kinds {
 			f.Kinds = []int{kind}
-			if _, err := l.walkMost(ctx, f, max(since, oldest(kind, began)), mostOpinions(kind), unhurried, in.take); err != nil {
+			if _, err := l.walkMost(ctx, f, max(since, oldest(kind, began)), course{mostOpinions(kind), unhurried, l.fetch}, in.take); err != nil {
 				return fmt.Errorf("read reviews of %s: %w", mostro, err)
 			}
 		}

@@ -195,11 +195,27 @@ func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, wait pace, take
 // largest page is of one second, that second is asked for once more, kind by kind; gap reports that
 // even so not all of it may have come.
 func (l *link) walk(ctx context.Context, f nostr.Filter, since int64, take func(*nostr.Event)) (gap bool, err error) {
-	return l.walkMost(ctx, f, since, math.MaxInt, unhurried, take)
+	return l.walkMost(ctx, f, since, course{most: math.MaxInt, wait: unhurried, ask: l.fetch}, take)
 }
 
-// walkMost ends when it has got so many.
-func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most int, wait pace, take func(*nostr.Event)) (gap bool, err error) {
+// course is how far a walk goes, and how.
+type course struct {
+	most int // events, after which it ends
+	wait pace
+	ask  func(context.Context, nostr.Filter, func(*nostr.Event)) error // fetch, or fetchOnce
+}
+
+// old is how messages to clients here are walked through. Who is not patient hears at once that it
+// is too much for the relay.
+func (l *link) old(patient bool) course {
+	ask := l.fetchOnce
+	if patient {
+		ask = l.fetch
+	}
+	return course{mostOld, unhurried, ask}
+}
+
+func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, c course, take func(*nostr.Event)) (gap bool, err error) {
 	if since > 0 {
 		from := nostr.Timestamp(since)
 		f.Since = &from
@@ -211,7 +227,7 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 	got := 0
 	var edge nostr.Timestamp // 1 for a relay that leaves out the second of until itself
 	for range maxPages {
-		if int64(until) < since || got >= most {
+		if int64(until) < since || got >= c.most {
 			return gap, nil
 		}
 		f.Until = nil
@@ -219,7 +235,7 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 			at := until + edge
 			f.Until = &at
 		}
-		page, err := l.page(ctx, f, since, until)
+		page, err := c.page(ctx, f, since, until)
 		if err != nil {
 			return gap, err
 		}
@@ -238,7 +254,7 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 				take(ev)
 			}
 		}
-		if err := wait(ctx, len(page), bytes); err != nil {
+		if err := c.wait(ctx, len(page), bytes); err != nil {
 			return gap, err
 		}
 		switch {
@@ -250,7 +266,7 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 		case fresh == 0:
 			// The whole second is known, as far as the relay tells.
 			if len(seen) == largest {
-				crowded, err := l.second(ctx, f, until, edge, largest, take)
+				crowded, err := c.second(ctx, f, until, edge, largest, take)
 				if err != nil {
 					return gap, err
 				}
@@ -274,8 +290,8 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, most i
 
 // page gets one page. What does not belong there is left out: a relay that ignores the window must
 // not lead the walk astray.
-func (l *link) page(ctx context.Context, f nostr.Filter, since int64, until nostr.Timestamp) (page []*nostr.Event, err error) {
-	err = l.fetch(ctx, f, func(ev *nostr.Event) {
+func (c course) page(ctx context.Context, f nostr.Filter, since int64, until nostr.Timestamp) (page []*nostr.Event, err error) {
+	err = c.ask(ctx, f, func(ev *nostr.Event) {
 		if ev.CreatedAt <= until && int64(ev.CreatedAt) >= since && len(page) < 4*pageEvents {
 			page = append(page, ev)
 		}
@@ -288,12 +304,12 @@ func (l *link) page(ctx context.Context, f nostr.Filter, since int64, until nost
 
 // second asks for one second kind by kind, since all of it together filled a page of the largest
 // size. crowded says that one kind does too.
-func (l *link) second(ctx context.Context, f nostr.Filter, at, edge nostr.Timestamp, largest int, take func(*nostr.Event)) (crowded bool, err error) {
+func (c course) second(ctx context.Context, f nostr.Filter, at, edge nostr.Timestamp, largest int, take func(*nostr.Event)) (crowded bool, err error) {
 	end := at + edge
 	f.Since, f.Until = &at, &end
 	for _, kind := range f.Kinds {
 		f.Kinds = []int{kind}
-		page, err := l.page(ctx, f, int64(at), at)
+		page, err := c.page(ctx, f, int64(at), at)
 		if err != nil {
 			return crowded, err
 		}

@@ -126,7 +126,7 @@ func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
 }
 
 // levelTalks makes conversations equal here and there, as far back as clients ask.
-func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
+func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, patient bool, take func(*nostr.Event)) error {
 	since := nostr.Timestamp(p.m.cfg.Now().Add(-talkPast).Unix())
 	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
 		f := p.talkOf(chunk)[0]
@@ -140,7 +140,7 @@ func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, take func
 		for i := range here {
 			lacks[here[i].ID] = struct{}{}
 		}
-		_, err = l.walkMost(ctx, f, int64(since), mostOld, unhurried, func(ev *nostr.Event) {
+		_, err = l.walkMost(ctx, f, int64(since), l.old(patient), func(ev *nostr.Event) {
 			delete(lacks, ev.ID)
 			take(ev)
 		})
