@@ -76,6 +76,9 @@ type Config struct {
 	// Publish stores events durably and serves them. It is called again with the same
 	// events until it returns nil.
 	Publish func(ctx context.Context, events ...nostr.Event) error
+	// Turn waits until a message may be decrypted, with the context that Receive got, and done ends that: decrypting
+	// costs more than anything else that a stranger can ask for. nil = at once.
+	Turn func(ctx context.Context) (done func())
 	// Heard is told the trade key of each proven message before it is acted on, with the context
 	// that Receive got: whoever publishes the answer learns the way it should go. An error refuses
 	// the message. nil = nobody is told.

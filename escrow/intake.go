@@ -27,7 +27,7 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 	default:
 		return errors.New("rate-limited: too many messages are being read, send it again in a moment")
 	}
-	got, err := e.opener.Open(ev)
+	got, err := e.open(ctx, ev)
 	var bad *mostro.DecodeError
 	switch {
 	case errors.As(err, &bad) && bad.Answerable():
@@ -56,6 +56,14 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 		return e.query(ctx, ev.ID, got, event, query)
 	}
 	return e.act(ctx, got, event)
+}
+
+// open decrypts a message when it is its turn.
+func (e *Engine) open(ctx context.Context, ev *nostr.Event) (mostro.Received, error) {
+	if e.cfg.Turn != nil {
+		defer e.cfg.Turn(ctx)() // also when it panics
+	}
+	return e.opener.Open(ev)
 }
 
 // hear says which key has proven itself.

@@ -210,7 +210,7 @@ func attacks(t *testing.T) []namedAttack {
 	wide := `{"authors":[` + hexes + `],"kinds":[` + numbers + `]}`
 	return []namedAttack{
 		{"nobody", func(ctx context.Context, _ *testing.T, _ string) { <-ctx.Done() }},
-		{"handshakes at a byte a second", bytesOf(200, false, []byte("GET / HTTP/1.1\r\nX: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), time.Second)},
+		{"handshakes at a byte a second", bytesOf(3000, false, []byte("GET / HTTP/1.1\r\nX: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), time.Second)},
 		{"bodies at a byte a second", bytesOf(200, false, []byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/nostr+json+rpc\r\nContent-Length: 60000\r\n\r\n{{{{{{{"), time.Second/10)},
 		{"requests for the description", requests(8, func() *http.Request {
 			return &http.Request{Method: http.MethodGet, Header: http.Header{"Accept": {"application/nostr+json"}}}

@@ -183,7 +183,10 @@ func (r *Relay) finish(from string, batch []arrival) {
 	ctx := context.WithoutCancel(batch[0].hooks)
 	switch batch[0].next {
 	case toEscrow:
-		handOver(batch, r.cfg.Receive)
+		turn := func() func() { return r.turn(from) }
+		handOver(batch, func(ctx context.Context, ev *nostr.Event) error {
+			return r.cfg.Receive(context.WithValue(ctx, turnKey{}, turn), ev)
+		})
 	case toMostro:
 		handOver(batch, r.cfg.Federation.Carry)
 	case toPrimary:
@@ -197,6 +200,33 @@ func (r *Relay) finish(from string, batch []arrival) {
 			batch[i].ok, batch[i].reason = r.answer(out)
 		}
 		r.letFanOutCatchUp(from)
+	}
+}
+
+// turnKey is where the context of Receive has the turns of its sender.
+type turnKey struct{}
+
+// Turn waits for the turn of who sent the message that a Receive was called for with ctx; done ends it. What costs as much
+// as a signature, such as decrypting, is done in one, so that it counts like all else that a client has done for it, and the
+// next turn is of the address that has worked least. The disk is not waited for in it.
+func Turn(ctx context.Context) (done func()) {
+	if take, ok := ctx.Value(turnKey{}).(func() func()); ok {
+		return take()
+	}
+	return func() {}
+}
+
+// turn is a turn of an address for something other than its messages.
+func (r *Relay) turn(from string) (done func()) {
+	r.slots.take(from)
+	began := time.Now()
+	return func() {
+		took := time.Since(began)
+		if r.turned.Add(int64(took)) >= int64(slice) {
+			r.turned.Store(0)
+			r.breathe()
+		}
+		r.slots.give(from, took)
 	}
 }
 

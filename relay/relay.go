@@ -24,7 +24,7 @@
 //     subscriptions) gives way first, and who sends what is refused waits for it.
 //   - Work that nobody waits for any more ends.
 //   - Signatures are checked last, as many at once as there are processors; what
-//     is known already is not checked again.
+//     is known already is not checked again. Decrypting takes turns too.
 //   - What is served verifies: the fields of an event come back as they were signed.
 //   - Limits are enforced and advertised from one value.
 //   - Messages and gift wraps (kinds 4, 14, 1059, 21059) go out by one rule on every path (reads.go).
@@ -118,7 +118,7 @@ type Config struct {
 	// valid signature. nil means that the message is safe and the client gets OK true; the
 	// text of an error goes to the client with OK false and starts with a prefix of NIP-01.
 	// It can be called for many clients at once, and again for the same event. Its context
-	// does not end when the client goes away.
+	// does not end when the client goes away, and is what Turn needs to know whose message it is.
 	Receive func(ctx context.Context, ev *nostr.Event) error
 
 	Federation Federation
@@ -154,7 +154,8 @@ type Relay struct {
 	held       atomic.Int64 // bytes of stored events that wait in queues
 	messages   atomic.Int64 // of clients that were handled
 	places     atomic.Int64 // places of all subscriptions in the live index
-	slots      *turns       // for clients whose message is being worked on
+	slots      *turns       // for clients whose message is being worked on, or decrypted
+	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
 	verifiers  *turns       // for signatures that are being checked
 	repeated   Policy       // a rate for events that are stored already
 	negItems   *shares      // items of all negentropy sessions

@@ -251,13 +251,17 @@ func (s *session) pause() {
 		s.turn = time.Time{}
 		if s.worked += took; s.worked >= slice {
 			s.worked = 0
-			// The runtime looks at the network when a processor has nothing else to do, or every 10 ms. While all places are
-			// taken it would be the latter, for each step of everybody else.
-			if s.relay.slots.taken() {
-				time.Sleep(breath)
-			}
+			s.relay.breathe()
 		}
 		s.relay.slots.give(s.from, took)
+	}
+}
+
+// breathe is for who has a turn and has used up a slice. The runtime looks at the network when a processor has nothing else
+// to do, or every 10 ms. While all places are taken it would be the latter, for each step of everybody else.
+func (r *Relay) breathe() {
+	if r.slots.taken() {
+		time.Sleep(breath)
 	}
 }
 

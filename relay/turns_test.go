@@ -1,11 +1,15 @@
 package relay
 
 import (
+	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fasthttp/websocket"
 	"github.com/google/go-cmp/cmp"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // TestC3Turns: addresses take turns, however many wait at one of them.
@@ -94,4 +98,58 @@ func TestC3LeastWorked(t *testing.T) {
 	if turns.free != 1 || len(turns.workers) > 1 {
 		t.Errorf("left: %d places, %d addresses", turns.free, len(turns.workers))
 	}
+}
+
+// TestC3Decryptions: what an escrow does for a message in a turn counts for its sender, so that one who floods it with
+// messages keeps nobody else waiting for more than what is being done.
+func TestC3Decryptions(t *testing.T) {
+	entered, release := make(chan string, 100), make(chan struct{})
+	r, url := serveWhole(t, Config{Receive: func(ctx context.Context, ev *nostr.Event) error {
+		defer Turn(ctx)()
+		entered <- ev.Content
+		<-release
+		return nil
+	}})
+	places := r.slots.free
+	send := func(from net.Dialer, content string) {
+		dialer := websocket.Dialer{NetDialContext: from.DialContext}
+		conn, _, err := dialer.Dial(url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 14, Content: content, Tags: nostr.Tags{{"p", publicKey(t, nodeKey)}}})
+		wire{t, conn}.write(`["EVENT",` + ev.String() + `]`)
+	}
+	// lines waits until so many wait for a turn.
+	lines := func(n int) {
+		for waits := -1; waits != n; {
+			r.slots.mu.Lock()
+			waits = 0
+			for _, w := range r.slots.workers {
+				waits += len(w.line)
+			}
+			r.slots.mu.Unlock()
+		}
+	}
+	for range places {
+		send(attackerAt(0), "flood")
+		<-entered
+	}
+	const more = 8
+	for i := range more {
+		send(attackerAt(0), "flood")
+		lines(i + 1)
+	}
+	send(net.Dialer{}, "innocent")
+	lines(more + 1)
+	// The first turn that is free reads the innocent's message, and gives it to a worker; the second decrypts it at the latest.
+	before := 0
+	for release <- struct{}{}; <-entered != "innocent"; release <- struct{}{} {
+		before++
+	}
+	if before > 1 {
+		t.Errorf("%d of a flood came before a message of somebody else", before)
+	}
+	close(release)
 }

@@ -117,6 +117,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Node:         n.ln,
 		Prices:       n.prices.Price,
 		Publish:      n.mirror.Publish,
+		Turn:         relay.Turn,
 		Heard:        n.mirror.Heard,
 		IsAddress:    payees.IsAddress,
 		Resolve:      payees.resolve,

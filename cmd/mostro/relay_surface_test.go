@@ -47,7 +47,7 @@ var surfaces = []surface{
 	{"signatures", "last and once, after shape, size, proof of work, what is known, rates; as many at once as processors, 64 events a connection",
 		[]string{"events_per_second", "events_burst", "duplicates_per_second", "duplicates_burst", "key_events_per_second", "key_events_burst"},
 		"the pool: with one processor less the relay takes a fifth less, and addresses take turns",
-		[]string{"TestCheckSigned", "TestPolicies", "TestRateByIP", "TestRateByKey", "TestRateOfTags", "TestC3Floods/forged signatures", "TestC3Floods/known events",
+		[]string{"TestCheckSigned", "TestPolicies", "TestRateByIP", "TestRateByKey", "TestRateOfTags", "TestC3Decryptions", "TestC3Floods/forged signatures", "TestC3Floods/known events", "TestC3Floods/gift wraps to the node from 16 addresses",
 			"TestC3Floods/logins whose signatures must be checked, from 16 addresses"}},
 	{"proof of work", "0 bits, 0 of a first contact; the committed target counts", []string{"min_pow", "mostro.pow", "mostro.pow_first_contact"}, "",
 		[]string{"TestPolicies", "TestMessagesToTheEscrow"}},
