@@ -197,6 +197,20 @@ func (r *Relay) Items(ctx context.Context, f nostr.Filter, most int) (reconcile.
 	return set, nil
 }
 
+// Newest is Items of the newest events only, so many at most.
+func (r *Relay) Newest(ctx context.Context, f nostr.Filter, most int) (reconcile.Set, error) {
+	var set reconcile.Set
+	err := r.store.Scan(ctx, []nostr.Filter{f}, events.QueryOptions{}, func(m *events.Meta) bool {
+		set = append(set, reconcile.Item{Created: uint64(m.CreatedAt), ID: m.ID})
+		return len(set) < most
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	set.Sort()
+	return set, nil
+}
+
 // Get returns the stored events with these ids, those that are still there.
 func (r *Relay) Get(ctx context.Context, ids ...reconcile.ID) ([]nostr.Event, error) {
 	if len(ids) == 0 {

@@ -92,6 +92,7 @@ const (
 	talksPerClient = 100                // that are remembered until it is known with whom the connection deals
 	talkRate       = 1                  // a second, of one conversation
 	talkBurst      = 200
+	talkLevelled   = 1000             // the newest of one, that are looked for elsewhere
 	talkQueue      = 1000             // messages of conversations that wait for one relay
 	carryTime      = 8 * time.Second  // for the answer of another relay to a carried message
 	carryWait      = 3 * time.Second  // for a connection to come back

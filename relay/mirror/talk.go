@@ -8,6 +8,8 @@ import (
 
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/time/rate"
+
+	"mostro/relay/reconcile"
 )
 
 // The two sides of a trade talk past the Mostro: in events (kind 14) by a key that only they know,
@@ -125,35 +127,58 @@ func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
 	return nil
 }
 
-// levelTalks makes conversations equal here and there, as far back as clients ask.
+// levelTalks makes conversations equal here and there, as far back as clients ask. Of what is here, which anybody
+// chooses, only ids are in memory, as many of a conversation as could be of use, and what is brought a few at a time.
 func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, patient bool, take func(*nostr.Event)) error {
 	since := nostr.Timestamp(p.m.cfg.Now().Add(-talkPast).Unix())
 	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
-		f := p.talkOf(chunk)[0]
-		own := f
-		own.Since = &since
-		here, err := p.m.relay.All(ctx, own)
-		if err != nil {
-			return err
+		lacks := make(map[reconcile.ID]struct{}) // not all that is there: how much that is, the relay chooses
+		here := make(map[string]reconcile.Set)   // by key, in the order in which it was said
+		for _, key := range chunk {
+			own := p.talkOf([]string{key})[0]
+			own.Since = &since
+			said, err := p.m.relay.Newest(ctx, own, talkLevelled)
+			if err != nil {
+				return err
+			}
+			here[key] = said
+			for _, item := range said {
+				lacks[item.ID] = struct{}{}
+			}
 		}
-		lacks := make(map[string]struct{}, len(here)) // not all that is there: how much that is, the relay chooses
-		for i := range here {
-			lacks[here[i].ID] = struct{}{}
-		}
-		_, err = l.walkMost(ctx, f, int64(since), l.old(patient), func(ev *nostr.Event) {
-			delete(lacks, ev.ID)
+		_, err := l.walkMost(ctx, p.talkOf(chunk)[0], int64(since), l.old(patient), func(ev *nostr.Event) {
+			delete(lacks, idOf(ev.ID))
 			take(ev)
 		})
 		if err != nil {
 			return err
 		}
-		// In the order in which they were said.
-		slices.SortStableFunc(here, func(a, b nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
-		for i := range here {
-			if _, lacking := lacks[here[i].ID]; lacking && !p.m.slow(here[i].PubKey) {
-				if err := p.say(ctx, l, &here[i]); err != nil {
-					return err
+		for _, key := range chunk {
+			var bring []reconcile.ID
+			for _, item := range here[key] {
+				if _, lacking := lacks[item.ID]; lacking && !p.m.slow(key) {
+					bring = append(bring, item.ID)
 				}
+			}
+			if err := p.sayStored(ctx, l, bring); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sayStored publishes stored messages of a conversation in their order.
+func (p *peer) sayStored(ctx context.Context, l *link, ids []reconcile.ID) error {
+	for some := range slices.Chunk(ids, sentAtOnce) {
+		evs, err := p.m.relay.Get(ctx, some...)
+		if err != nil {
+			return err
+		}
+		slices.SortStableFunc(evs, func(a, b nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+		for i := range evs {
+			if err := p.say(ctx, l, &evs[i]); err != nil {
+				return err
 			}
 		}
 	}
