@@ -208,23 +208,33 @@ func (b *book) pages() {
 // listingPath is where a primary says whose offers make its book.
 const listingPath = "/offers/from"
 
-// serve answers with the offers as JSON, at most made anew each offersFresh, however many ask.
+// serve answers with the offers as JSON.
 func (b *book) serve(w http.ResponseWriter, req *http.Request) {
+	answer, err := b.current(req.Context())
+	if err != nil {
+		b.log.Error("answer with offers", "error", err)
+		http.Error(w, "the offers cannot be read", http.StatusInternalServerError)
+		return
+	}
+	sendPublic(w, answer)
+}
+
+// current is the answer, at most made anew each offersFresh, however many ask. It is made for all of them: that one of
+// them leaves ends nothing, and nobody waits here for a client that does not read.
+func (b *book) current(ctx context.Context) ([]byte, error) {
 	b.answering.Lock()
 	defer b.answering.Unlock()
 	if now := time.Now(); now.Sub(b.made) > offersFresh {
-		offers, err := b.offers(req.Context())
-		if err == nil {
-			b.answer, err = json.Marshal(map[string]any{"offers": offers})
-		}
+		offers, err := b.offers(context.WithoutCancel(ctx))
 		if err != nil {
-			b.log.Error("answer with offers", "error", err)
-			http.Error(w, "the offers cannot be read", http.StatusInternalServerError)
-			return
+			return nil, err
+		}
+		if b.answer, err = json.Marshal(map[string]any{"offers": offers}); err != nil {
+			return nil, err
 		}
 		b.made = now
 	}
-	sendPublic(w, b.answer)
+	return b.answer, nil
 }
 
 // sendPublic sends JSON that any page may read, as it may ask the relay.

@@ -1,8 +1,11 @@
 package mirror
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -223,6 +226,46 @@ func TestC3Offers(t *testing.T) {
 			t.Errorf("an answer of %d bytes", size)
 		}
 	})
+}
+
+// unread is the connection of somebody who asks and does not read.
+type unread struct {
+	httptest.ResponseRecorder
+	asked   chan struct{}
+	closing <-chan struct{}
+}
+
+func (w *unread) Write([]byte) (int, error) {
+	close(w.asked)
+	<-w.closing
+	return 0, net.ErrClosed
+}
+
+// TestC3OffersUnread: one who asks for the book and does not read keeps it from nobody else, nor does one who leaves.
+func TestC3OffersUnread(t *testing.T) {
+	a := newInstance(t, "a")
+	a.start()
+	a.publish(a.offer(t, "own", 0))
+	book := a.mirror.book
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	answer := httptest.NewRecorder()
+	if book.serve(answer, httptest.NewRequestWithContext(left, "GET", "/offers", nil)); answer.Code != http.StatusOK {
+		t.Errorf("one who has left made the answer %d", answer.Code)
+	}
+	slow := &unread{asked: make(chan struct{}), closing: t.Context().Done()}
+	go book.serve(slow, httptest.NewRequest("GET", "/offers", nil))
+	<-slow.asked
+	answered := make(chan int, 1)
+	go func() {
+		answer := httptest.NewRecorder()
+		book.serve(answer, httptest.NewRequest("GET", "/offers", nil))
+		answered <- answer.Body.Len()
+	}()
+	eventually(t, "another one has the book", func() bool { return len(answered) == 1 })
+	if n := <-answered; n < 100 {
+		t.Errorf("an answer of %d bytes", n)
+	}
 }
 
 func TestShares(t *testing.T) {
