@@ -30,6 +30,7 @@ type Limits struct {
 	HeaderTime          time.Duration // for a client to send its HTTP headers
 	HandshakeTime       time.Duration // for a whole request, and for the answer to a WebSocket's handshake
 	HeaderBytes         int           // of a request with its first line, over headerSlack
+	Silence             time.Duration // of a client, pongs included, after which it is gone
 	NegSessions         int           // negentropy sessions on one connection
 	NegItems            int           // events of one negentropy session
 	AllNegItems         int           // events of all negentropy sessions, 40 bytes each
@@ -62,7 +63,7 @@ const (
 	day = 24 * time.Hour
 
 	messageTime       = 30 * time.Second // from the first to the last fragment of a message
-	maxDepth          = 100              // arrays and objects in each other, in a message
+	maxDepth          = 100              // arrays and objects in each other, in a message; below 4 no event or filter is right
 	controlWindow     = 10 * time.Second
 	maxControls       = 100                   // pings and pongs in that time
 	slice             = 2 * time.Millisecond  // of work for one client, while others wait
@@ -85,11 +86,9 @@ const (
 	backlogBytes      = 32 << 20               // live events in all queues, above which publishers wait a little
 	backlogTime       = 250 * time.Millisecond
 	backlogPoll       = 2 * time.Millisecond
-	maxPlacesOfAll    = 1_000_000 // places in the live index; above them only small subscriptions are taken
-	smallSubscription = 200       // values and places
-	pingEvery         = 30 * time.Second
-	silenceTime       = 75 * time.Second // nothing heard, not even a pong: the client is gone
-	lingerTime        = time.Second      // for the rest of a message that is too long
+	maxPlacesOfAll    = 1_000_000   // places in the live index; above them only small subscriptions are taken
+	smallSubscription = 200         // values and places
+	lingerTime        = time.Second // for the rest of a message that is too long
 	lingerBytes       = 4 << 20
 	maxSearch         = 256              // bytes
 	searchScan        = 5000             // newest events that a search reads
@@ -124,9 +123,9 @@ func DefaultLimits() Limits {
 		MessageBytes:        128 << 10,
 		Fragments:           1000,
 		Subscriptions:       50,
-		Filters:             20,
+		Filters:             10,
 		FilterValues:        500,
-		FilterTags:          10,
+		FilterTags:          6,
 		SubIDLength:         64,
 		Results:             500,
 		BookResults:         5000,
@@ -137,6 +136,7 @@ func DefaultLimits() Limits {
 		HeaderTime:          5 * time.Second,
 		HandshakeTime:       10 * time.Second,
 		HeaderBytes:         8 << 10,
+		Silence:             75 * time.Second,
 		NegSessions:         4,
 		NegItems:            200_000,
 		AllNegItems:         2_000_000,
@@ -165,6 +165,10 @@ func DefaultLimits() Limits {
 		IndexBytes:          1 << 30,
 	}
 }
+
+// pingEvery is how often a client is asked for a sign of life: twice before it would be gone, and in time for proxies that
+// close what is silent for a minute.
+func (l Limits) pingEvery() time.Duration { return l.Silence * 2 / 5 }
 
 func (l Limits) shape() policies.ShapeLimits {
 	return policies.ShapeLimits{Tags: l.EventTags, TagBytes: l.TagBytes, ContentLength: l.ContentLength}

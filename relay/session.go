@@ -165,7 +165,7 @@ func (s *session) read() error {
 			s.flush()
 		},
 		heard: func(within bool) error {
-			until := time.Now().Add(silenceTime)
+			until := time.Now().Add(s.relay.cfg.Limits.Silence)
 			switch {
 			case !within:
 				began = time.Time{}
@@ -308,7 +308,7 @@ func (s *session) cut() {
 // ping asks all clients for a sign of life, until ctx ends. The answers keep a session alive,
 // and proxies in between from closing it.
 func (r *Relay) ping(ctx context.Context) {
-	tick := time.NewTicker(pingEvery)
+	tick := time.NewTicker(r.cfg.Limits.pingEvery())
 	defer tick.Stop()
 	for {
 		select {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fasthttp/websocket"
 	"github.com/nbd-wtf/go-nostr"
@@ -199,5 +200,48 @@ func TestEphemeralGiftWraps(t *testing.T) {
 		if got, want := w.text(), map[bool]string{true: "CLOSED c auth-required", false: "EOSE c"}[mode == ReadsStrict]; !strings.HasPrefix(got, want) {
 			t.Errorf("mode %d: %s", mode, got)
 		}
+	}
+}
+
+// TestC3DeadSessions: a client of which nothing is heard, not even an answer to a ping, is gone after some time; one that
+// says no more than that is there stays.
+func TestC3DeadSessions(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Silence = 3 * time.Second
+	r, url := start(t, Config{Limits: limits})
+	dead, quiet := dial(t, url), dial(t, url)
+	dead.SetPingHandler(func(string) error { return nil })
+	pings, last, longest := 0, time.Now(), time.Duration(0)
+	quiet.SetPingHandler(func(text string) error {
+		pings++
+		longest, last = max(longest, time.Since(last)), time.Now()
+		return quiet.WriteControl(websocket.PongMessage, []byte(text), time.Time{})
+	})
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			if _, _, err := quiet.ReadMessage(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	if err := dead.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := dead.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+		t.Errorf("the silent client was left with %v", err)
+	}
+	select {
+	case err := <-ended:
+		if longest < limits.Silence/2 { // else this machine has stood still
+			t.Errorf("a client that answers pings was cut off: %v after %d pings", err, pings)
+		}
+	case <-time.After(limits.Silence):
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if left := len(r.sessions); left > 1 {
+		t.Errorf("%d sessions are left", left)
 	}
 }

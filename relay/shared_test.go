@@ -38,7 +38,7 @@ func TestC3LongMessages(t *testing.T) {
 		_, _ = w.Write(long[:len(long)-10])
 	}
 	for left, began := 40, time.Now(); left > 20; { // 17 of these are 2 MiB
-		if time.Since(began) > patience { // all go after silenceTime
+		if time.Since(began) > patience { // all go after Limits.Silence
 			t.Fatalf("%d clients with long messages stay", left)
 		}
 		time.Sleep(time.Millisecond)

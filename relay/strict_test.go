@@ -260,3 +260,32 @@ func FuzzStrict(f *testing.F) {
 		}
 	})
 }
+
+// TestC3Depth: no message is taken in which more than four arrays and objects are in each other, which is as deep as an event
+// is in its message.
+func TestC3Depth(t *testing.T) {
+	_, url := start(t, Config{})
+	w := dial(t, url)
+	good := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1, Tags: nostr.Tags{{"t", "x"}}})
+	if ok, reason := w.publish(good); !ok { // ["EVENT",{"tags":[["t"]]}] is four
+		t.Fatal(reason)
+	}
+	for depth := 1; depth < 200; depth = depth*3/2 + 1 {
+		deep := strings.Repeat("[", depth) + strings.Repeat("]", depth)
+		objects := strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth)
+		for _, value := range []string{deep, objects} {
+			for _, frame := range []string{
+				`["EVENT",` + strings.Replace(good.String(), `"x"`, value, 1) + `]`,
+				`["EVENT",` + strings.Replace(good.String(), `"content":""`, `"content":`+value, 1) + `]`,
+				`["EVENT",` + strings.Replace(good.String(), `{`, `{"more":`+value+`,`, 1) + `]`,
+				`["REQ","a",{"#t":[` + value + `]}]`, `["REQ","a",{"kinds":[` + value + `]}]`, `["REQ","a",{"more":` + value + `}]`, `["COUNT","a",{"#t":[` + value + `]}]`,
+				`["NEG-OPEN","a",{"#t":[` + value + `]},"6100000200"]`, `["CLOSE",` + value + `]`, `["AUTH",` + value + `]`,
+			} {
+				w.write(frame)
+				if got := w.text(); !strings.Contains(got, "invalid: ") && !strings.Contains(got, "unsupported: ") {
+					t.Errorf("%.100s was answered with %s", frame, got)
+				}
+			}
+		}
+	}
+}

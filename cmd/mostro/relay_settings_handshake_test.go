@@ -74,6 +74,11 @@ func handshakeProbes(t testing.TB) []relayProbe {
 			wants(s, "late login", login(60), "false invalid: created_at is more than 30 seconds")
 			wants(s, "early login", login(-60), "false invalid: created_at is more than 30 seconds")
 		}},
+		{[]string{"relay.max_silence_seconds=2"}, func(s *served) {
+			w := s.dial()
+			w.SetPingHandler(func(string) error { return nil })
+			wants(s, "the end of a silent session", strings.Join(w.next(), " "), "closed 1001")
+		}},
 		{[]string{"relay.max_fragments=3"}, func(s *served) {
 			for fragments, want := range map[int]string{3: "EOSE", 4: "closed"} {
 				w := s.dial()

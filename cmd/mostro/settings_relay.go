@@ -41,6 +41,7 @@ type RelaySettings struct {
 	MinFreeMiB, MinFreePercent int64
 	HeaderSeconds              int64
 	HandshakeSeconds           int64
+	SilenceSeconds             int64
 	AuthSeconds                int64
 	IndexMiB, MaxIndexMiB      int64
 	Retention                  []relay.Retention
@@ -85,6 +86,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_header_seconds", &intValue{&s.HeaderSeconds, 1, 600}, "5", "seconds", "In which the headers of a request come, also those that ask for a session."},
 		{"relay.max_handshake_seconds", &intValue{&s.HandshakeSeconds, 1, 600}, "10", "seconds", "In which a whole request comes, and in which the answer that begins a session is taken."},
 		{"relay.max_header_bytes", number(&l.HeaderBytes, 5000, 1<<20), "8192", "bytes", "First line and headers of a request. Proxies with long cookies may need more."},
+		{"relay.max_silence_seconds", &intValue{&s.SilenceSeconds, 2, 3600}, "75", "seconds", "Without a sign of life, after which a client is taken for gone. Each is asked for one twice in that time."},
 		{"relay.max_queue_bytes", number(&l.QueueBytes, 64<<10, 1<<30), "4194304", "bytes", "That wait for one client to read. One that lets more pile up is cut off."},
 		{"relay.max_queue_seconds", &intValue{&s.QueueSeconds, 1, 3600}, "5", "seconds", "In which a client reads the new events that wait for it. One that takes longer is cut off: it would go on with a book of the past. Answers to its own requests it may read as slowly as it wants."},
 		{"relay.max_all_queues_bytes", number(&l.AllQueuesBytes, 1<<20, 1<<40), "268435456", "bytes", "Stored events that wait for all clients to read. When there are more, each client gets little at a time."},
@@ -93,7 +95,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_fragments", number(&l.Fragments, 1, 100_000), "1000", "fragments", "That one message comes in."},
 		{"relay.max_all_messages_bytes", number(&l.AllMessagesBytes, 1<<20, 1<<40), "67108864", "bytes", "Messages over 8 KiB that are on their way in, of all clients. When there are more, only addresses that have less than a sixteenth of it may send such messages."},
 		{"relay.max_subscriptions", number(&l.Subscriptions, 20, 10_000), "50", "subscriptions",
-			"Open at once on one connection. Clients in the field use up to 20."},
+			"Open at once on one connection. Clients in the field use up to 20, and some one more for each key that they trade with."},
 		{"relay.max_subscription_values", number(&l.SubscriptionValues, 1000, 10_000_000), "10000", "values",
 			"In all subscriptions of one connection: ids, keys, kinds and tag values, and combinations of them by which events are found. Each needs some hundred bytes."},
 		{"relay.max_all_subscriptions", number(&l.AllSubscriptions, 50, 10_000_000), "100000", "subscriptions",
@@ -101,12 +103,12 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_comparisons", number(&l.Comparisons, 50, 10_000_000), "2000", "subscriptions",
 			"Of one address, with which one new event is compared. Connections of an address that has more that could want the event are cut off: they would hold it up for all. Raise it when all clients come through one address, as with Tor."},
 		{"relay.max_subid_length", number(&l.SubIDLength, 1, 256), "64", "characters", "Of a subscription's name."},
-		{"relay.max_filters", number(&l.Filters, 1, 1000), "20", "filters", "In one request."},
+		{"relay.max_filters", number(&l.Filters, 1, 1000), "10", "filters", "In one request."},
 		{"relay.max_filter_values", number(&l.FilterValues, 100, 10_000), "500", "values", "In one list of a filter. Clients name all their trade keys in one."},
-		{"relay.max_filter_tags", number(&l.FilterTags, 1, 52), "10", "tag names", "In one filter."},
+		{"relay.max_filter_tags", number(&l.FilterTags, 1, 52), "6", "tag names", "In one filter. Clients ask for offers by five at once: s, k, f, z and y."},
 		{"relay.default_limit", number(&l.Results, 1, 100_000), "500", "events", "Stored events for a filter without a limit."},
 		{"relay.book_limit", number(&l.BookResults, 1, 100_000), "5000", "events", "The same for filters that ask only for orders, messages or gift wraps: clients ask for all of them."},
-		{"relay.max_limit", number(&l.MaxResults, 1, 100_000), "5000", "events", "Most that a filter's own limit can ask for."},
+		{"relay.max_limit", number(&l.MaxResults, 1, 100_000), "5000", "events", "Most that a filter's own limit can ask for. One number for all kinds, since clients are told one (NIP-11), so that it is at least relay.book_limit; what an answer takes is bounded by relay.max_result_bytes."},
 		{"relay.max_result_bytes", number(&l.ResultBytes, 128<<10, 1<<30), "16777216", "bytes", "Stored events for one filter; the oldest are left out."},
 		{"relay.max_query_milliseconds", &intValue{&s.QueryMilliseconds, 10, 600_000}, "2000", "milliseconds", "Work for one request, without the time in which the client reads."},
 		{"relay.max_auth_keys", number(&l.AuthKeys, 1, 10_000), "64", "keys", "That authenticate on one connection."},
@@ -168,6 +170,7 @@ func (s *RelaySettings) limits() relay.Limits {
 	l.IndexBytes = int(s.MaxIndexMiB) << 20
 	l.QueueTime = seconds(s.QueueSeconds)
 	l.HeaderTime, l.HandshakeTime, l.AuthWindow = seconds(s.HeaderSeconds), seconds(s.HandshakeSeconds), seconds(s.AuthSeconds)
+	l.Silence = seconds(s.SilenceSeconds)
 	l.Past, l.WrapPast = days(s.MaxAgeDays), days(s.MaxWrapAgeDays)
 	l.Future, l.OrderFuture = seconds(s.MaxFuture), seconds(s.MaxOrderFuture)
 	return l
