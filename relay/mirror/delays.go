@@ -2,26 +2,39 @@ package mirror
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/time/rate"
 )
 
 // delays knows which events another relay did not take for now, by id. What it says of one must not
 // hold up the others, and none is sent to it all the time.
-type delays map[string]delay
+type delays struct {
+	of   map[string]delay
+	pace *rate.Limiter // of what is sent again
+}
 
 type delay struct {
-	next time.Time
+	next time.Time // zero: the trouble may be over
 	wait time.Duration
 }
 
-func (x delay) due() bool { return !time.Now().Before(x.next) }
+func newDelays() delays {
+	return delays{make(map[string]delay), rate.NewLimiter(rate.Every(firstAgain/againAtOnce), againAtOnce)}
+}
 
 // again puts an event off, each time for twice as long.
 func (d delays) again(id string) {
-	wait := min(max(2*d[id].wait, firstAgain), mostAgain)
-	d[id] = delay{time.Now().Add(wait), wait}
+	wait := min(max(2*d.of[id].wait, firstAgain), mostAgain)
+	d.of[id] = delay{time.Now().Add(wait), wait}
+}
+
+// sent reports whether an event was sent before.
+func (d delays) sent(ev *nostr.Event) bool {
+	_, is := d.of[ev.ID]
+	return is
 }
 
 // first is what is to be sent of the events that wait: of those that were not sent yet as many as are
@@ -31,39 +44,53 @@ func (d delays) first(waiting iter.Seq[*nostr.Event], most int) (evs []*nostr.Ev
 		if len(evs) == most {
 			return evs
 		}
-		if _, sent := d[ev.ID]; !sent {
+		if !d.sent(ev) {
 			evs = append(evs, ev)
 		}
 	}
-	most = min(most, len(evs)+againAtOnce)
-	for ev := range waiting {
-		if len(evs) == most {
-			break
-		}
-		if x, sent := d[ev.ID]; sent && x.due() {
-			evs = append(evs, ev)
+	return append(evs, d.paced(d.due(nil, waiting), most-len(evs))...)
+}
+
+// due adds events to those that are due again, as far as they are: it keeps a few that have been for longest, in that
+// order, so that however many wait, each has its turn.
+func (d delays) due(few []*nostr.Event, evs iter.Seq[*nostr.Event]) []*nostr.Event {
+	now := time.Now()
+	for ev := range evs {
+		if x, sent := d.of[ev.ID]; sent && !now.Before(x.next) {
+			few = append(few, ev)
 		}
 	}
-	return evs
+	slices.SortStableFunc(few, func(a, b *nostr.Event) int { return d.of[a.ID].next.Compare(d.of[b.ID].next) })
+	return few[:min(len(few), againAtOnce)]
+}
+
+// paced is how many of the events that are due may be sent now.
+func (d delays) paced(due []*nostr.Event, most int) []*nostr.Event {
+	for i, ev := range due {
+		if i == most || !d.of[ev.ID].next.IsZero() && !d.pace.Allow() {
+			return due[:i]
+		}
+	}
+	return due
 }
 
 // prune forgets what has been due for long: it waits no more.
 func (d delays) prune() {
-	for id, x := range d {
-		if time.Since(x.next) > 2*mostAgain {
-			delete(d, id)
+	for id, x := range d.of {
+		if time.Since(x.next) > delaysKept {
+			delete(d.of, id)
 		}
 	}
 }
 
 // taken forgets an event. When it had been put off the trouble may be over, and all are due.
 func (d delays) taken(id string) {
-	if _, was := d[id]; !was {
+	if _, was := d.of[id]; !was {
 		return
 	}
-	delete(d, id)
-	for other, x := range d {
+	delete(d.of, id)
+	for other, x := range d.of {
 		x.next = time.Time{}
-		d[other] = x
+		d.of[other] = x
 	}
 }

@@ -18,11 +18,12 @@ const (
 	loginTime     = 5 * time.Second  // for a relay to find out who this is
 	firstSlow     = 5 * time.Second  // before a question is asked again that was one too many (rate-limited)
 	mostSlow      = time.Minute
-	maxSlow       = 10              // times that it is asked
-	firstAgain    = 5 * time.Second // before an own event is sent again that a relay did not take for now
-	mostAgain     = 5 * time.Minute
-	neverAgain    = time.Hour   // the same, of one that it would never take: its rules may change
-	firstPatience = time.Minute // before a relay is asked again for what it does not give out
+	maxSlow       = 10               // times that it is asked
+	firstAgain    = 5 * time.Second  // before an own event is sent again that a relay did not take for now
+	mostAgain     = 30 * time.Second // so that a relay that takes events again has the book within a minute
+	delaysKept    = time.Hour        // of an event that was not sent again though it was due
+	neverAgain    = time.Hour        // the same, of one that it would never take: its rules may change
+	firstPatience = time.Minute      // before a relay is asked again for what it does not give out
 	mostPatience  = 30 * time.Minute
 	negAgain      = time.Hour // before a relay is tried that has ended the connection at the word negentropy
 	maxBroken     = 2         // connections in a row that end so

@@ -160,7 +160,7 @@ func (p *peer) publishOut(ctx context.Context, l *link) error {
 			continue
 		}
 		idle := checkEvery
-		if len(p.delays) > 0 {
+		if len(p.delays.of) > 0 {
 			idle = firstAgain
 		}
 		select {
@@ -209,7 +209,7 @@ func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(
 			if len(p.rejected) < maxRejected {
 				p.rejected[ev.ID] = time.Now()
 			}
-			delete(p.delays, ev.ID)
+			delete(p.delays.of, ev.ID)
 			done(ev)
 		case errors.Is(answer, errNoOK):
 			p.cause(there + errNoOK.Error())
@@ -225,16 +225,18 @@ func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(
 // maxRejected is how many events are remembered that a relay will not take.
 const maxRejected = 10_000
 
-// passing reports whether a refusal may be another one in a while.
+// passing reports whether a refusal may be another one in a while: also one in words without a prefix that would say
+// what kind it is (NIP-01).
 func passing(reason string) bool {
-	return slices.ContainsFunc([]string{"rate-limited", "error", "auth-required"}, func(prefix string) bool {
-		return strings.HasPrefix(reason, prefix)
-	})
+	word, _, prefixed := strings.Cut(reason, ":")
+	prefixed = prefixed && word != "" && !strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' })
+	return !prefixed || slices.Contains([]string{"rate-limited", "error", "auth-required"}, word)
 }
 
 // repair finds out which of the node's public events the relay lacks, and queues them.
 func (p *peer) repair(ctx context.Context, l *link) error {
 	m := p.m
+	maps.DeleteFunc(p.rejected, func(_ string, at time.Time) bool { return time.Since(at) > neverAgain })
 	p.out.clear() // comparing finds what of it was not taken; the OK of the rest may have been lost
 	f := nostr.Filter{Authors: []string{m.cfg.Pubkey}, Kinds: mostroKinds}
 	d, err := l.differ(ctx, f, maxItems, m.relay.Items)
@@ -256,7 +258,7 @@ func (p *peer) repair(ctx context.Context, l *link) error {
 			return err
 		}
 		for i := range evs {
-			if at, no := p.rejected[evs[i].ID]; !no || time.Since(at) > neverAgain {
+			if _, no := p.rejected[evs[i].ID]; !no {
 				p.out.put(&evs[i], m.cfg.Now())
 			}
 		}
@@ -345,18 +347,17 @@ func (p *peer) sendReplies(ctx context.Context, l *link) (slow bool, err error) 
 		after = outboxRow(p.url, evs[len(evs)-1])
 		var fresh []*nostr.Event
 		for _, ev := range evs {
-			if x, sent := p.delays[ev.ID]; !sent {
+			if !p.delays.sent(ev) {
 				fresh = append(fresh, ev)
-			} else if len(again) < againAtOnce && x.due() {
-				again = append(again, ev)
 			}
 		}
+		again = p.delays.due(again, slices.Values(evs))
 		if err := send(fresh); err != nil {
 			return false, err
 		}
 	}
 	if !slow {
-		err = send(again)
+		err = send(p.delays.paced(again, againAtOnce))
 	}
 	return slow, err
 }

@@ -56,7 +56,7 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
 		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),
-		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]time.Time), delays: make(delays),
+		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]time.Time), delays: newDelays(),
 	}
 	p.set(Connecting, nil)
 	return p
