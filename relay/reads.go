@@ -14,7 +14,7 @@ type PrivateReads int
 
 const (
 	// ReadsNamed, the default, also gives such an event out to a REQ that names one of its
-	// recipients in #p, or its author in authors unless that is the node or a followed Mostro,
+	// recipients in #p, or its author in authors unless that is the node or a Mostro that is or was followed,
 	// which write to everybody. Clients in the field do not authenticate, and ask so. All else
 	// (no #p, ids, COUNT, negentropy) finds nothing.
 	ReadsNamed PrivateReads = iota
@@ -75,10 +75,14 @@ func (r *Relay) shows(f *ask, kind int, author, id key, authed *keys, to parties
 	return authed != nil && (slices.Contains(*authed, author) || to(*authed))
 }
 
-// writesToAll reports whether author is the node or a followed Mostro, whose key everybody
+// writesToAll reports whether author is the node or a Mostro that is or was followed, whose key everybody
 // knows.
 func (r *Relay) writesToAll(author key) bool {
-	return author == r.node || r.cfg.Followed != nil && r.cfg.Followed(author.String())
+	if author == r.node {
+		return true
+	}
+	name := author.String()
+	return r.cfg.Followed != nil && r.cfg.Followed(name) || r.cfg.Formerly != nil && r.cfg.Formerly(name)
 }
 
 // shown is shows for stored events; the store calls it with its index locked.

@@ -111,6 +111,9 @@ type Config struct {
 	PrivateReads PrivateReads
 	// Followed reports whether a key is that of a Mostro that this node follows; nil means none.
 	Followed func(pubkey string) bool
+	// Formerly reports the same of Mostros that this node has ever followed: their messages that are still here go
+	// to whoever they are for, as before. nil means none.
+	Formerly func(pubkey string) bool
 	// ReadPolicies are asked for each filter of a REQ or COUNT.
 	ReadPolicies []ReadPolicy
 

@@ -50,6 +50,7 @@ func (n *node) relayConfig() (relay.Config, error) {
 		OnlyAllowed:    s.OnlyAllowed,
 		PrivateReads:   s.Reads,
 		Followed:       n.follows,
+		Formerly:       n.mirror.Formerly,
 		Retention:      s.Retention,
 		Running:        n.running,
 		Policies: []relay.Policy{

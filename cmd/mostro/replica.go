@@ -116,7 +116,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	r.relay, err = relay.Open(relay.Config{
 		Dir: filepath.Join(dir, replicaDir), Name: settings.Mostro.Name, Description: s.Description, Contact: s.Contact, Icon: s.Icon,
 		Pubkey: node, ServiceURL: r.url, Version: version, Limits: s.limits(), TrustedProxies: s.TrustedProxies, PrivateReads: s.Reads,
-		Followed: followed, Contents: s.ContentOf,
+		Followed: followed, Formerly: r.copies.Formerly, Contents: s.ContentOf,
 		Policies: []relay.Policy{
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
 			policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses),

@@ -30,7 +30,8 @@ type Policy struct {
 // Listing says whose offers make the book beside the node's own, and how they are shown. Replicas
 // learn it from their primary.
 type Listing struct {
-	Follows []Listed `json:"follows"`
+	Follows  []Listed `json:"follows"`
+	Formerly []string `json:"formerly,omitempty"` // Mostros that are or were followed
 	Policy
 }
 

@@ -12,10 +12,15 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// What the operator has agreed to while the node runs is a row of its own:
+// What the operator has agreed to while the node runs is a row of its own, and so is each Mostro that was
+// ever followed:
 //
 //	f 0 key              Followed
-const tableFollow = 'f'
+//	m 0 key              1
+const (
+	tableFollow = 'f'
+	tableMostro = 'm'
+)
 
 // Agree follows somebody from now on, also after the next start.
 func (m *Mirror) Agree(f Followed) error {
@@ -59,6 +64,33 @@ func (m *Mirror) loadAgreed() error {
 		}
 		return m.Follow(f)
 	})
+}
+
+// remember notes for ever that a Mostro is followed. The caller holds mu.
+func (m *Mirror) remember(pubkey string) error {
+	if _, known := m.formerly[pubkey]; known {
+		return nil
+	}
+	if err := m.state.set(map[string][]byte{string(stateRow(tableMostro, pubkey)): {1}}); err != nil {
+		return err
+	}
+	m.formerly[pubkey] = struct{}{}
+	return nil
+}
+
+func (m *Mirror) loadFormerly() error {
+	return m.state.each(tableMostro, nil, func(row [][]byte, _ []byte) error {
+		m.formerly[string(row[0])] = struct{}{}
+		return nil
+	})
+}
+
+// Formerly reports whether a Mostro is followed or ever was (relay.Config.Formerly).
+func (m *Mirror) Formerly(pubkey string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, is := m.formerly[pubkey]
+	return is
 }
 
 // Candidate is a Mostro that is not followed and has given news of itself on a relay that this node

@@ -161,7 +161,7 @@ const maxListed = 3
 func (m *Mirror) listing() Listing {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := Listing{Policy: m.cfg.Policy}
+	l := Listing{Policy: m.cfg.Policy, Formerly: slices.Sorted(maps.Keys(m.formerly))}
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
 		l.Follows = append(l.Follows, Listed{Pubkey: pubkey, Platform: m.followed[pubkey].Platform})
 	}

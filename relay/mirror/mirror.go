@@ -119,6 +119,7 @@ type Mirror struct {
 
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
+	formerly map[string]struct{} // Mostros that were ever followed
 	peers    map[string]*peer
 	changed  chan struct{} // the set of followed has changed
 }
@@ -154,7 +155,7 @@ func New(cfg Config) (*Mirror, error) {
 	}
 	m := &Mirror{
 		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
-		followed: make(map[string]*followed), peers: make(map[string]*peer), changed: make(chan struct{}, 1),
+		followed: make(map[string]*followed), formerly: make(map[string]struct{}), peers: make(map[string]*peer), changed: make(chan struct{}, 1),
 	}
 	m.book = &book{
 		node: cfg.Pubkey, now: cfg.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
@@ -168,9 +169,10 @@ func New(cfg Config) (*Mirror, error) {
 	}
 	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients) // fails only for a size below 1, as the next
 	m.crossed, _ = lru.New[string, struct{}](marksKept)
+	err = m.loadFormerly()
 	for _, f := range cfg.Follow {
-		if err = m.Follow(f); err != nil {
-			break
+		if err == nil {
+			err = m.Follow(f)
 		}
 	}
 	if err == nil {
@@ -207,6 +209,11 @@ func (m *Mirror) Follow(f Followed) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if f.Platform == "" {
+		if err := m.remember(f.Pubkey); err != nil {
+			return err
+		}
+	}
 	if old := m.followed[f.Pubkey]; old != nil {
 		old.Followed = f
 	} else {
@@ -216,7 +223,7 @@ func (m *Mirror) Follow(f Followed) error {
 	return nil
 }
 
-// Unfollow ends copying. What was copied expires, and is refused from now on.
+// Unfollow ends copying. What was copied expires, and is refused from now on; messages of a Mostro stay private.
 func (m *Mirror) Unfollow(pubkey string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -153,6 +153,12 @@ func (r *Replica) Followed(pubkey string) bool {
 	return slices.ContainsFunc(r.listed.Load().Follows, func(f Listed) bool { return f.Pubkey == pubkey && f.Platform == "" })
 }
 
+// Formerly reports whether the primary follows a Mostro or ever did (relay.Config.Formerly).
+func (r *Replica) Formerly(pubkey string) bool {
+	_, is := slices.BinarySearch(r.listed.Load().Formerly, pubkey)
+	return is
+}
+
 // carries reports whether messages to a key are carried by the primary.
 func (r *Replica) carries(pubkey string) bool {
 	return pubkey != r.cfg.Node && r.Followed(pubkey)

@@ -22,7 +22,7 @@ func startReplica(t testing.TB, primary *instance, who person, dir, address stri
 		t.Fatalf("the primary's key is %s (%v)", key, err)
 	}
 	replica = NewReplica(ReplicaConfig{Primary: primary.url(), Node: key, Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }})
-	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Followed: replica.Followed,
+	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Followed: replica.Followed, Formerly: replica.Formerly,
 		ReadPolicies: []relay.ReadPolicy{replica.Asked},
 		Federation:   relay.Federation{Forward: replica.Forward, Stored: replica.Stored, Hidden: replica.Hidden}})
 	if err != nil {

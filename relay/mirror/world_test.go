@@ -123,7 +123,7 @@ func (i *instance) start() {
 		t.Fatal(err)
 	}
 	rc := relay.Config{
-		Dir: i.dir + "/relay", Pubkey: i.public, ServiceURL: i.url(), Receive: i.receive, Followed: m.Followed, Logger: log,
+		Dir: i.dir + "/relay", Pubkey: i.public, ServiceURL: i.url(), Receive: i.receive, Followed: m.Followed, Formerly: m.Formerly, Logger: log,
 		ReadPolicies: []relay.ReadPolicy{m.Asked}, Verified: []relay.Policy{m.Arrived},
 		Federation: relay.Federation{Stored: m.Stored, Hidden: m.Hidden},
 	}
