@@ -208,6 +208,10 @@ func printPeer(w io.Writer, h mirror.Health, now time.Time) {
 		}
 	}
 	fmt.Fprintf(w, "  messages carried: %d there, %d back; reviews copied: %d\n", h.CarriedTo, h.CarriedIn, h.Reviews)
+	for _, pubkey := range slices.Sorted(maps.Keys(h.Moved)) {
+		fmt.Fprintf(w, "  %s says that it is elsewhere now\n", npub(pubkey))
+		fmt.Fprintf(w, "  -> follow it there, in federation.follow or by: mostro peers follow %s@%s\n", npub(pubkey), oneLine(strings.Join(h.Moved[pubkey], ",")))
+	}
 	for _, why := range slices.Sorted(maps.Keys(h.RefusedBy)) {
 		fmt.Fprintf(w, "  refused %d times: %s\n", h.RefusedBy[why], oneLine(why))
 	}

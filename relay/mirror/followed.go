@@ -3,9 +3,7 @@ package mirror
 import (
 	"context"
 	"maps"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -38,8 +36,7 @@ func (m *Mirror) grow(ev *nostr.Event, events int) {
 	}
 }
 
-// tend counts what is kept of the followed keys, since what is replaced or expires makes room, and
-// looks for the relays of those that are followed without any.
+// tend counts what is kept of the followed keys, since what is replaced or expires makes room.
 func (m *Mirror) tend(ctx context.Context) {
 	for round := 0; ; round++ {
 		if round%(int(fullEvery/checkEvery)) == 0 {
@@ -59,7 +56,6 @@ func (m *Mirror) tend(ctx context.Context) {
 			}
 		}
 		m.trimOutbox()
-		m.discover(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -90,72 +86,6 @@ func (m *Mirror) survey(ctx context.Context, pubkey string) error {
 	}
 	return nil
 }
-
-// discover looks for the relays (kind 10002) of followed keys that came without any, in the store
-// and on all relays that are connected. The operator has agreed to them by following the key.
-func (m *Mirror) discover(ctx context.Context) {
-	m.mu.Lock()
-	var lost []string
-	for pubkey, f := range m.followed {
-		if len(f.Relays) == 0 {
-			lost = append(lost, pubkey)
-		}
-	}
-	m.mu.Unlock()
-	for _, pubkey := range lost {
-		f := nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindRelayList}, Limit: 1}
-		var newest *nostr.Event
-		consider := func(ev *nostr.Event) {
-			if ev.PubKey != pubkey || ev.Kind != kindRelayList || newest != nil && ev.CreatedAt <= newest.CreatedAt || !ev.CheckID() {
-				return
-			}
-			if ok, _ := ev.CheckSignature(); ok {
-				newest = ev
-			}
-		}
-		if stored, err := m.relay.All(ctx, f); err == nil {
-			for i := range stored {
-				consider(&stored[i])
-			}
-		}
-		for _, p := range m.list() {
-			if l := p.link.Load(); l != nil {
-				_ = l.fetch(ctx, f, consider) // the next round asks again
-			}
-		}
-		if newest == nil {
-			continue
-		}
-		var urls []string
-		for tag := range newest.Tags.FindAll("r") {
-			if address := strings.TrimSuffix(tag[1], "/"); len(urls) < maxListed && m.mayFind(address) && !slices.Contains(urls, address) {
-				urls = append(urls, address)
-			}
-		}
-		m.mu.Lock()
-		if f := m.followed[pubkey]; f != nil && len(f.Relays) == 0 && len(urls) > 0 {
-			f.Relays = urls
-			m.change()
-			m.log.Info("found the relays of a followed Mostro", "pubkey", pubkey, "relays", urls)
-		}
-		m.mu.Unlock()
-	}
-}
-
-// mayFind reports whether an address that a list of relays names may be used: one of the operator's
-// own network only when he has named it himself, since whoever is followed chose the list.
-func (m *Mirror) mayFind(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.User != nil || address == m.cfg.Own {
-		return false
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.peers[address] != nil || !isInner(u.Hostname()) && u.Hostname() != ""
-}
-
-// maxListed is how many relays of a found list are used.
-const maxListed = 3
 
 // listing is whose offers make the book, and how they are shown.
 func (m *Mirror) listing() Listing {

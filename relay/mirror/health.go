@@ -60,6 +60,9 @@ type Health struct {
 	Failures   int64     `json:"failures"`    // connections that ended, or never came about
 	LastReason string    `json:"last_refusal,omitempty"`
 
+	// Moved are followed keys that the operator has named this relay for and that say they are on others.
+	Moved map[string][]string `json:"moved,omitempty"`
+
 	// RefusedBy counts what was refused here, by rule, and what the other relay refused, by its words
 	// after "there: ".
 	RefusedBy map[string]int64 `json:"refused_by,omitempty"`
@@ -235,8 +238,11 @@ func (m *Mirror) Health() []Health {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for i := range all {
+		all[i].Moved = m.movedFrom(&all[i])
+	}
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
-		if len(m.followed[pubkey].Relays) == 0 {
+		if len(m.followed[pubkey].relays()) == 0 {
 			all = append(all, Health{Mostros: []string{pubkey}, State: Searching})
 		}
 	}

@@ -122,11 +122,15 @@ type Mirror struct {
 	formerly map[string]struct{} // Mostros that were ever followed
 	peers    map[string]*peer
 	changed  chan struct{} // the set of followed has changed
+	moved    chan struct{} // a followed key has said where it publishes
 }
 
 // followed is what is known of a followed key.
 type followed struct {
 	Followed
+	found  []string // where it publishes, when Followed does not say
+	listed []string // where it says that it does (kind 10002), as far as that may be used
+
 	events, bytes int       // stored, about
 	counted       time.Time // when they were
 	news          int64     // created_at of its last kind 38385
@@ -155,7 +159,8 @@ func New(cfg Config) (*Mirror, error) {
 	}
 	m := &Mirror{
 		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
-		followed: make(map[string]*followed), formerly: make(map[string]struct{}), peers: make(map[string]*peer), changed: make(chan struct{}, 1),
+		followed: make(map[string]*followed), formerly: make(map[string]struct{}), peers: make(map[string]*peer),
+		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 	}
 	m.book = &book{
 		node: cfg.Pubkey, now: cfg.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
@@ -270,6 +275,7 @@ func (m *Mirror) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { m.tend(ctx) })
+	running.Go(func() { m.seek(ctx) })
 	running.Go(func() { m.interest.keep(ctx, m.log) })
 	running.Go(func() { m.talks.keep(ctx, m.log) })
 	for {
@@ -288,7 +294,7 @@ func (m *Mirror) arrange(ctx context.Context, running *sync.WaitGroup) {
 	defer m.mu.Unlock()
 	wanted := make(map[string]duties)
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
-		for _, url := range m.followed[pubkey].Relays {
+		for _, url := range m.followed[pubkey].relays() {
 			d := wanted[url]
 			if m.followed[pubkey].Platform == "" {
 				d.mostros = append(d.mostros, pubkey)
@@ -358,6 +364,13 @@ func (m *Mirror) Stored(ev *nostr.Event) {
 			f.news = max(f.news, int64(ev.CreatedAt))
 		}
 		m.mu.Unlock()
+	case ev.Kind == kindRelayList:
+		if m.Followed(ev.PubKey) {
+			select {
+			case m.moved <- struct{}{}:
+			default:
+			}
+		}
 	case ev.Kind == kindMessage:
 		m.passOn(ev)
 	}
