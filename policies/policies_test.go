@@ -58,7 +58,8 @@ func TestPolicies(t *testing.T) {
 			func(pubkey string) bool { return allow == nil || slices.Contains(allow, pubkey) })
 	}
 	wraps := TimeWindow(time.Hour, time.Minute, clock, 1059)
-	orders := ForeignOrders(func(pubkey string) bool { return pubkey == alice })
+	isAlice, isNode := func(pubkey string) bool { return pubkey == alice }, func(pubkey string) bool { return pubkey == node }
+	orders, trusting := ForeignOrders(isAlice, func(string) bool { return false }), ForeignOrders(isAlice, isNode)
 	sizes := Sizes(map[int]int{0: 3})
 	kind := func(kind int) func(*nostr.Event) { return func(ev *nostr.Event) { ev.Kind = kind } }
 	pow := PowToEscrow(node, func(pubkey string) bool { return pubkey == alice }, 4, 8)
@@ -135,6 +136,15 @@ func TestPolicies(t *testing.T) {
 		{"orders: first", orders, to(38383, node), "blocked: kind 38383"},
 		{"orders: last", orders, to(38386, node), "blocked: kind 38386"},
 		{"orders: beyond", orders, to(38387, node), ""},
+		{"orders: development fee", orders, to(8383, node), "blocked: kind 8383"},
+		{"orders: rates", orders, to(30078, node, nostr.Tag{"d", "mostro-rates"}), "blocked: exchange rates"},
+		{"orders: rates behind another name", orders, to(30078, node, nostr.Tag{"d", "app"}, nostr.Tag{"d", "mostro-rates"}), "blocked: exchange rates"},
+		{"orders: rates of a followed one", orders, to(30078, alice, nostr.Tag{"d", "mostro-rates"}), ""},
+		{"orders: rates of a trusted one", trusting, to(30078, node, nostr.Tag{"d", "mostro-rates"}), ""},
+		{"orders: of one whose rates are trusted", trusting, to(38383, node), "blocked: kind 38383"},
+		{"orders: a user's settings", orders, to(30078, node, nostr.Tag{"d", "app"}), ""},
+		{"orders: a user's profile", orders, to(0, node), ""},
+		{"orders: a user's relays", orders, to(10002, node), ""},
 		{"sizes: longest", sizes, func(ev *nostr.Event) { ev.Kind, ev.Content = 0, "abc" }, ""},
 		{"protected", NotProtected(), func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t"}, {"-"}} }, "restricted: "},
 		{"not protected", NotProtected(), func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", "-"}} }, ""},

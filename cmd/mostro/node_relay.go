@@ -54,7 +54,7 @@ func (n *node) relayConfig() (relay.Config, error) {
 		Retention:      s.Retention,
 		Running:        n.running,
 		Policies: []relay.Policy{
-			policies.ForeignOrders(n.follows),
+			policies.ForeignOrders(n.follows, func(pubkey string) bool { return slices.Contains(n.cfg.settings.Price.Nostr.Nodes, pubkey) }),
 			policies.ExceptFrom(n.cfg.settings.Federation.Peers,
 				policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses)),
 			policies.ExceptFrom(n.cfg.settings.Federation.Peers,

@@ -28,7 +28,7 @@ type FederationSettings struct {
 func (s *FederationSettings) keys() []key {
 	return []key{
 		{"federation.follow", &followValue{to: &s.Follow}, "[]", "",
-			"Other Mostros, \"KEY\" or \"KEY@RELAY,RELAY\" with npub1... or hex and wss://... Their orders, ratings, terms, disputes and rates are copied from there, and taken here when they publish them; those of all others are refused. Clients here can trade with them: messages are carried both ways. Without a relay, their own list (kind 10002) is looked for on the relays that are known. A relay that shows messages to their parties only (relay.private_reads = \"strict\") hands over no answers for clients here, unless it lists this node's key in federation.replicas."},
+			"Other Mostros, \"KEY\" or \"KEY@RELAY,RELAY\" with npub1... or hex and wss://... Their orders, ratings, terms, disputes, development fees and rates are copied from there, and taken here when they publish them; those of all others are refused (kinds 0 and 10002 are everybody's). Clients here can trade with them: messages are carried both ways. Without a relay, their own list (kind 10002) is looked for on the relays that are known, and they are followed to where they move. A relay that shows messages to their parties only (relay.private_reads = \"strict\") hands over no answers for clients here, unless it lists this node's key in federation.replicas."},
 		{"federation.platforms", &followValue{to: &s.Platforms, named: true}, "[]", "",
 			"Marketplaces of other kinds whose offers (NIP-69) are copied, \"NAME:KEY@RELAY\", such as lnp2pbot or robosats."},
 		{"federation.peers", &networksValue{&s.Peers}, "[]", "",
