@@ -3,6 +3,7 @@ package mirror
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -17,16 +18,22 @@ import (
 	"mostro/relay/reconcile"
 )
 
-// marks knows the messages that have crossed, by id.
+// marks knows the messages that have crossed, by name.
 type marks struct {
 	mu       sync.Mutex
-	there    *lru.Cache[string, time.Time] // arrived, or failed at that time
-	underway map[string]struct{}
+	there    *lru.Cache[name, time.Time] // arrived, or failed at that time
+	underway map[name]struct{}
 }
 
+// name is what only an event itself has, once its id is checked. An id is anybody's word: under that of a message on its
+// way a liar can send another one, or the same with a false signature, before the true one comes.
+type name [sha256.Size]byte
+
+func nameOf(ev *nostr.Event) name { return sha256.Sum256([]byte(ev.ID + ev.Sig)) }
+
 func newMarks() *marks {
-	there, _ := lru.New[string, time.Time](marksKept) // fails only for a size below 1
-	return &marks{there: there, underway: make(map[string]struct{})}
+	there, _ := lru.New[name, time.Time](marksKept) // fails only for a size below 1
+	return &marks{there: there, underway: make(map[name]struct{})}
 }
 
 var (
@@ -35,10 +42,10 @@ var (
 )
 
 // begin marks a message as being on its way. done is true when it has arrived before.
-func (k *marks) begin(id string) (done bool, err error) {
+func (k *marks) begin(of name) (done bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if failed, known := k.there.Get(id); known {
+	if failed, known := k.there.Get(of); known {
 		if failed.IsZero() {
 			return true, nil
 		}
@@ -46,33 +53,33 @@ func (k *marks) begin(id string) (done bool, err error) {
 			return false, errTooSoon
 		}
 	}
-	if _, ok := k.underway[id]; ok {
+	if _, ok := k.underway[of]; ok {
 		return false, errUnderway
 	}
-	k.underway[id] = struct{}{}
+	k.underway[of] = struct{}{}
 	return false, nil
 }
 
-func (k *marks) end(id string, arrived bool) {
+func (k *marks) end(of name, arrived bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.underway, id)
+	delete(k.underway, of)
 	if arrived {
-		k.there.Add(id, time.Time{})
+		k.there.Add(of, time.Time{})
 	} else {
-		k.there.Add(id, time.Now())
+		k.there.Add(of, time.Now())
 	}
 }
 
-// heard marks an id, and reports whether it was marked before.
-func (k *marks) heard(id string) bool {
+// heard marks a name, and reports whether it was marked before.
+func (k *marks) heard(of name) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	known, _ := k.there.ContainsOrAdd(id, time.Time{})
+	known, _ := k.there.ContainsOrAdd(of, time.Time{})
 	return known
 }
 
-func (k *marks) forget(id string) { k.there.Remove(id) }
+func (k *marks) forget(of name) { k.there.Remove(of) }
 
 var errUnreachable = errors.New("error: this Mostro cannot be reached from here now, send it again in a while")
 
@@ -90,7 +97,7 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 		return errUnreachable
 	}
 	m.wrote(ctx, ev, to[1])
-	done, err := m.marks.begin(ev.ID)
+	done, err := m.marks.begin(nameOf(ev))
 	if done || err != nil {
 		return err
 	}
@@ -104,7 +111,7 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 		}
 		time.Sleep(carryPoll)
 	}
-	m.marks.end(ev.ID, err == nil)
+	m.marks.end(nameOf(ev), err == nil)
 	return err
 }
 

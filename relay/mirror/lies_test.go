@@ -131,3 +131,62 @@ func TestC3Flood(t *testing.T) {
 		t.Errorf("health: %+v", h)
 	}
 }
+
+// TestC3FalseCopies: a relay that sends a message with a false signature before the true one comes, or another one under
+// its id, silences nobody: neither who writes to the node over another relay, nor who writes to another Mostro from
+// here, nor who talks to the other side of a trade.
+func TestC3FalseCopies(t *testing.T) {
+	a, c, b, key := newInstance(t, "a"), newInstance(t, "c"), newPerson(t), newPerson(t)
+	toA, toC, said := newPerson(t).message(t, a.public, "to A"), newPerson(t).message(t, c.public, "to C"), key.message(t, newPerson(t).public, "said")
+	same, other := func(ev nostr.Event) nostr.Event { ev.Sig = said.Sig; return ev }, func(ev nostr.Event) nostr.Event { ev.Content = "false"; return ev }
+	lie := said
+	lie.Sig = toA.Sig
+	heard := make(chan string, 100)
+	url := liar(t, func(say func(...any), label string, parts []json.RawMessage) {
+		switch label {
+		case "REQ":
+			var f nostr.Filter
+			_ = json.Unmarshal(parts[1], &f)
+			switch {
+			case slices.Contains(f.Tags["p"], a.public):
+				for _, ev := range []nostr.Event{same(toA), other(toA), same(toC), other(toC)} {
+					say("EVENT", parts[0], ev)
+				}
+			case slices.Contains(f.Authors, key.public):
+				say("EVENT", parts[0], lie)
+			}
+			say("EOSE", parts[0])
+		case "EVENT":
+			var ev nostr.Event
+			_ = json.Unmarshal(parts[0], &ev)
+			heard <- ev.ID
+			say("OK", ev.ID, true, "")
+		}
+	})
+	p := newPlain(t, 10, "127.0.0.1:0")
+	byA, byC := a.escrow(), c.escrow()
+	c.start()
+	a.cfg.Outside = []string{url, p.url}
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{url}}, {Pubkey: c.public, Relays: []string{c.url()}}}
+	a.start()
+	talking := talks(t, a, b.public, key, asksMessages)
+	eventually(t, "all lies were heard", func() bool { h := a.health(url); return h.Refused >= 4 && h.Bad > 0 })
+	eventually(t, "all are connected", func() bool { return a.health(p.url).State == Live && a.health(c.url()).State == Live })
+
+	p.add(toA)
+	eventually(t, "a message to the node over another relay is handled", func() bool { return byA(toA.ID) == 1 })
+	if ok, reason := dialClient(t, a.url()).send(toC); !ok || byC(toC.ID) != 1 {
+		t.Errorf("a message to another Mostro: %v %q, handled %d times", ok, reason, byC(toC.ID))
+	}
+	if ok, reason := talking.send(said); !ok {
+		t.Error(reason)
+	}
+	eventually(t, "the other side hears what is said", func() bool {
+		select {
+		case id := <-heard:
+			return id == said.ID
+		default:
+			return false
+		}
+	})
+}

@@ -99,7 +99,7 @@ const (
 	carryWait      = 3 * time.Second  // for a connection to come back
 	forwardTime    = 15 * time.Second // for the answer of a primary
 	carryPoll      = 50 * time.Millisecond
-	marksKept      = 50_000          // ids of messages that crossed
+	marksKept      = 50_000          // names of messages that crossed
 	carryAgain     = 2 * time.Second // before a message that failed is tried again
 	maxRoutes      = 100_000
 	maxOutbox      = 20_000 // replies that wait for one outside relay

@@ -115,7 +115,7 @@ type Mirror struct {
 	marks   *marks
 	routes  *routes
 	talkers *lru.Cache[string, *rate.Limiter] // by key of a conversation
-	crossed *lru.Cache[string, struct{}]      // ids of messages of conversations that came from other relays
+	crossed *lru.Cache[name, struct{}]        // names of messages of conversations that came from other relays
 
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
@@ -173,7 +173,7 @@ func New(cfg Config) (*Mirror, error) {
 		m.isReplica = cfg.Replica
 	}
 	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients) // fails only for a size below 1, as the next
-	m.crossed, _ = lru.New[string, struct{}](marksKept)
+	m.crossed, _ = lru.New[name, struct{}](marksKept)
 	err = m.loadFormerly()
 	for _, f := range cfg.Follow {
 		if err == nil {

@@ -25,7 +25,7 @@ func refusesWraps(err error) bool {
 	return errors.As(err, &closed) && !closed.Stood && !strings.HasPrefix(closed.Reason, "rate-limited")
 }
 
-// receiveKinds knows each message by its id, so that one that arrives in several places is handled
+// receiveKinds knows each message by its name, so that one that arrives in several places is handled
 // once.
 func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 	messages := make(chan *nostr.Event, batchEvents)
@@ -56,12 +56,12 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 	for {
 		select {
 		case ev := <-messages:
-			if p.m.marks.heard(ev.ID) {
-				continue
+			if ev.CheckID() && p.m.marks.heard(nameOf(ev)) {
+				continue // else it is another event than its name says, and refused
 			}
 			// Only what the node has taken, or will never take, is not heard again.
 			if err := p.m.relay.Deliver(from, p.url, ev); err != nil && passing(err.Error()) {
-				p.m.marks.forget(ev.ID)
+				p.m.marks.forget(nameOf(ev))
 				p.refusal(err.Error())
 			} else if err != nil {
 				p.refuse(err.Error())

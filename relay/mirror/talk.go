@@ -27,7 +27,7 @@ import (
 // other limit for such keys (relay.Config.Verified).
 func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg string) {
 	if ev.Kind == kindMessage && isMirror(ctx) {
-		m.crossed.Add(ev.ID, struct{}{})
+		m.crossed.Add(nameOf(ev), struct{}{})
 	}
 	if m.Followed(ev.PubKey) && ev.Kind != nostr.KindDeletion && ev.Kind != kindVanish && !nostr.IsEphemeralKind(ev.Kind) && !m.room(ev) {
 		return true, crowded
@@ -64,7 +64,7 @@ func (m *Mirror) slow(key string) bool {
 // passOn brings a message of a conversation that a client has published here to the peers that it
 // concerns. It does not wait.
 func (m *Mirror) passOn(ev *nostr.Event) {
-	if m.crossed.Contains(ev.ID) {
+	if m.crossed.Contains(nameOf(ev)) {
 		return
 	}
 	to := slices.DeleteFunc(m.list(), func(p *peer) bool { return !p.talking(ev.PubKey) })
@@ -194,7 +194,9 @@ func (p *peer) ingestTalk(ctx context.Context, evs []*nostr.Event) error {
 		case ev.Kind != kindMessage || ev.PubKey == p.m.cfg.Pubkey || !p.talking(ev.PubKey):
 			bad = cmp.Or(bad, p.strike(ev, unasked))
 		default:
-			p.m.crossed.Add(ev.ID, struct{}{}) // it is not to be passed on
+			if ev.CheckID() { // else it has no claim to its name
+				p.m.crossed.Add(nameOf(ev), struct{}{}) // it is not to be passed on
+			}
 			good = append(good, ev)
 		}
 	}
