@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,10 +41,10 @@ func (s *session) refuse(answer []byte) {
 	s.send(answer)
 }
 
-// penance waits for what of the last message was refused, without a turn. A replica brings messages of many people, and does
-// not wait for one of them.
+// penance waits for what of the last message was refused, without a turn. A replica and another Mostro bring messages
+// of many people, and do not wait for one of them.
 func (s *session) penance() {
-	if s.refusals > 0 && s.relay.isPeer(s.keys.Load()) {
+	if s.refusals > 0 && (s.relay.isPeer(s.keys.Load()) || s.relay.carries(s.from)) {
 		s.refusals = 0
 	}
 	var wait time.Duration
@@ -57,6 +59,22 @@ func (s *session) penance() {
 	case <-s.relay.ctx.Done():
 	case <-time.After(wait):
 	}
+}
+
+// carries reports whether a subscriber is in one of Config.Carriers.
+func (r *Relay) carries(from string) bool {
+	if len(r.cfg.Carriers) == 0 {
+		return false
+	}
+	network, err := netip.ParsePrefix(from)
+	if err != nil {
+		address, err := netip.ParseAddr(from)
+		if err != nil {
+			return false
+		}
+		network = netip.PrefixFrom(address, address.BitLen())
+	}
+	return slices.ContainsFunc(r.cfg.Carriers, network.Overlaps)
 }
 
 // comparisons counts with how many subscriptions an event was compared. The live index guards it.

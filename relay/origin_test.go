@@ -1,9 +1,12 @@
 package relay
 
 import (
+	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/fiatjaf/khatru"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -63,6 +66,63 @@ func TestRefusalsOfAReplica(t *testing.T) {
 		if s.origin.refusals != want || s.refusals != 0 {
 			t.Errorf("%d of 50 refusals count, want %d", s.origin.refusals, want)
 		}
+	}
+}
+
+// TestCarriers: an address that is listed as that of another Mostro waits for nothing that is refused, repeats what it
+// wants, and has its turn before others that were worked for as long.
+func TestCarriers(t *testing.T) {
+	listed := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::5/128")}
+	r, _ := serveWhole(t, Config{Carriers: listed, Limits: func() Limits { l := DefaultLimits(); l.DuplicatesBurst = 1; return l }()})
+	for from, want := range map[string]bool{
+		"192.0.2.7": true, "192.0.3.7": false, "": false, "@": false, "2001:db8::/64": true, "2001:db8:0:1::/64": false,
+	} {
+		if got := r.carries(from); got != want {
+			t.Errorf("%q carries: %v", from, got)
+		}
+		s := &session{relay: r, from: from, origin: new(origin), refusals: 50}
+		s.penance()
+		if waits := s.origin.refusals > 0; waits == want {
+			t.Errorf("%q waits for what was refused: %v", from, waits)
+		}
+	}
+	for address, want := range map[string]bool{"192.0.2.7": false, "198.51.100.7": true} {
+		ctx := within(t.Context(), &khatru.WebSocket{Request: &http.Request{RemoteAddr: address + ":1"}})
+		refused := false
+		for range 5 {
+			again, _ := r.repeated(ctx, &nostr.Event{})
+			refused = refused || again
+		}
+		if refused != want {
+			t.Errorf("%s may not repeat: %v", address, refused)
+		}
+	}
+	// Both have worked for a second, and the listed one has waited less.
+	turns := newTurns(1)
+	turns.carries = r.carries
+	for _, from := range []string{"192.0.2.7", "198.51.100.7"} {
+		turns.take(from)
+		turns.give(from, time.Second)
+	}
+	turns.take("first")
+	served := make(chan string)
+	for i, from := range []string{"198.51.100.7", "192.0.2.7"} {
+		go func() {
+			turns.take(from)
+			served <- from
+		}()
+		for n := 0; n <= i; {
+			turns.mu.Lock()
+			n = len(turns.waiting)
+			turns.mu.Unlock()
+		}
+	}
+	turns.give("first", 0)
+	next := <-served
+	turns.give(next, 0)
+	turns.give(<-served, 0)
+	if next != "192.0.2.7" {
+		t.Errorf("%s is next", next)
 	}
 }
 

@@ -80,6 +80,10 @@ type Config struct {
 	ServiceURL string // wss:// address under which clients reach this relay
 	Version    string
 
+	// Carriers are the networks of other Mostros and of replicas, which bring the messages of many people: their addresses
+	// wait for nothing that was refused, repeat as much as they want, and count a small part of what is done for them.
+	Carriers []netip.Prefix
+
 	// TrustedProxies are the networks whose X-Forwarded-For and X-Real-Ip are believed.
 	TrustedProxies []netip.Prefix
 	// Admins are the public keys, in hex, that may manage the relay over HTTP (NIP-86).
@@ -205,7 +209,9 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	if r.management, err = openManagement(cfg.Dir); err != nil {
 		return nil, err
 	}
-	r.repeated = policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses)
+	r.slots.carries, r.verifiers.carries = r.carries, r.carries
+	r.repeated = policies.ExceptFrom(cfg.Carriers,
+		policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses))
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),
 		policies.Tags(cfg.Limits.IndexedTags, events.AlwaysInMemory()...),

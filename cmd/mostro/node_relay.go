@@ -41,6 +41,7 @@ func (n *node) relayConfig() (relay.Config, error) {
 		ServiceURL:     n.url,
 		Version:        version,
 		Limits:         s.limits(),
+		Carriers:       n.cfg.settings.Federation.Peers,
 		TrustedProxies: s.TrustedProxies,
 		Admins:         append([]string{pubkey}, n.cfg.settings.Admin.Pubkeys...),
 		Contents:       s.ContentOf,

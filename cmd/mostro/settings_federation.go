@@ -32,7 +32,7 @@ func (s *FederationSettings) keys() []key {
 		{"federation.platforms", &followValue{to: &s.Platforms, named: true}, "[]", "",
 			"Marketplaces of other kinds whose offers (NIP-69) are copied, \"NAME:KEY@RELAY\", such as lnp2pbot or robosats."},
 		{"federation.peers", &networksValue{&s.Peers}, "[]", "",
-			"Addresses or networks of followed Mostros, which carry many people's messages: they are exempt from relay.events_per_second."},
+			"Addresses or networks of followed Mostros and of replicas, which carry many people's messages: they are exempt from what limits one address, such as relay.events_per_second, and from pauses after what is refused, and a small part of what is done for them counts."},
 		{"federation.replicas", &pubkeysValue{&s.Replicas}, "[]", "",
 			"Keys of this node's replicas (mostro serve --replica-of), npub1... or hex. Who authenticates with one reads everything, messages too. With relay.private_reads = \"strict\" also the keys of other Mostros that carry messages for their clients, or these get no answers."},
 		{"federation.orphaned_hours", &intValue{&s.OrphanedHours, 0, 8760}, "24", "hours",
