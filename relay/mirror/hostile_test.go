@@ -200,6 +200,51 @@ func TestC3Negentropy(t *testing.T) {
 	}
 }
 
+// TestC3NegentropyRefused: a relay that refuses each part of time, or each that is not of a few seconds, is compared
+// without negentropy after a while.
+func TestC3NegentropyRefused(t *testing.T) {
+	for name, takes := range map[string]func(nostr.Filter) bool{
+		"all":             func(nostr.Filter) bool { return false },
+		"all but seconds": func(f nostr.Filter) bool { return f.Since != nil && f.Until != nil && *f.Until-*f.Since < 4 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b, c := newPerson(t), newCable()
+				offer := b.offer(t, "x", 0)
+				var opened atomic.Int64
+				server := &http.Server{Handler: knowing(sockets(t, func() func(func(...any), string, []json.RawMessage) {
+					return func(say func(...any), label string, parts []json.RawMessage) {
+						var f nostr.Filter
+						switch label {
+						case "NEG-OPEN":
+							if _ = json.Unmarshal(parts[1], &f); opened.Add(1) > 3*maxRefused {
+								return // the test has failed
+							}
+							if takes(f) {
+								say("NEG-MSG", parts[0], "61")
+							} else {
+								say("NEG-ERR", parts[0], "blocked: not for you")
+							}
+						case "REQ":
+							if _ = json.Unmarshal(parts[1], &f); f.Limit > 1 {
+								say("EVENT", parts[0], offer)
+							}
+							say("EOSE", parts[0])
+						}
+					}
+				}))}
+				go server.Serve(c)
+				t.Cleanup(func() { server.Close(); c.set(refused) })
+				a := following(t, c, b)
+				eventually(t, "what is stored there comes", func() bool { return a.has(offer.ID) })
+				if n := opened.Load(); n > 2*maxRefused+10 {
+					t.Errorf("it was asked %d times", n)
+				}
+			})
+		})
+	}
+}
+
 // knowing says of a relay that it knows negentropy.
 func knowing(h http.Handler) http.Handler { return saying(`{"supported_nips":[1,77]}`, h) }
 

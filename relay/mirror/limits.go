@@ -48,6 +48,7 @@ const (
 	maxPages      = 100_000 // of one walk
 	negBytes      = 24 << 10
 	negRounds     = 200
+	maxRefused    = 1000      // parts of time that a relay refuses to reconcile for their size
 	maxEmpty      = 25        // answers without events to questions for events that the relay says to have
 	maxItems      = 1_000_000 // of one reconciling
 	resyncEvery   = 10 * time.Minute

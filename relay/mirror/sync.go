@@ -27,7 +27,7 @@ func (l *link) differ(ctx context.Context, f nostr.Filter, most int, items func(
 		return all, errNoNegentropy
 	}
 	// Parts of time that are still to be reconciled, as whole seconds from and to.
-	parts := [][2]int64{{0, math.MaxUint32}}
+	parts, refused := [][2]int64{{0, math.MaxUint32}}, 0
 	for len(parts) > 0 {
 		part := parts[len(parts)-1]
 		parts = parts[:len(parts)-1]
@@ -53,7 +53,11 @@ func (l *link) differ(ctx context.Context, f nostr.Filter, most int, items func(
 		}
 		// The first cut is a day ago, where most of what is public lies on either side; then halves.
 		now := time.Now().Unix()
-		middle := part[0] + (max(min(part[1], now+3600), part[0]+1)-part[0])/2
+		future := now + 3600
+		if refused++; refused > maxRefused || part[0] > future {
+			return all, errNoNegentropy // it is not for their size: there is nothing yet of the future
+		}
+		middle := part[0] + (min(part[1], future)-part[0])/2
 		if part == [2]int64{0, math.MaxUint32} {
 			middle = now - int64(fullEvery/time.Second)
 		}
