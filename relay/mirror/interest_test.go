@@ -236,3 +236,27 @@ func TestC3PlacesAttack(t *testing.T) {
 		eventually(t, fmt.Sprintf("mail for person %d arrives", i), func() bool { return a.has(mail.ID) })
 	}
 }
+
+// TestC3PlacesCarried: a key that writes to a followed Mostro has a place among those of its client's address, not among
+// those of everybody near.
+func TestC3PlacesCarried(t *testing.T) {
+	a, b := newInstance(t, "a"), newInstance(t, "b")
+	b.escrow()
+	b.start()
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
+	a.change = func(cfg *relay.Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+	a.start()
+	eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
+	c := dialFrom(t, a.url(), "203.0.113.1")
+	for range 3 {
+		if ok, reason := c.send(newPerson(t).message(t, b.public, "hello")); !ok {
+			t.Fatal(reason)
+		}
+	}
+	in := a.mirror.interest
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if his, others := len(in.groups["203.0.113.1/32"]), len(in.groups[near]); his != 3 || others != 0 {
+		t.Errorf("%d places of his address, %d of those who are near", his, others)
+	}
+}
