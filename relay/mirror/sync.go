@@ -230,6 +230,7 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, c cour
 	largest := 0                      // page; the relay's own limit cannot be below it
 	got := 0
 	var edge nostr.Timestamp // 1 for a relay that leaves out the second of until itself
+	wide := false            // it is none: it gives out the second after
 	for range maxPages {
 		if int64(until) < since || got >= c.most {
 			return gap, nil
@@ -239,11 +240,16 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, c cour
 			at := until + edge
 			f.Until = &at
 		}
-		page, err := c.page(ctx, f, since, until)
+		page, more, err := c.page(ctx, f, since, until)
 		if err != nil {
 			return gap, err
 		}
-		if edge == 0 && len(seen) > 0 && !slices.ContainsFunc(page, func(ev *nostr.Event) bool { return ev.CreatedAt == until }) {
+		if edge == 1 && more.beyond {
+			edge, wide = 0, true // what was seen of that second has been replaced since
+			clear(seen)
+			continue
+		}
+		if edge == 0 && !wide && len(seen) > 0 && !slices.ContainsFunc(page, func(ev *nostr.Event) bool { return ev.CreatedAt == until }) {
 			edge = 1 // it has given out events of that second before
 			continue
 		}
@@ -269,7 +275,7 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, c cour
 			until = oldest
 		case fresh == 0:
 			// The whole second is known, as far as the relay tells.
-			if len(seen) == largest {
+			if len(seen) == largest || more.cut {
 				crowded, err := c.second(ctx, f, until, edge, largest, take)
 				if err != nil {
 					return gap, err
@@ -292,18 +298,28 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, c cour
 	return gap, errors.New("the relay has more events than can be copied")
 }
 
-// page gets one page. What does not belong there is left out: a relay that ignores the window must
-// not lead the walk astray.
-func (c course) page(ctx context.Context, f nostr.Filter, since int64, until nostr.Timestamp) (page []*nostr.Event, err error) {
+// more is what a page leaves out: cut for its number or size, beyond of the second after its end.
+type more struct{ cut, beyond bool }
+
+// page gets one page, no larger than what may wait of a duty. What does not belong there is left out: a relay that ignores
+// the window must not lead the walk astray.
+func (c course) page(ctx context.Context, f nostr.Filter, since int64, until nostr.Timestamp) (page []*nostr.Event, left more, err error) {
+	memory := 0
 	err = c.ask(ctx, f, func(ev *nostr.Event) {
-		if ev.CreatedAt <= until && int64(ev.CreatedAt) >= since && len(page) < 4*pageEvents {
+		left.beyond = left.beyond || ev.CreatedAt == until+1
+		if ev.CreatedAt > until || int64(ev.CreatedAt) < since {
+			return
+		}
+		memory += memoryOf(ev)
+		left.cut = left.cut || len(page) >= 4*pageEvents || memory > intakeBytes && len(page) > 0
+		if !left.cut {
 			page = append(page, ev)
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("fetch events: %w", err)
+		return nil, left, fmt.Errorf("fetch events: %w", err)
 	}
-	return page, nil
+	return page, left, nil
 }
 
 // second asks for one second kind by kind, since all of it together filled a page of the largest
@@ -313,14 +329,14 @@ func (c course) second(ctx context.Context, f nostr.Filter, at, edge nostr.Times
 	f.Since, f.Until = &at, &end
 	for _, kind := range f.Kinds {
 		f.Kinds = []int{kind}
-		page, err := c.page(ctx, f, int64(at), at)
+		page, more, err := c.page(ctx, f, int64(at), at)
 		if err != nil {
 			return crowded, err
 		}
 		for _, ev := range page {
 			take(ev)
 		}
-		crowded = crowded || len(page) >= largest
+		crowded = crowded || more.cut || len(page) >= largest
 	}
 	return crowded, nil
 }
