@@ -85,7 +85,7 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 		e.log.Error("alarm: " + alarm)
 	}
 	next := &out.Order
-	if err := e.disproved(txn, w, &prev, next, ev, out); err != nil {
+	if err := e.disproved(txn, w, &prev, ev); err != nil {
 		return err
 	}
 	if out.Row < 0 || out.Refusal != "" {

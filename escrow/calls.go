@@ -69,7 +69,7 @@ func (e *Engine) callLane(ctx context.Context, l *laneRows) {
 	if ctx.Err() == nil {
 		e.log.Warn("call to the Lightning node, will try again", "call", r.Call.Do, "hash", r.Call.Hash, "tries", r.Tries, "error", err)
 	}
-	e.work.retry(l, backoff(r.Tries))
+	e.work.retry(l, backoff(r.Tries+r.looks))
 }
 
 // answerWithin is how long a person waits at most until he hears that his request counts:
@@ -132,6 +132,9 @@ func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) er
 func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	if err := e.mayCall(ctx, r); err != nil {
 		return nil, err
+	}
+	if answer, err := e.beforeSettle(ctx, r); answer != nil || err != nil {
+		return answer, err
 	}
 	wanted, err := e.claim(ctx, r)
 	if err != nil || !wanted {
@@ -283,11 +286,30 @@ func settledInFull(h lightning.HoldInvoice) error {
 	return nil
 }
 
-func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*order.Event, error) {
+// beforeSettle looks at a hold invoice before the node is asked for the first time to settle it:
+// one that is settled already shows that this store is old (doubt.go).
+func (e *Engine) beforeSettle(ctx context.Context, r *row) (*order.Event, error) {
+	if r.Call.Do != order.SettleHold {
+		return nil, nil
+	}
 	// A node that is behind the chain may not see that the HTLC is about to time out.
 	if !e.node.ready() {
 		return nil, fmt.Errorf("settle: the node is not ready: %w", errLater)
 	}
+	if r.Tries > 0 {
+		return nil, nil
+	}
+	r.looks++
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	inv, err := e.cfg.Node.Lookup(ctx, r.Call.Hash)
+	if err != nil || inv.State != lightning.Settled {
+		return nil, err
+	}
+	return e.holdEvent(order.HoldSettled, inv), settledInFull(inv)
+}
+
+func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*order.Event, error) {
 	preimage := e.preimage(id, c.Attempt)
 	if preimage.Hash() != c.Hash {
 		return nil, fmt.Errorf("alarm: settle %s: the escrow secret is not the one that it was opened with", c.Hash)

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -16,41 +17,34 @@ import (
 // is not: to an address, or with another invoice. So the node's own payments are read
 //
 //   - at each start with something owed. Those which the store cannot explain, and which are over
-//     just what is owed, are strays;
-//   - when the node has settled a hold invoice that nobody here asked it to. Only this escrow can
-//     have done that: the store is old, and is treated as any that was put back.
+//     just what is owed, or will be once that is paid, are strays;
+//   - when the node has settled a hold invoice before this store has asked it to. Only this escrow
+//     can have done that: the store is old, and is treated as any that was put back. So before the
+//     first time that it asks, it looks (beforeSettle).
 
-// payable are the liabilities that are paid by the node.
-var payable = map[order.EntryKind]bool{order.OwedBuyer: true, order.OwedDev: true, order.OwedWinner: true}
-
-// owes tells whether anything is to be paid, now or once a settle is confirmed. A row that does not
-// decode pays nothing either.
-func owes(txn *badger.Txn) (any bool, err error) {
-	look := func(table byte, id string) {
-		var row struct {
-			Ledger order.Ledger `json:"ledger"`
-		}
-		if _, err := get(txn, rowKey(table, id), &row); err != nil {
-			return
-		}
-		due := map[order.Msat]bool{}
-		dueIn(row.Ledger, due)
-		any = any || len(due) > 0
-	}
+// dues are the payments to be made, now or once a settle is confirmed, and those that follow from
+// them. A row that does not decode pays nothing either.
+func dues(txn *badger.Txn) (list []order.Due, err error) {
 	err = scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {
-		look(tableOrder, string(key[2:]))
+		var o order.Order
+		if there, err := get(txn, rowKey(tableOrder, string(key[2:])), &o); err == nil && there {
+			list = append(list, order.Dues(&o)...)
+		}
 		return nil
 	})
-	return any, first(err, scan(txn, []byte{tableBonds, 0}, false, func(key, _ []byte) error {
-		look(tableBond, string(bytes.Split(key, []byte{0})[2])) // j, order, bond
+	return list, first(err, scan(txn, []byte{tableBonds, 0}, false, func(key, _ []byte) error {
+		var b order.Bond
+		if there, err := get(txn, rowKey(tableBond, string(bytes.Split(key, []byte{0})[2])), &b); err == nil && there { // j, order, bond
+			list = append(list, b.Dues()...)
+		}
 		return nil
 	}))
 }
 
 // doubt makes payouts wait for the node's payments at a start with something owed.
 func (e *Engine) doubt(txn *badger.Txn, w *writes) error {
-	owed, err := owes(txn)
-	if err != nil || !owed {
+	owed, err := dues(txn)
+	if err != nil || len(owed) == 0 {
 		return err
 	}
 	there, err := has(txn, []byte{tableRestored})
@@ -63,30 +57,38 @@ func (e *Engine) doubt(txn *badger.Txn, w *writes) error {
 // since is before anything that the store, as it was at the start, cannot know.
 func (e *Engine) since() int64 { return max(0, e.lastAlive-int64(strayMargin/time.Second)) }
 
-// disproved makes payouts wait when a step shows that the store is old.
-func (e *Engine) disproved(txn *badger.Txn, w *writes, prev, next *order.Order, ev order.Event, out order.Out) error {
-	if ev.On != order.HoldSettled || e.cfg.Epoch == "" {
+// disproved makes payouts wait when the node's word shows that the store is old, whatever else
+// follows from it: a hold invoice is settled that this store has not asked it to settle.
+func (e *Engine) disproved(txn *badger.Txn, w *writes, prev *order.Order, ev order.Event) error {
+	if ev.On != order.HoldSettled || e.cfg.Epoch == "" || e.guards.knowsAll() {
 		return nil
 	}
-	unasked := func(was, is order.Escrow) bool {
-		return is.State == order.EscrowSettled && was.State != order.EscrowSettled && was.State != order.EscrowSettling
+	hold, owner, born := prev.Escrow, prev.ID, prev.CreatedAt
+	if ev.Bond != "" {
+		var b order.Bond
+		if _, err := get(txn, rowKey(tableBond, ev.Bond), &b); err != nil {
+			return &defect{err}
+		}
+		hold, owner, born = b.Hold, b.ID, b.CreatedAt
 	}
-	foreign := unasked(prev.Escrow, next.Escrow)
-	for _, b := range out.Bonds {
-		foreign = foreign || unasked(b.Was.Hold, b.Is.Hold)
-	}
-	if !foreign || e.guards.knowsAll() {
+	if hold.Hash == ev.Hold.Hash && hold.State == order.EscrowSettled {
 		return nil
+	}
+	if hold.Hash == ev.Hold.Hash && hold.State == order.EscrowSettling {
+		if asked, err := askedToSettle(txn, owner, hold.Hash); err != nil || asked {
+			return err
+		}
 	}
 	var r restoredRow
 	if there, err := get(txn, []byte{tableRestored}, &r); err != nil || there && !r.Doubt {
 		return err
 	}
-	since := e.since()
+	// What was forgotten is younger than the order: the store knows of that.
+	since := min(e.since(), born-int64(strayMargin/time.Second))
 	if r.Doubt {
 		since = min(since, r.Since)
 	}
-	r = restoredRow{At: ev.At, Since: since,
+	r = restoredRow{At: ev.At, Since: max(0, since),
 		Why: fmt.Sprintf("the node has settled hold invoice %s, and the store does not know why: it is an old one", ev.Hold.Hash)}
 	e.log.Error("alarm: no payout until the Lightning node's payments have been read: " + r.Why)
 	w.then(func() {
@@ -96,6 +98,19 @@ func (e *Engine) disproved(txn *badger.Txn, w *writes, prev, next *order.Order, 
 		signal(e.doubted)
 	})
 	return w.set([]byte{tableRestored}, r)
+}
+
+// askedToSettle tells whether the node was asked, once at least, to settle what is to be settled.
+func askedToSettle(txn *badger.Txn, owner string, hash order.Hash) (asked bool, err error) {
+	asked = true
+	err = scan(txn, rowKey(tableOutbox, lane(owner, laneCalls)), true, func(_, value []byte) error {
+		var r row
+		if json.Unmarshal(value, &r) == nil && r.Call != nil && r.Call.Do == order.SettleHold && r.Call.Hash == hash {
+			asked = r.Tries > 0 // counted before it is asked
+		}
+		return nil
+	})
+	return asked, err
 }
 
 // knowsAll tells that all payments were read since this process began, as of an old store.
@@ -120,13 +135,4 @@ func (e *Engine) endDoubt(txn *badger.Txn, w *writes, r restoredRow) error {
 		e.guards.examined = e.guards.examined || !r.Doubt
 	})
 	return nil
-}
-
-// dueIn adds what a ledger still has to pay.
-func dueIn(ledger []order.Entry, due map[order.Msat]bool) {
-	for _, entry := range ledger {
-		if payable[entry.Kind] && (entry.State == order.Owed || entry.State == order.Conditional) {
-			due[entry.Amount] = true
-		}
-	}
 }

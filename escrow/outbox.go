@@ -34,6 +34,7 @@ type row struct {
 	seq  uint64
 	// mentioned: who waits for a call was told that it takes long.
 	mentioned bool
+	looks     int    // at a hold invoice before the first try to settle it
 	epoch     uint64 // of the store, from which a payment was intended
 }
 

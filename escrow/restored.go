@@ -122,7 +122,11 @@ func (e *Engine) examine(ctx context.Context) {
 
 // findStrays lists the payments that the store does not know, and ends the wait.
 func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
-	known, booked, due := map[order.Hash]bool{}, map[order.Hash]bool{}, map[order.Msat]bool{}
+	known, booked := map[order.Hash]bool{}, map[order.Hash]bool{}
+	var due []order.Due
+	if err := e.db.View(func(txn *badger.Txn) (err error) { due, err = dues(txn); return err }); err != nil {
+		return err
+	}
 	if err := e.Books(func(a audit.Account) error {
 		if a.Unread {
 			e.log.Error("alarm: an order cannot be read after a restore; what was paid for it is not known", "order", a.ID)
@@ -135,7 +139,6 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 				known[h] = true
 			}
 		}
-		dueIn(a.Ledger, due)
 		for _, entry := range a.Ledger {
 			known[entry.Hash] = true
 			booked[entry.Hash] = booked[entry.Hash] || entry.State == order.Paid
@@ -162,7 +165,9 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 		strays = slices.DeleteFunc(strays, before)
 	}
 	if r.Doubt {
-		strays = slices.DeleteFunc(strays, func(s Stray) bool { return !due[s.Amount] })
+		strays = slices.DeleteFunc(strays, func(s Stray) bool {
+			return !slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= s.Amount && s.Amount <= d.Most })
+		})
 	}
 	for some := range slices.Chunk(strays, straysAtOnce) {
 		if err := e.keepStrays(ctx, some); err != nil {
@@ -243,17 +248,22 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 	return nil
 }
 
-// born is when an order or a bond was made.
+// born is when an order or a bond was made; what is left of a bond was there when the bond was.
 func (e *Engine) born(id string) (at int64, err error) {
 	err = e.db.View(func(txn *badger.Txn) error {
 		var row struct {
 			CreatedAt int64 `json:"created_at"`
 		}
-		for _, table := range []byte{tableOrder, tableBond} {
-			if ok, err := get(txn, rowKey(table, id), &row); err != nil || ok {
-				at = row.CreatedAt
+		if ok, err := get(txn, rowKey(tableOrder, id), &row); err != nil || ok {
+			at = row.CreatedAt
+			return err
+		}
+		for id != "" {
+			var b order.Bond
+			if _, err := get(txn, rowKey(tableBond, id), &b); err != nil {
 				return err
 			}
+			at, id = b.CreatedAt, b.Parent
 		}
 		return nil
 	})
@@ -344,11 +354,8 @@ func (e *Engine) payable(id string) (due order.Msat, bond bool, err error) {
 		return err
 	})
 	for _, entry := range row.Ledger {
-		switch entry.Kind {
-		case order.OwedBuyer, order.OwedDev, order.OwedWinner:
-			if entry.State == order.Owed {
-				due = entry.Amount // one at a time
-			}
+		if entry.Kind.Payable() && entry.State == order.Owed {
+			due = entry.Amount // one at a time
 		}
 	}
 	return due, bond, err

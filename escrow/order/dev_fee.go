@@ -139,9 +139,12 @@ func (s *step) payingDevFee() paying {
 // DevFeeOf is the development fee of an order whose buyer is paid: its share of both sides' fees,
 // rounded to whole sats, halves up, and no more than nine tenths of what routing has left of
 // them: the fee has a way to go, too.
-func DevFeeOf(o *Order) Sat {
-	share := Sat(mulDiv(uint64(2*o.Fee), uint64(o.Terms.DevFeePPM), ppm, ppm/2))
-	return min(share, (o.Ledger.NodeFee()-o.Ledger.Routing()).Sat()*9/10)
+func DevFeeOf(o *Order) Sat { return devFeeOf(o, o.Ledger.NodeFee()-o.Ledger.Routing()) }
+
+func devFeeOf(o *Order, left Msat) Sat { return min(devFeeShare(o), left.Sat()*9/10) }
+
+func devFeeShare(o *Order) Sat {
+	return Sat(mulDiv(uint64(2*o.Fee), uint64(o.Terms.DevFeePPM), ppm, ppm/2))
 }
 
 // DevFeePaid is what was paid as the development fee of an order, nil = nothing yet.
