@@ -20,7 +20,8 @@ const (
 )
 
 // migrate moves the events of the first format and notes the present one. It can be interrupted
-// anywhere: the old rows go last. A row that cannot be read is kept under rowUnread.
+// anywhere: what has been moved is known at the next start, and the old rows go last, of them the bodies, by
+// which a start sees that there is something to do. A row that cannot be read is kept under rowUnread.
 func (s *Store) migrate() error {
 	total, unread := 0, 0
 	err := s.db.View(func(txn *badger.Txn) error {
@@ -38,12 +39,15 @@ func (s *Store) migrate() error {
 		if unread, err = s.moveBodies(total); err != nil {
 			return err
 		}
-		var prefixes [][]byte
-		for p := byte(firstBody); p <= firstIndexes; p++ {
+		prefixes := [][]byte{{firstVersion}}
+		for p := byte(firstBody + 1); p <= firstIndexes; p++ {
 			prefixes = append(prefixes, []byte{p})
 		}
-		if err := s.db.DropPrefix(append(prefixes, []byte{firstVersion})...); err != nil {
-			return fmt.Errorf("remove rows of the first format: %w", err)
+		for _, rows := range [][][]byte{prefixes, {{firstBody}}} {
+			if err := s.db.DropPrefix(rows...); err != nil {
+				return fmt.Errorf("remove rows of the first format: %w", err)
+			}
+			s.opts.Progress("migrate", total, total)
 		}
 		s.log.Info("events moved to the present format", "events", total-unread, "kept_aside", unread)
 	}
@@ -56,15 +60,16 @@ func (s *Store) moveBodies(total int) (unread int, err error) {
 	b := newBatch(s)
 	done := 0
 	flush := func() error {
-		s.opts.Progress("migrate", done, total)
 		if err := b.write(); err != nil {
 			return err
 		}
 		b.silent = true
 		b.show()
 		b = newBatch(s)
+		s.opts.Progress("migrate", done, total)
 		return nil
 	}
+	s.opts.Progress("migrate", done, total)
 	err = s.scan([]byte{firstBody}, func(key, value []byte) error {
 		done++
 		p, err := prepareFirst(key, value)

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,20 +14,28 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestMigrate moves a folder of the first releases, once after an interruption: nothing is lost,
-// what was deleted stays so, and a row that cannot be read is kept aside.
-func TestMigrate(t *testing.T) {
-	r := rand.New(rand.NewPCG(seed(t), 0))
-	clock := newClock()
-	w := &world{rand: r, now: clock.now}
-	m := &model{now: clock.now}
-	dir := t.TempDir()
-	old := &first.BadgerBackend{Path: dir, BadgerOptionsModifier: func(o badger.Options) badger.Options { return o.WithLogger(nil) }}
+// firstFolder is a folder of the first releases, what it holds but for a row that cannot be read, and that row.
+type firstFolder struct {
+	dir   string
+	world *world
+	model *model
+	clock *clock
+	torn  []byte // key of the row
+	last  *nostr.Event
+}
+
+// makeFirstFolder stores 700 events of all sorts, and so many long notes.
+func makeFirstFolder(t *testing.T, notes int) *firstFolder {
+	t.Helper()
+	f := &firstFolder{dir: t.TempDir(), clock: newClock()}
+	f.world = &world{rand: rand.New(rand.NewPCG(seed(t), 0)), now: f.clock.now}
+	f.model = &model{now: f.clock.now}
+	old := &first.BadgerBackend{Path: f.dir, BadgerOptionsModifier: func(o badger.Options) badger.Options { return o.WithLogger(nil) }}
 	if err := old.Init(); err != nil {
 		t.Fatal(err)
 	}
 	save := func(ev *nostr.Event) {
-		if m.add(ev) != Stored {
+		if f.model.add(ev) != Stored {
 			return
 		}
 		if err := old.SaveEvent(t.Context(), ev); err != nil {
@@ -33,89 +43,169 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	for range 700 {
-		save(w.event())
+		save(f.world.event())
+	}
+	for i := range notes {
+		save(unsigned(person(20+i%9), 1, start-int64(i), fmt.Sprint("note ", i, strings.Repeat(" word", 10_000)), nostr.Tag{"t", fmt.Sprint(i % 50)}))
 	}
 	save(unsigned(person(1), 1, start, strings.Repeat("\u2028<é>\x00", 5000), nostr.Tag{}, nostr.Tag{""}, nostr.Tag{"t", strings.Repeat("x", 60_000), ""}))
-	last := m.events[len(m.events)-1]
+	f.last = f.model.events[len(f.model.events)-1]
 	torn := unsigned(person(2), 1, start, "torn")
 	if err := old.SaveEvent(t.Context(), torn); err != nil {
 		t.Fatal(err)
 	}
-	var row []byte
 	err := old.Update(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{firstBody}})
 		for it.Rewind(); it.Valid(); it.Next() {
-			row = it.Item().KeyCopy(nil)
+			f.torn = it.Item().KeyCopy(nil)
 		}
 		it.Close()
-		return txn.Set(row, []byte("not a body"))
+		return txn.Set(f.torn, []byte(tornBody))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	old.Close()
+	return f
+}
 
-	opts := Options{Dir: dir, Now: clock.now, Vanishes: func(*nostr.Event) bool { return true }}
-	interrupted := New(opts)
-	opts.Progress = nil
-	interrupted.opts.Progress = func(string, int, int) { panic("interrupted") }
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("there was no progress")
-			}
-			if err := interrupted.db.Close(); err != nil {
-				t.Fatal(err)
-			}
-		}()
-		_ = interrupted.Init()
-	}()
+const tornBody = "not a body"
 
-	var told []string
-	opts.Progress = func(doing string, done, total int) {
-		if told = append(told, doing); done > total && total > 0 {
-			t.Errorf("%d done of %d", done, total)
+func (f *firstFolder) options(dir string) Options {
+	return Options{Dir: dir, Now: f.clock.now, Vanishes: func(*nostr.Event) bool { return true }}
+}
+
+// check compares a store that has moved the folder with what was in it.
+func (f *firstFolder) check(t *testing.T, s *Store) {
+	t.Helper()
+	f.model.sweep()
+	want := f.model.find(func(int, *nostr.Event) bool { return true }, nostr.Filter{})
+	if diff := cmp.Diff(want, ids(t, s, nostr.Filter{})); diff != "" {
+		t.Fatal(diff)
+	}
+	compareAll(t, s, f.model, f.world, 100)
+	err := s.Query(t.Context(), []nostr.Filter{{IDs: []string{f.last.ID}}}, QueryOptions{}, func(found Found) bool {
+		ev, err := found.Event()
+		if diff := cmp.Diff(f.last, ev); diff != "" || err != nil {
+			t.Error(diff, err)
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for _, p := range append(firstPrefixes(), firstVersion) {
+		err = s.scan([]byte{p}, func([]byte, []byte) error { left++; return nil })
+		if err != nil || left > 0 {
+			t.Errorf("%d rows of the first format are left, %v", left, err)
 		}
 	}
-	for range 2 {
-		s := openTest(t, opts)
-		m.sweep()
-		want := m.find(func(int, *nostr.Event) bool { return true }, nostr.Filter{})
-		if diff := cmp.Diff(want, ids(t, s, nostr.Filter{})); diff != "" {
-			t.Fatal(diff)
-		}
-		compareAll(t, s, m, w, 100)
-		err := s.Query(t.Context(), []nostr.Filter{{IDs: []string{last.ID}}}, QueryOptions{}, func(f Found) bool {
-			ev, err := f.Event()
-			if diff := cmp.Diff(last, ev); diff != "" || err != nil {
-				t.Error(diff, err)
+	var aside []byte
+	if err := s.scan([]byte{rowUnread}, func(key, value []byte) error { aside = slices.Concat(aside, key[1:], value); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if string(aside) != string(f.torn)+tornBody {
+		t.Errorf("kept aside: %q", aside)
+	}
+}
+
+func firstPrefixes() (all []byte) {
+	for p := byte(firstBody); p <= firstIndexes; p++ {
+		all = append(all, p)
+	}
+	return all
+}
+
+// TestMigrate moves a folder of the first releases, once: nothing is lost, what was deleted stays so, and a row that cannot
+// be read is kept aside.
+func TestMigrate(t *testing.T) {
+	f := makeFirstFolder(t, 0)
+	for _, moves := range []bool{true, false} {
+		told := 0
+		opts := f.options(f.dir)
+		opts.Progress = func(doing string, done, total int) {
+			if doing == "migrate" {
+				told++
 			}
-			return true
-		})
+			if done > total && total > 0 {
+				t.Errorf("%d done of %d", done, total)
+			}
+		}
+		s := openTest(t, opts)
+		f.check(t, s)
+		s.Close()
+		if told > 0 != moves {
+			t.Errorf("there was progress: %v, want %v", told > 0, moves)
+		}
+	}
+}
+
+// TestMigrateCut: a move that ends anywhere is finished by the next start, and by the one after that when it is cut
+// too: before the first event, between any two batches, when all are moved, and while the old rows go.
+func TestMigrateCut(t *testing.T) {
+	f := makeFirstFolder(t, 3*batchBytes/50_000)
+	type image struct{ name, dir string }
+	var images []image
+	// cut moves the folder, and takes an image of what a process that dies leaves at each step.
+	cut := func(name, dir string) {
+		opts := f.options(dir)
+		opts.Progress = func(doing string, done, total int) {
+			if doing == "migrate" {
+				images = append(images, image{fmt.Sprintf("%s%d: %d of %d, ", name, len(images), done, total), crash(t, dir)})
+			}
+		}
+		s := openTest(t, opts)
+		f.check(t, s)
+		s.Close()
+	}
+	cut("", crash(t, f.dir))
+	if len(images) < 6 { // two of them between batches
+		t.Fatalf("%d images, want some in the middle", len(images))
+	}
+	moved := images[len(images)-3] // all are moved, and no old row has gone
+	// Badger removes rows by prefix in its own order, and can die in it.
+	raw := func(name string, change func(*badger.DB) error) {
+		dir := crash(t, moved.dir)
+		db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil))
+		if err == nil {
+			err = errors.Join(change(db), db.Close())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		left := 0
-		for p := byte(firstBody); p <= firstIndexes; p++ {
-			err = s.scan([]byte{p}, func([]byte, []byte) error { left++; return nil })
-			if err != nil || left > 0 {
-				t.Errorf("%d rows of the first format are left, %v", left, err)
-			}
-		}
-		var aside []byte
-		if err := s.scan([]byte{rowUnread}, func(key, value []byte) error { aside = slices.Concat(key[1:], value); return nil }); err != nil {
-			t.Fatal(err)
-		}
-		if string(aside) != string(row)+"not a body" {
-			t.Errorf("kept aside: %q", aside)
-		}
-		if len(m.gone) > 0 && len(told) == 0 {
-			t.Error("there was no progress")
-		}
-		s.Close()
+		images = append(images, image{name, dir})
 	}
-	if slices.Contains(told[1:], "migrate") && len(told) > 3 {
-		t.Errorf("it was moved again: %v", told)
+	raw("without its version", func(db *badger.DB) error { return db.DropPrefix([]byte{firstVersion}) })
+	raw("with half of its indexes", func(db *badger.DB) error { return db.DropPrefix([]byte{2}, []byte{4}, []byte{6}) })
+	raw("with half of its bodies", func(db *badger.DB) error {
+		if err := db.DropPrefix([]byte{1}, []byte{2}, []byte{3}, []byte{4}, []byte{5}, []byte{6}, []byte{7}, []byte{8}, []byte{firstVersion}); err != nil {
+			return err
+		}
+		return db.Update(func(txn *badger.Txn) error {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{firstBody}})
+			defer it.Close()
+			n := 0
+			for it.Rewind(); it.Valid(); it.Next() {
+				if n++; n%2 == 0 {
+					if err := txn.Delete(it.Item().KeyCopy(nil)); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	})
+	again := images[2] // between two batches
+	cut(again.name+"then ", crash(t, again.dir))
+	for _, cut := range images {
+		t.Run(cut.name, func(t *testing.T) {
+			for range 2 {
+				s := openTest(t, f.options(cut.dir))
+				f.check(t, s)
+				s.Close()
+			}
+		})
 	}
 }
 
