@@ -15,17 +15,7 @@ import (
 func Deletions(perHour float64, burst, addresses int) Policy {
 	limiters := newLimiters[netip.Prefix](perHour/time.Hour.Seconds(), burst, addresses)
 	return func(ctx context.Context, ev *nostr.Event) (bool, string) {
-		n := 0
-		switch ev.Kind {
-		case kindVanish:
-			n = 1
-		case nostr.KindDeletion:
-			for _, tag := range ev.Tags {
-				if len(tag) > 1 && (tag[0] == "e" || tag[0] == "a") {
-					n++
-				}
-			}
-		}
+		n := deletes(ev)
 		address, err := netip.ParseAddr(khatru.GetIP(ctx))
 		if err != nil || n == 0 {
 			return false, ""
@@ -35,4 +25,19 @@ func Deletions(perHour float64, burst, addresses int) Policy {
 		}
 		return true, "rate-limited: too many deletions from your address, try again later"
 	}
+}
+
+// deletes is how many ids and addresses an event deletes, 1 for a request to vanish.
+func deletes(ev *nostr.Event) (n int) {
+	switch ev.Kind {
+	case kindVanish:
+		n = 1
+	case nostr.KindDeletion:
+		for _, tag := range ev.Tags {
+			if len(tag) > 1 && (tag[0] == "e" || tag[0] == "a") {
+				n++
+			}
+		}
+	}
+	return n
 }

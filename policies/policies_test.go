@@ -60,6 +60,10 @@ func TestPolicies(t *testing.T) {
 	wraps := TimeWindow(time.Hour, time.Minute, clock, 1059)
 	isAlice, isNode := func(pubkey string) bool { return pubkey == alice }, func(pubkey string) bool { return pubkey == node }
 	orders, trusting := ForeignOrders(isAlice, func(string) bool { return false }), ForeignOrders(isAlice, isNode)
+	room := func(full bool, stored int) Policy {
+		return Room(func() bool { return full }, func(string) int { return stored }, 3, func(pubkey string) bool { return pubkey == node })
+	}
+	kept := NotOutlived([]Retention{{For: 2 * time.Hour}, {Kinds: []int{1, 4}, For: time.Hour}}, clock)
 	sizes := Sizes(map[int]int{0: 3})
 	kind := func(kind int) func(*nostr.Event) { return func(ev *nostr.Event) { ev.Kind = kind } }
 	pow := PowToEscrow(node, func(pubkey string) bool { return pubkey == alice }, 4, 8)
@@ -110,6 +114,22 @@ func TestPolicies(t *testing.T) {
 		{"shape: long tags", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", strings.Repeat("x", 20)}} }, "invalid: tags have 21 bytes"},
 		{"shape: broken UTF-8 in a tag", shape, func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", "\xc3\x28"}} }, "invalid: a tag is not"},
 
+		{"room: a key with less than its share", room(false, 2), same, ""},
+		{"room: a key with its share", room(false, 3), same, "rate-limited: 3 events of this key are stored"},
+		{"room: full", room(true, 0), same, "error: this relay is full"},
+		{"room: full, not kept", room(true, 9), kind(20_001), ""},
+		{"room: full, a trusted key", room(true, 9), func(ev *nostr.Event) { ev.PubKey = node }, ""},
+		{"room: full, a deletion", room(true, 9), func(ev *nostr.Event) { ev.Kind, ev.Tags = 5, nostr.Tags{{"e", id}} }, ""},
+		{"room: full, a deletion of nothing", room(true, 9), func(ev *nostr.Event) { ev.Kind, ev.Tags = 5, nostr.Tags{{"e"}, {"p", id}} }, "error: "},
+		{"room: full, a request to vanish", room(true, 9), kind(62), ""},
+		{"retention: in time", kept, func(ev *nostr.Event) { ev.CreatedAt -= 3600 }, ""},
+		{"retention: too old", kept, func(ev *nostr.Event) { ev.CreatedAt -= 3601 }, "invalid: created_at is too old, events of kind 1 are kept 3600 seconds"},
+		{"retention: another kind", kept, func(ev *nostr.Event) { ev.Kind, ev.CreatedAt = 7, ev.CreatedAt-7200 }, ""},
+		{"retention: another kind, too old", kept, func(ev *nostr.Event) { ev.Kind, ev.CreatedAt = 7, ev.CreatedAt-7201 }, "invalid: created_at is too old, events are kept 7200 seconds"},
+		{"retention: for ever", NotOutlived(nil, clock), func(ev *nostr.Event) { ev.CreatedAt = 0 }, ""},
+		{"banned: this event", Banned(func(one string) (string, bool) { return "spam", one == id }), same, "blocked: this event is banned here: spam"},
+		{"banned: without a reason", Banned(func(one string) (string, bool) { return "", one == id }), same, "blocked: this event is banned here"},
+		{"banned: another event", Banned(func(one string) (string, bool) { return "spam", one == alice }), same, ""},
 		{"kinds: listed", only(1, 7), same, ""},
 		{"kinds: not listed", only(7), same, "blocked: this relay does not take kind 1"},
 		{"market: note", market, same, "blocked: this relay does not take kind 1"},

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -54,24 +53,18 @@ func (r *Relay) takes(kind int) bool {
 	return r.kinds[kind]
 }
 
-// crowded refuses an event of a key that has its share of the store, unless the event is one that
-// takes others away or that is not kept. It runs after the check of the signature: before it,
-// anybody could use up the share of anybody.
-func (r *Relay) crowded(ev *nostr.Event) string {
-	if ev.Kind == nostr.KindDeletion || ev.Kind == kindVanish || nostr.IsEphemeralKind(ev.Kind) || r.trusted(ev.PubKey) {
-		return ""
-	}
-	if r.store.Len() >= r.cfg.Limits.Events+r.cfg.Limits.Events/eventsSlack || r.overIndex() {
-		return "error: this relay is full for now"
-	}
-	author, err := parseKey(ev.PubKey)
+// full reports whether there are more events than may be, by more than is removed again soon, or more index.
+func (r *Relay) full() bool {
+	return r.store.Len() >= r.cfg.Limits.Events+r.cfg.Limits.Events/eventsSlack || r.overIndex()
+}
+
+// storedOf is how many events of a key are stored.
+func (r *Relay) storedOf(pubkey string) int {
+	author, err := parseKey(pubkey)
 	if err != nil {
-		return "invalid: " + err.Error()
+		return 0 // the event was refused long before
 	}
-	if n := r.store.CountOf(author); n >= r.cfg.Limits.EventsPerKey {
-		return fmt.Sprintf("rate-limited: %d events of this key are stored, delete some first", n)
-	}
-	return ""
+	return r.store.CountOf(author)
 }
 
 // overIndex reports whether the index takes more memory than it may even for kinds that are always in it.

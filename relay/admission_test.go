@@ -200,7 +200,7 @@ func TestC3StoreLimits(t *testing.T) {
 		t.Errorf("one event more than a key may have: %q", reason)
 	}
 	for _, kind := range []int{5, 20_001, 62} {
-		if _, reason := store(alice, kind, nostr.Tag{"relay", "ALL_RELAYS"}); reason != "" {
+		if _, reason := store(alice, kind, nostr.Tag{"relay", "ALL_RELAYS"}, nostr.Tag{"e", strings.Repeat("ab", 32)}); reason != "" {
 			t.Errorf("kind %d of a key that has its share: %q", kind, reason)
 		}
 	}

@@ -52,7 +52,7 @@ type Taken struct {
 // one who copies has for a peer as a whole.
 func (r *Relay) copied() []Policy {
 	rules := []Policy{
-		policies.Shape(r.cfg.Limits.shape()), r.management.allowed, policies.NotForRelays(),
+		policies.Shape(r.cfg.Limits.shape()), policies.Banned(r.management.banned), policies.NotForRelays(),
 		policies.NotExpired(r.store.opts.Now),
 	}
 	if r.cfg.Federation.Forward != nil {
@@ -124,7 +124,9 @@ func (r *Relay) inspect(ctx context.Context, from string, ev *nostr.Event, rules
 	}
 	t.Checked = true
 	if t.Refused = r.verify(from, ev); t.Refused == "" && r.cfg.Federation.Forward == nil {
-		t.Refused = r.crowded(ev)
+		if reject, msg := r.room(ctx, ev); reject {
+			t.Refused = msg
+		}
 	}
 	return t
 }

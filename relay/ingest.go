@@ -319,7 +319,7 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 			return toEscrow, false, ""
 		}
 	}
-	if msg := r.crowded(ev); msg != "" {
+	if reject, msg := r.room(ctx, ev); reject {
 		return toAnswer, false, msg
 	}
 	return toStore, false, ""

@@ -11,8 +11,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // manage answers the calls of administrators (NIP-86). khatru's own handler reads bodies without
@@ -279,12 +277,10 @@ func (r *Relay) cutAddress(address string) {
 	}
 }
 
-// allowed is a policy: it refuses the events that administrators have banned.
-func (m *management) allowed(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
-	if why, banned := m.now().Events[ev.ID]; banned {
-		return true, "blocked: this event is banned here" + because(why)
-	}
-	return false, ""
+// banned reports whether administrators have banned an event, and why.
+func (m *management) banned(id string) (why string, yes bool) {
+	why, yes = m.now().Events[id]
+	return why, yes
 }
 
 func because(why string) string {

@@ -165,6 +165,7 @@ type Relay struct {
 	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
 	verifiers  *turns       // for signatures that are being checked
 	repeated   Policy       // a rate for events that are stored already
+	room       Policy       // for events that are to be stored, when all else is well
 	negItems   *shares      // items of all negentropy sessions
 	arriving   *shares      // bytes of long messages
 	opened     *shares      // subscriptions
@@ -212,19 +213,20 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.slots.carries, r.verifiers.carries = r.carries, r.carries
 	r.repeated = policies.ExceptFrom(cfg.Carriers,
 		policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses))
+	r.room = policies.Room(r.full, r.storedOf, cfg.Limits.EventsPerKey, r.trusted)
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),
 		policies.Tags(cfg.Limits.IndexedTags, events.AlwaysInMemory()...),
 		policies.Sizes(cfg.Contents),
 		policies.Authors(r.denied, r.listed),
 		policies.Kinds(r.takes),
-		r.management.allowed,
+		policies.Banned(r.management.banned),
 		policies.NotForRelays(),
 		policies.NotExpired(now),
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.Future, now),
 		policies.TimeWindow(cfg.Limits.WrapPast, cfg.Limits.Future, now, nostr.KindGiftWrap),
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.OrderFuture, now, tradeKinds...),
-		r.outlived,
+		policies.NotOutlived(cfg.Retention, now),
 		policies.Pow(func(*nostr.Event) int { return cfg.Limits.MinPow }),
 	}
 	if cfg.Receive != nil && cfg.Pubkey == "" {

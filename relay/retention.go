@@ -9,34 +9,12 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip11"
 
+	"mostro/policies"
 	events "mostro/relay/store"
 )
 
-// Retention is how long events of some kinds are kept, counted from their created_at. Keys cost
-// nothing, so no quota by key keeps a disk from filling up.
-type Retention struct {
-	Kinds []int // nil = all that no other rule names
-	For   time.Duration
-}
-
-// outlived is a policy: it refuses what is so old that it would not be kept.
-func (r *Relay) outlived(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
-	age := r.store.opts.Now().Unix() - int64(ev.CreatedAt)
-	others := true
-	for _, rule := range r.cfg.Retention {
-		named := slices.Contains(rule.Kinds, ev.Kind)
-		others = others && !named
-		if named && age > int64(rule.For/time.Second) {
-			return true, fmt.Sprintf("invalid: created_at is too old, events of kind %d are kept %d seconds", ev.Kind, rule.For/time.Second)
-		}
-	}
-	for _, rule := range r.cfg.Retention {
-		if rule.Kinds == nil && others && age > int64(rule.For/time.Second) {
-			return true, fmt.Sprintf("invalid: created_at is too old, events are kept %d seconds", rule.For/time.Second)
-		}
-	}
-	return false, ""
-}
+// Retention is how long events of some kinds are kept.
+type Retention = policies.Retention
 
 // retain removes what has been kept long enough, rule by rule.
 func (r *Relay) retain(ctx context.Context) error {

@@ -61,7 +61,7 @@ var surfaces = []surface{
 		[]string{"TestC3WhoTalksToWhom"}},
 	{"deletions", "by the author, gift wraps by the recipient, none of the node's trades; they last; 5,000 at once and 1,000 an hour an address, 2,000,000 remembered",
 		[]string{"deletions_per_hour", "deletions_burst", "max_deletions"}, "who may delete what (NIP-09, NIP-62)",
-		[]string{"TestForget", "TestForgetInterrupted", "TestDeletions", "TestC3Deletions", "TestC1StrangersDeletion", "TestC1DeletedStaysDeleted", "TestVanish", "TestCrash", "TestDifferential",
+		[]string{"TestForget", "TestForgetInterrupted", "TestC3DeletionsAndRoom", "TestDeletions", "TestC3Deletions", "TestC1StrangersDeletion", "TestC1DeletedStaysDeleted", "TestVanish", "TestCrash", "TestDifferential",
 			"TestC3Floods/deletions of what is not there", "TestC3Floods/requests to vanish"}},
 	{"replaceable events", "900 s in the future, orders 60 s; the lowest id of one second; the node's own only from inside",
 		[]string{"max_future_seconds", "max_order_future_seconds", "max_age_days", "max_gift_wrap_age_days"}, "",
