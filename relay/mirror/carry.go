@@ -79,6 +79,9 @@ func (k *marks) heard(of name) bool {
 	return known
 }
 
+// knows reports whether a name is marked.
+func (k *marks) knows(of name) bool { return k.there.Contains(of) }
+
 func (k *marks) forget(of name) { k.there.Remove(of) }
 
 var errUnreachable = errors.New("error: this Mostro cannot be reached from here now, send it again in a while")
@@ -158,10 +161,10 @@ func (p *peer) fetchMailBy(ctx context.Context, l *link, filters func(keys []str
 	return p.gather(ctx, l, &gathering{
 		from: p.m.interest, filters: filters, past: mailPast, store: p.ingestMail, rate: p.letters,
 		among: func() []string { return p.duties.mostros },
-		old: func(ctx context.Context, l *link, keys []string, patient bool, take func(*nostr.Event)) error {
-			return p.fetchOldMail(ctx, l, keys, filters, patient, take)
+		old: func(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
+			return p.fetchOldMail(ctx, l, keys, filters, take)
 		},
-		of: recipients, left: p.haveMail,
+		left: p.haveMail,
 	})
 }
 
@@ -173,17 +176,9 @@ func (p *peer) haveMail(keys []string) {
 	}
 }
 
-// recipients are the keys that an event names as its recipients.
-func recipients(ev *nostr.Event) (keys []string) {
-	for tag := range ev.Tags.FindAll("p") {
-		keys = append(keys, tag[1])
-	}
-	return keys
-}
-
 // fetchOldMail gets stored messages: all of them for a key of which none have come for long, else those that may have
 // come meanwhile.
-func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, patient bool, take func(*nostr.Event)) error {
+func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, take func(*nostr.Event)) error {
 	now := p.m.cfg.Now()
 	maps.DeleteFunc(p.mailUntil, func(_ string, until time.Time) bool { return now.Sub(until) > mailPast/2 })
 	var none, some []string
@@ -194,21 +189,37 @@ func (p *peer) fetchOldMail(ctx context.Context, l *link, keys []string, filters
 			none = append(none, key)
 		}
 	}
-	if err := p.fetchMailSince(ctx, l, none, filters, 0, patient, take); err != nil {
+	if err := p.fetchMailSince(ctx, l, none, filters, 0, take); err != nil {
 		return err
 	}
-	return p.fetchMailSince(ctx, l, some, filters, now.Add(-mailPast).Unix(), patient, take)
+	return p.fetchMailSince(ctx, l, some, filters, now.Add(-mailPast).Unix(), take)
 }
 
-func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, since int64, patient bool, take func(*nostr.Event)) error {
+func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filters func([]string) []nostr.Filter, since int64, take func(*nostr.Event)) error {
 	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
+		cut := false // it had more for them than is fetched at once
 		for _, f := range filters(chunk) {
 			// Page by page: a relay that gives out few would show the newest only, and gift wraps are dated back.
-			if _, err := l.walkMost(ctx, f, since, l.old(patient), take); err != nil {
+			n := 0
+			_, err := l.walkMost(ctx, f, since, course{mostOld, unhurried, l.fetchOnce}, func(ev *nostr.Event) {
+				n++
+				take(ev)
+			})
+			if err != nil {
 				return err
 			}
+			cut = cut || n >= mostOld
 		}
-		p.haveMail(chunk)
+		switch {
+		case !cut:
+			p.haveMail(chunk)
+		case len(chunk) > 1: // a flood for one key hides what there is for the others
+			for i := range chunk {
+				if err := p.fetchMailSince(ctx, l, chunk[i:i+1], filters, since, take); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }

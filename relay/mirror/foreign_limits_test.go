@@ -391,3 +391,66 @@ func asBytes(parts []json.RawMessage) (all [][]byte) {
 	}
 	return all
 }
+
+// TestForeignFewFilters: a relay that has no room for a subscription beside the one that it is to take the place of
+// gets them one after the other; mail of all keys comes, gift wraps too, on one connection.
+func TestForeignFewFilters(t *testing.T) {
+	for _, reason := range []string{"error: too many concurrent REQs", "rate-limited: close some first"} {
+		t.Run(reason, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b, p := newPerson(t), idlePlain(500)
+				refused := 0
+				p.manner = func() manner {
+					open := make(map[string]int) // filters for recipients, by subscription
+					return func(say func(...any), label string, parts []json.RawMessage) bool {
+						id := string(parts[0])
+						delete(open, id)
+						if label != "REQ" {
+							return false
+						}
+						n, all := 0, 0
+						for _, part := range parts[1:] {
+							if bytes.Contains(part, []byte(`"#p"`)) && (bytes.Contains(part, []byte("[1059]")) || bytes.Contains(part, []byte("[14]"))) {
+								n++
+							}
+						}
+						for _, some := range open {
+							all += some
+						}
+						if n > 0 && n+all > 3 {
+							refused++
+							say("CLOSED", parts[0], reason)
+							return true
+						}
+						open[id] = n
+						return false
+					}
+				}
+				a, url := abroad(t, p, follows(b))
+				eventually(t, "it is connected", func() bool { return a.health(url).State == Live })
+				wrap := func(to person) nostr.Event {
+					ev := newPerson(t).sign(t, nostr.Event{Kind: 1059, CreatedAt: nostr.Now() - 3600, Tags: nostr.Tags{{"p", to.public}}})
+					p.publish(ev)
+					return ev
+				}
+				var keys []person
+				for i := range 5 {
+					key := newPerson(t)
+					keys = append(keys, key)
+					past := wrap(key)
+					wrap(key)
+					a.mirror.interest.add(mailbox{key.public, b.public}, claimant{from: fmt.Sprint(i)})
+					eventually(t, "what was stored is here", func() bool { return a.has(past.ID) })
+					time.Sleep(2 * time.Second)
+					for _, key := range keys {
+						live := wrap(key)
+						eventually(t, "what comes live is here", func() bool { return a.has(live.ID) })
+					}
+				}
+				if h := a.health(url); h.Sessions != 1 || refused == 0 {
+					t.Errorf("refused %d times, health %+v", refused, h)
+				}
+			})
+		})
+	}
+}

@@ -63,8 +63,9 @@ const (
 	reviewPast    = 180 * 24 * time.Hour // readers take no older ones
 	opinionRate   = 1                    // a second, live, of one relay
 	opinionBurst  = 100
-	maxHeld       = 2 << 20 // bytes of events of the future that wait for their time
-	intakeBytes   = 4 << 20 // of events of one duty of a connection that wait to be stored, or are being stored
+	mostMissed    = 15 * time.Minute // before it is looked for what came too fast
+	maxHeld       = 2 << 20          // bytes of events of the future that wait for their time
+	intakeBytes   = 4 << 20          // of events of one duty of a connection that wait to be stored, or are being stored
 	maxHold       = 15 * time.Minute
 	liveRate      = 200 // events a second of a followed Mostro, once the backlog is in
 	liveBurst     = 5000
@@ -74,6 +75,8 @@ const (
 	messageBurst  = 1000
 	letterRate    = 5 // a second, of messages to clients here; anybody can write to a known key, and these are kept
 	letterBurst   = 5000
+	rationRate    = 1.0 / 60 // the same of one key, which the others leave it
+	rationBurst   = 100
 
 	keysKept       = 30 * 24 * time.Hour
 	maxKeys        = 20_000 // whose mail is fetched elsewhere

@@ -24,8 +24,8 @@ type peer struct {
 	events  *rate.Limiter        // that come live
 	bytes   *rate.Limiter
 	mail    *rate.Limiter // messages to the node that come from there
-	letters *rate.Limiter // messages to clients here
-	talkIn  *rate.Limiter // messages of conversations from there
+	letters *rations      // messages to clients here
+	talkIn  *rations      // messages of conversations from there
 	talkOut *rate.Limiter // and from here
 
 	opinions *rate.Limiter // that come live
@@ -51,8 +51,8 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 	p := &peer{
 		m: m, url: url, duties: d,
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
-		mail: rate.NewLimiter(messageRate, messageBurst), letters: rate.NewLimiter(letterRate, letterBurst),
-		talkIn: rate.NewLimiter(letterRate, talkQueue), talkOut: rate.NewLimiter(letterRate, talkQueue),
+		mail: rate.NewLimiter(messageRate, messageBurst), letters: newRations(letterBurst, recipients),
+		talkIn: newRations(talkQueue, author), talkOut: rate.NewLimiter(letterRate, talkQueue),
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
 		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),
@@ -175,7 +175,11 @@ func (p *peer) learn(l *link, began time.Time) {
 func (p *peer) patiently(duty func(context.Context, *link) error) func(context.Context, *link) error {
 	return func(ctx context.Context, l *link) error {
 		for wait := firstPatience; ; wait = min(2*wait, mostPatience) {
+			began := time.Now()
 			err := duty(ctx, l)
+			if time.Since(began) > steadyTime {
+				wait = firstPatience
+			}
 			var closed *ClosedError
 			if !errors.As(err, &closed) {
 				return err

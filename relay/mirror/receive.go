@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/semaphore"
 )
 
 // receive takes messages to the node that arrive at an outside relay to the node. Where no gift wraps
@@ -28,18 +29,24 @@ func refusesWraps(err error) bool {
 // receiveKinds knows each message by its name, so that one that arrives in several places is handled
 // once.
 func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
-	messages := make(chan *nostr.Event, batchEvents)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // also of what asks for old ones
+	messages, room := make(chan *nostr.Event, messageBurst), semaphore.NewWeighted(intakeBytes)
 	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
 	ended := make(chan error, 2)
+	missed := newMissed()
 	s := &sub{
+		// Whoever waits here holds up everything that the relay sends, and strangers can write to the node.
 		event: func(ev *nostr.Event) {
-			if p.mail.Wait(ctx) != nil {
-				return
+			if p.mail.Allow() && room.TryAcquire(share(ev)) {
+				select {
+				case messages <- ev:
+					return
+				default:
+					room.Release(share(ev))
+				}
 			}
-			select {
-			case messages <- ev:
-			case <-ctx.Done():
-			}
+			missed.add([]string{p.m.cfg.Pubkey})
 		},
 		end: func(err error) {
 			if err != nil {
@@ -51,11 +58,30 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 	if err := l.subscribe(s, f); err != nil {
 		return err
 	}
-	go p.receiveOld(ctx, l, kinds, since, s.event)
+	go func() {
+		for {
+			p.receiveOld(ctx, l, kinds, func(ev *nostr.Event) {
+				if p.m.marks.knows(nameOf(ev)) || p.mail.Wait(ctx) != nil || room.Acquire(ctx, share(ev)) != nil {
+					return
+				}
+				select {
+				case messages <- ev:
+				case <-ctx.Done():
+				}
+			})
+			select {
+			case <-missed.due:
+				missed.all()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	from := context.WithValue(ctx, originKey{}, p.url)
 	for {
 		select {
 		case ev := <-messages:
+			room.Release(share(ev))
 			if ev.CheckID() && p.m.marks.heard(nameOf(ev)) {
 				continue // else it is another event than its name says, and refused
 			}
@@ -78,10 +104,11 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 
 // receiveOld asks for what is behind the newest messages, which is all that a relay gives out with a
 // subscription: gift wraps are dated back by days, so that one of a break can be anywhere.
-func (p *peer) receiveOld(ctx context.Context, l *link, kinds []int, since nostr.Timestamp, take func(*nostr.Event)) {
+func (p *peer) receiveOld(ctx context.Context, l *link, kinds []int, take func(*nostr.Event)) {
+	since := p.m.cfg.Now().Add(-mailPast).Unix()
 	for _, kind := range kinds {
 		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}}
-		if _, err := l.walkMost(ctx, f, int64(since), l.old(true), take); err != nil {
+		if _, err := l.walkMost(ctx, f, since, course{mostOld, unhurried, l.fetch}, take); err != nil {
 			if ctx.Err() == nil {
 				p.cause(there + "older messages: " + err.Error())
 			}

@@ -65,7 +65,7 @@ func TestC3TalkMemory(t *testing.T) {
 	level := func() (allocated uint64) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if err := p.levelTalks(t.Context(), l, []string{key.public}, true, func(*nostr.Event) {}); err != nil {
+		if err := p.levelTalks(t.Context(), l, []string{key.public}, func(*nostr.Event) {}); err != nil {
 			t.Fatal(err)
 		}
 		runtime.ReadMemStats(&after)

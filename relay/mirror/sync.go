@@ -209,16 +209,7 @@ type course struct {
 	ask  func(context.Context, nostr.Filter, func(*nostr.Event)) error // fetch, or fetchOnce
 }
 
-// old is how messages to clients here are walked through. Who is not patient hears at once that it
-// is too much for the relay.
-func (l *link) old(patient bool) course {
-	ask := l.fetchOnce
-	if patient {
-		ask = l.fetch
-	}
-	return course{mostOld, unhurried, ask}
-}
-
+// walkMost ends when it has got as many as it may.
 func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, c course, take func(*nostr.Event)) (gap bool, err error) {
 	if since > 0 {
 		from := nostr.Timestamp(since)

@@ -84,7 +84,7 @@ func (m *Mirror) passOn(ev *nostr.Event) {
 func (p *peer) talk(ctx context.Context, l *link) error {
 	return p.gather(ctx, l, &gathering{
 		from: p.m.talks, filters: p.talkOf, past: talkPast, store: p.ingestTalk, rate: p.talkIn,
-		among: p.dealings, old: p.levelTalks, of: func(ev *nostr.Event) []string { return []string{ev.PubKey} },
+		among: p.dealings, old: p.levelTalks,
 	})
 }
 
@@ -129,7 +129,7 @@ func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
 
 // levelTalks makes conversations equal here and there, as far back as clients ask. Of what is here, which anybody
 // chooses, only ids are in memory, as many of a conversation as could be of use, and what is brought a few at a time.
-func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, patient bool, take func(*nostr.Event)) error {
+func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
 	since := nostr.Timestamp(p.m.cfg.Now().Add(-talkPast).Unix())
 	for chunk := range slices.Chunk(keys, l.keysAtOnce()) {
 		lacks := make(map[reconcile.ID]struct{}) // not all that is there: how much that is, the relay chooses
@@ -146,7 +146,7 @@ func (p *peer) levelTalks(ctx context.Context, l *link, keys []string, patient b
 				lacks[item.ID] = struct{}{}
 			}
 		}
-		_, err := l.walkMost(ctx, p.talkOf(chunk)[0], int64(since), l.old(patient), func(ev *nostr.Event) {
+		_, err := l.walkMost(ctx, p.talkOf(chunk)[0], int64(since), course{mostOld, unhurried, l.fetchOnce}, func(ev *nostr.Event) {
 			delete(lacks, idOf(ev.ID))
 			take(ev)
 		})
