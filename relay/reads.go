@@ -38,6 +38,32 @@ func ParsePrivateReads(name string) (PrivateReads, error) {
 	return 0, fmt.Errorf("private reads %q: want open, default or strict", name)
 }
 
+func (m PrivateReads) String() string {
+	switch m {
+	case ReadsOpen:
+		return "open"
+	case ReadsStrict:
+		return "strict"
+	}
+	return "default"
+}
+
+// Stricter is the one of two modes that shows less.
+func (m PrivateReads) Stricter(other PrivateReads) PrivateReads {
+	for _, strict := range []PrivateReads{ReadsStrict, ReadsNamed} {
+		if m == strict || other == strict {
+			return strict
+		}
+	}
+	return ReadsOpen
+}
+
+// PrivateReads is who reads events of private kinds now: Config.PrivateReads until SetPrivateReads.
+func (r *Relay) PrivateReads() PrivateReads { return PrivateReads(r.reads.Load()) }
+
+// SetPrivateReads changes who reads events of private kinds.
+func (r *Relay) SetPrivateReads(m PrivateReads) { r.reads.Store(int32(m)) }
+
 // keys are the public keys that a connection has proven to hold.
 type keys []key
 
@@ -64,10 +90,10 @@ func (r *Relay) shows(f *ask, kind int, author, id key, authed *keys, to parties
 	if r.hides(kind, author, id) {
 		return false
 	}
-	if !isPrivate(kind) || r.cfg.PrivateReads == ReadsOpen {
+	if !isPrivate(kind) || r.PrivateReads() == ReadsOpen {
 		return true
 	}
-	if r.cfg.PrivateReads == ReadsNamed && !f.blind {
+	if r.PrivateReads() == ReadsNamed && !f.blind {
 		if len(f.plain.Tags["p"]) > 0 || len(f.authors) > 0 && !r.writesToAll(author) {
 			return true
 		}
@@ -94,6 +120,6 @@ func (r *Relay) shown(f *ask, rec *record, authed *keys) bool {
 
 // hopeless reports whether f can show nothing because nobody has authenticated.
 func (r *Relay) hopeless(f *ask, authed *keys) bool {
-	return r.cfg.PrivateReads == ReadsStrict && authed == nil && len(f.kinds) > 0 &&
+	return r.PrivateReads() == ReadsStrict && authed == nil && len(f.kinds) > 0 &&
 		!slices.ContainsFunc(f.kinds, func(kind int) bool { return !isPrivate(kind) })
 }

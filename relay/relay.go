@@ -161,6 +161,7 @@ type Relay struct {
 	held       atomic.Int64 // bytes of stored events that wait in queues
 	messages   atomic.Int64 // of clients that were handled
 	places     atomic.Int64 // places of all subscriptions in the live index
+	reads      atomic.Int32 // PrivateReads
 	slots      *turns       // for clients whose message is being worked on, or decrypted
 	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
 	verifiers  *turns       // for signatures that are being checked
@@ -210,6 +211,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	if r.management, err = openManagement(cfg.Dir); err != nil {
 		return nil, err
 	}
+	r.SetPrivateReads(cfg.PrivateReads)
 	r.slots.carries, r.verifiers.carries = r.carries, r.carries
 	r.repeated = policies.ExceptFrom(cfg.Carriers,
 		policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses))

@@ -16,6 +16,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/escrow/mostro"
+	"mostro/relay"
 	"mostro/relay/mirror"
 )
 
@@ -219,6 +220,42 @@ func TestServeReplica(t *testing.T) {
 	second := serveWith(t)
 	if _, err := primaryKey(t.Context(), mirror.Direct, dir, "ws://"+second.address); err == nil || !strings.Contains(err.Error(), "this is a replica of") {
 		t.Errorf("another primary: %v", err)
+	}
+}
+
+// TestReplicaReads: who may read messages at a replica is as at its primary, also at a start without it; a
+// stricter setting of its own counts, and a difference is told.
+func TestReplicaReads(t *testing.T) {
+	for _, c := range []struct{ there, own, want string }{
+		{"strict", "default", "strict"}, {"default", "open", "default"}, {"open", "default", "default"},
+		{"default", "strict", "strict"}, {"strict", "strict", "strict"}, {"open", "open", "open"},
+	} {
+		key, err := newKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := serveWith(t, fmt.Sprintf("federation.replicas=[%q]", key.Public()), `federation.peers=["127.0.0.1"]`, "relay.private_reads="+c.there)
+		dir := t.TempDir()
+		r, stop := serveReplicaOf(t, p, dir, key, "relay.private_reads="+c.own)
+		if got := r.relay.PrivateReads().String(); got != c.want {
+			t.Errorf("%s there and %s here make %s, want %s", c.there, c.own, got, c.want)
+		}
+		var said strings.Builder
+		own, err := relay.ParsePrivateReads(c.own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&replica{log: slog.New(slog.NewTextHandler(&said, nil))}).tell(own, mirror.Listing{Reads: c.there})
+		if told := strings.Contains(said.String(), "there="+c.there+" counts="+c.want); told != (c.own != c.there) {
+			t.Errorf("%s there and %s here: said %q", c.there, c.own, said.String())
+		}
+		stop()
+		// Without the primary it is as the last time.
+		p.stop()
+		l, err := new(FederationSettings).listing(filepath.Join(dir, listingFile))
+		if err != nil || r.readsOf(own, l).String() != c.want {
+			t.Errorf("%s there and %s here make %s without the primary (%v)", c.there, c.own, r.readsOf(own, l), err)
+		}
 	}
 }
 

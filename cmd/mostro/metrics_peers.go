@@ -180,7 +180,7 @@ func newReplicaFigures(copies *mirror.Replica) []prometheus.Collector {
 		})
 	}
 	return []prometheus.Collector{
-		flag("mostro_replica_ready", "Whether this replica has been level with its primary.", copies.Ready),
+		flag("mostro_replica_ready", "Whether this replica has been level with its primary, and not without it for long since.", copies.Ready),
 		flag("mostro_replica_connected", "Whether this replica is connected with its primary.", copies.Connected),
 	}
 }

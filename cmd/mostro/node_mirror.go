@@ -36,6 +36,7 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		Sign:      func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
 		Replica:   s.isReplica,
 		Strict:    n.cfg.settings.Relay.Reads == relay.ReadsStrict,
+		Reads:     n.cfg.settings.Relay.Reads.String(),
 		MaxEvents: int(s.MaxEvents),
 		MaxBytes:  int(s.MaxMiB) << 20,
 		Policy:    s.policy(),

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -95,19 +96,32 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	if r.url == "" {
 		r.url = "ws://" + dialable(listener.Addr().String())
 	}
-	listing, err := settings.Federation.listing(filepath.Join(dir, listingFile))
+	file := filepath.Join(dir, listingFile)
+	listing, err := settings.Federation.listing(file)
 	if err != nil {
 		return nil, err
 	}
+	if now, err := dial.PrimaryListing(ctx, primary); err == nil {
+		listing = now
+		if err := keepListing(file, now); err != nil {
+			return nil, err
+		}
+	}
+	reads := r.readsOf(s.Reads, listing)
+	r.tell(s.Reads, listing)
 	r.copies = mirror.NewReplica(mirror.ReplicaConfig{
 		Primary: primary,
 		Node:    node,
-		Strict:  s.Reads == relay.ReadsStrict,
+		Strict:  func() bool { return r.relay.PrivateReads() == relay.ReadsStrict },
 		Listing: listing,
-		Keep:    func(l mirror.Listing) error { return keepListing(filepath.Join(dir, listingFile), l) },
-		Sign:    func(ev *nostr.Event) error { return mostro.Sign(ev, key) },
-		Dial:    dial,
-		Logger:  logger,
+		Keep: func(l mirror.Listing) error {
+			r.relay.SetPrivateReads(r.readsOf(s.Reads, l))
+			r.tell(s.Reads, l)
+			return keepListing(file, l)
+		},
+		Sign:   func(ev *nostr.Event) error { return mostro.Sign(ev, key) },
+		Dial:   dial,
+		Logger: logger,
 	})
 	follows := slices.Concat(settings.Federation.Follow, settings.Federation.Platforms)
 	followed := func(pubkey string) bool {
@@ -115,7 +129,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	}
 	r.relay, err = relay.Open(relay.Config{
 		Dir: filepath.Join(dir, replicaDir), Name: settings.Mostro.Name, Description: s.Description, Contact: s.Contact, Icon: s.Icon,
-		Pubkey: node, ServiceURL: r.url, Version: version, Limits: s.limits(), TrustedProxies: s.TrustedProxies, PrivateReads: s.Reads,
+		Pubkey: node, ServiceURL: r.url, Version: version, Limits: s.limits(), TrustedProxies: s.TrustedProxies, PrivateReads: reads,
 		Followed: followed, Formerly: r.copies.Formerly, Contents: s.ContentOf,
 		Policies: []relay.Policy{
 			policies.RateByIP(float64(s.EventsPerSecond), int(s.EventsBurst), policies.DefaultRateAddresses),
@@ -135,13 +149,35 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	}
 	r.copies.Serve()
 	r.relay.Handle("GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if !r.copies.Ready() {
+		switch lost := r.copies.Lost(); {
+		case r.copies.Ready() && lost == 0:
+			fmt.Fprintln(w, "ok")
+		case r.copies.Ready():
+			fmt.Fprintf(w, "ok, without the primary for %s\n", lost.Round(time.Second))
+		case lost != 0:
+			http.Error(w, fmt.Sprintf("stale: without the primary for %s", lost.Round(time.Second)), http.StatusServiceUnavailable)
+		default:
 			http.Error(w, "not equal to the primary yet", http.StatusServiceUnavailable)
-			return
 		}
-		fmt.Fprintln(w, "ok")
 	}))
 	return r, nil
+}
+
+// readsOf is who may read messages here: nobody who may not at the primary, and by the own setting fewer.
+func (r *replica) readsOf(own relay.PrivateReads, l mirror.Listing) relay.PrivateReads {
+	there, err := relay.ParsePrivateReads(l.Reads) // "" of a primary that does not say is the default
+	if err != nil {
+		there = relay.ReadsStrict // a mode that only a newer version knows
+	}
+	return own.Stricter(there)
+}
+
+// tell says so when the own setting is another one than the primary's.
+func (r *replica) tell(own relay.PrivateReads, l mirror.Listing) {
+	if reads := r.readsOf(own, l); l.Reads != "" && l.Reads != own.String() {
+		r.log.Warn("who may read messages is set otherwise here than at the primary: the stricter setting counts",
+			"relay.private_reads", own, "there", l.Reads, "counts", reads)
+	}
 }
 
 // listing is whose offers make the primary's book: as it said at an earlier start, or as these settings

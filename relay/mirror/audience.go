@@ -15,8 +15,8 @@ import (
 // audience learns from what clients of this relay ask and write whose mail is to be fetched elsewhere, and which
 // conversations. A Mirror has one, and so has a Replica, which tells its primary.
 type audience struct {
-	node   string // hex
-	strict bool   // Config.Strict
+	node   string      // hex
+	strict func() bool // Config.Strict
 
 	wanted     func() bool              // whether anything could come from elsewhere
 	isMostro   func(pubkey string) bool // that is followed
@@ -28,7 +28,7 @@ type audience struct {
 	clients  *lru.Cache[string, *connection] // by connection
 }
 
-func newAudience(node string, strict bool) *audience {
+func newAudience(node string, strict func() bool) *audience {
 	a := &audience{node: node, strict: strict, wanted: func() bool { return true }, isReplica: func(string) bool { return false }}
 	a.clients, _ = lru.New[string, *connection](maxClients) // fails only for a size below 1
 	return a
@@ -49,7 +49,7 @@ func (a *audience) Asked(ctx context.Context, f nostr.Filter) (reject bool, msg 
 		a.askedMail(ctx, f, wraps)
 	case messages && !isMirror(ctx):
 		for _, key := range f.Authors {
-			if a.isTrader(key) && (!a.strict || relay.Authed(ctx, key)) {
+			if a.isTrader(key) && (!a.strict() || relay.Authed(ctx, key)) {
 				a.connection(ctx).talks(a, key, relay.Authed(ctx, key))
 			}
 		}

@@ -27,11 +27,12 @@ type Policy struct {
 	HideExpired   bool          `json:"hide_expired"`
 }
 
-// Listing says whose offers make the book beside the node's own, and how they are shown. Replicas
-// learn it from their primary.
+// Listing says whose offers make the book beside the node's own, and how they are shown, and what else replicas
+// learn from their primary.
 type Listing struct {
 	Follows  []Listed `json:"follows"`
-	Formerly []string `json:"formerly,omitempty"` // Mostros that are or were followed
+	Formerly []string `json:"formerly,omitempty"`      // Mostros that are or were followed
+	Reads    string   `json:"private_reads,omitempty"` // who reads messages there: relay.PrivateReads by name
 	Policy
 }
 

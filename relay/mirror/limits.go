@@ -102,6 +102,7 @@ const (
 	carryTime      = 8 * time.Second  // for the answer of another relay to a carried message
 	carryWait      = 3 * time.Second  // for a connection to come back
 	forwardTime    = 15 * time.Second // for the answer of a primary
+	staleAfter     = 5 * time.Minute  // without its primary a replica is not ready any more
 	carryPoll      = 50 * time.Millisecond
 	marksKept      = 50_000          // names of messages that crossed
 	carryAgain     = 2 * time.Second // before a message that failed is tried again

@@ -87,6 +87,9 @@ type Config struct {
 	// when its author, who has authenticated, asks for it.
 	Strict bool
 
+	// Reads is the name of the relay's mode of private reads, for its replicas.
+	Reads string
+
 	MaxEvents, MaxBytes int // kept of one followed key; 0 = DefaultMaxEvents, DefaultMaxBytes
 
 	Policy
@@ -166,7 +169,7 @@ func New(cfg Config) (*Mirror, error) {
 		node: cfg.Pubkey, now: cfg.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
 		listing: m.listing, policy: func() Policy { return cfg.Policy }, news: m.news,
 	}
-	m.audience = newAudience(cfg.Pubkey, cfg.Strict)
+	m.audience = newAudience(cfg.Pubkey, func() bool { return cfg.Strict })
 	m.isMostro, m.isFollowed = m.mostro, m.Followed
 	m.wanted = func() bool { return len(cfg.Outside) > 0 || m.followsMostros() }
 	if cfg.Replica != nil {

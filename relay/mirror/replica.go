@@ -23,12 +23,13 @@ type ReplicaConfig struct {
 	Primary string // address of its relay, ws:// or wss://
 	// Sign signs with a key that the primary lists among its replicas (NIP-42).
 	Sign   func(*nostr.Event) error
-	Dial   Dial         // nil = Direct
-	Logger *slog.Logger // nil = silent
+	Dial   Dial             // nil = Direct
+	Logger *slog.Logger     // nil = silent
+	Now    func() time.Time // nil = time.Now
 
 	Node string // key of the primary's node, hex
-	// Strict is as in Config.
-	Strict bool
+	// Strict reports whether the relay shows messages to their parties only (Config.Strict); nil = it does not.
+	Strict func() bool
 	// Listing is whose offers make the book until the primary has said so. Keep is told what it says, for
 	// the next start; nil = nobody is.
 	Listing Listing
@@ -43,7 +44,8 @@ type Replica struct {
 	log   *slog.Logger
 	relay *relay.Relay
 	link  atomic.Pointer[link]
-	ready atomic.Bool
+	ready atomic.Bool  // it has been equal to the primary
+	lost  atomic.Int64 // unix nanoseconds of the loss of the primary, 0 = it has been equal since
 
 	*audience
 	book    *book
@@ -59,12 +61,18 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	if cfg.Dial == nil {
 		cfg.Dial = Direct
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Strict == nil {
+		cfg.Strict = func() bool { return false }
+	}
 	r := &Replica{cfg: cfg, log: cfg.Logger}
 	r.listed.Store(&cfg.Listing)
 	r.audience = newAudience(cfg.Node, cfg.Strict)
 	r.isMostro, r.isFollowed = r.carries, r.Followed
-	r.interest, _ = openInterest(nil, tableKey, time.Now) // nothing is read that could fail, as the next
-	r.talks, _ = openInterest(nil, tableTalk, time.Now)
+	r.interest, _ = openInterest(nil, tableKey, cfg.Now) // nothing is read that could fail, as the next
+	r.talks, _ = openInterest(nil, tableTalk, cfg.Now)
 	r.book = &book{
 		node: cfg.Node, now: time.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
 		listing: func() Listing { return *r.listed.Load() }, policy: func() Policy { return r.listed.Load().Policy }, news: r.news,
@@ -119,8 +127,7 @@ func (r *Replica) Serve() { r.book.pages() }
 // learn asks the primary whose offers make its book, now and then: a command may change that.
 func (r *Replica) learn(ctx context.Context) {
 	for rounds := 1; ; rounds++ {
-		var l Listing
-		err := r.cfg.Dial.get(ctx, r.cfg.Primary, listingPath, "application/json", &l)
+		l, err := r.cfg.Dial.PrimaryListing(ctx, r.cfg.Primary)
 		if err == nil && !reflect.DeepEqual(l, *r.listed.Load()) {
 			r.listed.Store(&l)
 			if r.cfg.Keep != nil {
@@ -164,8 +171,18 @@ func (r *Replica) carries(pubkey string) bool {
 	return pubkey != r.cfg.Node && r.Followed(pubkey)
 }
 
-// Ready reports whether the replica has been equal to its primary since the last connection.
-func (r *Replica) Ready() bool { return r.ready.Load() }
+// Ready reports whether the replica has been equal to its primary, and not been without it for too long since. It
+// serves what it has all the same.
+func (r *Replica) Ready() bool { return r.ready.Load() && r.Lost() < staleAfter }
+
+// Lost is for how long the replica, which has been equal to its primary, has been without it; 0 = it is not.
+func (r *Replica) Lost() time.Duration {
+	at := r.lost.Load()
+	if at == 0 {
+		return 0
+	}
+	return max(r.cfg.Now().Sub(time.Unix(0, at)), 1)
+}
 
 // Connected reports whether it is connected with its primary now.
 func (r *Replica) Connected() bool { return r.link.Load() != nil }
@@ -174,6 +191,11 @@ func (r *Replica) Connected() bool { return r.link.Load() != nil }
 func (d Dial) PrimaryKey(ctx context.Context, url string) (string, error) {
 	a, err := d.describe(ctx, url)
 	return a.Pubkey, err
+}
+
+// PrimaryListing asks a relay whose offers make its book, and what else replicas want to know.
+func (d Dial) PrimaryListing(ctx context.Context, url string) (l Listing, err error) {
+	return l, d.get(ctx, url, listingPath, "application/json", &l)
 }
 
 var errNoPrimary = errors.New("error: the primary of this replica cannot be reached now, send it again in a while")
@@ -236,7 +258,7 @@ func (r *Replica) session(ctx context.Context) error {
 		return err
 	}
 	r.link.Store(l)
-	defer r.link.Store(nil)
+	defer r.leave()
 	in := newIntake(ctx)
 	var storing sync.WaitGroup
 	defer storing.Wait()
@@ -286,6 +308,7 @@ func (r *Replica) session(ctx context.Context) error {
 		if err := r.level(ctx, l, in); err != nil {
 			return errors.Join(err, context.Cause(ctx))
 		}
+		r.lost.Store(0)
 		if !r.ready.Swap(true) {
 			r.log.Info("equal to the primary", "relay", r.cfg.Primary)
 		}
@@ -296,6 +319,14 @@ func (r *Replica) session(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-time.After(resyncEvery):
 		}
+	}
+}
+
+// leave notes that the primary is lost.
+func (r *Replica) leave() {
+	r.link.Store(nil)
+	if r.ready.Load() {
+		r.lost.CompareAndSwap(0, r.cfg.Now().UnixNano())
 	}
 }
 

@@ -2,12 +2,13 @@ package mirror
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
-
-	"context"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -15,13 +16,17 @@ import (
 )
 
 // startReplica starts a replica of an instance. stop ends it.
-func startReplica(t testing.TB, primary *instance, who person, dir, address string) (r *relay.Relay, replica *Replica, stop func()) {
+func startReplica(t testing.TB, primary *instance, who person, dir, address string, change ...func(*ReplicaConfig)) (r *relay.Relay, replica *Replica, stop func()) {
 	t.Helper()
 	key, err := Dial(Direct).PrimaryKey(t.Context(), primary.url())
 	if err != nil || key != primary.public {
 		t.Fatalf("the primary's key is %s (%v)", key, err)
 	}
-	replica = NewReplica(ReplicaConfig{Primary: primary.url(), Node: key, Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }})
+	cfg := ReplicaConfig{Primary: primary.url(), Node: key, Sign: func(ev *nostr.Event) error { return ev.Sign(who.secret) }}
+	for _, f := range change {
+		f(&cfg)
+	}
+	replica = NewReplica(cfg)
 	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Followed: replica.Followed, Formerly: replica.Formerly,
 		ReadPolicies: []relay.ReadPolicy{replica.Asked},
 		Federation:   relay.Federation{Forward: replica.Forward, Stored: replica.Stored, Hidden: replica.Hidden}})
@@ -191,4 +196,43 @@ func TestReplicaUnlisted(t *testing.T) {
 	if evs, err := r.All(t.Context(), nostr.Filter{Kinds: []int{14}}); err != nil || len(evs) > 0 {
 		t.Errorf("%d messages came to somebody who is not listed (%v)", len(evs), err)
 	}
+}
+
+// TestReplicaStale: without its primary a replica goes on being ready for a while, and not for ever; it is again when it
+// is equal again.
+func TestReplicaStale(t *testing.T) {
+	listed := newPerson(t)
+	p := newInstance(t, "primary")
+	p.change = func(cfg *relay.Config) {
+		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
+	}
+	p.start()
+	var later atomic.Int64
+	address := freeAddress(t)
+	r, replica, _ := startReplica(t, p, listed, t.TempDir(), address, func(cfg *ReplicaConfig) {
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	eventually(t, "it is equal", replica.Ready)
+	later.Store(int64(time.Hour))
+	if !replica.Ready() || replica.Lost() != 0 {
+		t.Error("it is stale though its primary is there")
+	}
+	p.stop()
+	eventually(t, "it notices", func() bool { return replica.Lost() > 0 })
+	later.Add(int64(staleAfter - time.Minute))
+	if !replica.Ready() {
+		t.Errorf("after %s without its primary it is not ready", replica.Lost())
+	}
+	later.Add(int64(2 * time.Minute))
+	if replica.Ready() {
+		t.Errorf("after %s without its primary it is ready", replica.Lost())
+	}
+	c := dialClient(t, "ws://"+address)
+	c.say("REQ", "q", nostr.Filter{Kinds: []int{kindInfo}})
+	c.hear("EOSE")
+	p.start()
+	missed := p.offer(t, "x", 0)
+	p.publish(missed)
+	eventually(t, "it is ready again", func() bool { return replica.Ready() && replica.Lost() == 0 })
+	eventually(t, "and has what was missed", func() bool { has, err := r.Has(t.Context(), missed.ID); return has && err == nil })
 }
