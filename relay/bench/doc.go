@@ -18,15 +18,20 @@
 //
 //	go test ./relay/bench -run '^$' -bench . -benchtime 1x -tags libsecp256k1
 //
-//	MOSTRO_BENCH_EVENTS=100000   how many events are stored, 10,000 if not set
+//	MOSTRO_BENCH_EVENTS=100000   how many events are stored, 10,000 if not set; a list such as 100000,1000000
+//	                             measures one after another, and rows named growth set them side by side
 //	MOSTRO_BENCH_IDLE=5000       how many idle connections are weighed, 1,000 if not set
-//	MOSTRO_BENCH_ONLY=relay      leave the baseline out, or our side with khatru
+//	MOSTRO_BENCH_ONLY=relay      only these sides, with commas between them: relay, relay-served, relay-cold,
+//	                             khatru, khatru-sync
 //	MOSTRO_BENCH_PROFILES=DIR    write CPU and heap profiles of each side and row into DIR
 //
 // The load is 40% gift wraps (1059) for 2,000 recipients, 30% notes (1) and 5% reactions (7) of
 // 1,000 authors, 25% orders (38383) of ten nodes; 1.2 kB an event. Beyond 100,000 events there
 // are more people, not more events for each. Rows of one group share a filled relay: it is
 // filled when the first of them runs.
+//
+// The side relay-served has the policies, hooks and logins of a node, and relay is without them, like the baseline; the
+// ratios to relay-served are what they cost. Rates are so high that the load, all of one address, passes.
 //
 // The row of 100 authors is asked a third time, of a relay whose index has so little memory that all notes are looked up
 // on disk; its ratios are those of the warm index to it.

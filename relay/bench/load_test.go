@@ -37,6 +37,23 @@ func setting(b testing.TB, name string, otherwise int) int {
 	return n
 }
 
+// settings reads counts with commas between them, which rise.
+func settings(b testing.TB, name string, otherwise int) []int {
+	b.Helper()
+	if os.Getenv(name) == "" {
+		return []int{otherwise}
+	}
+	var counts []int
+	for text := range strings.SplitSeq(os.Getenv(name), ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || len(counts) > 0 && n <= counts[len(counts)-1] {
+			b.Fatalf("%s=%s is not a count, nor a list of counts that rise", name, os.Getenv(name))
+		}
+		counts = append(counts, n)
+	}
+	return counts
+}
+
 // secret makes the secret key of a person of the load.
 func secret(role string, i int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "mostro bench %s %d", role, i))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,16 +24,20 @@ import (
 	badgerdb "github.com/dgraph-io/badger/v4"
 	"github.com/fiatjaf/eventstore/badger"
 	"github.com/fiatjaf/khatru"
+	"github.com/nbd-wtf/go-nostr"
 
+	"mostro/policies"
 	"mostro/relay"
+	"mostro/relay/reconcile"
 )
 
 // The sides of a comparison.
 const (
 	ours   = "relay"
 	stock  = "khatru"
-	synced = "khatru-sync" // with SyncWrites
-	cold   = "relay-cold"  // with so little memory for the index that old notes are looked up on disk
+	synced = "khatru-sync"  // with SyncWrites
+	cold   = "relay-cold"   // with so little memory for the index that old notes are looked up on disk
+	served = "relay-served" // with policies, hooks and logins as a node has them, and rates that let the load pass
 )
 
 // coldIndex is the memory for the index of that side: less than the kinds take that are always in it.
@@ -119,11 +125,15 @@ func obey(command string) error {
 
 // open makes the relay of one side.
 func open(side, dir string) (http.Handler, func() error, error) {
-	if side == ours || side == cold {
+	if side == ours || side == cold || side == served {
 		debug.SetGCPercent(garbagePercent)
-		limits := relay.DefaultLimits()
-		limits.Connections, limits.EventsPerKey = 1<<20, 1<<30
-		r, err := relay.Open(relay.Config{Dir: dir, Limits: limits, IndexBytes: map[string]int{cold: coldIndex}[side]})
+		cfg := relay.Config{}
+		if side == served {
+			cfg = servedConfig()
+		}
+		cfg.Dir, cfg.Limits, cfg.IndexBytes = dir, relay.DefaultLimits(), map[string]int{cold: coldIndex}[side]
+		cfg.Limits.Connections, cfg.Limits.EventsPerKey = 1<<20, 1<<30
+		r, err := relay.Open(cfg)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -147,6 +157,38 @@ func open(side, dir string) (http.Handler, func() error, error) {
 	r.DeleteEvent = append(r.DeleteEvent, db.DeleteEvent)
 	r.ReplaceEvent = append(r.ReplaceEvent, db.ReplaceEvent)
 	return r, func() error { db.Close(); return nil }, nil
+}
+
+// servedConfig is that of a node, without its escrow and mirror, which get none of the load: what asks them answers at
+// once. The load's orders are of Mostros that it follows.
+func servedConfig() relay.Config {
+	follows := make(map[string]bool)
+	for i := range nodes {
+		key, _ := nostr.GetPublicKey(secret("node", i)) // a hash is a good key
+		follows[key] = true
+	}
+	own, _ := nostr.GetPublicKey(secret("own", 0))
+	followed := func(pubkey string) bool { return follows[pubkey] }
+	nobody := func(string) bool { return false }
+	const much = 1 << 30 // all of the load comes from one address
+	byKey := policies.RateByKey(much, much, policies.DefaultRateAddresses)
+	return relay.Config{
+		Name: "bench", Pubkey: own, ServiceURL: "wss://relay.example.com", Admins: []string{own}, Followed: followed,
+		Retention: []relay.Retention{{Kinds: []int{4, 14, 1059}, For: 90 * 24 * time.Hour}}, Running: nobody,
+		Policies: []relay.Policy{
+			policies.ForeignOrders(followed, nobody), policies.RateByIP(much, much, policies.DefaultRateAddresses),
+			policies.Deletions(much, much, policies.DefaultRateAddresses), policies.PowToEscrow(own, nobody, 0, 0),
+		},
+		Verified: []relay.Policy{func(ctx context.Context, ev *nostr.Event) (bool, string) {
+			if followed(ev.PubKey) {
+				return false, ""
+			}
+			return byKey(ctx, ev)
+		}},
+		ReadPolicies: []relay.ReadPolicy{func(context.Context, nostr.Filter) (bool, string) { return false, "" }},
+		Receive:      func(context.Context, *nostr.Event) error { return errors.New("error: there is no escrow here") },
+		Federation:   relay.Federation{Hidden: func(int, string, reconcile.ID) bool { return false }},
+	}
 }
 
 // process is a relay that runs.
@@ -303,11 +345,6 @@ func sides(all ...string) []string {
 	if only == "" {
 		return all
 	}
-	var left []string
-	for _, side := range all {
-		if strings.HasPrefix(side, only) {
-			left = append(left, side)
-		}
-	}
-	return left
+	wanted := strings.Split(only, ",")
+	return slices.DeleteFunc(all, func(side string) bool { return !slices.Contains(wanted, side) })
 }

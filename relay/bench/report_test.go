@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -29,6 +30,44 @@ func report(b *testing.B, figures ...figure) {
 				b.ReportMetric(our/value, "x-"+f.unit+"-of-"+side)
 			default:
 				b.ReportMetric(value/our, "x-less-"+f.unit+"-than-"+side)
+			}
+		}
+	}
+}
+
+// growth is what rows cost with different numbers of events stored.
+type growth struct{ rows []*grown }
+
+// grown are the figures of one row, with the fewest events first.
+type grown struct {
+	name    string
+	events  []int
+	figures [][]figure // of each number of events
+}
+
+// note keeps what a row costs among so many events.
+func (g *growth) note(row string, events int, figures ...figure) {
+	if g == nil {
+		return
+	}
+	i := slices.IndexFunc(g.rows, func(r *grown) bool { return r.name == row })
+	if i < 0 {
+		i, g.rows = len(g.rows), append(g.rows, &grown{name: row})
+	}
+	g.rows[i].events, g.rows[i].figures = append(g.rows[i].events, events), append(g.rows[i].figures, figures)
+}
+
+// report prints the figures side by side, and how many times that among the fewest events the one among the most is.
+func (r *grown) report(b *testing.B) {
+	b.ReportMetric(0, "ns/op")
+	last := len(r.events) - 1
+	for k, first := range r.figures[0] {
+		for side, value := range first.value {
+			for i, n := range r.events {
+				b.ReportMetric(r.figures[i][k].value[side], fmt.Sprintf("%s-%s-of-%d", side, first.unit, n))
+			}
+			if value > 0 {
+				b.ReportMetric(r.figures[last][k].value[side]/value, "times-"+side+"-"+first.unit)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ const smokeEvents = 200
 func TestSides(t *testing.T) {
 	m := &market{TB: t, load: makeLoad(t, smokeEvents)}
 	events := frames(m.load.events)
-	for _, side := range []string{ours, cold, stock} {
+	for _, side := range []string{ours, served, cold, stock} {
 		t.Run(side, func(t *testing.T) {
 			p := launch(t, side, t.TempDir())
 			if _, err := os.Stat("/proc/self/stat"); err != nil {

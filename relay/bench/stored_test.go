@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -30,11 +31,28 @@ type market struct {
 	relays     map[string]*process
 	empty      map[string]int // bytes on the heap before the first event
 	spans      map[string]span
+	growth     *growth // nil = only one number of events is measured
 }
 
-// BenchmarkStored measures taking events and answering from what is stored.
+// BenchmarkStored measures taking events and answering from what is stored, for one number of events or for several, one
+// after another, and then how much more each answer costs among the most of them than among the fewest.
 func BenchmarkStored(b *testing.B) {
-	m := &market{TB: b, load: makeLoad(b, setting(b, "MOSTRO_BENCH_EVENTS", 10_000)),
+	counts := settings(b, "MOSTRO_BENCH_EVENTS", 10_000)
+	if len(counts) == 1 {
+		measureStored(b, counts[0], nil)
+		return
+	}
+	g := new(growth)
+	for _, n := range counts {
+		b.Run(strconv.Itoa(n), func(b *testing.B) { measureStored(b, n, g) })
+	}
+	for _, row := range g.rows {
+		b.Run("growth/"+row.name, row.report)
+	}
+}
+
+func measureStored(b *testing.B, events int, g *growth) {
+	m := &market{TB: b, load: makeLoad(b, events), growth: g,
 		relays: make(map[string]*process), empty: make(map[string]int), spans: make(map[string]span)}
 	m.frames = frames(m.load.events)
 	b.Run("ingest", m.ingest)
@@ -98,7 +116,7 @@ func share[T any](all []T, i, n int) []T {
 
 func (m *market) ingest(b *testing.B) {
 	rate, cpu := newFigure("ev/s", true), newFigure("cpu-µs/ev", false)
-	for _, side := range sides(ours, stock) {
+	for _, side := range sides(ours, served, stock) {
 		m.relay(side)
 		rate.value[side] = m.spans[side].perSecond(len(m.frames))
 		cpu.value[side] = m.spans[side].micros(len(m.frames))
@@ -188,9 +206,9 @@ func (m *market) query(b *testing.B, q query) {
 	questions := m.questions(q)
 	rate, cpu := newFigure("req/s", true), newFigure("cpu-µs/req", false)
 	p50, p99 := newFigure("p50-ms", false), newFigure("p99-ms", false)
-	compared := sides(ours, stock)
+	compared := sides(ours, served, stock)
 	if q.cold {
-		compared = sides(ours, cold, stock)
+		compared = sides(ours, served, cold, stock)
 	}
 	for _, side := range compared {
 		p := m.relay(side)
@@ -199,6 +217,7 @@ func (m *market) query(b *testing.B, q query) {
 		p50.value[side], p99.value[side] = percentile(times, 50), percentile(times, 99)
 	}
 	report(b, rate, cpu, p50, p99)
+	m.growth.note(q.name, len(m.frames), cpu, p50, p99)
 }
 
 // ask has clients ask questions for a while and returns the sorted times of the answers.
@@ -271,4 +290,5 @@ func (m *market) restart(b *testing.B) {
 		each.value[side] = float64(p.heap(b, "restart")-m.empty[side]) / float64(len(m.frames))
 	}
 	report(b, took, each)
+	m.growth.note("restart", len(m.frames), took)
 }
