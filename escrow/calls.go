@@ -309,12 +309,22 @@ func (e *Engine) beforeSettle(ctx context.Context, r *row) (*order.Event, error)
 	return e.holdEvent(order.HoldSettled, inv), settledInFull(inv)
 }
 
+// settleMargin is how many blocks before its HTLC expires a hold invoice is settled at the latest.
+// lnd closes the channel from there on to claim it on the chain (its incoming broadcast delta), and
+// then the payer's side may be faster. lnd gives an invoice back before that, at its hold expiry
+// delta, unless that is set lower than it warns of.
+const settleMargin = 10
+
 func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*order.Event, error) {
 	preimage := e.preimage(id, c.Attempt)
 	if preimage.Hash() != c.Hash {
 		return nil, fmt.Errorf("alarm: settle %s: the escrow secret is not the one that it was opened with", c.Hash)
 	}
-	err := e.cfg.Node.Settle(ctx, preimage)
+	late := c.Before > 0 && e.node.tip()+settleMargin >= c.Before
+	var err error
+	if !late {
+		err = e.cfg.Node.Settle(ctx, preimage)
+	}
 	switch {
 	case errors.Is(err, lightning.ErrAlreadyCanceled):
 		return e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: c.Hash}), nil
@@ -326,7 +336,12 @@ func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*orde
 	if err != nil {
 		return nil, err
 	}
-	if inv.State != lightning.Settled {
+	switch {
+	case late && inv.State == lightning.Canceled:
+		return e.holdEvent(order.HoldCanceled, inv), nil
+	case late && inv.State == lightning.Accepted:
+		return nil, fmt.Errorf("alarm: settle %s: its HTLC expires at block %d, and it is %d: whether the sats would still come in is not certain", c.Hash, c.Before, e.node.tip())
+	case inv.State != lightning.Settled:
 		return nil, fmt.Errorf("hold invoice is %s after it was settled", inv.State)
 	}
 	if err := settledInFull(inv); err != nil {

@@ -60,7 +60,7 @@ func (e *Engine) since() int64 { return max(0, e.lastAlive-int64(strayMargin/tim
 // disproved makes payouts wait when the node's word shows that the store is old, whatever else
 // follows from it: a hold invoice is settled that this store has not asked it to settle.
 func (e *Engine) disproved(txn *badger.Txn, w *writes, prev *order.Order, ev order.Event) error {
-	if ev.On != order.HoldSettled || e.cfg.Epoch == "" || e.guards.knowsAll() {
+	if ev.On != order.HoldSettled || !e.epoch.kept() || e.guards.knowsAll() {
 		return nil
 	}
 	hold, owner, born := prev.Escrow, prev.ID, prev.CreatedAt

@@ -22,18 +22,19 @@ import (
 // epochFile is the copy outside the store.
 type epochFile struct {
 	mu    sync.Mutex
-	f     *os.File // nil: there is none, in tests
+	save  func(uint64) error // returns when it is on disk; nil: there is no copy, in tests
+	shut  func() error       // nil: there is nothing to close
 	value uint64
 }
+
+// kept tells that there is a copy.
+func (e *epochFile) kept() bool { return e.save != nil }
 
 const epochDigits = 20 // the file has one line of them, always overwritten in place
 
 // openEpoch opens the file, or makes it; found tells whether it was there. What is in a file
 // that cannot be read is not known, which is the same as having none.
 func openEpoch(path string) (e *epochFile, found bool, err error) {
-	if path == "" {
-		return &epochFile{}, false, nil
-	}
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, fmt.Errorf("read epoch: %w", err)
@@ -42,7 +43,7 @@ func openEpoch(path string) (e *epochFile, found bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("open epoch: %w", err)
 	}
-	e = &epochFile{f: f}
+	e = &epochFile{save: saveIn(f), shut: f.Close}
 	if dir, err := os.Open(filepath.Dir(path)); err == nil { // the new file's name must last too
 		_ = dir.Sync() // not possible on every system
 		dir.Close()
@@ -53,18 +54,25 @@ func openEpoch(path string) (e *epochFile, found bool, err error) {
 	return e, found, nil
 }
 
+// saveIn writes the value in place: that needs no free space, and a sector is written whole or not
+// at all.
+func saveIn(f *os.File) func(uint64) error {
+	return func(value uint64) error {
+		if _, err := f.WriteAt(fmt.Appendf(nil, "%0*d\n", epochDigits, value), 0); err != nil {
+			return err
+		}
+		return f.Sync()
+	}
+}
+
 // raise makes the file at least value; it returns when that is on disk.
 func (e *epochFile) raise(value uint64) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.f == nil || value <= e.value {
+	if !e.kept() || value <= e.value {
 		return nil
 	}
-	// In place: it needs no free space, and a sector is written whole or not at all.
-	if _, err := e.f.WriteAt(fmt.Appendf(nil, "%0*d\n", epochDigits, value), 0); err != nil {
-		return fmt.Errorf("write epoch: %w", err)
-	}
-	if err := e.f.Sync(); err != nil {
+	if err := e.save(value); err != nil {
 		return fmt.Errorf("write epoch: %w", err)
 	}
 	e.value = value
@@ -72,25 +80,30 @@ func (e *epochFile) raise(value uint64) error {
 }
 
 func (e *epochFile) close() error {
-	if e.f == nil {
+	if e.shut == nil {
 		return nil
 	}
-	return e.f.Close()
+	return e.shut()
 }
 
 // checkEpoch finds out whether the store is older than what the file knows of.
 func (e *Engine) checkEpoch() error {
+	if e.cfg.Epoch == "" {
+		return nil
+	}
 	file, found, err := openEpoch(e.cfg.Epoch)
 	if err != nil {
 		return err
 	}
+	return e.compareEpoch(file, found)
+}
+
+// compareEpoch compares the store with the file, and raises both.
+func (e *Engine) compareEpoch(file *epochFile, found bool) error {
 	e.epoch = file
-	if e.cfg.Epoch == "" {
-		return nil
-	}
 	var store uint64
 	var kept, used bool
-	err = e.db.View(func(txn *badger.Txn) error {
+	err := e.db.View(func(txn *badger.Txn) (err error) {
 		if kept, err = get(txn, []byte{tableEpoch}, &store); err != nil {
 			return err
 		}

@@ -78,6 +78,17 @@ type Simulation struct {
 	forgotten map[order.Hash]lightning.Payment // that it has deleted, and what they were
 	orphans   map[order.Hash]bool              // hold invoices that were opened after their time
 
+	deals     []*deal
+	byHold    map[order.Hash]*deal
+	byPayment map[order.Hash]*deal
+	ahead     bool           // the clock was set forward, once
+	overdue   map[string]int // rounds of the clock after the last block of an escrow
+	flow      []simFlow
+	latched   bool // the circuit breaker, on disk
+	epoch     uint64
+	kept      *simCopy // the last
+	restored  int      // times that a copy was put back
+
 	rows   map[string]*order.Order // as last committed
 	bonds  map[string]*order.Bond
 	duties map[string]time.Duration // of usable, when an order came to where it is
@@ -124,6 +135,7 @@ func newSimulation(cfg SimulationConfig) *Simulation {
 		missing: map[order.Hash]time.Time{}, stored: map[string]bool{}, stamps: map[string]int64{}, public: map[string]string{},
 		lies: map[order.Hash]time.Time{}, lied: map[order.Hash]bool{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
 		forgotten: map[order.Hash]lightning.Payment{}, orphans: map[order.Hash]bool{},
+		byHold: map[order.Hash]*deal{}, byPayment: map[order.Hash]*deal{},
 		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{}, duties: map[string]time.Duration{},
 		Stats: newSimulationStats(),
 	}
@@ -134,7 +146,7 @@ func newSimulation(cfg SimulationConfig) *Simulation {
 			s.only[f] = true
 		}
 	}
-	s.net = lightning.NewSimNetwork(lightning.SimConfig{})
+	s.net = lightning.NewSimNetwork(lightning.SimConfig{HoldExpiryDelta: simHoldExpiry(s.plan.Seed)})
 	s.node = s.net.Node("mostro")
 	for i := range 5 {
 		name := fmt.Sprintf("p%d", i)
@@ -199,6 +211,7 @@ func (s *Simulation) startOnce() error {
 		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
 			DevFeePPM: 300_000, DevFeeAddress: "dev@sim", CLTVDelta: 288, HoldExpiryDelta: 12, Bond: simBonds(s.plan.Seed)},
 		Rules:      order.Rules{MinAmount: 100, MaxAmount: 1_000_000, PendingTime: 86400, MaxPending: 15 * 86400, InvoiceWindow: 600, MaxFinalCLTV: 144},
+		Guards:     Guards{VolumeHour: simVolume(s.plan.Seed)},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute, MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90,
 		Admins: []string{simKey("admin")},
 	}
@@ -217,7 +230,11 @@ func (s *Simulation) startOnce() error {
 	e.work.after = func(_ time.Duration, again func()) { s.later = append(s.later, again) }
 	s.e, s.later, s.news = e, nil, nil
 	clear(s.missing)
+	s.overdue = map[string]int{}
 	s.watches, s.told, s.silent = map[order.Hash]watch{}, map[order.Hash]string{}, map[order.Hash]time.Time{}
+	if err := e.compareEpoch(s.simEpoch(), s.epoch > 0); err != nil {
+		return err
+	}
 	if err := e.load(); err != nil {
 		return err
 	}
@@ -270,6 +287,11 @@ func (s *Simulation) play() error {
 			made++
 			do = s.makeOrder
 		}
+		if s.restores() && s.chance(100/copyEvery) {
+			if err := s.copyStore(); err != nil {
+				return err
+			}
+		}
 		return first(s.survive(do), s.invariants())
 	}
 	for _, step := range s.plan.Steps {
@@ -301,7 +323,7 @@ func (s *Simulation) play() error {
 	if err := first(s.survive(s.settleDown), s.breach); err != nil {
 		return s.broken(err)
 	}
-	if len(s.orphans) > 0 { // nobody knows them: their time runs out
+	if len(s.orphans) > 0 || s.ahead { // nobody knows them, or took them for older than they are: their time runs out
 		s.advance(25 * time.Hour)
 	}
 	if err := s.accounts(); err != nil {
@@ -425,7 +447,7 @@ func (s *Simulation) ring(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return first(s.examine(ctx), s.clockLooked())
 }
 
 // lost tells that the node has not answered: what was due is due again.

@@ -50,6 +50,9 @@ const (
 	crashBeforePublish = "the process dies before publishing"
 	crashAfterPublish  = "the process dies after publishing, its rows not done"
 
+	crashBeforeEpoch = "the process dies before the epoch's file is written"
+	crashAfterEpoch  = "the process dies after the epoch's file was written"
+
 	worldCrash      = "the process dies between two steps"
 	worldAway       = "the process is away for hours"
 	worldNodeDown   = "the node stops"
@@ -61,6 +64,8 @@ const (
 	worldHidden     = "a paid hash is no longer found"
 	worldForgotten  = "the node deletes an old payment"
 	worldAutoCancel = "the node cancels at the deadline"
+	worldOldStore   = "an old copy of the store is put back"
+	worldSnapshot   = "an old copy of the whole machine is put back"
 	worldReordered  = "a message is overtaken"
 	worldSentAgain  = "a message is sent again after a crash"
 	crashInStart    = "the process dies while it starts"
@@ -75,8 +80,8 @@ func simFaults() []string {
 		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack, worldClockAhead,
 		faultServer, faultServerLies, faultPublish, faultPublished,
 		faultWrongAmount, faultHoldInvoice, faultShortInvoice, faultOverpaid, faultChange, faultStranger,
-		crashBeforeCall, crashAfterCall, crashBeforeCommit, crashAfterCommit, crashBeforePublish, crashAfterPublish,
-		worldCrash, worldAway, crashInStart,
+		crashBeforeCall, crashAfterCall, crashBeforeCommit, crashAfterCommit, crashBeforePublish, crashAfterPublish, crashBeforeEpoch, crashAfterEpoch,
+		worldCrash, worldAway, worldOldStore, worldSnapshot, crashInStart,
 	}
 }
 
@@ -110,7 +115,7 @@ func (s *Simulation) commit(written []*badger.Entry, commit func() error) error 
 
 func (s *Simulation) beforeCall(m lightning.SimMethod, hash order.Hash) error {
 	if !s.quiet {
-		s.breach = first(s.breach, s.intended(m, hash))
+		s.breach = first(s.breach, s.intended(m, hash), s.mayEnd(m, hash))
 	}
 	switch {
 	case s.at != nil && looks(m):
@@ -189,6 +194,7 @@ func (n simLateNode) Cancel(ctx context.Context, h order.Hash) error {
 }
 
 func (n simLateNode) Send(ctx context.Context, req lightning.PayRequest) (lightning.Payment, error) {
+	n.s.seeSend(ctx, req)
 	if err := n.late(func(ctx context.Context) { _, _ = n.SimNode.Send(ctx, req) }); err != nil {
 		return lightning.Payment{}, err
 	}
@@ -295,6 +301,9 @@ func (s *Simulation) publish(_ context.Context, events ...nostr.Event) error {
 			s.breach = first(s.breach, fmt.Errorf("I9: %s goes from %d to %d", address, s.stamps[address], at))
 		}
 		s.stamps[address] = at
+		if ev.Kind == mostro.KindDispute {
+			s.public[ev.Tags.GetD()] = ev.Tags.Find("s")[1]
+		}
 		if ev.Kind == mostro.KindOrder {
 			id := ev.Tags.GetD()
 			s.public[id] = ev.Tags.Find("s")[1]

@@ -49,7 +49,12 @@ func (s *Simulation) world(ctx context.Context) error {
 			s.node.Unstick(hash)
 		}
 	case 9:
-		s.rarely()
+		if err := s.rarely(); err != nil {
+			return err
+		}
+	}
+	if s.restored > 0 && s.chance(20) {
+		s.explain(ctx)
 	}
 	s.e.askNode(ctx)
 	return nil
@@ -68,11 +73,23 @@ func (s *Simulation) heal() {
 }
 
 // rarely does what happens to a node once in months.
-func (s *Simulation) rarely() {
-	switch s.r.IntN(13) {
+func (s *Simulation) rarely() error {
+	switch s.r.IntN(15) {
+	case 13, 14:
+		if s.kept == nil {
+			return nil
+		}
+		whole := s.chance(50)
+		s.happened(map[bool]string{false: worldOldStore, true: worldSnapshot}[whole])
+		if err := s.putBack(whole); err != nil {
+			return err
+		}
+		s.die()
 	case 12: // for longer than the grace of payouts, and what an invoice may have left to live
 		s.happened(worldClockAhead)
 		s.skew += time.Duration(s.r.IntN(12*3600)) * time.Second
+		s.ahead = true
+		s.flow = nil // what was paid is long ago now
 	case 11: // as many as an escrow has: nobody had the time to act before the node
 		s.happened(worldBlocks)
 		s.mine(280)
@@ -111,6 +128,7 @@ func (s *Simulation) rarely() {
 			f()
 		}
 	}
+	return nil
 }
 
 // mine adds blocks, and counts the hold invoices that the node gives back by itself.
@@ -163,7 +181,7 @@ func (s *Simulation) forget() {
 			p, ok := s.node.PaymentState(hash)
 			booked := p.State == lightning.Succeeded && o.Payout.State == order.PayoutPaid ||
 				p.State == lightning.Failed && slices.Contains(o.Payout.Earlier, hash)
-			if ok && booked && !s.lied[hash] {
+			if ok && booked && !s.lied[hash] && (!s.restores() || s.kept != nil && s.kept.payments[hash]) {
 				s.happened(worldForgotten)
 				s.forgotten[hash] = p
 				s.node.ForgetPayment(hash)

@@ -56,6 +56,13 @@ func (s *SimNode) Funds() order.Msat {
 	return s.local
 }
 
+// Owned is what the node can spend, and what it has offered in HTLCs that have not ended.
+func (s *SimNode) Owned() order.Msat {
+	s.network.mu.Lock()
+	defer s.network.mu.Unlock()
+	return s.local + s.lockedOut
+}
+
 // receivable is what others can send to the node now.
 func (s *SimNode) receivable() order.Msat { return s.capacity - s.local - s.lockedOut - s.lockedIn }
 

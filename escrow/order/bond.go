@@ -153,6 +153,8 @@ func CheckBond(b *Bond) error {
 	switch {
 	case in != out+owed+fee:
 		return fmt.Errorf("ledger of bond %s does not add up: %d in, %d out, %d owed, %d fee", b.ID, in, out, owed, fee)
+	case fee < 0:
+		return fmt.Errorf("bond %s owes %d more than came in", b.ID, -fee)
 	case out+routing > in+b.Terms.RoutingSubsidy.Msat():
 		return fmt.Errorf("bond %s paid %d and %d routing of %d settled in", b.ID, out, routing, in)
 	case conditional > 0 && b.Hold.State != EscrowSettling:

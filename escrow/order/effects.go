@@ -134,7 +134,7 @@ var (
 		// Solvers are answered at their identity key, from whatever key they write.
 		o.Awaits = &Awaited{By: cmp.Or(o.SettledBy, s.e.Sender), RequestID: s.e.Message.RequestID}
 		oweLater.Apply(s)
-		s.call(Call{Do: SettleHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt})
+		s.call(Call{Do: SettleHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt, Before: o.Escrow.ExpiryHeight})
 	}}
 	// oweLater writes down what a settle will make owed.
 	oweLater = Effect{"owe the buyer once it is settled", func(s *step) {

@@ -251,9 +251,14 @@ var (
 	hasInvoice = Guard{"buyer's invoice or address is there", func(s *step) bool {
 		return s.o.Payout.Invoice != "" || s.o.Payout.Address != ""
 	}}
-	escrowHeld      = Guard{"sats are held", func(s *step) bool { return s.o.Escrow.State == EscrowAccepted }}
-	neverOpened     = Guard{"node never made the invoice", func(s *step) bool { return s.o.Escrow.State == EscrowOpening }}
-	presentEscrow   = Guard{"present escrow", func(s *step) bool { return s.e.Hold.Hash == s.o.Escrow.Hash }}
+	escrowHeld    = Guard{"sats are held", func(s *step) bool { return s.o.Escrow.State == EscrowAccepted }}
+	neverOpened   = Guard{"node never made the invoice", func(s *step) bool { return s.o.Escrow.State == EscrowOpening }}
+	presentEscrow = Guard{"present escrow", func(s *step) bool { return s.e.Hold.Hash == s.o.Escrow.Hash }}
+	// While the node has not answered, nobody has the invoice: one that it says is paid then was
+	// opened for an attempt that a store put back from a copy has forgotten, maybe over another sum.
+	openedEscrow = Guard{"present escrow, opened for this attempt", func(s *step) bool {
+		return s.e.Hold.Hash == s.o.Escrow.Hash && s.o.Escrow.State != EscrowOpening
+	}}
 	overpaidTooMuch = Guard{"overpaid by more than 1 %", func(s *step) bool {
 		return s.e.Hold.Paid > s.o.SellerPays().Msat()/100*101
 	}}

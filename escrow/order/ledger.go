@@ -123,6 +123,9 @@ func CheckMoney(o *Order) error {
 	if in != out+owed+fee {
 		return fmt.Errorf("ledger of %s does not add up: %d in, %d out, %d owed, %d fee", o.ID, in, out, owed, fee)
 	}
+	if fee < 0 {
+		return fmt.Errorf("order %s owes %d more than came in", o.ID, -fee)
+	}
 	if out+routing > in+o.Terms.RoutingSubsidy.Msat() {
 		return fmt.Errorf("order %s paid %d and %d routing of %d settled in", o.ID, out, routing, in)
 	}

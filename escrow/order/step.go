@@ -34,6 +34,7 @@ type Call struct {
 	Do      CallName `json:"do"`
 	Hash    Hash     `json:"hash"`
 	Attempt uint32   `json:"attempt,omitempty"` // of the escrow; the preimage is derived from it
+	Before  uint32   `json:"before,omitempty"`  // the block at which the first HTLC expires that is settled
 	Bond    string   `json:"bond,omitempty"`    // the bond that it is for, "" for the order
 	Amount  Msat     `json:"amount,omitempty"`
 

@@ -172,10 +172,10 @@ func Table() []Row {
 		// The escrow.
 		{From: wantPayment, On: HoldOpened, By: Node, If: presentEscrow, To: same, Do: do(escrowOpened, tellPayInvoice, tellWaitingSellerToPay)},
 		{From: wantPayment, On: HoldUsed, By: Node, If: presentEscrow, To: same, Do: do(leaveUsed, openEscrow)},
-		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch, isSellOrder), To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
-		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, overpaidTooMuch), To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
-		{From: wantPayment, On: HoldAccepted, By: Node, If: all(presentEscrow, hasInvoice), To: mostro.StatusActive, Do: do(escrowAccepted, tellActive)},
-		{From: wantPayment, On: HoldAccepted, By: Node, If: presentEscrow, To: mostro.StatusWaitingBuyerInvoice, Do: do(escrowAccepted, restartDuty, tellBuyerAddInvoice, tellSellerWaitingInvoice, tellMakerReputation)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: all(openedEscrow, overpaidTooMuch, isSellOrder), To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: all(openedEscrow, overpaidTooMuch), To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: all(openedEscrow, hasInvoice), To: mostro.StatusActive, Do: do(escrowAccepted, tellActive)},
+		{From: wantPayment, On: HoldAccepted, By: Node, If: openedEscrow, To: mostro.StatusWaitingBuyerInvoice, Do: do(escrowAccepted, restartDuty, tellBuyerAddInvoice, tellSellerWaitingInvoice, tellMakerReputation)},
 
 		// Somebody did not do his part in time, or the node gave the hold invoice up: the maker's
 		// fault ends the order, the taker's puts it back into the book.
