@@ -129,38 +129,66 @@ func BenchmarkLag(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-p99")
 }
 
-// BenchmarkMemory measures what a followed Mostro costs when its relay is connected and idle, by
-// following many whose relays are one process.
+// BenchmarkMemory measures what a followed Mostro costs when its relay is connected, by following many whose relays are
+// one process: idle, and while each publishes and the mail of 1,000 clients here is fetched from each. Both ends of
+// each connection are in it, and what is stored here.
 func BenchmarkMemory(b *testing.B) {
-	const mostros = 50
-	for range b.N {
-		p := newPlain(b, 500, "127.0.0.1:0")
-		a := newInstance(b, "a")
-		a.start()
-		before := heap()
-		for i := range mostros {
-			who := newPerson(b)
-			p.add(who.info(b, 0))
-			// One address each, so that each has a connection of its own.
-			url := fmt.Sprintf("%s/%d", p.url, i)
-			if err := a.mirror.Follow(Followed{Pubkey: who.public, Relays: []string{url}}); err != nil {
-				b.Fatal(err)
-			}
-		}
-		for {
-			live := 0
-			for _, h := range a.mirror.Health() {
-				if h.State == Live {
-					live++
+	for _, load := range []struct {
+		name                           string
+		mostros, keys, offers, letters int
+	}{{"idle", 50, 0, 0, 0}, {"busy", 20, keysPerPeer, 200, 200}} {
+		b.Run(load.name, func(b *testing.B) {
+			for range b.N {
+				p := newPlain(b, 500, "127.0.0.1:0")
+				a := newInstance(b, "a")
+				a.start()
+				idle := heap()
+				readers := make([]person, load.keys)
+				for i := range readers {
+					readers[i] = newPerson(b)
+					a.mirror.interest.add(mailbox{readers[i].public, ""}, claimant{near, true})
 				}
+				mostros := make([]person, load.mostros)
+				for i := range mostros {
+					mostros[i] = newPerson(b)
+					p.add(mostros[i].info(b, 0))
+					// One address each, so that each has a connection of its own.
+					url := fmt.Sprintf("%s/%d", p.url, i)
+					if err := a.mirror.Follow(Followed{Pubkey: mostros[i].public, Relays: []string{url}}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				until := func(what func(Health) bool) {
+					for {
+						so := 0
+						for _, h := range a.mirror.Health() {
+							if what(h) {
+								so++
+							}
+						}
+						if so == load.mostros {
+							return
+						}
+						time.Sleep(10 * time.Millisecond)
+					}
+				}
+				until(func(h Health) bool { return h.State == Live })
+				for i := range load.offers {
+					for _, who := range mostros {
+						p.publish(who.offer(b, fmt.Sprint(i), 0))
+					}
+				}
+				for i := range load.letters {
+					for _, who := range mostros {
+						p.publish(who.message(b, readers[i].public, "an answer"))
+					}
+				}
+				until(func(h Health) bool { return h.Stored >= int64(load.offers) && h.CarriedIn >= int64(load.letters) })
+				most := heap()
+				b.ReportMetric(float64(most-idle)/float64(load.mostros)/1024, "KiB/peer")
+				a.stop()
 			}
-			if live == mostros {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		b.ReportMetric(float64(heap()-before)/mostros/1024, "KiB/peer") // both ends of each connection
-		a.stop()
+		})
 	}
 }
 

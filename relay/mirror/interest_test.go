@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -139,6 +140,77 @@ func TestC3KeysOfOneAddress(t *testing.T) {
 	serve(len(honest) - keysPerAddress)
 	attack(true)
 	serve(len(honest) - keysPerAddress)
+}
+
+// TestInterestMonth: a key is kept for thirty days after its last sign of life, over starts, and then forgotten, on disk
+// too.
+func TestInterestMonth(t *testing.T) {
+	const day = 24 * time.Hour
+	dir, now := t.TempDir(), time.Now()
+	var st *state
+	var in *interest
+	start := func() {
+		t.Helper()
+		var err error
+		if st, err = openState(dir, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		if in, err = openInterest(st, tableKey, func() time.Time { return now }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// keep writes down and forgets what is due, and ends at once.
+	keep := func() {
+		ctx, end := context.WithCancel(t.Context())
+		end()
+		in.keep(ctx, slog.New(slog.DiscardHandler))
+	}
+	again := func() {
+		t.Helper()
+		keep()
+		if err := st.close(); err != nil {
+			t.Fatal(err)
+		}
+		start()
+	}
+	asked := func(want ...string) {
+		t.Helper()
+		keep()
+		keys, _ := in.keys([]string{"b"})
+		slices.Sort(keys)
+		if !slices.Equal(keys, want) {
+			t.Errorf("the keys are %v, want %v", keys, want)
+		}
+	}
+	start()
+	anyKey(in, "192.0.2.1", "once", false)
+	anyKey(in, "192.0.2.1", "again", true)
+	asked("again", "once")
+	now = now.Add(20 * day)
+	anyKey(in, "192.0.2.1", "again", true)
+	again()
+	now = now.Add(10*day - time.Hour)
+	again()
+	asked("again", "once")
+	now = now.Add(2 * time.Hour)
+	asked("again")
+	again()
+	asked("again")
+	now = now.Add(20*day - 2*time.Hour)
+	asked("again")
+	now = now.Add(2 * time.Hour)
+	again()
+	asked()
+	rows := 0
+	if err := st.each(tableKey, nil, func([][]byte, []byte) error { rows++; return nil }); err != nil || rows != 0 {
+		t.Errorf("%d keys are on disk (%v)", rows, err)
+	}
+	// Who comes back is known again.
+	anyKey(in, "192.0.2.1", "once", false)
+	asked("once")
+	if err := st.close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestInterestProof: of one address, the key that somebody holds comes first and goes last, and it goes with
