@@ -49,17 +49,18 @@ type Taken struct {
 }
 
 // copied are the rules for events from other relays: those for clients but for rates, which the
-// one who copies has for a peer as a whole.
+// one who copies has for a peer as a whole, for proof of work, and for who may publish here, which is whoever is copied.
 func (r *Relay) copied() []Policy {
-	rules := []Policy{
-		policies.Shape(r.cfg.Limits.shape()), policies.Banned(r.management.banned), policies.NotForRelays(),
-		policies.NotExpired(r.store.opts.Now),
-	}
+	l, now := &r.cfg.Limits, r.store.opts.Now
+	rules := []Policy{policies.Shape(l.shape()), policies.Banned(r.management.banned), policies.NotForRelays(), policies.NotExpired(now)}
 	if r.cfg.Federation.Forward != nil {
 		return rules // a replica has what the primary has
 	}
-	rules = append(rules, policies.TimeWindow(r.cfg.Limits.Past, r.cfg.Limits.Future, r.store.opts.Now),
-		policies.Tags(r.cfg.Limits.IndexedTags, events.AlwaysInMemory()...), policies.NotProtected())
+	anybody := func(string) bool { return true }
+	rules = append(rules,
+		policies.Tags(l.IndexedTags, events.AlwaysInMemory()...), policies.Sizes(r.cfg.Contents),
+		policies.Authors(r.denied, anybody), policies.Kinds(r.takes), policies.TimeWindow(l.Past, l.Future, now),
+		policies.TimeWindow(l.WrapPast, l.Future, now, nostr.KindGiftWrap), policies.NotOutlived(r.cfg.Retention, now), policies.NotProtected())
 	if r.cfg.Pubkey != "" {
 		rules = append(rules, policies.OwnKey(r.cfg.Pubkey))
 	}
@@ -67,7 +68,7 @@ func (r *Relay) copied() []Policy {
 }
 
 // Take stores events that were copied from other relays, in their order, and sends them to
-// subscriptions. All are verified, as many at once as there are processors. It does not ask who
+// subscriptions. All that could be stored are verified, as many at once as there are processors. It does not ask who
 // wrote them or what for: that is the caller's part. from names the other relay; each gets its turn.
 func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Taken {
 	out := make([]Taken, len(evs))
