@@ -227,8 +227,16 @@ func (r *Relay) Get(ctx context.Context, ids ...reconcile.ID) ([]nostr.Event, er
 }
 
 // All is Query without the limits that clients have.
-func (r *Relay) All(ctx context.Context, f nostr.Filter) ([]nostr.Event, error) {
-	var found []nostr.Event
+func (r *Relay) All(ctx context.Context, f nostr.Filter) (found []nostr.Event, err error) {
+	err = r.Each(ctx, f, func(ev *nostr.Event) { found = append(found, *ev) })
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Each is All for those who need not hold them all.
+func (r *Relay) Each(ctx context.Context, f nostr.Filter, visit func(*nostr.Event)) error {
 	var bad error
 	err := r.store.Query(ctx, []nostr.Filter{f}, events.QueryOptions{}, func(e events.Found) bool {
 		ev, err := decode(e.Raw)
@@ -236,13 +244,13 @@ func (r *Relay) All(ctx context.Context, f nostr.Filter) ([]nostr.Event, error) 
 			bad = err
 			return false
 		}
-		found = append(found, *ev)
+		visit(ev)
 		return true
 	})
 	if err = errors.Join(err, bad); err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
+		return fmt.Errorf("read events: %w", err)
 	}
-	return found, nil
+	return nil
 }
 
 // Count is how many stored events match f, and their size in bytes of JSON.

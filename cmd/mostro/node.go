@@ -101,7 +101,9 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	if n.relay, err = relay.Open(relaying); err != nil {
 		return nil, errors.Join(inUse(cfg.dir, err), n.mirror.Close(), n.ln.Close())
 	}
-	n.mirror.Attach(n.relay)
+	if err := n.mirror.Attach(n.relay); err != nil {
+		return nil, errors.Join(err, n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())
+	}
 	n.mirror.Serve()
 	payees, err := n.newPayees()
 	if err != nil {

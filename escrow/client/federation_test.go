@@ -45,7 +45,9 @@ func newElsewhere(t testing.TB, relays ...string) *elsewhere {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Attach(r)
+	if err := m.Attach(r); err != nil {
+		t.Fatal(err)
+	}
 	server := httptest.NewServer(r.Handler())
 	stop := runMirror(m)
 	t.Cleanup(func() {

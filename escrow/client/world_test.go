@@ -99,7 +99,9 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		t.Fatal(err)
 	}
 	if m != nil {
-		m.Attach(w.relay)
+		if err := m.Attach(w.relay); err != nil {
+			t.Fatal(err)
+		}
 		stop := runMirror(m)
 		stopMirror = func() {
 			stop()

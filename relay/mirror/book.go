@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -55,8 +56,9 @@ type book struct {
 	// that is not known.
 	news func(pubkey string) (at int64, known bool)
 
-	mu   sync.RWMutex
-	ends map[reconcile.ID]int64 // when offers of others end that are kept for longer, unix seconds
+	mu        sync.RWMutex
+	ends      map[reconcile.ID]int64 // when offers of others end that are kept for longer, unix seconds
+	meanwhile map[reconcile.ID]int64 // those that were stored while load looks; nil while it does not
 
 	answering sync.Mutex
 	answer    []byte
@@ -69,34 +71,55 @@ const (
 	offersFresh = 2 * time.Second
 )
 
-// load notes when the stored offers end.
+// load notes when the stored offers end, and forgets those that are not stored any more.
 func (b *book) load(ctx context.Context) error {
-	evs, err := b.relay.All(ctx, nostr.Filter{Kinds: []int{kindOrder}, Tags: nostr.TagMap{"s": {"pending"}}})
+	ends := make(map[reconcile.ID]int64)
+	b.mu.Lock()
+	b.meanwhile = make(map[reconcile.ID]int64)
+	b.mu.Unlock()
+	err := b.relay.Each(ctx, nostr.Filter{Kinds: []int{kindOrder}, Tags: nostr.TagMap{"s": {"pending"}}}, func(ev *nostr.Event) {
+		if end := b.endOf(ev); end != 0 && len(ends) < maxEnds {
+			ends[idOf(ev.ID)] = end
+		}
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		maps.Copy(ends, b.meanwhile)
+		b.ends = ends
+	}
+	b.meanwhile = nil
 	if err != nil {
 		return fmt.Errorf("read offers: %w", err)
-	}
-	b.mu.Lock()
-	b.ends = make(map[reconcile.ID]int64)
-	b.mu.Unlock()
-	for i := range evs {
-		b.stored(&evs[i])
 	}
 	return nil
 }
 
-// stored notes when an offer of another ends. The node's own are taken out of the book by it.
-func (b *book) stored(ev *nostr.Event) {
+// endOf is when an offer of another ends, in unix seconds, 0 = never. The node's own are taken out of the book by it.
+func (b *book) endOf(ev *nostr.Event) int64 {
 	if ev.Kind != kindOrder || ev.PubKey == b.node || ev.Tags.FindWithValue("s", "pending") == nil {
-		return
+		return 0
 	}
 	o, ok := readOffer(ev)
-	if !ok || o.ExpiresAt == 0 {
+	if !ok {
+		return 0
+	}
+	return o.ExpiresAt
+}
+
+// stored notes when an offer ends.
+func (b *book) stored(ev *nostr.Event) {
+	end := b.endOf(ev)
+	if end == 0 {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.ends) < maxEnds { // load makes room
-		b.ends[idOf(ev.ID)] = o.ExpiresAt
+		b.ends[idOf(ev.ID)] = end
+	}
+	if b.meanwhile != nil && len(b.meanwhile) < maxEnds {
+		b.meanwhile[idOf(ev.ID)] = end
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +181,70 @@ func TestOffersEnd(t *testing.T) {
 		p.add(ending(b, "soon", time.Hour)) // it is prolonged
 		eventually(t, "it is back", func() bool { return len(ids()) == 3 && served() == 2 })
 	})
+}
+
+// TestEndsAtOnce: what is over is hidden from the moment on in which the relay can be asked, and what is stored while it is
+// looked for is not forgotten.
+func TestEndsAtOnce(t *testing.T) {
+	const stored = 300
+	a, b := newInstance(t, "a"), newPerson(t)
+	a.start()
+	over := func(i int) *nostr.Event {
+		ev := b.sign(t, nostr.Event{Kind: kindOrder, Tags: nostr.Tags{
+			{"d", fmt.Sprint(i)}, {"k", "sell"}, {"f", "USD"}, {"s", "pending"}, {"amt", "0"}, {"fa", "1"}, {"pm", "cash"}, {"z", "order"}, {"expires_at", "1000"},
+		}})
+		return &ev
+	}
+	var evs []*nostr.Event
+	for i := range stored {
+		evs = append(evs, over(i))
+	}
+	for _, taken := range a.relay.Take(t.Context(), "elsewhere", evs) {
+		if !taken.New {
+			t.Fatalf("%+v", taken)
+		}
+	}
+	m, err := New(Config{Pubkey: a.public, Policy: Policy{HideExpired: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := m.Attach(a.relay); err != nil {
+		t.Fatal(err)
+	}
+	hidden := func(ev *nostr.Event) bool { return m.Hidden(kindOrder, b.public, idOf(ev.ID)) }
+	for _, ev := range evs {
+		if !hidden(ev) {
+			t.Fatal("an offer that is over is shown after a start")
+		}
+	}
+	looks := func() bool {
+		m.book.mu.RLock()
+		defer m.book.mu.RUnlock()
+		return m.book.meanwhile != nil
+	}
+	for tries, came := 0, 0; came < 3; tries++ {
+		if tries == 10_000 {
+			t.Fatal("nothing ever came during a look")
+		}
+		late := over(stored + tries)
+		loaded := make(chan error, 1)
+		go func() { loaded <- m.book.load(t.Context()) }()
+		for !looks() && len(loaded) == 0 {
+			runtime.Gosched()
+		}
+		m.Stored(late)
+		during := looks()
+		if err := <-loaded; err != nil {
+			t.Fatal(err)
+		}
+		if !during {
+			continue
+		}
+		if came++; !hidden(late) {
+			t.Fatal("an offer that came during a look at all is shown")
+		}
+	}
 }
 
 // TestC3Offers: a followed Mostro that floods its book, with large offers too, hides nobody else's, and does not

@@ -38,7 +38,7 @@ func (m *Mirror) grow(ev *nostr.Event, events int) {
 
 // tend counts what is kept of the followed keys, since what is replaced or expires makes room.
 func (m *Mirror) tend(ctx context.Context) {
-	for round := 0; ; round++ {
+	for round := 1; ; round++ {
 		if round%(int(fullEvery/checkEvery)) == 0 {
 			if err := m.book.load(ctx); err != nil && ctx.Err() == nil {
 				m.log.Error("find out when offers end", "error", err)

@@ -201,8 +201,11 @@ func New(cfg Config) (*Mirror, error) {
 	return m, nil
 }
 
-// Attach names the relay; it comes before everything but Followed and what New did.
-func (m *Mirror) Attach(r *relay.Relay) { m.relay, m.book.relay = r, r }
+// Attach names the relay; it comes before everything but Followed and what New did. What is hidden is known after it.
+func (m *Mirror) Attach(r *relay.Relay) error {
+	m.relay, m.book.relay = r, r
+	return m.book.load(context.Background())
+}
 
 // Close closes the mirror's state, after Run has returned and the relay takes nothing more.
 func (m *Mirror) Close() error { return m.state.close() }

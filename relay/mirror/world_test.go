@@ -137,7 +137,9 @@ func (i *instance) start() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Attach(r)
+	if err := m.Attach(r); err != nil {
+		t.Fatal(err)
+	}
 	m.Serve()
 	listener := i.listen(t, i.address)
 	server := r.Server()
