@@ -159,3 +159,29 @@ func TestFullDecryptionQueueSaysSo(t *testing.T) {
 		t.Errorf("answer %v", err)
 	}
 }
+
+// TestDecryptingTakesTurns: each message is decrypted in a turn of its sender, which ends whatever comes of it.
+func TestDecryptingTakesTurns(t *testing.T) {
+	w := newWorld(t)
+	type sender struct{}
+	var took, ended int
+	w.e.cfg.Turn = func(ctx context.Context) func() {
+		if ctx.Value(sender{}) != "alice" {
+			t.Error("whose turn it is cannot be known: it is another context than Receive got")
+		}
+		took++
+		return func() { ended++ }
+	}
+	ctx := context.WithValue(context.Background(), sender{}, "alice")
+	p := w.person("alice")
+	p.nextKey()
+	good := w.raw(p, `{"order":{"version":2,"action":"new-order","payload":null}}`)
+	broken := *good
+	broken.Content = "nonsense"
+	for _, ev := range []*nostr.Event{good, &broken} {
+		_ = w.e.Receive(ctx, ev)
+	}
+	if took != 2 || ended != 2 {
+		t.Errorf("%d turns, %d of them over, want 2", took, ended)
+	}
+}

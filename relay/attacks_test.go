@@ -253,7 +253,7 @@ func attacks(t *testing.T) []namedAttack {
 			both.Go(func() { repeat(2, true, func(int) string { return big })(ctx, t, url) })
 			both.Wait()
 		}},
-		{"forged signatures", repeat(8, true, func(int) string { return `["EVENT",` + forgery + `]` })},
+		{"forged signatures", repeat(20, true, func(int) string { return `["EVENT",` + forgery + `]` })},
 		{"signed events", repeat(8, true, func(i int) string { return `["EVENT",` + notes[i%len(notes)] + `]` })},
 		{"known events", repeat(4, true, func(int) string { return `["EVENT",` + known + `]` })},
 		{"gift wraps to the node", repeat(8, true, func(i int) string { return wraps[i%len(wraps)] })},

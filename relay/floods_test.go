@@ -21,10 +21,19 @@ import (
 // innocent does what a client does, n times, and returns how long each took, sorted.
 func innocent(t *testing.T, url string, n int) []time.Duration {
 	t.Helper()
-	secret := nostr.GeneratePrivateKey()
-	events := make([]nostr.Event, n)
+	secret, node := nostr.GeneratePrivateKey(), publicKey(t, nodeKey)
+	shared, err := nip44.GenerateConversationKey(node, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, messages := make([]nostr.Event, n), make([]nostr.Event, n)
 	for i := range events {
 		events[i] = signed(t, secret, nostr.Event{Kind: 1, Content: fmt.Sprint(i)})
+		text, err := nip44.Encrypt(fmt.Sprint("message ", i), shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages[i] = signed(t, secret, nostr.Event{Kind: 14, Content: text, Tags: nostr.Tags{{"p", node}}})
 	}
 	w, _ := greet(t, url)
 	reader, _ := greet(t, url)
@@ -42,6 +51,9 @@ func innocent(t *testing.T, url string, n int) []time.Duration {
 		if found := w.query(`{"ids":["` + events[i].ID + `"]}`); len(found) != 1 {
 			t.Fatal("a stored event was not found")
 		}
+		if ok, reason := w.publish(messages[i]); !ok {
+			t.Fatalf("a message to the escrow: %s", reason)
+		}
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
@@ -49,7 +61,7 @@ func innocent(t *testing.T, url string, n int) []time.Duration {
 }
 
 // TestC3Floods: under each attack an innocent client is answered: what it publishes is stored,
-// goes to its subscription and is found. How much slower it gets is told, in a table at the end, and not judged: attacker,
+// goes to its subscription and is found, and its message to the escrow is decrypted. How much slower it gets is told, in a table at the end, and not judged: attacker,
 // client and relay share this machine's processors. MOSTRO_FLOODS_EVENTS says how many events are stored, 300 if not set.
 func TestC3Floods(t *testing.T) {
 	rounds := 100
@@ -65,7 +77,7 @@ func TestC3Floods(t *testing.T) {
 	}
 	dir := filledWith(t, stored)
 	p99 := func(d []time.Duration) time.Duration { return d[len(d)*99/100].Round(100 * time.Microsecond) }
-	table := fmt.Sprintf("p99 of publish, live event and query, %d events stored:\n%10s %10s %7s\n", stored, "without", "with", "times")
+	table := fmt.Sprintf("p99 of publish, live event, query and message to the escrow, %d events stored:\n%10s %10s %7s\n", stored, "without", "with", "times")
 	for i, a := range attacks(t) {
 		if testing.Short() && i%6 != 0 {
 			continue // the whole run has them all
