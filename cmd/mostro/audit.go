@@ -231,6 +231,9 @@ func (a *auditor) audit(ctx context.Context) (*audit.Report, []audit.Account, er
 				"`mostro macaroon --audit` prints how to bake one that can only read")
 		}
 		report := audit.Compare(accounts, node, a.derive, time.Now().Unix(), a.written)
+		if !a.running {
+			report.NotRunning()
+		}
 		if report.Agrees() || !a.running || round > 1 && reflect.DeepEqual(report.Differences, last) || round == auditRounds {
 			return report, accounts, nil
 		}

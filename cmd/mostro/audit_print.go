@@ -49,7 +49,10 @@ func printAudit(out io.Writer, r *audit.Report, source string) {
 	printOwed(out, r)
 	printFindings(out, "What the node knows and the escrow has yet to hear", r.News)
 	printFindings(out, "DIFFERENCES", r.Differences)
-	if r.Agrees() {
+	switch {
+	case r.Agrees() && r.Later():
+		fmt.Fprintln(out, "\nThe books and the node agree to the millisat, but for what came after the books were written.")
+	case r.Agrees():
 		fmt.Fprintln(out, "\nThe books and the node agree to the millisat.")
 	}
 }

@@ -96,7 +96,7 @@ func (c *comparison) differSince(at int64, kind Kind, id string, hash order.Hash
 		return
 	}
 	f := finding(kind, id, hash, books, node)
-	f.Kind, f.Text, f.Do = LaterNews, f.Text+"; that was after they were written", ""
+	f.Kind, f.Text, f.Do = LaterNews, f.Text+"; that was after the books were written", ""
 	c.r.News = append(c.r.News, f)
 }
 

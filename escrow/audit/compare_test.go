@@ -366,9 +366,35 @@ func TestBooksOfABackup(t *testing.T) {
 			if !later && (len(r.Differences) != 1 || r.Differences[0].Kind != c.kind) {
 				t.Errorf("%s before the backup: differences %+v", name, r.Differences)
 			}
+			if r.Later() != later {
+				t.Errorf("%s at %d: that something came later is %v", name, at, r.Later())
+			}
 			if r := Compare(b.list(), b.node, derive, 2000, 0); len(r.Differences) != 1 || r.Differences[0].Kind != c.kind {
 				t.Errorf("%s, and the books are of now: differences %+v", name, r.Differences)
 			}
 		}
+	}
+}
+
+// A second payment is a difference also when it is younger than the books.
+func TestPaidTwiceAfterABackup(t *testing.T) {
+	b := goodBooks()
+	for _, try := range []string{"first try", "second try"} {
+		b.payment(try, func(p *lightning.PaymentRecord) { p.State, p.CreatedAt = lightning.Succeeded, 1500 })
+	}
+	r := Compare(b.list(), b.node, derive, 2000, 1000)
+	if r.Agrees() || !slices.ContainsFunc(r.Differences, func(f Finding) bool { return f.Kind == PaidTwice && f.Do != "" }) {
+		t.Errorf("differences %+v, news %+v", r.Differences, r.News)
+	}
+}
+
+// Of a node that does not run nobody is told to pay by hand what it books and pays when it starts.
+func TestNotRunningPaysNothingByHand(t *testing.T) {
+	b := goodBooks()
+	b.hold("held", 1, lightning.Settled, 50_000_000)
+	r := Compare(b.list(), b.node, derive, 100, 0)
+	r.NotRunning()
+	if len(r.Differences) != 1 || !strings.Contains(r.Differences[0].Do, "start the node") || strings.Contains(r.Differences[0].Do, "--own") {
+		t.Errorf("%+v", r.Differences)
 	}
 }

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"slices"
+
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
@@ -29,8 +31,13 @@ type Report struct {
 	OthersPaid Tally `json:"others_paid"`
 }
 
-// Agrees tells that the books and the node agree to the millisat.
+// Agrees tells that the books and the node agree to the millisat, but for what came Later.
 func (r *Report) Agrees() bool { return len(r.Differences) == 0 }
+
+// Later tells that the node did things after the books were written which would be differences else.
+func (r *Report) Later() bool {
+	return slices.ContainsFunc(r.News, func(f Finding) bool { return f.Kind == LaterNews })
+}
 
 // Line is one order in the table, or one bond.
 type Line struct {
@@ -123,8 +130,9 @@ func remedies() map[Kind]string {
 		Overspent:    report,
 		InMissing:    "ask LND: lncli lookupinvoice HASH; if LND itself was put back from a copy, the sats may be gone",
 		InAmount:     "compare with lncli lookupinvoice HASH; " + report,
-		InUnbooked: "if the store was put back from a copy, this trade or this slash went on without it: ask both parties who got what, and pay what is still owed by hand; " +
-			"a payment of it that mostro status lists is explained with --own; if it was not put back, somebody else has the escrow secret: stop the node",
+		InUnbooked: "if the store was put back from a copy, this trade or this slash went on without it: ask both parties who got what; what is listed as owed the node pays by itself, " +
+			"so pay only what is not by hand; a payment that mostro status lists is explained with --order ORDER, and with --own only if that is refused; " +
+			"if nothing was put back, somebody else has the escrow secret: stop the node",
 		HeldMissing: "tell both parties that no sats are held and no money must be sent; a solver ends the order",
 		HeldAmount:  "compare with lncli lookupinvoice HASH; " + report,
 		Orphan: "if the store was put back from a copy, or another mostro uses this node with the same keys (stop that one), its trade is not known here: ask both parties; " +
@@ -135,6 +143,17 @@ func remedies() map[Kind]string {
 		OutUnbooked: "if mostro status lists it: mostro restored explain HASH --order ORDER; else " + report,
 		PaidTwice:   "stop payouts and look: mostro mode maintenance; ask the payee to send the second one back; " + report,
 		HashShared:  report,
+	}
+}
+
+// NotRunning has the report say what to do about the books of a node that does not run: it hears of
+// most by itself when it starts, and what is done by hand before that is done twice.
+func (r *Report) NotRunning() {
+	for i := range r.Differences {
+		if r.Differences[i].Kind == InUnbooked {
+			r.Differences[i].Do = "start the node, if it does not run: it books this if the store was put back from a copy, and pays nothing before it has read LND's payments; " +
+				"pay and explain nothing by hand before; then run mostro status and mostro audit again"
+		}
 	}
 }
 
