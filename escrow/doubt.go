@@ -51,7 +51,7 @@ func (e *Engine) doubt(txn *badger.Txn, w *writes) error {
 	if err != nil || there {
 		return err
 	}
-	return w.set([]byte{tableRestored}, restoredRow{At: e.now(), Why: "the node has started with something owed, and asks first whether it was paid in a time that the store has forgotten", Since: e.since(), Doubt: true})
+	return w.set([]byte{tableRestored}, restoredRow{At: e.now(), Why: "the node has started with something owed, and asks first whether that was paid already", Since: e.since(), Doubt: true})
 }
 
 // since is before anything that the store, as it was at the start, cannot know.

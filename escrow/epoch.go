@@ -14,7 +14,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// The epoch is a number that rises before each payment. It stands in the money store and in a
+// The epoch is a number that rises before each payment and at each start. It stands in the money store and in a
 // small file outside it. A store that was put back from an older copy, by whatever means, has
 // a lower number than the file: then it does not know what was paid since, and payouts wait
 // until the Lightning node has been asked (restored.go).

@@ -24,8 +24,8 @@ import (
 // payout over the same amount, of an order that was there then, waits until an operator has
 // said whose the stray is.
 
-// restoredRow is there from the moment at which a store is found to be old until the node's
-// payments have been read.
+// restoredRow is there from the moment at which a store is found to be old, or may be (doubt.go),
+// until the node's payments have been read.
 type restoredRow struct {
 	At  int64  `json:"at"`
 	Why string `json:"why"`
@@ -36,13 +36,15 @@ type restoredRow struct {
 	Doubt bool `json:"doubt,omitempty"`
 }
 
-// Stray is a payment of the Lightning node that a restored store does not know.
+// Stray is a payment of the Lightning node that the store does not know.
 type Stray struct {
 	Hash    order.Hash `json:"hash"`
 	Amount  order.Msat `json:"amount"`
 	Routing order.Msat `json:"routing,omitempty"`
 	At      int64      `json:"at"`    // it was sent
 	Found   int64      `json:"found"` // orders that are newer have nothing to do with it
+	// Doubt: nothing but this payment says that the store is old.
+	Doubt bool `json:"doubt,omitempty"`
 }
 
 // strayMargin is how much earlier than the store's last sign of life a payment may have been
@@ -111,7 +113,7 @@ func (e *Engine) examine(ctx context.Context) {
 				continue
 			}
 			if ctx.Err() == nil {
-				e.log.Error("read the Lightning node's payments after a restore, will try again", "error", err)
+				e.log.Error("read the Lightning node's payments, will try again; payouts wait for that", "error", err)
 			}
 		}
 		if !sleep(ctx, nodeEvery) {
@@ -129,7 +131,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	}
 	if err := e.Books(func(a audit.Account) error {
 		if a.Unread {
-			e.log.Error("alarm: an order cannot be read after a restore; what was paid for it is not known", "order", a.ID)
+			e.log.Error("alarm: an order cannot be read; what was paid for it is not known", "order", a.ID)
 		}
 		for _, h := range a.Payout.Claims {
 			known[h] = true
@@ -155,7 +157,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 			strays, anchored = slices.DeleteFunc(strays, before), true
 		}
 		if p.State != lightning.Failed && !known[p.Hash] {
-			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: now})
+			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: now, Doubt: r.Doubt})
 		}
 		return nil
 	}); err != nil {
@@ -179,7 +181,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 		return err
 	}
 	for _, s := range strays {
-		e.log.Error("alarm: a payment that the restored store does not know; payouts over the same amount wait until mostro restored explains it",
+		e.log.Error("alarm: a payment that the store does not know; payouts over the same amount wait until it is explained: see mostro status",
 			"hash", s.Hash, "msat", s.Amount, "sent", time.Unix(s.At, 0).UTC().Format(time.RFC3339))
 	}
 	e.log.Info("the Lightning node's payments have been read; payouts go on", "unexplained", len(strays))
@@ -219,7 +221,7 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 	}
 	e.guards.mu.Unlock()
 	if waits {
-		return fmt.Errorf("the store was restored, and the node's payments are not read yet: %w", errLater)
+		return fmt.Errorf("the node's payments are not read yet: %w", errLater)
 	}
 	if len(suspects) == 0 {
 		return nil
@@ -240,7 +242,7 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 			continue
 		}
 		if e.sayOnce(id) {
-			e.log.Error("alarm: a payout waits, because a payment that the restored store does not know was over the same amount: see mostro restored",
+			e.log.Error("alarm: a payout waits, because a payment that the store does not know was over the same amount: see mostro status",
 				"order", id, "msat", amount, "payment", s.Hash)
 		}
 		return fmt.Errorf("payment %s may have been this one: %w", s.Hash, errLater)

@@ -39,7 +39,7 @@ import (
 //	c identity ID      bonds about which somebody is asked to do something
 //	g                  what the guards must not forget
 //	f bucket           paid out in five minutes
-//	+ hash             payments of the node that a restored store cannot explain
+//	+ hash             payments of the node that the store cannot explain
 const (
 	tableOrder     = 'o'
 	tableLog       = 'l'
@@ -69,8 +69,8 @@ const (
 	tableAlive     = '@' // when this store was last in use, unix seconds
 	tableUptime    = '^' // seconds that this node could be used in, ever
 	tableLightning = '&' // the Lightning node on which its money lies
-	tableEpoch     = '~' // rises before each payment
-	tableRestored  = '%' // the store is a copy, and payouts wait
+	tableEpoch     = '~' // rises before each payment and at each start
+	tableRestored  = '%' // the store is old, or may be, and payouts wait
 )
 
 // storeVersion is the layout that this program reads and writes.

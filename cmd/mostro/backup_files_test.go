@@ -190,6 +190,25 @@ func TestStatusOfManyStrays(t *testing.T) {
 	}
 }
 
+// An operator who restored nothing is not told that he did, and is told what a payment means that
+// was found all the same: the answer that pays again is not the first that he reads.
+func TestStatusInDoubt(t *testing.T) {
+	for name, c := range map[string]struct {
+		s          escrow.Status
+		want, lack string
+	}{
+		"before the payments are read": {escrow.Status{Restored: "the node has started"}, "payouts         wait until the payments of LND have been read", "restored"},
+		"a payment that was found":     {escrow.Status{Strays: []escrow.Stray{{Doubt: true}}}, "ask the payee first", "restored store"},
+		"after a restore":              {escrow.Status{Strays: []escrow.Stray{{}}}, "--own if nobody here was paid with it", "snapshot"},
+	} {
+		var out bytes.Buffer
+		printStatus(&out, c.s)
+		if text := out.String(); !strings.Contains(text, c.want) || strings.Contains(text, c.lack) {
+			t.Errorf("%s:\n%s", name, text)
+		}
+	}
+}
+
 // In the directory of a dev network no hint leads to mostro serve, which would make settings there.
 func TestHintsInADevNetwork(t *testing.T) {
 	dir := t.TempDir()

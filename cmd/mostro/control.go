@@ -26,7 +26,7 @@ const (
 	// maxSocketPath is what systems take as the path of a socket, with a margin.
 	maxSocketPath = 100
 	maxControl    = 1 << 20  // bytes of a request
-	maxStatus     = 64 << 20 // bytes of an answer: a restored store may not know many payments
+	maxStatus     = 64 << 20 // bytes of an answer: there may be many payments that a restored store does not know
 )
 
 // errNotRunning says that no node answers in a data directory.

@@ -157,7 +157,7 @@ func TestOperator(t *testing.T) {
 	o.run(exitError, "no secret key of age", "restore", backups, "--identity", keyFile)
 	o.run(exitOK, "mostro status and mostro audit", "restore", backups, "--identity", secret)
 	o.start()
-	status := o.run(exitOK, "no payouts until the payments of LND have been read", "status")
+	status := o.run(exitOK, "wait until the payments of LND have been read", "status")
 	if !strings.Contains(status, "a new machine") {
 		t.Errorf("the restored store has forgotten what the operator decided: %s", status)
 	}

@@ -11,10 +11,11 @@ import (
 func restoredCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restored",
-		Short: "Explain payments that a restored money store does not know",
-		Long: `A money store that was put back from a copy has forgotten what was paid since. The node reads
-the payments of LND before it pays anything. "mostro status" lists those that the store cannot
-explain; a payout over the same amount waits until you have said what each was:
+		Short: "Explain payments that the money store does not know",
+		Long: `A money store that was put back from a copy, alone or with the whole machine, has forgotten what
+was paid since. So the node reads the payments of LND before it pays anything then, and at each
+start with something owed. "mostro status" lists those that the store cannot explain; a payout
+over the same amount waits until you have said what each was:
 
   mostro restored explain HASH --order ORDER --reason "the buyer confirms it"
   mostro restored explain HASH --own --reason "I paid for hosting"`,

@@ -17,7 +17,7 @@ import (
 // How much of a long list is shown.
 const (
 	shownActs   = 10 // decisions of operators, the last
-	shownStrays = 50 // payments that a restored store does not know, the first
+	shownStrays = 50 // payments that the store does not know, the first
 )
 
 func statusCommand() *cobra.Command {
@@ -71,17 +71,21 @@ func printStatus(out io.Writer, s escrow.Status) {
 	}
 	line("breaker", "%s", breaker)
 	if s.Restored != "" {
-		line("restored", "no payouts until the payments of LND have been read: %s", s.Restored)
+		line("payouts", "wait until the payments of LND have been read: %s", s.Restored)
 	}
 	if len(s.Strays) > 0 {
-		fmt.Fprintln(out, "\nPayments that the restored store does not know; payouts over the same amount wait")
+		fmt.Fprintln(out, "\nPayments that the store does not know; payouts over the same amount wait")
 		for _, p := range s.Strays[:min(len(s.Strays), shownStrays)] {
 			fmt.Fprintf(out, "  %s  %s sat, sent %s\n", p.Hash, msats(p.Amount), day(p.At))
 		}
 		if more := len(s.Strays) - shownStrays; more > 0 {
 			fmt.Fprintf(out, "  and %s: mostro status --json\n", count(more, "other", "others"))
 		}
-		fmt.Fprintln(out, "    -> mostro restored explain HASH --order ORDER, or --own")
+		if slices.ContainsFunc(s.Strays, func(p escrow.Stray) bool { return p.Doubt }) {
+			fmt.Fprintln(out, "    They are over just what is owed. If you made them yourself, or the node is not the escrow's alone, that is chance.")
+			fmt.Fprintln(out, "    If not, a snapshot of this machine was put back, and they may have paid what is owed: ask the payee first.")
+		}
+		fmt.Fprintln(out, "    -> mostro restored explain HASH --order ORDER, or --own if nobody here was paid with it")
 	}
 	if len(s.Held) > 0 {
 		fmt.Fprintln(out, "\nOrders that are held back after a defect")
