@@ -22,20 +22,21 @@ import (
 //     can have done that: the store is old, and is treated as any that was put back. So before the
 //     first time that it asks, it looks (beforeSettle).
 
-// dues are the payments to be made, now or once a settle is confirmed, and those that follow from
-// them. A row that does not decode pays nothing either.
-func dues(txn *badger.Txn) (list []order.Due, err error) {
-	err = scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {
+// eachLive calls a function for each order that is not over, and one for each bond. A row that does
+// not decode is left out: its order is held back, and pays nothing.
+func eachLive(txn *badger.Txn, each func(*order.Order), bond func(*order.Bond)) error {
+	err := scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {
 		var o order.Order
 		if there, err := get(txn, rowKey(tableOrder, string(key[2:])), &o); err == nil && there {
-			list = append(list, order.Dues(&o)...)
+			each(&o)
 		}
 		return nil
 	})
-	return list, first(err, scan(txn, []byte{tableBonds, 0}, false, func(key, _ []byte) error {
+	return first(err, scan(txn, []byte{tableBonds, 0}, false, func(key, _ []byte) error {
 		var b order.Bond
-		if there, err := get(txn, rowKey(tableBond, string(bytes.Split(key, []byte{0})[2])), &b); err == nil && there { // j, order, bond
-			list = append(list, b.Dues()...)
+		id := string(bytes.Split(key, []byte{0})[2]) // j, order, bond
+		if there, err := get(txn, rowKey(tableBond, id), &b); err == nil && there {
+			bond(&b)
 		}
 		return nil
 	}))
@@ -43,8 +44,9 @@ func dues(txn *badger.Txn) (list []order.Due, err error) {
 
 // doubt makes payouts wait for the node's payments at a start with something owed.
 func (e *Engine) doubt(txn *badger.Txn, w *writes) error {
-	owed, err := dues(txn)
-	if err != nil || len(owed) == 0 {
+	owed := 0
+	err := eachLive(txn, func(o *order.Order) { owed += len(order.Dues(o)) }, func(b *order.Bond) { owed += len(b.Dues()) })
+	if err != nil || owed == 0 {
 		return err
 	}
 	there, err := has(txn, []byte{tableRestored})

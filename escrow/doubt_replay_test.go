@@ -154,3 +154,59 @@ func TestM40BornFromADebt(t *testing.T) {
 		})
 	}
 }
+
+// Before the one answer that pays again is taken the orders are named that it would pay.
+func TestM40OwnWantsASecondLook(t *testing.T) {
+	w := inFolder(t)
+	w.play(t, "alice new sell sats=400000\n bob take invoice=bob@ln.example\n alice pay\n bob fiat-sent")
+	id := w.order(args{})
+	copied := w.snapshot()
+	w.play(t, "alice release\n wait 10m")
+	w.node.Stop()
+	w.putBack(copied)
+	w.play(t, "alice release")
+	w.node.Start()
+	w.retry()
+	w.hours()
+	_, payments := w.paidOut()
+	s, err := w.e.Status()
+	if err != nil || len(s.Strays) != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	stray := s.Strays[0].Hash
+	if err := w.e.DisownStray(t.Context(), stray, false, "mine"); err == nil || !strings.Contains(err.Error(), id) || !strings.Contains(err.Error(), "--yes") {
+		t.Errorf("at the first look: %v", err)
+	}
+	w.hours()
+	if _, count := w.paidOut(); count != payments {
+		t.Errorf("%d payments after the first look, %d before", count, payments)
+	}
+	w.check(w.e.DisownStray(t.Context(), stray, true, "mine"))
+	w.hours()
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Errorf("the order is %s after the second look", got)
+	}
+}
+
+// M42: an order that was made while the clock was minutes ahead does not count as younger than what was
+// found once the clock is right.
+func TestM42MadeWhenTheClockWasAhead(t *testing.T) {
+	w := inFolder(t)
+	w.trade(t, "50000", "49850")
+	w.skewed(9 * time.Minute)
+	w.play(t, "attempts 1\n alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none\n alice release")
+	id := w.order(args{})
+	full, _ := w.backup(Chain{})
+	w.skewed(0)
+	w.play(t, "bob route\n bob add-invoice order=B invoice=99700\n wait 6m")
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Fatalf("before the restore the order is %s", got)
+	}
+	_, payments := w.paidOut()
+	w.restoreFrom(full)
+	w.play(t, "bob add-invoice order=B invoice=99700")
+	w.hours()
+	if _, again := w.paidOut(); again != payments {
+		t.Errorf("%d payments, %d before the restore", again, payments)
+	}
+}

@@ -126,7 +126,14 @@ func (e *Engine) examine(ctx context.Context) {
 func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	known, booked := map[order.Hash]bool{}, map[order.Hash]bool{}
 	var due []order.Due
-	if err := e.db.View(func(txn *badger.Txn) (err error) { due, err = dues(txn); return err }); err != nil {
+	found := e.now() // or later, where the clock was ahead: what is there now is not younger
+	if err := e.db.View(func(txn *badger.Txn) error {
+		return eachLive(txn, func(o *order.Order) {
+			due, found = append(due, order.Dues(o)...), max(found, o.CreatedAt)
+		}, func(b *order.Bond) {
+			due, found = append(due, b.Dues()...), max(found, b.CreatedAt)
+		})
+	}); err != nil {
 		return err
 	}
 	if err := e.Books(func(a audit.Account) error {
@@ -149,7 +156,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	}); err != nil {
 		return err
 	}
-	now, strays, anchored := e.now(), []Stray{}, false
+	strays, anchored := []Stray{}, false
 	before := func(s Stray) bool { return s.At < r.Since }
 	if err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
 		if booked[p.Hash] {
@@ -157,7 +164,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 			strays, anchored = slices.DeleteFunc(strays, before), true
 		}
 		if p.State != lightning.Failed && !known[p.Hash] {
-			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: now, Doubt: r.Doubt})
+			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: found, Doubt: r.Doubt})
 		}
 		return nil
 	}); err != nil {
@@ -223,15 +230,10 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 	if waits {
 		return fmt.Errorf("the node's payments are not read yet: %w", errLater)
 	}
-	if len(suspects) == 0 {
-		return nil
-	}
-	born, err := e.born(id)
-	if err != nil {
-		return err
-	}
 	for _, s := range suspects {
-		if born > s.Found {
+		if young, err := e.youngerThan(id, s); err != nil {
+			return err
+		} else if young {
 			continue
 		}
 		p, err := e.track(ctx, s.Hash)

@@ -22,6 +22,7 @@ type act struct {
 	Mode   escrow.Mode `json:"mode,omitempty"`
 	Order  string      `json:"order,omitempty"`
 	Hash   order.Hash  `json:"hash"`
+	Yes    bool        `json:"yes,omitempty"` // the second look was taken
 }
 
 // acts are what an operator can decide while the node runs.
@@ -31,6 +32,9 @@ func acts() map[string]func(context.Context, *escrow.Engine, act) error {
 		"reset": func(ctx context.Context, e *escrow.Engine, a act) error { return e.ResetBreaker(ctx, a.Reason) },
 		"free":  func(ctx context.Context, e *escrow.Engine, a act) error { return e.FreeOrder(ctx, a.Order, a.Reason) },
 		"explain": func(ctx context.Context, e *escrow.Engine, a act) error {
+			if a.Order == "" {
+				return e.DisownStray(ctx, a.Hash, a.Yes, a.Reason)
+			}
 			return e.ExplainStray(ctx, a.Hash, a.Order, a.Reason)
 		},
 	}

@@ -23,17 +23,18 @@ over the same amount waits until you have said what each was:
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var id string
-	var own bool
+	var own, yes bool
 	explain := decide("explain HASH", "Say what a payment was: the payout of an order, or one of your own", "", cobra.ExactArgs(1),
 		func(args []string) (act, error) {
 			hash, err := order.ParseHash(args[0])
 			if err == nil && own == (id != "") {
 				err = errors.New("want either --order ORDER or --own")
 			}
-			return act{Do: "explain", Hash: hash, Order: id}, err
+			return act{Do: "explain", Hash: hash, Order: id, Yes: yes}, err
 		}, "Done.")
 	explain.Flags().StringVar(&id, "order", "", "it was the payout of this order or its development fee, or the share of the bond of this id, which is booked as paid")
 	explain.Flags().BoolVar(&own, "own", false, "it was yours, and no payout")
+	explain.Flags().BoolVar(&yes, "yes", false, "with --own: also where an order owes just as much, which is paid then")
 	cmd.AddCommand(explain)
 	return cmd
 }
