@@ -177,7 +177,7 @@ func TestDecryptingTakesTurns(t *testing.T) {
 	p.nextKey()
 	good := w.raw(p, `{"order":{"version":2,"action":"new-order","payload":null}}`)
 	broken := *good
-	broken.Content = "nonsense"
+	broken.ID, broken.Content = strings.Repeat("ab", 32), "nonsense"
 	for _, ev := range []*nostr.Event{good, &broken} {
 		_ = w.e.Receive(ctx, ev)
 	}
