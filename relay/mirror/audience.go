@@ -131,18 +131,22 @@ func (a *audience) askedBy(by claimant, f nostr.Filter, wraps bool) {
 	}
 }
 
-// wrote learns from a message to a followed Mostro whose answer it is to fetch.
-func (a *audience) wrote(ctx context.Context, ev *nostr.Event, to string) {
-	replica, c := a.replicaOf(ctx), a.connection(ctx)
-	switch {
-	case replica != "" && ev.Kind == kindMessage:
-		a.interest.add(mailbox{ev.PubKey, to}, claimant{replica, true})
-	case replica == "":
+// wrote learns from a message to a followed Mostro whose answer it is to fetch. false means that it will not be fetched,
+// since the client, or all at its address, have brought too many keys. Of a gift wrap nobody can tell.
+func (a *audience) wrote(ctx context.Context, ev *nostr.Event, to string) bool {
+	replica, c, box := a.replicaOf(ctx), a.connection(ctx), mailbox{ev.PubKey, to}
+	if replica == "" {
 		c.deals(a, to)
-		if ev.Kind == kindMessage {
-			c.learn(a.interest, mailbox{ev.PubKey, to}, true)
-		}
 	}
+	switch {
+	case ev.Kind != kindMessage:
+		return true
+	case replica != "":
+		a.interest.add(box, claimant{replica, true})
+	default:
+		c.learn(a.interest, box, true)
+	}
+	return a.interest.fetches(box)
 }
 
 // isMirror reports whether the one who asks is another relay's mirror, which asks for its clients.

@@ -88,6 +88,8 @@ var errUnreachable = errors.New("error: this Mostro cannot be reached from here 
 
 var errSilent = errors.New("error: the relay of this Mostro has not answered and may have the message or not, send it again in a while")
 
+var errTooManyKeys = errors.New("rate-limited: answers to so many keys of one client cannot be fetched from this Mostro: connect to its relay, or send it again in a while")
+
 // Carries reports whether messages to a key are carried: those to followed Mostros
 // (relay.Federation.Carries).
 func (m *Mirror) Carries(pubkey string) bool { return m.mostro(pubkey) }
@@ -99,7 +101,9 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 	if to == nil {
 		return errUnreachable
 	}
-	m.wrote(ctx, ev, to[1])
+	if !m.wrote(ctx, ev, to[1]) {
+		return errTooManyKeys
+	}
 	done, err := m.marks.begin(nameOf(ev))
 	if done || err != nil {
 		return err

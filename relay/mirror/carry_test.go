@@ -177,3 +177,24 @@ func TestCarryOthersMail(t *testing.T) {
 		t.Errorf("mine %v, %d bad, want 4", a.has(mine.ID), p.bad.Load())
 	}
 }
+
+// TestCarryKeys: whoever writes with more keys than one connection may have hears so, and is not left without answers.
+func TestCarryKeys(t *testing.T) {
+	a, b, handled := federated(t)
+	c := dialClient(t, a.url())
+	for i := range keysPerClient + 20 {
+		message := newPerson(t).message(t, b.public, fmt.Sprint(i))
+		ok, reason := c.send(message)
+		if took := i < keysPerClient; ok != took || handled(message.ID) > 0 != took || !ok && reason != errTooManyKeys.Error() {
+			t.Fatalf("message %d: %v %q, handled %d times", i, ok, reason, handled(message.ID))
+		}
+	}
+	first := newPerson(t)
+	d := dialClient(t, a.url())
+	if ok, reason := d.send(first.message(t, b.public, "hello")); !ok {
+		t.Errorf("another connection: %s", reason)
+	}
+	if ok, reason := d.send(first.message(t, b.public, "again")); !ok {
+		t.Errorf("a key that is known: %s", reason)
+	}
+}

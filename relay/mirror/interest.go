@@ -236,6 +236,15 @@ func (in *interest) has(key string, mostros []string) bool {
 	return of(mailbox{key, ""}) || slices.ContainsFunc(mostros, func(mostro string) bool { return of(mailbox{key, mostro}) })
 }
 
+// fetches reports whether the mail of a Mostro to a key is fetched, alone or with that of all.
+func (in *interest) fetches(box mailbox) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	_, one := in.seen[box]
+	_, all := in.seen[mailbox{box.key, ""}]
+	return one || all
+}
+
 // keys lists the keys whose mail by one of the Mostros is fetched, as many as one relay is asked for, in the
 // order of their claim to a place, and a channel that is closed when there are others.
 func (in *interest) keys(mostros []string) ([]string, <-chan struct{}) {
