@@ -153,7 +153,7 @@ func plainAddress(address string) string {
 }
 
 // protected refuses an event that only its author may publish (NIP-70) unless it comes from
-// there, and one that repeats such an event (NIP-18).
+// there, or over a replica, and one that repeats such an event (NIP-18).
 func (s *session) protected(ev *nostr.Event) string {
 	if !nip70.IsProtected(*ev) {
 		if repeatsProtected(ev) {
@@ -163,6 +163,8 @@ func (s *session) protected(ev *nostr.Event) string {
 	}
 	held := s.keys.Load()
 	switch author, err := parseKey(ev.PubKey); {
+	case s.relay.isPeer(held):
+		return "" // its author has authenticated there
 	case held == nil && s.relay.cfg.ServiceURL != "":
 		return "auth-required: this event may only be published by its author"
 	case held == nil || err != nil || !slices.Contains(*held, author):

@@ -29,10 +29,12 @@ type Federation struct {
 	// Forward makes this relay a replica: what clients publish is verified, goes to the primary,
 	// and is answered as the primary does. What is stored comes through Replicate only.
 	Forward func(ctx context.Context, ev *nostr.Event) error
+	// Primary is the address of the primary of a replica: who asks it to forget him (NIP-62) asks both.
+	Primary string
 	// Stored is told each new event, in the order of commits. It must not wait.
 	Stored func(ev *nostr.Event)
 	// Peer reports whether a key may read all private events once it has authenticated: that of a
-	// replica.
+	// replica. Of what it brings it has seen to that the author may.
 	Peer func(pubkey string) bool
 	// Hidden reports whether an order event is left out of all answers, by its author and id. It must
 	// not wait.

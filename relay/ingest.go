@@ -300,6 +300,9 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 		}
 	}
 	if ev.Kind == kindVanish && !r.vanishes(ev) {
+		if primary := r.cfg.Federation.Primary; primary != "" {
+			return toAnswer, false, "invalid: this is a copy of a relay, which forgets what that one forgets: name " + primary
+		}
 		return toAnswer, false, "invalid: this request to vanish does not name this relay"
 	}
 	if msg := s.protected(ev); msg != "" {

@@ -136,7 +136,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 			policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses),
 		},
 		ReadPolicies: []relay.ReadPolicy{r.copies.Asked},
-		Federation:   relay.Federation{Forward: r.copies.Forward, Stored: r.copies.Stored, Hidden: r.copies.Hidden},
+		Federation:   relay.Federation{Forward: r.copies.Forward, Primary: primary, Stored: r.copies.Stored, Hidden: r.copies.Hidden},
 		Space:        s.space(0),
 		IndexBytes:   int(s.IndexMiB) << 20,
 		Logger:       logger,

@@ -29,7 +29,7 @@ func startReplica(t testing.TB, primary *instance, who person, dir, address stri
 	replica = NewReplica(cfg)
 	r, err = relay.Open(relay.Config{Dir: dir, Pubkey: key, ServiceURL: "ws://" + address, Followed: replica.Followed, Formerly: replica.Formerly,
 		ReadPolicies: []relay.ReadPolicy{replica.Asked},
-		Federation:   relay.Federation{Forward: replica.Forward, Stored: replica.Stored, Hidden: replica.Hidden}})
+		Federation:   relay.Federation{Forward: replica.Forward, Primary: primary.url(), Stored: replica.Stored, Hidden: replica.Hidden}})
 	if err != nil {
 		t.Fatal(err)
 	}
