@@ -3,6 +3,7 @@ package mirror
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -166,10 +167,16 @@ func (p *peer) follow(ctx context.Context, l *link) error {
 	}()
 	err := p.copyAll(ctx, l, in)
 	cancel()
-	if cause := <-stored; cause != nil {
-		return cause
+	return because(<-stored, err)
+}
+
+// because is why a duty has ended: for what storing has failed with, unless it was only told to stop, or for what
+// reading has.
+func because(stored, read error) error {
+	if stored != nil && !errors.Is(stored, context.Canceled) {
+		return stored
 	}
-	return err
+	return read
 }
 
 func (p *peer) copyAll(ctx context.Context, l *link, in *intake) error {

@@ -68,7 +68,7 @@ func (p *peer) copyReviews(ctx context.Context, l *link) error {
 	}()
 	err := p.readReviews(ctx, l, in)
 	cancel()
-	return cmp.Or(<-stored, err)
+	return because(<-stored, err)
 }
 
 func (p *peer) readReviews(ctx context.Context, l *link, in *intake) error {

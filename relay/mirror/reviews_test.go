@@ -4,9 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
 )
 
 // review is one of a Mostro. Its proof is a word here.
@@ -144,5 +149,56 @@ func TestC3Reviews(t *testing.T) {
 	eventually(t, "the relay is given up", func() bool { return c.health(url).State == Waiting })
 	if c.has(strange.ID) || c.has(forged.ID) {
 		t.Error("it got in")
+	}
+}
+
+// TestReviewsClosed: a relay that ends the question for reviews while some are being stored is left in peace with it, and
+// the connection goes on.
+func TestReviewsClosed(t *testing.T) {
+	a, b := newInstance(t, "a"), newPerson(t)
+	label := newPerson(t).sign(t, nostr.Event{Kind: kindLabel, Tags: nostr.Tags{{"p", b.public}}})
+	quiet, storing, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var asked atomic.Int64
+	var once sync.Once
+	url := liar(t, func(say func(...any), what string, parts []json.RawMessage) {
+		var f nostr.Filter
+		if what != "REQ" || json.Unmarshal(parts[1], &f) != nil {
+			return
+		}
+		say("EOSE", parts[0])
+		switch about := slices.Contains(f.Kinds, kindLabel) || slices.Contains(f.Kinds, kindReview) || slices.Contains(f.Kinds, kindRecommendation); {
+		case about && f.Limit == 1:
+			go once.Do(func() {
+				<-quiet
+				say("EVENT", parts[0], label)
+				<-storing
+				say("CLOSED", parts[0], "restricted: no more of this")
+				close(closed)
+			})
+		case about:
+			asked.Add(1)
+		}
+	})
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{url}}}
+	refused := func() bool { return a.health(url).RefusedBy["there: restricted: no more of this"] > 0 }
+	a.change = func(cfg *relay.Config) {
+		told := cfg.Federation.Stored
+		cfg.Federation.Stored = func(ev *nostr.Event) {
+			if ev.ID == label.ID { // the disk is slow
+				close(storing)
+				<-closed
+				time.Sleep(200 * time.Millisecond)
+			}
+			told(ev)
+		}
+	}
+	a.start()
+	eventually(t, "what is stored there has been read", func() bool { return asked.Load() == 8 && a.health(url).State == Live })
+	time.Sleep(100 * time.Millisecond)
+	close(quiet)
+	eventually(t, "it has refused", func() bool { return refused() || a.health(url).Sessions > 1 })
+	time.Sleep(100 * time.Millisecond)
+	if h := a.health(url); h.State != Live || h.Sessions != 1 || !refused() {
+		t.Errorf("health: %+v", h)
 	}
 }
