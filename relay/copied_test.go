@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,4 +48,34 @@ func TestC3Copied(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", c.name, got, c.want)
 		}
 	}
+}
+
+// TestReplicaDeletions: a replica takes what its primary has also when it may remember fewer deletions itself.
+func TestReplicaDeletions(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Deletions = 5
+	r, _ := start(t, Config{Limits: limits, Federation: Federation{Forward: func(context.Context, *nostr.Event) error { return nil }}})
+	alice := nostr.GeneratePrivateKey()
+	take := func(ev nostr.Event, daysAgo int) {
+		t.Helper()
+		ev.CreatedAt = nostr.Now() - nostr.Timestamp(daysAgo*86_400)
+		ev = signed(t, alice, ev)
+		if got := r.Take(t.Context(), "wss://primary.example", []*nostr.Event{&ev})[0]; !got.New {
+			t.Errorf("kind %d, %d days old: %+v", ev.Kind, daysAgo, got)
+		}
+	}
+	for days := range 5 {
+		deletion := nostr.Event{Kind: nostr.KindDeletion}
+		for i := range 4 {
+			deletion.Tags = append(deletion.Tags, nostr.Tag{"a", fmt.Sprint("30023:", publicKey(t, alice), ":", days, i)})
+		}
+		take(deletion, 20+days)
+	}
+	if err := r.store.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.store.Tombstones(); n > limits.Deletions {
+		t.Errorf("%d deletions are remembered, want %d", n, limits.Deletions)
+	}
+	take(nostr.Event{Kind: 1, Content: "older than all that was deleted"}, 40)
 }

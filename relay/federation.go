@@ -96,7 +96,8 @@ func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Tak
 	var places []int
 	for i := range out {
 		if out[i] == (Taken{Checked: true}) {
-			good, places = append(good, events.Item{Event: evs[i]}), append(places, i)
+			// A primary has decided about deletions, by what it remembers of them.
+			good, places = append(good, events.Item{Event: evs[i], Given: r.cfg.Federation.Forward != nil}), append(places, i)
 		}
 	}
 	for i, done := range r.keep(ctx, good...) {

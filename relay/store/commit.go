@@ -14,6 +14,7 @@ type Item struct {
 	Event *nostr.Event
 	Raw   []byte // JSON to keep and serve, nil = as go-nostr writes it
 	Own   bool   // of the node itself: taken until the disk's reserve is used up
+	Given bool   // by a relay that knows what was deleted: taken however old it is, and however much was deleted here
 }
 
 // Status is what became of an event.
@@ -95,7 +96,7 @@ func prepare(item *Item) (*addition, error) {
 	if nostr.IsEphemeralKind(ev.Kind) {
 		return nil, fmt.Errorf("event %s of kind %d is not for storing", ev.ID, ev.Kind)
 	}
-	p := &addition{entry: e, ev: ev, raw: item.Raw, own: item.Own}
+	p := &addition{entry: e, ev: ev, raw: item.Raw, own: item.Own, given: item.Given}
 	if p.raw == nil {
 		if p.raw, err = ev.MarshalJSON(); err != nil {
 			return nil, fmt.Errorf("encode event %s: %w", ev.ID, err)
@@ -284,6 +285,7 @@ type addition struct {
 	ev     *nostr.Event
 	raw    []byte
 	own    bool
+	given  bool
 	serial uint64
 	gone   bool     // removed again by the same batch
 	before []uint32 // what goes from the index when this becomes visible
@@ -344,7 +346,7 @@ func (b *batch) add(p *addition) Outcome {
 	} else if was {
 		return Outcome{Status: Deleted}
 	}
-	if !p.own {
+	if !p.own && !p.given {
 		switch {
 		case p.created <= b.floor:
 			return Outcome{Status: TooOld}
