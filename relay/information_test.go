@@ -129,9 +129,14 @@ func TestLimitsAsTold(t *testing.T) {
 		"created_at_upper_limit": func() (bool, bool) {
 			return aged(1, spare-l.CreatedAtUpperLimit), aged(1, -spare-l.CreatedAtUpperLimit)
 		},
-		// What is told of retention is shorter than that for each kind but those of the node, for which the mirror asks.
-		"created_at_lower_limit": func() (bool, bool) {
-			return l.CreatedAtLowerLimit == int64(limits.Past.Seconds()), aged(1, spare+l.CreatedAtLowerLimit)
+		"created_at_lower_limit": func() (bool, bool) { // where no retention is shorter
+			_, url := start(t, Config{Limits: limits})
+			told, w := describedAt(t, url).Limitation, dial(t, url)
+			old := func(seconds int64) bool {
+				ok, _ := w.publish(signed(t, alice, nostr.Event{Kind: 1, CreatedAt: nostr.Now() - nostr.Timestamp(seconds)}))
+				return ok
+			}
+			return old(told.CreatedAtLowerLimit - spare), old(told.CreatedAtLowerLimit + spare)
 		},
 		"min_pow_difficulty": func() (bool, bool) {
 			limits := DefaultLimits()

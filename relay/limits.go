@@ -63,7 +63,7 @@ const (
 	day = 24 * time.Hour
 
 	messageTime       = 30 * time.Second // from the first to the last fragment of a message
-	maxDepth          = 100              // arrays and objects in each other, in a message; below 4 no event or filter is right
+	maxDepth          = 100              // arrays and objects in each other, in a message; no event or filter that is right has more than 4
 	controlWindow     = 10 * time.Second
 	maxControls       = 100                   // pings and pongs in that time
 	slice             = 2 * time.Millisecond  // of work for one client, while others wait

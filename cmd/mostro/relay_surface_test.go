@@ -34,7 +34,7 @@ var surfaces = []surface{
 			"TestC3Floods/announced gigabytes", "TestC3Floods/parts of one byte", "TestC3Floods/long messages without end"}},
 	{"compression", "off", nil, "a compressed kilobyte can be a hundred megabytes, and a relay without it lacks nothing",
 		[]string{"TestC3Frames", "TestC3Floods/compressed frames"}},
-	{"outgoing queue", "4 MiB or 5 s of live events, 64 bytes more for each than it has; 256 MiB of stored ones of all", []string{"max_queue_bytes", "max_queue_seconds", "max_all_queues_bytes"},
+	{"outgoing queue", "4 MiB, counting 64 bytes more for each frame, or 5 s of live events (a book of 5,000 is more than 512 messages); 256 MiB of stored ones of all", []string{"max_queue_bytes", "max_queue_seconds", "max_all_queues_bytes"},
 		"10 s for one write", []string{"TestC1SlowReader", "TestC1SlowReaderOfStored", "TestC3QueueTime", "TestC3QueuesTogether",
 			"TestC3Floods/readers that do not read", "TestC3Floods/big events to readers that do not read"}},
 	{"subscriptions, filters, values", "50 subscriptions (one for each trade key), 10 filters, 500 values a list, 6 tag names (offers are asked for by five), names of 64, limit 5,000 (a whole book) of 16 MiB; 10,000 values a connection",
