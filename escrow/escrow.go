@@ -82,7 +82,10 @@ type Config struct {
 	// Heard is told the trade key of each proven message before it is acted on, with the context
 	// that Receive got: whoever publishes the answer learns the way it should go. An error refuses
 	// the message. nil = nobody is told.
-	Heard    func(ctx context.Context, key string) error
+	Heard func(ctx context.Context, key string) error
+	// SameWay is told a key that is written to before it has ever spoken, and the key of the same person by which
+	// Heard knows the way. It is told again until the transaction is on disk. nil = nobody is told.
+	SameWay  func(key, as string) error
 	Settings Settings
 	Instance mostro.Instance
 	Clock    func() time.Time // nil = time.Now

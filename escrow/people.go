@@ -339,7 +339,7 @@ func (e *Engine) flushRatings(ctx context.Context) error {
 }
 
 // bear writes the child of a range order. Its maker's new key is answered on the transport
-// of the old one until it writes itself.
+// of the old one, and by the same way, until it writes itself.
 func (e *Engine) bear(txn *badger.Txn, w *writes, parent, child *order.Order, ev order.Event, facts order.Facts) error {
 	transport, err := text(txn, rowKey(tableKey, parent.Maker().Trade))
 	if err != nil {
@@ -351,6 +351,13 @@ func (e *Engine) bear(txn *badger.Txn, w *writes, parent, child *order.Order, ev
 	}
 	if transport != "" && !known {
 		w.mark(rowKey(tableKey, child.Maker().Trade), []byte(transport))
+	}
+	if e.cfg.SameWay != nil && !known {
+		if err := e.cfg.SameWay(child.Maker().Trade, parent.Maker().Trade); err != nil {
+			// The escrow is settled, and its buyer paid, all the same.
+			e.log.Error("note where the maker of a range's rest is answered; he may hear nothing on the relay that he reads",
+				"order", child.ID, "error", err)
+		}
 	}
 	return e.keep(txn, w, &order.Order{}, child, ev, facts, order.Out{Row: -1})
 }

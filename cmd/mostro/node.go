@@ -121,6 +121,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Publish:      n.mirror.Publish,
 		Turn:         relay.Turn,
 		Heard:        n.mirror.Heard,
+		SameWay:      n.mirror.SameWay,
 		IsAddress:    payees.IsAddress,
 		Resolve:      payees.resolve,
 		Settings:     s.engine(),

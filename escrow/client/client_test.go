@@ -47,10 +47,11 @@ func (p *person) offer(o mostro.SmallOrder, mode client.Mode) (*client.Trade, mo
 	if err != nil {
 		p.w.Fatal(err)
 	}
-	shown, err := p.Order(p.w.ctx, t.OrderID())
-	if err != nil {
-		p.w.Fatal(err)
-	}
+	var shown mostro.BookOrder
+	p.w.until("the order is in the book", func() bool { // on another relay it is a moment later
+		shown, err = p.Order(p.w.ctx, t.OrderID())
+		return err == nil
+	})
 	return t, shown
 }
 

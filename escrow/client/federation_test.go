@@ -65,6 +65,18 @@ func newElsewhere(t testing.TB, relays ...string) *elsewhere {
 	return &elsewhere{r, m, &door{url: "ws" + strings.TrimPrefix(server.URL, "http")}}
 }
 
+// waitInfo waits until the node's terms are there.
+func (e *elsewhere) waitInfo(w *world) {
+	w.Helper()
+	w.until("the node's terms are there", func() bool {
+		evs, err := e.Query(w.ctx, nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{w.key.Public()}})
+		if err != nil {
+			w.Fatal(err)
+		}
+		return len(evs) == 1
+	})
+}
+
 // runMirror runs a mirror until stop, which waits for its end.
 func runMirror(m *mirror.Mirror) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,13 +110,7 @@ func TestTradeElsewhere(t *testing.T) {
 					e = newElsewhere(t)
 					w = newWorld(t, worldConfig{outside: []string{e.door.url}})
 				}
-				w.until("the node's terms are there", func() bool {
-					evs, err := e.Query(w.ctx, nostr.Filter{Kinds: []int{mostro.KindInfo}, Authors: []string{w.key.Public()}})
-					if err != nil {
-						t.Fatal(err)
-					}
-					return len(evs) == 1
-				})
+				e.waitInfo(w)
 				mode := client.Mode{Transport: transport}
 				seller, buyer := w.person("seller", e.door), w.person("buyer", e.door)
 				sold, _, err := seller.NewOrder(w.ctx, sell(), mode)

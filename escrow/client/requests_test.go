@@ -56,15 +56,26 @@ func (w *world) held(seller, buyer *person, o mostro.SmallOrder, fiat int64) (so
 	return made, took
 }
 
-// TestRange: the maker names the key for the rest, with the release or with fiat-sent.
+// TestRange: the maker names the key for the rest, with the release or with fiat-sent, and is told of it where he reads, be
+// that another relay.
 func TestRange(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		order mostro.SmallOrder
-	}{{"sell", sell()}, {"buy", buy()}} {
+		name    string
+		order   mostro.SmallOrder
+		outside bool
+	}{{"sell", sell(), false}, {"buy", buy(), false}, {"sell outside", sell(), true}, {"buy outside", buy(), true}} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t, worldConfig{})
-			seller, buyer := w.person("alice", w.door()), w.person("bob", w.door())
+			var w *world
+			var d *door
+			if test.outside {
+				e := newElsewhere(t)
+				w, d = newWorld(t, worldConfig{outside: []string{e.door.url}}), e.door
+				e.waitInfo(w)
+			} else {
+				w = newWorld(t, worldConfig{})
+				d = w.door()
+			}
+			seller, buyer := w.person("alice", d), w.person("bob", d)
 			sold, bought := w.held(seller, buyer, rangeOf(test.order, 20, 100), 30)
 			var next *client.Trade
 			var err error

@@ -86,7 +86,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 			t.Fatal(err)
 		}
 		relayCfg.Federation.Stored = m.Stored
-		engineCfg.Publish, engineCfg.Heard = m.Publish, m.Heard
+		engineCfg.Publish, engineCfg.Heard, engineCfg.SameWay = m.Publish, m.Heard, m.SameWay
 	}
 	if cfg.dir != "" {
 		relayCfg.Dir, engineCfg.Dir = cfg.dir+"/relay", cfg.dir+"/escrow"

@@ -56,6 +56,19 @@ func (r *routes) over(url string) bool {
 // originKey marks a context with the outside relay over which a message came.
 type originKey struct{}
 
+// SameWay lets a key that has not spoken yet be answered where another one of the same person is.
+func (m *Mirror) SameWay(key, as string) error {
+	r := m.routes
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	to, known := r.of.Get(as)
+	if r.of.Contains(key) || !known {
+		return nil
+	}
+	r.of.Add(key, to)
+	return r.state.set(map[string][]byte{string(stateRow(tableRoute, key)): marshal(to)})
+}
+
 // Heard is told which key has sent a proven message (escrow), before the message is acted on. The
 // context is the one that came with the message. When it returns nil the answer will go where the
 // message came from.
