@@ -213,3 +213,63 @@ func TestC3ReplicaKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestReplicaTradeStrict: where messages are shown to their parties only, a client that has authenticated at the replica
+// gets its answers there, and its key counts as proven at the primary; nobody else gets any.
+func TestReplicaTradeStrict(t *testing.T) {
+	listed := newPerson(t)
+	b, a := newInstance(t, "b"), newInstance(t, "a")
+	b.start()
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
+	a.cfg.Replica, a.cfg.Strict = func(pubkey string) bool { return pubkey == listed.public }, true
+	a.change = func(cfg *relay.Config) {
+		cfg.Federation.Peer, cfg.PrivateReads = a.cfg.Replica, relay.ReadsStrict
+	}
+	a.start()
+	eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
+	address := freeAddress(t)
+	url := "ws://" + address
+	r, replica, _ := startReplica(t, a, listed, t.TempDir(), address, func(cfg *ReplicaConfig) { cfg.Strict = func() bool { return true } })
+	r.SetPrivateReads(relay.ReadsStrict)
+	eventually(t, "the replica is equal", replica.Ready)
+	trader, key := newPerson(t), newPerson(t)
+	enter := func(as ...person) client {
+		c := dialClient(t, url)
+		var challenge string
+		if err := json.Unmarshal(c.hear("AUTH")[1], &challenge); err != nil {
+			t.Fatal(err)
+		}
+		for _, who := range as {
+			c.say("AUTH", who.sign(t, nostr.Event{Kind: 22242, Tags: nostr.Tags{{"relay", url}, {"challenge", challenge}}}))
+			c.hear("OK")
+		}
+		return c
+	}
+	c := enter(trader, key)
+	c.say("REQ", "mail", nostr.Filter{Kinds: []int{1059}, Tags: nostr.TagMap{"p": {trader.public}}})
+	c.hear("EOSE")
+	c.say("REQ", "chat", nostr.Filter{Kinds: []int{14}, Authors: []string{key.public}})
+	c.hear("EOSE")
+	spy := enter()
+	spy.say("REQ", "chat", nostr.Filter{Kinds: []int{14, 1}, Authors: []string{key.public}})
+	spy.hear("EOSE")
+	eventually(t, "the primary knows that the key is held", func() bool {
+		claims, _ := a.mirror.interest.claims(func(string) bool { return true })
+		return slices.ContainsFunc(claims, func(c claim) bool { return c.box.key == trader.public && c.sign.proven })
+	})
+	mail := newPerson(t).sign(t, nostr.Event{Kind: 1059, Tags: nostr.Tags{{"p", trader.public}}})
+	said := key.message(t, trader.public, "of the conversation")
+	b.publish(mail, said)
+	for _, want := range []string{mail.ID, said.ID} {
+		eventually(t, "it is at the replica", func() bool { has, err := r.Has(t.Context(), want); return err == nil && has })
+	}
+	heard := string(c.hear("EVENT")[2]) + string(c.hear("EVENT")[2])
+	if !strings.Contains(heard, mail.ID) || !strings.Contains(heard, said.ID) {
+		t.Errorf("the trader hears %s", heard)
+	}
+	spy.say("REQ", "again", nostr.Filter{Kinds: []int{14, 1059, 1}, Tags: nostr.TagMap{"p": {trader.public}}})
+	spy.hear("EOSE")
+	if slices.ContainsFunc(*spy.unread, func(parts []json.RawMessage) bool { return string(parts[0]) == `"EVENT"` }) {
+		t.Error("somebody else hears it")
+	}
+}
