@@ -154,8 +154,12 @@ func taken(done events.Outcome) Taken {
 }
 
 // Deliver gives a message to the node that arrived on another relay to Receive, by the rules for
-// messages that arrive here. The error has the form of NIP-01.
+// messages that arrive here. The error has the form of NIP-01. What is stored here, such as what the node itself has
+// written to somebody elsewhere, is no news.
 func (r *Relay) Deliver(ctx context.Context, from string, ev *nostr.Event) error {
+	if id, err := parseKey(ev.ID); err == nil && r.store.has(id) {
+		return nil
+	}
 	for _, refuse := range r.khatru.RejectEvent {
 		if reject, msg := refuse(ctx, ev); reject {
 			return errors.New(reason(msg, "blocked"))

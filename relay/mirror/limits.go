@@ -73,6 +73,7 @@ const (
 	liveBurstB    = 16 << 20
 	messageRate   = 50 // a second, of messages to the node from another relay
 	messageBurst  = 1000
+	receiveLanes  = 8 // in which they are handed over
 	letterRate    = 5 // a second, of messages to clients here; anybody can write to a known key, and these are kept
 	letterBurst   = 5000
 	rationRate    = 1.0 / 60 // the same of one key, which the others leave it

@@ -301,6 +301,9 @@ func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 			continue
 		}
 		for tag := range evs[i].Tags.FindAll("p") {
+			if tag[1] == m.cfg.Pubkey {
+				m.marks.heard(nameOf(&evs[i])) // an answer to its operator is no message to the node when it comes back
+			}
 			if to, ok := m.routes.of.Get(tag[1]); ok && slices.Contains(m.cfg.Outside, to.URL) {
 				rows[outboxRow(to.URL, &evs[i])] = append(encodeTime(m.cfg.Now()), evs[i].String()...)
 				wake[to.URL] = struct{}{}

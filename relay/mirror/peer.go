@@ -23,7 +23,8 @@ type peer struct {
 	link    atomic.Pointer[link] // nil while there is no connection
 	events  *rate.Limiter        // that come live
 	bytes   *rate.Limiter
-	mail    *rate.Limiter // messages to the node that come from there
+	mail    *rate.Limiter // messages to the node that come live from there
+	oldMail *rate.Limiter // and that were stored there
 	letters *rations      // messages to clients here
 	talkIn  *rations      // messages of conversations from there
 	talkOut *rate.Limiter // and from here
@@ -51,7 +52,7 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 	p := &peer{
 		m: m, url: url, duties: d,
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
-		mail: rate.NewLimiter(messageRate, messageBurst), letters: newRations(letterBurst, recipients),
+		mail: rate.NewLimiter(messageRate, messageBurst), oldMail: rate.NewLimiter(messageRate, messageBurst), letters: newRations(letterBurst, recipients),
 		talkIn: newRations(talkQueue, author), talkOut: rate.NewLimiter(letterRate, talkQueue),
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),

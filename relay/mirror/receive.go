@@ -1,9 +1,13 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"hash/crc32"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/semaphore"
@@ -26,93 +30,171 @@ func refusesWraps(err error) bool {
 	return errors.As(err, &closed) && !closed.Stood && !strings.HasPrefix(closed.Reason, "rate-limited")
 }
 
-// receiveKinds knows each message by its name, so that one that arrives in several places is handled
-// once.
+// reception hands messages to the node that come over one relay to it, in lanes: those of one author in their order,
+// and one that takes long (an invoice whose route is looked for) delays only those behind it. What does not get
+// through now is looked for again a while later.
+type reception struct {
+	p      *peer
+	from   context.Context // tells the node over which relay a message came
+	lanes  [receiveLanes]chan *nostr.Event
+	room   *semaphore.Weighted // bytes that wait
+	missed *missed
+	failed chan error
+}
+
+// receiveKinds receives messages of some kinds until an error or the end of the context.
 func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // also of what asks for old ones
-	messages, room := make(chan *nostr.Event, messageBurst), semaphore.NewWeighted(intakeBytes)
-	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
-	ended := make(chan error, 2)
-	missed := newMissed()
-	s := &sub{
-		// Whoever waits here holds up everything that the relay sends, and strangers can write to the node.
-		event: func(ev *nostr.Event) {
-			if p.mail.Allow() && room.TryAcquire(share(ev)) {
-				select {
-				case messages <- ev:
-					return
-				default:
-					room.Release(share(ev))
-				}
-			}
-			missed.add([]string{p.m.cfg.Pubkey})
-		},
-		end: func(err error) {
-			if err != nil {
-				ended <- err
-			}
-		},
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	defer cancel()
+	r := &reception{
+		p: p, from: context.WithValue(ctx, originKey{}, p.url), room: semaphore.NewWeighted(intakeBytes),
+		missed: newMissed(), failed: make(chan error, 1),
 	}
+	for i := range r.lanes {
+		r.lanes[i] = make(chan *nostr.Event, messageBurst/receiveLanes)
+		lanes.Go(func() { r.work(ctx, r.lanes[i]) })
+	}
+	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
+	s := &sub{event: r.live, end: func(err error) {
+		if err != nil {
+			r.fail(err)
+		}
+	}}
 	f := nostr.Filter{Kinds: kinds, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}, Since: &since}
 	if err := l.subscribe(s, f); err != nil {
 		return err
 	}
-	go func() {
+	lanes.Go(func() {
 		for {
-			p.receiveOld(ctx, l, kinds, func(ev *nostr.Event) {
-				if p.m.marks.knows(nameOf(ev)) || p.mail.Wait(ctx) != nil || room.Acquire(ctx, share(ev)) != nil {
-					return
-				}
-				select {
-				case messages <- ev:
-				case <-ctx.Done():
-				}
-			})
+			r.fetchOld(ctx, l, kinds)
 			select {
-			case <-missed.due:
-				missed.all()
+			case <-r.missed.due:
+				r.missed.all()
 			case <-ctx.Done():
 				return
 			}
 		}
-	}()
-	from := context.WithValue(ctx, originKey{}, p.url)
+	})
+	select {
+	case err := <-r.failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// fail ends the reception; the first cause counts.
+func (r *reception) fail(err error) {
+	select {
+	case r.failed <- err:
+	default:
+	}
+}
+
+// lane is where a message waits. Gift wraps have an author each, and no order.
+func (r *reception) lane(ev *nostr.Event) chan *nostr.Event {
+	return r.lanes[crc32.ChecksumIEEE([]byte(ev.PubKey))%receiveLanes]
+}
+
+// live takes what comes live. It never waits: that would hold up everything that the relay sends, and strangers can write to
+// the node.
+func (r *reception) live(ev *nostr.Event) {
+	if r.p.mail.Allow() && r.room.TryAcquire(share(ev)) {
+		select {
+		case r.lane(ev) <- ev:
+			return
+		default:
+			r.room.Release(share(ev))
+		}
+	}
+	r.again(ev)
+}
+
+// again lets a message be looked for in a while.
+func (r *reception) again(ev *nostr.Event) { r.missed.add([]string{ev.PubKey}) }
+
+// fetchOld asks for what is behind the newest messages, which is all that a relay gives out with a
+// subscription: gift wraps are dated back by days, so that one of a break can be anywhere. As many as are asked for at once
+// are handed over in the order in which they were written. However many strangers have left there, it goes on
+// to the last one.
+func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int) {
+	var some []*nostr.Event
+	hand := func() {
+		slices.SortStableFunc(some, func(a, b *nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+		for _, ev := range some {
+			if r.p.oldMail.Wait(ctx) != nil || r.room.Acquire(ctx, share(ev)) != nil {
+				return
+			}
+			select {
+			case r.lane(ev) <- ev:
+			case <-ctx.Done():
+				return
+			}
+		}
+		some = nil
+	}
+	bytes := 0
+	since := r.p.m.cfg.Now().Add(-mailPast).Unix()
+	for _, kind := range kinds {
+		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {r.p.m.cfg.Pubkey}}}
+		_, err := l.walkMost(ctx, f, since, course{maxItems, unhurried, l.fetch}, func(ev *nostr.Event) {
+			if r.p.m.marks.knows(nameOf(ev)) {
+				return
+			}
+			some, bytes = append(some, ev), bytes+memoryOf(ev)
+			if len(some) >= pageEvents || bytes >= intakeBytes {
+				hand()
+				bytes = 0
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			r.p.cause(there + "older messages: " + err.Error())
+			r.missed.add([]string{r.p.m.cfg.Pubkey})
+		}
+	}
+	hand()
+}
+
+// work hands the messages of a lane over.
+func (r *reception) work(ctx context.Context, lane <-chan *nostr.Event) {
 	for {
 		select {
-		case ev := <-messages:
-			room.Release(share(ev))
-			if ev.CheckID() && p.m.marks.heard(nameOf(ev)) {
-				continue // else it is another event than its name says, and refused
+		case ev := <-lane:
+			r.room.Release(share(ev))
+			if err := r.deliver(ev); err != nil {
+				r.fail(err)
 			}
-			// Only what the node has taken, or will never take, is not heard again.
-			if err := p.m.relay.Deliver(from, p.url, ev); err != nil && passing(err.Error()) {
-				p.m.marks.forget(nameOf(ev))
-				p.refusal(err.Error())
-			} else if err != nil {
-				p.refuse(err.Error())
-			} else {
-				p.received.Add(1)
-			}
-		case err := <-ended:
-			return err
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
 
-// receiveOld asks for what is behind the newest messages, which is all that a relay gives out with a
-// subscription: gift wraps are dated back by days, so that one of a break can be anywhere.
-func (p *peer) receiveOld(ctx context.Context, l *link, kinds []int, take func(*nostr.Event)) {
-	since := p.m.cfg.Now().Add(-mailPast).Unix()
-	for _, kind := range kinds {
-		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}}
-		if _, err := l.walkMost(ctx, f, since, course{mostOld, unhurried, l.fetch}, take); err != nil {
-			if ctx.Err() == nil {
-				p.cause(there + "older messages: " + err.Error())
-			}
-			return // the next connection asks again
-		}
+// deliver knows each message by its name, so that one that arrives in several places is handled once. An error ends
+// the connection.
+func (r *reception) deliver(ev *nostr.Event) error {
+	p := r.p
+	switch to := recipients(ev); {
+	case !slices.Contains(to, p.m.cfg.Pubkey):
+		return p.strike(ev, unasked)
+	case len(to) > 1:
+		p.refuse("invalid: a message to this node has exactly one p tag")
+		return nil
+	case ev.CheckID() && p.m.marks.heard(nameOf(ev)):
+		return nil // else it is another event than its name says, and refused
 	}
+	// Only what the node has taken, or will never take, is not heard again.
+	switch err := p.m.relay.Deliver(r.from, p.url, ev); {
+	case err == nil:
+		p.received.Add(1)
+	case passing(err.Error()):
+		p.m.marks.forget(nameOf(ev))
+		p.refusal(err.Error())
+		r.again(ev)
+	default:
+		p.refuse(err.Error())
+	}
+	return nil
 }
