@@ -19,6 +19,7 @@ type delays struct {
 type delay struct {
 	next time.Time // zero: the trouble may be over
 	wait time.Duration
+	rule bool // it was refused for good
 }
 
 func newDelays() delays {
@@ -28,7 +29,28 @@ func newDelays() delays {
 // again puts an event off, each time for twice as long.
 func (d delays) again(id string) {
 	wait := min(max(2*d.of[id].wait, firstAgain), mostAgain)
-	d.of[id] = delay{time.Now().Add(wait), wait}
+	d.of[id] = delay{next: time.Now().Add(wait), wait: wait}
+}
+
+// refused puts off for long what was refused by a rule, and reports whether it is the only such event.
+func (d delays) refused(id string) (first bool) {
+	first = true
+	for _, x := range d.of {
+		if first = !x.rule; !first {
+			break
+		}
+	}
+	d.of[id] = delay{next: time.Now().Add(neverAgain), rule: true}
+	return first
+}
+
+// idle is how long nothing is due.
+func (d delays) idle() time.Duration {
+	idle := checkEvery
+	for _, x := range d.of {
+		idle = min(idle, max(time.Until(x.next), firstAgain))
+	}
+	return idle
 }
 
 // sent reports whether an event was sent before.
@@ -83,14 +105,18 @@ func (d delays) prune() {
 	}
 }
 
-// taken forgets an event. When it had been put off the trouble may be over, and all are due.
+// taken forgets an event. When it had been put off the trouble may be over, and all are due that were put off for the
+// same or less.
 func (d delays) taken(id string) {
-	if _, was := d.of[id]; !was {
+	was, put := d.of[id]
+	if !put {
 		return
 	}
 	delete(d.of, id)
 	for other, x := range d.of {
-		x.next = time.Time{}
-		d.of[other] = x
+		if was.rule || !x.rule {
+			x.next = time.Time{}
+			d.of[other] = x
+		}
 	}
 }

@@ -22,7 +22,7 @@ const (
 	firstAgain    = 5 * time.Second  // before an own event is sent again that a relay did not take for now
 	mostAgain     = 30 * time.Second // so that a relay that takes events again has the book within a minute
 	delaysKept    = time.Hour        // of an event that was not sent again though it was due
-	neverAgain    = time.Hour        // the same, of one that it would never take: its rules may change
+	neverAgain    = 50 * time.Minute // the same, of one that it would never take: its rules may change, and rewalkEvery is longer
 	firstPatience = time.Minute      // before a relay is asked again for what it does not give out
 	mostPatience  = 30 * time.Minute
 	negAgain      = time.Hour // before a relay is tried that has ended the connection at the word negentropy

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip40"
 
 	"mostro/relay/reconcile"
 )
@@ -22,11 +24,16 @@ type queue struct {
 	order []string
 	last  map[string]*nostr.Event
 	since map[string]time.Time // that the relay lacks something of an address
+	never map[string]time.Time // events that the relay will not take, by id, and when it said so
+	taken map[string]struct{}  // ids of those that are done while what the relay has is being found out; else nil
 	wake  chan struct{}
 }
 
 func newQueue() queue {
-	return queue{last: make(map[string]*nostr.Event), since: make(map[string]time.Time), wake: make(chan struct{}, 1)}
+	return queue{
+		last: make(map[string]*nostr.Event), since: make(map[string]time.Time), never: make(map[string]time.Time),
+		wake: make(chan struct{}, 1),
+	}
 }
 
 // place is what later events of the same kind replace.
@@ -80,33 +87,60 @@ func (q *queue) all(yield func(*nostr.Event) bool) {
 func (q *queue) done(ev *nostr.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.drop(ev)
+}
+
+func (q *queue) drop(ev *nostr.Event) {
+	if q.taken != nil {
+		q.taken[ev.ID] = struct{}{}
+	}
 	at := place(ev)
-	if q.last[at] != ev || len(q.order) == 0 {
+	if old := q.last[at]; old == nil || old.ID != ev.ID {
 		return
 	}
 	delete(q.last, at)
 	delete(q.since, at)
-	for i := range q.order {
-		if q.order[i] == at {
-			q.order = append(q.order[:i], q.order[i+1:]...)
-			break
-		}
+	if i := slices.Index(q.order, at); i >= 0 {
+		q.order = slices.Delete(q.order, i, i+1)
 	}
 }
 
-// clear forgets everything but since when it waits, until prune.
-func (q *queue) clear() {
+// refused takes away what the relay will not take; until neverAgain it is not queued when comparing finds it.
+func (q *queue) refused(ev *nostr.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	clear(q.last)
-	q.order = nil
+	q.drop(ev)
+	if len(q.never) < maxRejected {
+		q.never[ev.ID] = time.Now()
+	}
 }
 
-// prune forgets since when those have waited that do not wait any more.
-func (q *queue) prune() {
+// compare begins to find out what the relay has, while events come and go. It returns those that wait.
+func (q *queue) compare() (waiting []*nostr.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	maps.DeleteFunc(q.since, func(at string, _ time.Time) bool { return q.last[at] == nil })
+	maps.DeleteFunc(q.never, func(_ string, at time.Time) bool { return time.Since(at) > neverAgain })
+	q.taken = make(map[string]struct{})
+	for _, at := range q.order {
+		waiting = append(waiting, q.last[at])
+	}
+	return waiting
+}
+
+// compared ends it.
+func (q *queue) compared() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken = nil
+}
+
+// lacking reports whether what the relay lacked when it was asked is still to be sent.
+func (q *queue) lacking(id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, no := q.never[id]
+	_, done := q.taken[id]
+	return !no && !done
 }
 
 // waits is how many events wait, and since when the first does.
@@ -127,17 +161,14 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// publishOut brings the node's public events to an outside relay and keeps them equal, and sends
-// the answers that wait for it, which come first: somebody waits for them.
+// publishOut sends the answers that wait for an outside relay, which come first, since somebody waits for them, and
+// the node's public events. It asks the relay for nothing: not every relay gives out what it takes.
 func (p *peer) publishOut(ctx context.Context, l *link) error {
-	var repaired time.Time
+	pruned := time.Now()
 	for pause := firstRetry; ctx.Err() == nil; {
-		if time.Since(repaired) > resyncEvery {
-			if err := p.repair(ctx, l); err != nil {
-				return err
-			}
-			repaired = time.Now()
+		if time.Since(pruned) > resyncEvery {
 			p.delays.prune()
+			pruned = time.Now()
 		}
 		slow, err := p.sendReplies(ctx, l)
 		more := false
@@ -159,14 +190,25 @@ func (p *peer) publishOut(ctx context.Context, l *link) error {
 		if more {
 			continue
 		}
-		idle := checkEvery
-		if len(p.delays.of) > 0 {
-			idle = firstAgain
-		}
 		select {
 		case <-ctx.Done():
 		case <-p.out.wake:
-		case <-time.After(idle):
+		case <-time.After(p.delays.idle()):
+		}
+	}
+	return nil
+}
+
+// compareOut keeps an outside relay equal: it finds out now and then what the relay lacks, for publishOut to send.
+func (p *peer) compareOut(ctx context.Context, l *link) error {
+	for ctx.Err() == nil {
+		again, err := p.repair(ctx, l)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(again):
 		}
 	}
 	return nil
@@ -179,13 +221,16 @@ func (p *peer) sendQueued(ctx context.Context, l *link) (more, slow bool, err er
 	if len(evs) == 0 {
 		return false, false, nil
 	}
-	slow, err = p.send(ctx, l, evs, p.out.done)
+	slow, err = p.send(ctx, l, evs, p.out.done, func(ev *nostr.Event, _ string) {
+		delete(p.delays.of, ev.ID)
+		p.out.refused(ev)
+	})
 	return true, slow, err
 }
 
-// send publishes events, and calls done for those that the relay has taken or will never take. slow
-// says that it wants less of all for a while. An error is for the whole connection.
-func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(*nostr.Event)) (slow bool, err error) {
+// send publishes events, and calls done for those that the relay has taken, and never for those that it will never take by
+// its rules. slow says that it wants less of all for a while. An error is for the whole connection.
+func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(*nostr.Event), never func(ev *nostr.Event, why string)) (slow bool, err error) {
 	for i, answer := range l.publishAll(ctx, evs...) {
 		ev := evs[i]
 		var refused *RefusedError
@@ -206,11 +251,7 @@ func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(
 			p.rejections.Add(1)
 			p.cause(there + refused.Reason)
 			p.refusal(refused.Reason)
-			if len(p.rejected) < maxRejected {
-				p.rejected[ev.ID] = time.Now()
-			}
-			delete(p.delays.of, ev.ID)
-			done(ev)
+			never(ev, refused.Reason)
 		case errors.Is(answer, errNoOK):
 			p.cause(there + errNoOK.Error())
 			p.refusal(l.complaint(errNoOK).Error())
@@ -233,39 +274,48 @@ func passing(reason string) bool {
 	return !prefixed || slices.Contains([]string{"rate-limited", "error", "auth-required"}, word)
 }
 
-// repair finds out which of the node's public events the relay lacks, and queues them.
-func (p *peer) repair(ctx context.Context, l *link) error {
+// repair finds out which of the node's public events the relay lacks, and queues them. What waits and the relay has, since
+// its OK was lost, waits no more. again is after which time it is worth while to do so again.
+func (p *peer) repair(ctx context.Context, l *link) (again time.Duration, err error) {
 	m := p.m
-	maps.DeleteFunc(p.rejected, func(_ string, at time.Time) bool { return time.Since(at) > neverAgain })
-	p.out.clear() // comparing finds what of it was not taken; the OK of the rest may have been lost
+	waiting := p.out.compare()
+	defer p.out.compared()
 	f := nostr.Filter{Authors: []string{m.cfg.Pubkey}, Kinds: mostroKinds}
 	d, err := l.differ(ctx, f, maxItems, m.relay.Items)
 	var refused *RefusedError
+	again = resyncEvery
 	switch {
 	case err == nil:
 		p.negentropy.Store(true)
 	case errors.Is(err, errNoNegentropy), errors.Is(err, reconcile.ErrVersion), errors.As(err, &refused):
+		again = rewalkEvery
 		if d.Have, err = p.lacks(ctx, l, f); err != nil {
-			return fmt.Errorf("compare own events: %w", err)
+			return again, fmt.Errorf("compare own events: %w", err)
 		}
 	default:
-		return fmt.Errorf("compare own events: %w", err)
+		return again, fmt.Errorf("compare own events: %w", err)
 	}
-	for len(d.Have) > 0 {
-		n := min(len(d.Have), idsAtOnce)
-		evs, err := m.relay.Get(ctx, d.Have[:n]...)
+	lacks := make(map[string]struct{}, len(d.Have))
+	for _, id := range d.Have {
+		lacks[hex.EncodeToString(id[:])] = struct{}{}
+	}
+	for _, ev := range waiting {
+		if _, is := lacks[ev.ID]; !is {
+			p.out.done(ev)
+		}
+	}
+	for ids := range slices.Chunk(d.Have, idsAtOnce) {
+		evs, err := m.relay.Get(ctx, ids...)
 		if err != nil {
-			return err
+			return again, err
 		}
 		for i := range evs {
-			if _, no := p.rejected[evs[i].ID]; !no {
+			if p.out.lacking(evs[i].ID) {
 				p.out.put(&evs[i], m.cfg.Now())
 			}
 		}
-		d.Have = d.Have[n:]
 	}
-	p.out.prune()
-	return nil
+	return again, nil
 }
 
 // lacks finds out by ids which own events a relay without negentropy lacks.
@@ -326,22 +376,33 @@ func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 	return nil
 }
 
-// sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed or
-// will never take. What it does not take for now does not hold up what is behind it. slow says that it
-// wants less of all for a while.
+// sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed. What it
+// does not take for now does not hold up what is behind it, and what it refuses by its rules is tried again every hour:
+// somebody waits for it, and the node's account there may be renewed. slow says that the relay wants less of all for a while.
 func (p *peer) sendReplies(ctx context.Context, l *link) (slow bool, err error) {
 	send := func(evs []*nostr.Event) error {
 		if len(evs) == 0 {
 			return nil
 		}
 		rows := make(map[string][]byte)
-		slow, err = p.send(ctx, l, evs, func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil })
+		done := func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil }
+		slow, err = p.send(ctx, l, evs, done, func(ev *nostr.Event, why string) {
+			if at := nip40.GetExpiration(ev.Tags); at >= 0 && at <= nostr.Timestamp(p.m.cfg.Now().Unix()) {
+				done(ev)
+			} else if p.delays.refused(ev.ID) {
+				p.m.log.Warn("an outside relay refuses answers to traders, who may read nothing else; they are tried again every hour",
+					"relay", p.url, "reason", why)
+			}
+		})
 		return errors.Join(err, p.m.state.set(rows))
 	}
 	var again []*nostr.Event
 	for after := ""; ctx.Err() == nil && !slow; {
-		evs, err := p.m.state.waiting(p.url, after, sentAtOnce)
+		evs, bad, err := p.m.state.waiting(p.url, after, sentAtOnce)
 		if err != nil {
+			return false, err
+		}
+		if err := p.m.dropReplies(p.url, bad); err != nil {
 			return false, err
 		}
 		if len(evs) == 0 {
@@ -363,6 +424,20 @@ func (p *peer) sendReplies(ctx context.Context, l *link) (slow bool, err error) 
 		err = send(p.delays.paced(again, againAtOnce))
 	}
 	return slow, err
+}
+
+// dropReplies takes rows out of the outbox that cannot be read, so that they do not hold up the others.
+func (m *Mirror) dropReplies(url string, bad []string) error {
+	rows := make(map[string][]byte)
+	for _, row := range bad {
+		rows[row] = nil
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	m.log.Error("alarm: answers that wait for an outside relay cannot be read and are dropped; who reads this relay still has them",
+		"relay", url, "answers", len(rows))
+	return m.state.set(rows)
 }
 
 // trimOutbox bounds what waits for relays that are away, or that the settings do not name any more.

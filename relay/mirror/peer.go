@@ -38,8 +38,7 @@ type peer struct {
 
 	mailUntil map[string]time.Time // by key, until when all mail has come or is coming live; of the duty that fetches it
 
-	rejected map[string]time.Time // own events that the relay will not take, by id, and when it said so
-	delays   delays               // own events that it did not take for now; both of the publishing duty
+	delays   delays               // own events that it did not take for now; of the publishing duty
 	compared map[string]*compared // by followed key; of the copying duty
 
 	broken       int       // connections in a row that ended at a word of negentropy
@@ -57,7 +56,7 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
 		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),
-		out: newQueue(), said: make(chan *nostr.Event, talkQueue), rejected: make(map[string]time.Time), delays: newDelays(),
+		out: newQueue(), said: make(chan *nostr.Event, talkQueue), delays: newDelays(),
 	}
 	p.set(Connecting, nil)
 	return p
@@ -139,6 +138,7 @@ func (p *peer) session(ctx context.Context) error {
 	}
 	if p.duties.outside {
 		duty("publish events", p.publishOut)
+		duty("compare own events", p.patiently(p.compareOut))
 		duty("receive messages", p.patiently(p.receive))
 	}
 	if len(p.duties.mostros) > 0 || p.duties.outside {
@@ -172,7 +172,8 @@ func (p *peer) learn(l *link, began time.Time) {
 }
 
 // patiently makes a duty one that a relay may refuse: what it does not give out by its own rules is
-// no reason to give up the rest, and is asked for again in a while.
+// no reason to give up the rest, and is asked for again in a while. One from which nothing is copied need not answer
+// questions at all.
 func (p *peer) patiently(duty func(context.Context, *link) error) func(context.Context, *link) error {
 	return func(ctx context.Context, l *link) error {
 		for wait := firstPatience; ; wait = min(2*wait, mostPatience) {
@@ -182,11 +183,16 @@ func (p *peer) patiently(duty func(context.Context, *link) error) func(context.C
 				wait = firstPatience
 			}
 			var closed *ClosedError
-			if !errors.As(err, &closed) {
+			switch {
+			case errors.As(err, &closed):
+				p.cause(there + closed.Reason)
+				p.refusal(closed.Error())
+			case errors.Is(err, errNoAnswer) && !p.duties.followsAny():
+				p.cause(there + errNoAnswer.Error())
+				p.refusal(err.Error())
+			default:
 				return err
 			}
-			p.cause(there + closed.Reason)
-			p.refusal(closed.Error())
 			select {
 			case <-time.After(wait):
 			case <-ctx.Done():

@@ -147,8 +147,9 @@ func (s *state) setWalked(url, author string, w walked) error {
 	return s.set(map[string][]byte{string(stateRow(tableWalked, url, author)): value})
 }
 
-// waiting lists replies that a relay has not confirmed, those behind a row, "" for the first.
-func (s *state) waiting(url, after string, most int) (evs []*nostr.Event, err error) {
+// waiting lists replies that a relay has not confirmed, those behind a row, "" for the first. bad are rows that cannot be
+// read.
+func (s *state) waiting(url, after string, most int) (evs []*nostr.Event, bad []string, err error) {
 	prefix := append(stateRow(tableOutbox, url), 0)
 	err = s.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: most})
@@ -158,18 +159,23 @@ func (s *state) waiting(url, after string, most int) (evs []*nostr.Event, err er
 			from = append([]byte(after), 0)
 		}
 		for it.Seek(from); it.Valid() && len(evs) < most; it.Next() {
-			ev := new(nostr.Event)
-			if err := it.Item().Value(func(value []byte) error { return ev.UnmarshalJSON(replyOf(value)) }); err != nil {
+			value, err := it.Item().ValueCopy(nil)
+			if err != nil {
 				return err
 			}
-			evs = append(evs, ev)
+			row, ev := string(it.Item().KeyCopy(nil)), new(nostr.Event)
+			if ev.UnmarshalJSON(replyOf(value)) != nil || outboxRow(url, ev) != row {
+				bad = append(bad, row)
+			} else {
+				evs = append(evs, ev)
+			}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the mirror's state: %w", err)
+		return nil, nil, fmt.Errorf("read the mirror's state: %w", err)
 	}
-	return evs, nil
+	return evs, bad, nil
 }
 
 // waits is how many replies a relay has not confirmed, and since when the first has waited.
