@@ -306,35 +306,50 @@ func (in *interest) claims(of func(mostro string) bool) ([]claim, <-chan struct{
 
 // keep writes down what is new, and forgets what has shown no sign of life for long.
 func (in *interest) keep(ctx context.Context, log *slog.Logger) {
+	wait := time.Second
 	for end := false; !end; {
 		select {
 		case <-ctx.Done():
 			end = true
-		case <-time.After(time.Second):
+		case <-time.After(wait):
 		}
-		in.mu.Lock()
-		for box, last := range in.seen {
-			if in.now().Sub(last.at) > keysKept {
-				in.forget(box)
-			}
-		}
-		rows := make(map[string][]byte)
-		for box := range in.dirty {
-			var value []byte // of one that is forgotten
-			if last, known := in.seen[box]; known {
-				if value = encodeTime(last.at); last.proven {
-					value = append(value, 1)
-				}
-			}
-			rows[string(stateRow(in.table, box.key, box.mostro))] = value
-		}
-		clear(in.dirty)
-		in.mu.Unlock()
-		if len(rows) == 0 || in.state == nil {
-			continue
-		}
-		if err := in.state.set(rows); err != nil {
+		wait = time.Second
+		if err := in.write(); err != nil {
+			wait = checkEvery
 			log.Error("note whose mail is fetched", "error", err)
 		}
 	}
+}
+
+// write is one round of keep. What could not be written is written by the next one.
+func (in *interest) write() error {
+	in.mu.Lock()
+	for box, last := range in.seen {
+		if in.now().Sub(last.at) > keysKept {
+			in.forget(box)
+		}
+	}
+	rows := make(map[string][]byte)
+	for box := range in.dirty {
+		var value []byte // of one that is forgotten
+		if last, known := in.seen[box]; known {
+			if value = encodeTime(last.at); last.proven {
+				value = append(value, 1)
+			}
+		}
+		rows[string(stateRow(in.table, box.key, box.mostro))] = value
+	}
+	dirty := in.dirty
+	in.dirty = make(map[mailbox]struct{})
+	in.mu.Unlock()
+	if len(rows) == 0 || in.state == nil {
+		return nil
+	}
+	err := in.state.set(rows)
+	if err != nil {
+		in.mu.Lock()
+		maps.Copy(in.dirty, dirty)
+		in.mu.Unlock()
+	}
+	return err
 }

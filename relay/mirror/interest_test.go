@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -242,6 +243,31 @@ func TestInterestProof(t *testing.T) {
 		if got := claimantOf(address, false).from; got != want {
 			t.Errorf("%s is %s, want %s", address, got, want)
 		}
+	}
+}
+
+// TestInterestWrites: what could not be written down is written when the disk takes it again.
+func TestInterestWrites(t *testing.T) {
+	in, now := testInterest(t)
+	anyKey(in, "192.0.2.1", "forgotten", true)
+	if err := in.write(); err != nil {
+		t.Fatal(err)
+	}
+	*now = now.Add(keysKept + time.Hour)
+	anyKey(in, "192.0.2.1", "kept", true)
+	long := strings.Repeat("x", 1<<17) // longer than a row may be
+	anyKey(in, "192.0.2.1", long, true)
+	if err := in.write(); err == nil {
+		t.Fatal("all of it was written")
+	}
+	in.forget(mailbox{long, ""})
+	delete(in.dirty, mailbox{long, ""})
+	if err := in.write(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openInterest(in.state, tableKey, in.now)
+	if err != nil || len(again.seen) != 1 || !again.seen[mailbox{"kept", ""}].proven {
+		t.Errorf("after a start: %v (%v)", again.seen, err)
 	}
 }
 
