@@ -304,6 +304,22 @@ func attacks(t *testing.T) []namedAttack {
 				}
 			}
 		})},
+		{"everything, from a new address each time", swarm(64, func(ctx context.Context, url string) {
+			for ctx.Err() == nil {
+				from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254)))}}
+				if conn := connectFrom(ctx, from, url); conn != nil {
+					if conn.WriteMessage(websocket.TextMessage, []byte(`["REQ","a",{}]`)) == nil {
+						for read := ""; !strings.HasPrefix(read, `["EOSE"`); {
+							_, text, err := conn.ReadMessage()
+							if read = string(text); err != nil {
+								break
+							}
+						}
+					}
+					conn.Close()
+				}
+			}
+		})},
 		{"nonsense", repeat(4, true, func(int) string { return strings.Repeat("[", 100_000) })},
 	}
 }

@@ -87,7 +87,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_handshake_seconds", &intValue{&s.HandshakeSeconds, 1, 600}, "10", "seconds", "In which a whole request comes, and in which the answer that begins a session is taken."},
 		{"relay.max_header_bytes", number(&l.HeaderBytes, 5000, 1<<20), "8192", "bytes", "First line and headers of a request. Proxies with long cookies may need more."},
 		{"relay.max_silence_seconds", &intValue{&s.SilenceSeconds, 2, 3600}, "75", "seconds", "Without a sign of life, after which a client is taken for gone. Each is asked for one twice in that time."},
-		{"relay.max_queue_bytes", number(&l.QueueBytes, 64<<10, 1<<30), "4194304", "bytes", "That wait for one client to read. One that lets more pile up is cut off."},
+		{"relay.max_queue_bytes", number(&l.QueueBytes, 64<<10, 1<<30), "4194304", "bytes", "That wait for one client to read, 64 more for each frame than it has. One that lets more pile up is cut off."},
 		{"relay.max_queue_seconds", &intValue{&s.QueueSeconds, 1, 3600}, "5", "seconds", "In which a client reads the new events that wait for it. One that takes longer is cut off: it would go on with a book of the past. Answers to its own requests it may read as slowly as it wants."},
 		{"relay.max_all_queues_bytes", number(&l.AllQueuesBytes, 1<<20, 1<<40), "268435456", "bytes", "Stored events that wait for all clients to read. When there are more, each client gets little at a time."},
 
