@@ -21,22 +21,33 @@ func (r *Relay) believe(req *http.Request) {
 }
 
 // forwarded finds the client in the headers of a proxy: in X-Forwarded-For each hop adds its
-// peer at the end, so the last address that is not a proxy's was seen by one that is trusted.
+// peer at the end, so the last address that is not a proxy's was seen by one that is trusted. A proxy that writes it
+// can pass on X-Real-Ip as the client wrote that.
 func (r *Relay) forwarded(header http.Header) (client netip.Addr, ok bool) {
-	hops := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
+	written := header.Values("X-Forwarded-For")
+	if len(written) == 0 {
+		return hop(header.Get("X-Real-Ip"))
+	}
+	hops := strings.Split(strings.Join(written, ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		address, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+		address, read := hop(hops[i])
+		if !read {
 			break
 		}
-		if client, ok = address.Unmap(), true; !r.isProxy(client) {
-			return client, true
+		if client, ok = address, true; !r.isProxy(client) {
+			break
 		}
 	}
-	if ok {
-		return client, true
+	return client, ok
+}
+
+// hop reads an address as proxies write them: with a port, or without.
+func hop(text string) (netip.Addr, bool) {
+	text = strings.TrimSpace(text)
+	if address, ok := hostOf(text); ok {
+		return address, true
 	}
-	address, err := netip.ParseAddr(strings.TrimSpace(header.Get("X-Real-Ip")))
+	address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	return address.Unmap(), err == nil
 }
 
