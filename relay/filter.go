@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -45,6 +46,7 @@ func compile(f nostr.Filter, limits Limits) (filter, error) {
 	if c.authors, err = parseKeys(f.Authors); err != nil {
 		return c, fmt.Errorf("invalid: authors: %w", err)
 	}
+	c.plain.Tags = nil
 	for name, values := range f.Tags {
 		if !isLetter(name) {
 			return c, fmt.Errorf("unsupported: only tags of one letter can be asked for")
@@ -54,6 +56,11 @@ func compile(f nostr.Filter, limits Limits) (filter, error) {
 			keys = append(keys, newTagKey(name[0], value))
 		}
 		c.tags = append(c.tags, keys)
+		if c.plain.Tags == nil {
+			c.plain.Tags = make(nostr.TagMap, len(f.Tags))
+		}
+		// go-nostr's names lie in the client's message, all of which they would keep.
+		c.plain.Tags[strings.Clone(name)] = values
 		c.never = c.never || len(values) == 0
 	}
 	c.never = c.never || f.Since != nil && f.Until != nil && *f.Since > *f.Until ||

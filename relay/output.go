@@ -190,7 +190,7 @@ func (s *session) sendPatiently(o outgoing) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ctx.Err() == nil && s.until.IsZero() {
-		if s.fits(&o, s.relay.cfg.Limits.QueueBytes/2) {
+		if s.fits(&o, s.relay.cfg.Limits.QueueBytes/2, false) {
 			s.append(o, false)
 			return true
 		}
@@ -206,9 +206,10 @@ func (s *session) sendPatiently(o outgoing) bool {
 }
 
 // fits reports whether o can wait in the queue; a single frame always can. When all queues
-// together hold much, each gets little more than that.
-func (s *session) fits(o *outgoing, limit int) bool {
-	if s.relay.held.Load() > int64(s.relay.cfg.Limits.AllQueuesBytes) {
+// together hold much, each gets little more than that of stored events, which wait until there is room: live ones, whose
+// text all clients share, and pings do not wait, and nobody is to be cut off for what others hold.
+func (s *session) fits(o *outgoing, limit int, live bool) bool {
+	if !live && o.op == opText && s.relay.held.Load() > int64(s.relay.cfg.Limits.AllQueuesBytes) {
 		limit = min(limit, writeBuffer)
 	}
 	return s.queued == 0 || s.queued+o.size() <= limit
@@ -236,7 +237,7 @@ func (s *session) push(o outgoing, limit int, live bool) bool {
 		s.mu.Unlock()
 		return true // it goes nowhere
 	}
-	if !s.fits(&o, limit) {
+	if !s.fits(&o, limit, live) {
 		s.mu.Unlock()
 		return false
 	}

@@ -64,8 +64,9 @@ func (f *Found) Event() (*nostr.Event, error) {
 }
 
 const (
-	stepMatches = 128  // events found while the index is locked once
-	stepRecords = 1024 // records looked at, the same
+	stepMatches = 128      // events found while the index is locked once
+	stepRecords = 1024     // records looked at, the same
+	partBytes   = 64 << 10 // of JSON that is held for one who takes it slowly, or one event
 )
 
 // Query gives the stored events that match a filter to visit, filter by filter, each event once,
@@ -74,20 +75,36 @@ const (
 func (s *Store) Query(ctx context.Context, filters []nostr.Filter, opts QueryOptions, visit func(Found) bool) error {
 	var raws [][]byte
 	return s.each(ctx, filters, opts, func(filter int, batch []Meta) (n int, more bool, err error) {
-		if raws, err = s.readAll(batch, raws[:0]); err != nil {
-			return 0, false, err
-		}
-		for i, raw := range raws {
-			if raw == nil {
-				continue // removed meanwhile
+		for len(batch) > 0 {
+			part := batch[:partOf(batch)]
+			batch = batch[len(part):]
+			if raws, err = s.readAll(part, raws[:0]); err != nil {
+				return n, false, err
 			}
-			n++
-			if !visit(Found{batch[i], filter, raw}) {
-				return n, false, nil
+			for i, raw := range raws {
+				if raw == nil {
+					continue // removed meanwhile
+				}
+				n++
+				if !visit(Found{part[i], filter, raw}) {
+					return n, false, nil
+				}
 			}
 		}
 		return n, true, nil
 	})
+}
+
+// partOf is how many of the first events are read together. visit can take as long as its client wants, and thousands
+// do so at the same time.
+func partOf(batch []Meta) int {
+	n := 1
+	for bytes := batch[0].Size; n < len(batch); n++ {
+		if bytes += batch[n].Size; bytes > partBytes {
+			break
+		}
+	}
+	return n
 }
 
 // readAll appends the raw JSON of events to raws, nil for those that are not there any more.
