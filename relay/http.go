@@ -30,13 +30,13 @@ func (r *Relay) Handler() http.Handler {
 		switch {
 		case websocket.IsWebSocketUpgrade(req):
 			r.serve(w, req)
+		case strings.EqualFold(req.Header.Get("Upgrade"), "websocket"):
+			// khatru would try, also where its description is asked for, and write to the standard error what it thinks of each.
+			http.Error(w, "this is not the handshake of a WebSocket", http.StatusBadRequest)
 		case wantsInformation(req):
 			r.inform(w, req)
 		case isManagement(req):
 			r.manage(w, req)
-		case strings.EqualFold(req.Header.Get("Upgrade"), "websocket"):
-			// khatru would try, and write to the standard error what it thinks of each.
-			http.Error(w, "this is not the handshake of a WebSocket", http.StatusBadRequest)
 		default:
 			r.khatru.ServeHTTP(w, req)
 		}

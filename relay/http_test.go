@@ -118,3 +118,20 @@ func TestUpgradeSpellings(t *testing.T) {
 		}
 	}
 }
+
+// TestC3HalfHandshakes: what is no handshake of a WebSocket is refused here, and has nobody write about it.
+func TestC3HalfHandshakes(t *testing.T) {
+	r, url := start(t, Config{ServiceURL: serviceURL})
+	url = "http" + strings.TrimPrefix(url, "ws")
+	if r.khatru.Log.Writer() != io.Discard {
+		t.Error("khatru writes past our logger")
+	}
+	var written strings.Builder
+	r.khatru.Log.SetOutput(&written)
+	for _, header := range []http.Header{{}, {"Accept": {"application/nostr+json"}}, {"Content-Type": {"application/nostr+json+rpc"}}, {"Accept": {"text/html"}, "Sec-Websocket-Version": {"13"}}} {
+		header.Set("Upgrade", "websocket")
+		if status, body := get(t, url, header); status != http.StatusBadRequest || written.Len() > 0 {
+			t.Errorf("%v: status %d, %s; written %s", header, status, body, written.String())
+		}
+	}
+}

@@ -46,6 +46,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -250,6 +252,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	for _, policy := range cfg.ReadPolicies {
 		r.khatru.RejectFilter = append(r.khatru.RejectFilter, policy)
 	}
+	r.khatru.Log = log.New(io.Discard, "", 0) // it would write past the logger of the settings, what clients have it write
 	r.describe()
 	r.routes()
 
