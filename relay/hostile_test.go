@@ -70,7 +70,7 @@ func TestC3SubscriptionValues(t *testing.T) {
 	ask("3", wide+","+wide, "CLOSED 3 rate-limited: ")
 	w.write(`["CLOSE","1"]`)
 	ask("4", wide, "EOSE 4")
-	if got := r.places.Load(); got != 2504 {
+	if got := r.places.taken(); got != 2504 {
 		t.Errorf("%d values are counted, want 2504", got)
 	}
 	// What is counted is what is there.
@@ -86,16 +86,23 @@ func TestC3SubscriptionValues(t *testing.T) {
 		}
 	}
 	// When all connections together have many, small subscriptions are still taken.
-	r.places.Add(maxPlacesOfAll)
+	r.places.add("127.0.0.1", maxPlacesOfAll)
 	w = dial(t, url)
 	ask("5", wide, "CLOSED 5 rate-limited: subscriptions to so many values")
 	ask("5", `{"#t":["x"],"kinds":[1]}`, "EOSE 5")
-	r.places.Add(-maxPlacesOfAll)
 	w.Close()
+	// And large ones of whoever has few: an address cannot take the places of all others.
+	w = elsewhere(t, url)
+	ask("6", wide, "EOSE 6")
+	r.places.add("203.0.113.7", maxPlacesOfAll)
+	ask("6", wide, "CLOSED 6 rate-limited: subscriptions to so many values")
+	w.Close()
+	r.places.give("203.0.113.7", maxPlacesOfAll)
+	r.places.give("127.0.0.1", maxPlacesOfAll)
 	dial(t, url).query(`{"limit":0}`)
-	for deadline := time.Now().Add(patience); r.places.Load() != 2504; {
+	for deadline := time.Now().Add(patience); r.places.taken() != 2504; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d values are counted after the end of a connection, want 2504", r.places.Load())
+			t.Fatalf("%d values are counted after the end of a connection, want 2504", r.places.taken())
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -86,7 +86,7 @@ const (
 	backlogBytes      = 32 << 20               // live events in all queues, above which publishers wait a little
 	backlogTime       = 250 * time.Millisecond
 	backlogPoll       = 2 * time.Millisecond
-	maxPlacesOfAll    = 1_000_000   // places in the live index; above them only small subscriptions are taken
+	maxPlacesOfAll    = 1_000_000   // places in the live index; above them who has many gets only small subscriptions
 	smallSubscription = 200         // values and places
 	lingerTime        = time.Second // for the rest of a message that is too long
 	lingerBytes       = 4 << 20

@@ -191,7 +191,7 @@ func TestC3OnePacket(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	for r.places.Load() != 0 {
+	for r.places.taken() != 0 {
 		time.Sleep(time.Millisecond)
 	}
 }

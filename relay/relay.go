@@ -162,7 +162,6 @@ type Relay struct {
 	backlog    atomic.Int64 // bytes of live events that wait in queues
 	held       atomic.Int64 // bytes of stored events that wait in queues
 	messages   atomic.Int64 // of clients that were handled
-	places     atomic.Int64 // places of all subscriptions in the live index
 	reads      atomic.Int32 // PrivateReads
 	slots      *turns       // for clients whose message is being worked on, or decrypted
 	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
@@ -172,6 +171,7 @@ type Relay struct {
 	negItems   *shares      // items of all negentropy sessions
 	arriving   *shares      // bytes of long messages
 	opened     *shares      // subscriptions
+	places     *shares      // their values, and places in the live index
 	buffers    sync.Pool    // *outBuffer
 	flushers   flushers
 
@@ -200,7 +200,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		slots:     newTurns(max(runtime.GOMAXPROCS(0), 2)),
 		verifiers: newTurns(runtime.GOMAXPROCS(0)),
 		negItems:  newShares(cfg.Limits.AllNegItems), arriving: newShares(cfg.Limits.AllMessagesBytes),
-		opened:   newShares(cfg.Limits.AllSubscriptions),
+		opened: newShares(cfg.Limits.AllSubscriptions), places: newShares(maxPlacesOfAll),
 		buffers:  sync.Pool{New: newOutBuffer},
 		sessions: make(map[*session]struct{}), origins: make(map[string]*origin), crowd: newCrowd[*session](cfg.Limits.Connections),
 	}

@@ -147,10 +147,10 @@ func (r *Relay) subscribe(sub, old *subscription) uint64 {
 		defer r.live.mu.Unlock()
 		if old != nil {
 			r.live.remove(old)
-			r.places.Add(-int64(old.size))
+			r.places.add(sub.session.from, -old.size)
 		}
 		r.live.add(sub)
-		r.places.Add(int64(sub.size))
+		r.places.add(sub.session.from, sub.size)
 	})
 }
 
@@ -159,7 +159,7 @@ func (r *Relay) unsubscribe(subs map[string]*subscription) {
 	defer r.live.mu.Unlock()
 	for _, sub := range subs {
 		r.live.remove(sub)
-		r.places.Add(-int64(sub.size))
+		r.places.give(sub.session.from, sub.size)
 	}
 }
 

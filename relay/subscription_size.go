@@ -49,8 +49,8 @@ func (s *session) roomFor(id string, filters []ask) (size int, err error) {
 	switch most := s.relay.cfg.Limits.SubscriptionValues; {
 	case size+others > most:
 		return size, fmt.Errorf("rate-limited: the subscriptions of this connection name %d values, at most %d are taken", size+others, most)
-	case size+others > smallSubscription && s.relay.places.Load()+int64(size) > maxPlacesOfAll:
-		return size, fmt.Errorf("rate-limited: subscriptions to so many values are not taken for now, ask for less than %d", smallSubscription)
+	case size+others > smallSubscription && !s.relay.places.has(s.from, size) && !s.relay.carries(s.from) && !s.relay.isPeer(s.keys.Load()):
+		return size, fmt.Errorf("rate-limited: subscriptions to so many values are not taken from your address for now, ask for less than %d", smallSubscription)
 	}
 	return size, nil
 }
