@@ -21,8 +21,8 @@ import (
 func (e *Engine) lookAtClock(ctx context.Context) error {
 	now := e.now()
 	back := time.Duration(e.looked-now) * time.Second
-	e.looked = now
 	if back <= clockSkew {
+		e.looked = now
 		return nil
 	}
 	e.log.Error("alarm: the clock was set back; other deadlines than those of payouts wait for as much longer", "by", back)
@@ -32,6 +32,9 @@ func (e *Engine) lookAtClock(ctx context.Context) error {
 	}
 	for _, id := range e.live.bondIDs() {
 		failed = errors.Join(failed, e.tryBondNow(ctx, id))
+	}
+	if failed == nil {
+		e.looked = now
 	}
 	return failed
 }
@@ -49,31 +52,36 @@ func (e *Engine) tried(r *row) time.Duration {
 }
 
 // tryNow makes the next try of the payout of an order, or of its development fee, which waits for
-// its time.
+// its time; a buyer who is to be asked again for an invoice is asked.
 func (e *Engine) tryNow(ctx context.Context, id string) error {
 	return e.submit(ctx, id, func(txn *badger.Txn, w *writes) error {
 		var o order.Order
 		if ok, err := get(txn, rowKey(tableOrder, id), &o); err != nil || !ok {
 			return err
 		}
-		if order.DueWake(&o, math.MaxInt64, 0) != order.RetryPayout {
+		due := order.DueWake(&o, math.MaxInt64, 0)
+		if due != order.RetryPayout && due != order.AskAgain {
 			return nil
 		}
-		return e.stepOrder(txn, w, e.newEvent(order.RetryPayout, id), nil)
+		return e.stepOrder(txn, w, e.newEvent(due, id), nil)
 	})
 }
 
-// tryBondNow does so for the share of a bond.
+// tryBondNow does so for the share of a bond, which is not forfeited by it.
 func (e *Engine) tryBondNow(ctx context.Context, id string) error {
 	return e.submit(ctx, e.live.orderOf(id), func(txn *badger.Txn, w *writes) error {
 		var b order.Bond
 		if ok, err := get(txn, rowKey(tableBond, id), &b); err != nil || !ok {
 			return err
 		}
-		if order.DueBondWake(&b, math.MaxInt64) != order.RetryPayout {
+		due := order.DueBondWake(&b, math.MaxInt64)
+		if due == order.Forfeit {
+			due = order.AskAgain // which it comes after
+		}
+		if due != order.RetryPayout && due != order.AskAgain {
 			return nil
 		}
-		ev := e.newEvent(order.RetryPayout, b.Order)
+		ev := e.newEvent(due, b.Order)
 		ev.Bond = id
 		return e.stepOrder(txn, w, ev, nil)
 	})

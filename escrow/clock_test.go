@@ -122,3 +122,74 @@ func TestM42SetBackBlamesNobody(t *testing.T) {
 		t.Errorf("an offer is %s", got)
 	}
 }
+
+// M42: the clock was ahead when a buyer was asked for another invoice, or a winner for one: he
+// is asked again, and it is looked whether he was paid after all, once the clock is right.
+func TestM42ClockWasAheadWhenSomebodyWasAsked(t *testing.T) {
+	for name, c := range map[string]struct{ before, since, asked string }{
+		"a buyer":  {"attempts 1\n alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none", "alice release", "bob <- add-invoice"},
+		"a winner": {"bonds apply=take\n alice new sell sats=100000\n bob take invoice=99700\n bob pay\n alice pay\n alice dispute\n operator take-dispute", "operator undo slash=buyer", "alice <- add-bond-invoice"},
+	} {
+		for _, crash := range []bool{false, true} {
+			w := newWorld(t)
+			w.play(t, c.before)
+			w.skewed(48 * time.Hour) // older messages are not taken
+			w.check(w.e.lookAtClock(t.Context()))
+			w.play(t, c.since)
+			w.check(w.e.beat(t.Context()))
+			w.skewed(0)
+			w.out.Reset()
+			if crash {
+				w.crash()
+			}
+			w.check(w.e.lookAtClock(t.Context()))
+			w.settle()
+			if got := w.out.String(); strings.Count(got, c.asked) != 1 {
+				t.Errorf("%s, crash %v, is asked:\n%s", name, crash, got)
+			}
+			w.out.Reset()
+			w.check(w.e.lookAtClock(t.Context()))
+			w.settle()
+			if got := w.out.String(); got != "" {
+				t.Errorf("%s, crash %v, a second look:\n%s", name, crash, got)
+			}
+		}
+	}
+}
+
+// M1: a payment that the node calls failed in the first moment of a start counts from the uptime that
+// there was before, and not from nothing, which would end its grace at once.
+func TestM1FailedInTheFirstMomentOfAStart(t *testing.T) {
+	w := inFolder(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=hold:99700\n alice pay\n bob fiat-sent\n wait 20m\n alice release\n wait 1m")
+	id := w.order(args{})
+	up := w.e.up()
+	w.check(w.e.Close())
+	w.later, w.watches, w.told = nil, map[order.Hash]watch{}, map[order.Hash]string{}
+	for _, preimage := range w.person("bob").holds {
+		w.check(w.person("bob").wallet.Cancel(t.Context(), preimage.Hash()))
+	}
+	w.open() // and the clock has not had its first word
+	w.settle()
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	if p := o.Payout; up < 1200 || p.FailedUptime-1 < up-int64(2*heartbeat.Seconds()) {
+		t.Errorf("it failed at an uptime of %d, and %d were counted before: %+v", p.FailedUptime-1, up, p)
+	}
+}
+
+// M42: the clock jumps ahead while somebody has something to do, and a bond stands for it. The time
+// that he lost is given back in one step, not in as many as the jump has quarters of an hour.
+func TestM42LostTimeIsGivenBackAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay\n wait 10m")
+	w.skewed(48 * time.Hour)
+	w.ring(t.Context())
+	if ids := w.e.live.due(w.e.now(), w.e.node.tip(), true); len(ids) != 0 {
+		t.Errorf("still due: %q", ids)
+	}
+	w.ring(t.Context())
+	if got := w.statusOf(w.order(args{})); got != mostro.StatusWaitingPayment {
+		t.Errorf("the order is %s", got)
+	}
+}

@@ -270,6 +270,11 @@ func (e *Engine) load() error {
 		if err := e.loadGuards(txn); err != nil {
 			return err
 		}
+		var up int64 // before anything is counted from it
+		if _, err := get(txn, []byte{tableUptime}, &up); err != nil {
+			return err
+		}
+		e.uptime.begin(up)
 		err := scan(txn, []byte{tableOutbox, 0}, true, func(key, value []byte) error {
 			r := &row{}
 			if err := json.Unmarshal(value, r); err != nil {

@@ -340,18 +340,14 @@ const heartbeat = 15 * time.Second
 
 // resume gives everybody who had something to do the time back that this process was away.
 func (e *Engine) resume(ctx context.Context) error {
-	var last, up int64
+	var last int64
 	err := e.db.View(func(txn *badger.Txn) error {
 		_, err := get(txn, []byte{tableAlive}, &last)
-		if err == nil {
-			_, err = get(txn, []byte{tableUptime}, &up)
-		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	e.uptime.begin(up)
 	e.looked = max(e.looked, last)
 	pause := e.now() - last
 	if last > 0 && pause > int64(2*heartbeat/time.Second) {
@@ -391,7 +387,7 @@ func (e *Engine) watchClock(ctx context.Context) {
 	for {
 		e.uptime.tick(e.now(), e.node.ready())
 		if err := e.lookAtClock(ctx); err != nil && ctx.Err() == nil {
-			e.log.Warn("try payouts after the clock was set back, will try them at their time", "error", err)
+			e.log.Warn("try payouts after the clock was set back, will try again", "error", err)
 		}
 		for _, id := range e.live.dueBonds(e.now(), e.node.ready()) {
 			if err := e.tickBond(ctx, id); err != nil && ctx.Err() == nil {

@@ -179,7 +179,7 @@ var (
 		}
 	}}
 	extendDuty = Effect{"give the lost time back", func(s *step) {
-		s.o.DutySince += s.o.Terms.WaitingSeconds - s.servedSeconds()
+		s.o.DutySince = s.e.At - s.servedSeconds() // also where the clock has jumped
 	}}
 	slashLate = Effect{"slash the bond of who is late", func(s *step) {
 		if b := s.blamed(); b != nil {

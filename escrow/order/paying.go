@@ -20,6 +20,9 @@ type paying struct {
 func (p paying) begin() {
 	// M1: a node has called a payment failed that succeeded minutes later. No other hash is tried
 	// before that had the time to show; then all earlier ones are looked up once more.
+	if p.EarlierFailedAt != 0 && p.EarlierFailedUptime == 0 {
+		p.EarlierFailedUptime = p.uptime + 1 // the row is of a version that did not count it
+	}
 	if left := p.graceLeft(); left > 0 {
 		p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+left
 		return
@@ -65,8 +68,8 @@ func (p paying) graceLeft() int64 {
 	switch {
 	case p.EarlierFailedAt == 0:
 		return 0
-	case p.EarlierFailedUptime == 0: // the row is of a version that did not count it
-		return max(0, p.EarlierFailedAt+p.grace-p.at)
+	case p.EarlierFailedUptime == 0: // not counted yet
+		return p.grace
 	}
 	return max(0, p.EarlierFailedUptime-1+p.grace-p.uptime)
 }
