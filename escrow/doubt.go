@@ -44,8 +44,12 @@ func eachLive(txn *badger.Txn, each func(*order.Order), bond func(*order.Bond)) 
 
 // doubt makes payouts wait for the node's payments at a start with something owed.
 func (e *Engine) doubt(txn *badger.Txn, w *writes) error {
-	owed := 0
-	err := eachLive(txn, func(o *order.Order) { owed += len(order.Dues(o)) }, func(b *order.Bond) { owed += len(b.Dues()) })
+	owed, at := 0, e.now() // or later, where the clock was ahead: what is there now is not younger
+	err := eachLive(txn, func(o *order.Order) {
+		owed, at = owed+len(order.Dues(o)), max(at, o.CreatedAt)
+	}, func(b *order.Bond) {
+		owed, at = owed+len(b.Dues()), max(at, b.CreatedAt)
+	})
 	if err != nil || owed == 0 {
 		return err
 	}
@@ -53,7 +57,7 @@ func (e *Engine) doubt(txn *badger.Txn, w *writes) error {
 	if err != nil || there {
 		return err
 	}
-	return w.set([]byte{tableRestored}, restoredRow{At: e.now(), Why: "the node has started with something owed, and asks first whether that was paid already", Since: e.since(), Doubt: true})
+	return w.set([]byte{tableRestored}, restoredRow{At: at, Why: "the node has started with something owed, and asks first whether that was paid already", Since: e.since(), Doubt: true})
 }
 
 // since is before anything that the store, as it was at the start, cannot know.

@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -128,5 +129,26 @@ func TestM40EpochAloneTells(t *testing.T) {
 	w.examine(false)
 	if s, err := w.e.Status(); err != nil || len(s.Strays) != 1 {
 		t.Errorf("not explained: %+v, %v", s, err)
+	}
+}
+
+// After a start in good order only what was there then waits for the node's payments; in a store that
+// is known as old everything does.
+func TestYoungOrdersDoNotWait(t *testing.T) {
+	w := inFolder(t)
+	w.play(t, "alice new sell sats=100000")
+	old := w.order(args{})
+	r := &restoredRow{At: w.e.now(), Doubt: true}
+	w.e.guards.restored = r
+	w.net.Advance(time.Second)
+	w.play(t, "carol new sell sats=100000")
+	young := w.order(args{})
+	waits := func(id string) bool { return errors.Is(w.e.notPaidBefore(t.Context(), id, 1), errLater) }
+	if !waits(old) || waits(young) {
+		t.Errorf("in doubt an old order waits: %v, a young one: %v", waits(old), waits(young))
+	}
+	r.Doubt = false
+	if !waits(old) || !waits(young) {
+		t.Errorf("in an old store an old order waits: %v, a young one: %v", waits(old), waits(young))
 	}
 }

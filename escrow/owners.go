@@ -55,14 +55,14 @@ func (e *Engine) strayOwners(h order.Hash) (ids []string, err error) {
 		})
 	})
 	return slices.DeleteFunc(ids, func(id string) bool {
-		young, failed := e.youngerThan(id, stray)
+		young, failed := e.bornAfter(id, stray.Found)
 		err = first(err, failed)
 		return young
 	}), err
 }
 
-// youngerThan tells that an order or a bond was born after a stray was found.
-func (e *Engine) youngerThan(id string, s Stray) (bool, error) {
+// bornAfter tells that an order or a bond was born after a time.
+func (e *Engine) bornAfter(id string, at int64) (bool, error) {
 	born, err := e.born(id)
-	return born > s.Found, err
+	return born > at, err
 }

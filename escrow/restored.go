@@ -122,6 +122,9 @@ func (e *Engine) examine(ctx context.Context) {
 	}
 }
 
+// errReadEnough ends the reading of the node's payments.
+var errReadEnough = errors.New("nothing older can be new to the store")
+
 // findStrays lists the payments that the store does not know, and ends the wait.
 func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	known, booked := map[order.Hash]bool{}, map[order.Hash]bool{}
@@ -157,21 +160,25 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 		return err
 	}
 	strays, anchored := []Stray{}, false
-	before := func(s Stray) bool { return s.At < r.Since }
-	if err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
+	before := func(at int64) bool { return at < r.Since }
+	err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
 		if booked[p.Hash] {
 			// The store knew of this one, so what the node sent before is in it, or nobody's here.
-			strays, anchored = slices.DeleteFunc(strays, before), true
+			anchored = true
+			if before(p.CreatedAt) {
+				return errReadEnough
+			}
 		}
-		if p.State != lightning.Failed && !known[p.Hash] {
+		if p.State != lightning.Failed && !known[p.Hash] && !(anchored && before(p.CreatedAt)) {
 			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: found, Doubt: r.Doubt})
 		}
 		return nil
-	}); err != nil {
+	})
+	if err != nil && !errors.Is(err, errReadEnough) {
 		return err
 	}
 	if !anchored {
-		strays = slices.DeleteFunc(strays, before)
+		strays = slices.DeleteFunc(strays, func(s Stray) bool { return before(s.At) })
 	}
 	if r.Doubt {
 		strays = slices.DeleteFunc(strays, func(s Stray) bool {
@@ -219,7 +226,7 @@ func (e *Engine) keepStrays(ctx context.Context, list []Stray) error {
 // notPaidBefore lets a payout of an order wait that a stray may have paid.
 func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat) error {
 	e.guards.mu.Lock()
-	waits := e.guards.restored != nil
+	r := e.guards.restored
 	var suspects []Stray
 	for _, s := range e.guards.strays {
 		if s.Amount == amount {
@@ -227,11 +234,14 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 		}
 	}
 	e.guards.mu.Unlock()
-	if waits {
-		return fmt.Errorf("the node's payments are not read yet: %w", errLater)
+	if r != nil {
+		// What was born after a start in good order has no forgotten time.
+		if young, err := e.bornAfter(id, r.At); err != nil || !young || !r.Doubt {
+			return first(err, fmt.Errorf("the node's payments are not read yet: %w", errLater))
+		}
 	}
 	for _, s := range suspects {
-		if young, err := e.youngerThan(id, s); err != nil {
+		if young, err := e.bornAfter(id, s.Found); err != nil {
 			return err
 		} else if young {
 			continue

@@ -17,10 +17,12 @@ type PaymentRecord struct {
 	CreatedAt int64 // unix seconds
 }
 
-// Records are a node's own books, oldest first. They are long: nothing that holds up a trade
-// may wait for them. An error of seen ends the reading and is returned.
+// Records are a node's own books. They are long: nothing that holds up a trade may wait for all of
+// them. An error of seen ends the reading and is returned.
 type Records interface {
+	// Invoices are told oldest first.
 	Invoices(ctx context.Context, seen func(InvoiceRecord) error) error
-	// Payments leaves nothing out: payments that failed and those in flight are there too.
+	// Payments are told newest first, those that failed and those in flight too. One that is sent
+	// meanwhile may be left out.
 	Payments(ctx context.Context, seen func(PaymentRecord) error) error
 }

@@ -48,7 +48,7 @@ func (s *SimNode) Payments(ctx context.Context, seen func(PaymentRecord) error) 
 		return fmt.Errorf("list payments: %w", err)
 	}
 	slices.SortFunc(records, func(a, b PaymentRecord) int {
-		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), bytes.Compare(a.Hash[:], b.Hash[:]))
+		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), bytes.Compare(b.Hash[:], a.Hash[:]))
 	})
 	return each(records, seen)
 }

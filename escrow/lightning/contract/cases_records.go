@@ -65,7 +65,12 @@ func testRecords(l *lab) {
 func (l *lab) wantPayments(want map[order.Hash]lightning.PaymentState) {
 	l.t.Helper()
 	payments := map[order.Hash]lightning.PaymentRecord{}
+	var last int64
 	l.must(l.escrow.Payments(l.ctx, func(r lightning.PaymentRecord) error {
+		if _, twice := payments[r.Hash]; twice || last > 0 && r.CreatedAt > last {
+			l.t.Errorf("payment %s of %d comes after one of %d, or again", r.Hash, r.CreatedAt, last)
+		}
+		last = r.CreatedAt
 		payments[r.Hash] = r
 		return nil
 	}))

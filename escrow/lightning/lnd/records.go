@@ -3,14 +3,21 @@ package lnd
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/lightningnetwork/lnd/lnrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"mostro/escrow/lightning"
 )
 
-// recordPage is how many records lnd is asked for at once; each call has its own deadline.
-const recordPage = 1000
+// recordPage is how many records lnd is asked for at once, and leastPage how many where it does not
+// answer in time; each call has its own deadline.
+const (
+	recordPage = 1000
+	leastPage  = 10
+)
 
 // Invoices lists every invoice of the node.
 func (n *Node) Invoices(ctx context.Context, seen func(lightning.InvoiceRecord) error) error {
@@ -43,14 +50,20 @@ func (n *Node) invoicePage(ctx context.Context, offset uint64) (*lnrpc.ListInvoi
 	return answer, translate(ctx, err, nil)
 }
 
-// Payments lists every payment of the node, whatever became of it.
+// Payments lists every payment of the node, whatever became of it, the newest first.
 func (n *Node) Payments(ctx context.Context, seen func(lightning.PaymentRecord) error) error {
-	for offset := uint64(0); ; {
-		answer, err := n.paymentPage(ctx, offset)
+	size := uint64(recordPage)
+	for before := uint64(0); ; { // 0 = the end
+		answer, err := n.paymentPage(ctx, before, size)
 		if err != nil {
-			return fmt.Errorf("list payments: %w", err)
+			// A large node may need longer than a call may take: what it has read is not read again.
+			if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil && size > leastPage {
+				size /= 4
+				continue
+			}
+			return fmt.Errorf("list payments: %w", translate(ctx, err, nil))
 		}
-		for _, each := range answer.Payments {
+		for _, each := range slices.Backward(answer.Payments) { // lnd: the oldest of a page is first
 			payment, err := payment(each)
 			if err != nil {
 				return fmt.Errorf("list payments: %w", err)
@@ -59,17 +72,15 @@ func (n *Node) Payments(ctx context.Context, seen func(lightning.PaymentRecord) 
 				return err
 			}
 		}
-		if len(answer.Payments) < recordPage {
+		if before = answer.FirstIndexOffset; uint64(len(answer.Payments)) < size || before <= 1 {
 			return nil
 		}
-		offset = answer.LastIndexOffset
 	}
 }
 
-func (n *Node) paymentPage(ctx context.Context, offset uint64) (*lnrpc.ListPaymentsResponse, error) {
+func (n *Node) paymentPage(ctx context.Context, before, size uint64) (*lnrpc.ListPaymentsResponse, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	// IncludeIncomplete: lnd: without it only payments that succeeded are listed.
-	answer, err := n.main.ListPayments(ctx, &lnrpc.ListPaymentsRequest{IncludeIncomplete: true, IndexOffset: offset, MaxPayments: recordPage})
-	return answer, translate(ctx, err, nil)
+	return n.main.ListPayments(ctx, &lnrpc.ListPaymentsRequest{IncludeIncomplete: true, Reversed: true, IndexOffset: before, MaxPayments: size})
 }
