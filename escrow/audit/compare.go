@@ -54,9 +54,6 @@ func (c *comparison) nameBonds() {
 		}
 		return ""
 	}
-	for i := range c.r.Lines {
-		c.r.Lines[i].BondOf = of(c.r.Lines[i].Order)
-	}
 	for i := range c.r.Owed {
 		c.r.Owed[i].BondOf = of(c.r.Owed[i].Order)
 	}
@@ -133,7 +130,7 @@ func (c *comparison) account(a *Account) {
 	c.liabilities(a)
 	c.r.Total.add(sums)
 	if sums != (Sums{}) {
-		line := Line{Order: a.ID, Status: a.Status, At: a.Hold.Since, Sums: sums}
+		line := Line{Order: a.ID, BondOf: a.Order, Status: a.Status, At: a.Hold.Since, Sums: sums}
 		for _, e := range a.Ledger {
 			line.At = max(line.At, e.At)
 		}

@@ -326,6 +326,16 @@ func TestBookings(t *testing.T) {
 	if len(r.Lines) != 1 || r.Total.PaidOut != 99_700_000 || r.Total.SettledIn != 0 {
 		t.Errorf("between: %+v", r.Total)
 	}
+	r.Between(b.list(), 0, 1000)
+	bonds := 0
+	for _, l := range r.Lines {
+		if l.BondOf != "" {
+			bonds++
+		}
+	}
+	if bonds != 2 {
+		t.Errorf("between, %d are bonds: %+v", bonds, r.Lines)
+	}
 }
 
 // The books of a backup are old: what the node did since is news, and what it did before is a

@@ -207,7 +207,7 @@ func (r *Report) Between(accounts []Account, from, before int64) {
 		sums, _ := sum(ledger, a.Order != "")
 		r.Total.add(sums)
 		if sums != (Sums{}) {
-			r.Lines = append(r.Lines, Line{Order: a.ID, Status: a.Status, At: at, Sums: sums})
+			r.Lines = append(r.Lines, Line{Order: a.ID, BondOf: a.Order, Status: a.Status, At: at, Sums: sums})
 		}
 	}
 	r.Total.Held = held
