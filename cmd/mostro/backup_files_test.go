@@ -68,6 +68,29 @@ func TestBackupsOfANodeThatStartsAllTheTime(t *testing.T) {
 	}
 }
 
+// Nor do starts that are hours apart, day after day, push out the days before: those of the last days
+// are there, and none of a month ago holds its place.
+func TestBackupsOfANodeThatStartsThriceADay(t *testing.T) {
+	for _, apart := range []time.Duration{5 * time.Hour, 8 * time.Hour, 11 * time.Hour} {
+		b, now := written(t, 7)
+		for range 90 {
+			b.next = escrow.Chain{}
+			b.mustOnce(t)
+			*now = now.Add(apart)
+		}
+		chains, err := backupChains(b.dir)
+		if err != nil || len(chains) != 7 {
+			t.Fatalf("%v, %v", chains, err)
+		}
+		for i, chain := range chains {
+			began, err := chainBegan(chain)
+			if age := now.Sub(began); err != nil || age > 96*time.Hour || i == 0 && age < 48*time.Hour {
+				t.Errorf("each %v: %d of 7 is %v old: %v", apart, i+1, age, err)
+			}
+		}
+	}
+}
+
 // The chain that is being written is kept, also beside one that is dated later.
 func TestBackupBesideOneOfTheFuture(t *testing.T) {
 	b, now := written(t, 1)

@@ -121,18 +121,19 @@ func (b *backups) prune() error {
 }
 
 // old are the chains that are not kept, of all in order. Each start begins a chain: a node that
-// starts again and again must not push out those of the days before, so beside the two latest one
-// counts only when it is half of backup.full_hours older than the one after it that is kept.
+// starts again and again must not push out those of the days before, so beside the two latest the
+// last of each half of backup.full_hours is kept: of fixed ones, since a chain that was dropped for
+// being close to the next could never be replaced by a better one.
 func (b *backups) old(chains [][]string) (old [][]string) {
-	kept, last := 0, time.Time{}
+	kept, half, seen := 0, int64(b.settings.FullHours)*1800, map[int64]bool{}
 	for i, chain := range slices.Backward(chains) {
 		began, err := chainBegan(chain)
 		if err != nil {
 			continue
 		}
-		spaced := len(chains)-i <= 2 || last.Sub(began) >= time.Duration(b.settings.FullHours)*time.Hour/2
-		if now := began.Equal(b.began.UTC().Truncate(time.Second)); now || spaced && kept < int(b.settings.Keep) {
-			kept, last = kept+1, began
+		wanted := len(chains)-i <= 2 || !seen[began.Unix()/half]
+		if now := began.Equal(b.began.UTC().Truncate(time.Second)); now || wanted && kept < int(b.settings.Keep) {
+			kept, seen[began.Unix()/half] = kept+1, true
 			continue
 		}
 		old = append(old, chain)
