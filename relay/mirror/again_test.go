@@ -107,3 +107,74 @@ func TestRefusedForGood(t *testing.T) {
 		})
 	}
 }
+
+// TestMinuteMessages: messages to the node, and answers for clients here, arrive within a minute after a relay that stays
+// connected gives them out again, however often and for however long it has not.
+func TestMinuteMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		shut, asked := true, 0
+		p := idlePlain(50)
+		p.manner = func() manner {
+			return func(say func(...any), label string, parts []json.RawMessage) bool {
+				var f nostr.Filter
+				if label != "REQ" || json.Unmarshal(parts[1], &f) != nil || len(f.Tags["p"]) == 0 {
+					return false
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				asked++
+				if shut {
+					say("CLOSED", parts[0], "error: not now")
+				}
+				return shut
+			}
+		}
+		b, trader := newPerson(t), newPerson(t)
+		var handled func(string) int
+		a, url := abroad(t, p, func(a *instance, url string) {
+			handled = a.escrow()
+			publishes(a, url)
+			follows(b)(a, url)
+		})
+		a.mirror.interest.add(mailbox{trader.public, ""}, claimant{near, true})
+		eventually(t, "it is connected", func() bool { return a.health(url).State == Live })
+		arrive := func(when string) {
+			t.Helper()
+			order, answer := trader.message(t, a.public, when), b.message(t, trader.public, when)
+			p.add(order, answer)
+			began := time.Now()
+			for handled(order.ID) != 1 || !a.has(answer.ID) {
+				if time.Since(began) > time.Minute {
+					t.Fatalf("%s: the order is handled %d times, the answer is here: %v", when, handled(order.ID), a.has(answer.ID))
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			t.Logf("%s: after %s", when, time.Since(began))
+		}
+		time.Sleep(3 * time.Hour)
+		mu.Lock()
+		t.Logf("asked %d times in three hours", asked)
+		if asked > 3*3600/int(mostAgain/time.Second)*10 { // each time with wraps and without, live and stored, for two duties
+			t.Errorf("asked %d times in three hours", asked)
+		}
+		shut = false
+		mu.Unlock()
+		arrive("after three hours")
+		for i := range 8 {
+			p.mu.Lock()
+			for sub := range p.subs {
+				if len(sub.filters) > 0 && len(sub.filters[0].Tags["p"]) > 0 {
+					sub.say("CLOSED", sub.id, "error: starting anew")
+					delete(p.subs, sub)
+				}
+			}
+			p.mu.Unlock()
+			arrive(fmt.Sprint("closed ", i))
+			time.Sleep(2 * time.Minute)
+		}
+		if h := a.health(url); h.Sessions != 1 {
+			t.Errorf("%d connections", h.Sessions)
+		}
+	})
+}

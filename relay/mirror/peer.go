@@ -172,16 +172,13 @@ func (p *peer) learn(l *link, began time.Time) {
 }
 
 // patiently makes a duty one that a relay may refuse: what it does not give out by its own rules is
-// no reason to give up the rest, and is asked for again in a while. One from which nothing is copied need not answer
-// questions at all.
+// no reason to give up the rest, and is asked for again in a while; what it does not for now, soon. One from
+// which nothing is copied need not answer questions at all.
 func (p *peer) patiently(duty func(context.Context, *link) error) func(context.Context, *link) error {
 	return func(ctx context.Context, l *link) error {
-		for wait := firstPatience; ; wait = min(2*wait, mostPatience) {
+		for wait := firstAgain; ; wait = min(2*wait, mostPatience) {
 			began := time.Now()
 			err := duty(ctx, l)
-			if time.Since(began) > steadyTime {
-				wait = firstPatience
-			}
 			var closed *ClosedError
 			switch {
 			case errors.As(err, &closed):
@@ -193,8 +190,15 @@ func (p *peer) patiently(duty func(context.Context, *link) error) func(context.C
 			default:
 				return err
 			}
+			if time.Since(began) > steadyTime {
+				wait = firstAgain
+			}
+			pause := max(wait, firstPatience)
+			if closed != nil && passing(closed.Reason) {
+				pause = min(wait, mostAgain)
+			}
 			select {
-			case <-time.After(wait):
+			case <-time.After(pause):
 			case <-ctx.Done():
 				return nil
 			}
