@@ -108,8 +108,8 @@ func (t *turns) taken() bool {
 	return t.free == 0
 }
 
-// forget halves what all have used when it is time, which changes nobody's place. Who has used nearly nothing and neither
-// works nor waits is forgotten.
+// forget halves what all have used when it is time. Who has used nearly nothing and neither works nor waits is
+// forgotten.
 func (t *turns) forget() {
 	now := time.Now()
 	if now.Sub(t.halved) < halfLife {
@@ -121,6 +121,7 @@ func (t *turns) forget() {
 			delete(t.workers, from)
 		}
 	}
+	heap.Init(&t.waiting) // some have worked as much as others now
 }
 
 // workers are a heap, the next one first.
@@ -128,9 +129,11 @@ type workers []*worker
 
 func (w workers) Len() int { return len(w) }
 
+// Less compares in steps of a slice: who has worked next to nothing does not wait for all those who were never here before,
+// which an attacker with many addresses can be without end.
 func (w workers) Less(i, j int) bool {
-	if w[i].used != w[j].used {
-		return w[i].used < w[j].used
+	if a, b := w[i].used/slice, w[j].used/slice; a != b {
+		return a < b
 	}
 	return w[i].came < w[j].came
 }

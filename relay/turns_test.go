@@ -100,6 +100,37 @@ func TestC3LeastWorked(t *testing.T) {
 	}
 }
 
+// TestC3NewAddresses: addresses that were never here before, however many come, do not go before one that has worked next to
+// nothing and has waited longer.
+func TestC3NewAddresses(t *testing.T) {
+	turns := newTurns(1)
+	turns.take("known")
+	turns.give("known", slice/2)
+	turns.take("first")
+	served := make(chan string)
+	for n, from := range []string{"known", "new 1", "new 2"} {
+		go func() {
+			turns.take(from)
+			served <- from
+		}()
+		for waiting := -1; waiting <= n; {
+			turns.mu.Lock()
+			waiting = len(turns.waiting)
+			turns.mu.Unlock()
+		}
+	}
+	last, got := "first", []string{}
+	for range 3 {
+		turns.give(last, slice)
+		last = <-served
+		got = append(got, last)
+	}
+	turns.give(last, slice)
+	if diff := cmp.Diff("known,new 1,new 2", strings.Join(got, ",")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestC3Decryptions: what an escrow does for a message in a turn counts for its sender, so that one who floods it with
 // messages keeps nobody else waiting for more than what is being done.
 func TestC3Decryptions(t *testing.T) {
