@@ -44,7 +44,7 @@ var surfaces = []surface{
 			"TestC3Floods/20,000 filters", "TestC3Floods/wide filters", "TestC3Floods/like subscriptions, and events for them"}},
 	{"time of a query", "2 s a request, less when it is taken back, turns of 2 ms, 16 MiB an answer, 200,000 events a reconciliation", []string{"max_query_milliseconds", "max_result_bytes",
 		"max_negentropy_sessions", "max_negentropy_events", "max_all_negentropy_events"}, "the length of a turn: longer ones keep others waiting, shorter ones cost more than they do",
-		[]string{"TestC3QueryTime", "TestC3RequestTime", "TestC3Withdrawn", "TestC3Turns", "TestC3LeastWorked", "TestC3Refusals", "TestC3NegentropyTogether", "TestQueryEnds",
+		[]string{"TestC3QueryTime", "TestC3RequestTime", "TestC3Withdrawn", "TestC3Turns", "TestC3LeastWorked", "TestC3NewAddresses", "TestC3Refusals", "TestC3NegentropyTogether", "TestQueryEnds",
 			"TestC3Floods/everything from 16 addresses", "TestC3Floods/everything, on a hundred connections", "TestC3Floods/everything, from a new address each time", "TestC3Floods/counting everything", "TestC3Floods/negentropy", "TestC3Floods/searches"}},
 	{"signatures", "last and once, after shape, size, proof of work, what is known, rates; as many at once as processors, 64 events a connection",
 		[]string{"events_per_second", "events_burst", "duplicates_per_second", "duplicates_burst", "key_events_per_second", "key_events_burst"},
@@ -78,7 +78,11 @@ var surfaces = []surface{
 		[]string{"TestC3Headers", "TestC3Requests", "TestC3HalfHandshakes", "TestManagementAuthorization", "FuzzManagement", "FuzzAuthorization", "TestC3Floods/calls to the management"}},
 	{"what other Mostros send", "all verified, only what they sign about trades, 200,000 events and 256 MiB a key", []string{"federation.follow", "federation.max_events", "federation.max_mib"}, "",
 		[]string{"TestC3LyingPeer", "TestC3Rollback", "TestC3Storage", "TestC3Flood", "TestC3Large", "TestC3Keys", "TestC3Future", "TestC3FarFuture", "TestC3Silent", "TestC3SlowFrames",
-			"TestC3Negentropy", "TestC3Deletions", "TestC3MailFlood", "TestC3Reviews", "TestC3Talk", "FuzzFrame"}},
+			"TestC3Negentropy", "TestC3NegentropyRefused", "TestC3LargePages", "TestC3FalseCopies", "TestC3Copied", "TestC3Deletions", "TestC3MailFlood", "TestC3Reviews", "TestC3Talk",
+			"FuzzFrame"}},
+	{"what clients have brought to other Mostros", "the newest 1,000 messages of a conversation are compared, 200 at once and then one a second brought; an address has 500 keys; the book of everybody is made once in 2 s",
+		nil, "who follows others pays for what their clients ask", []string{"TestC3TalkMemory", "TestC3StrictTalk", "TestC3Direct", "TestC3KeysOfOneAddress", "TestC3PlacesAttack", "TestC3PlacesCarried",
+			"TestC3Offers", "TestC3OffersUnread"}},
 }
 
 // TestSurfaces: each surface has a limit, settings that there are or a reason for having none, and tests that there
