@@ -63,13 +63,14 @@ func reply(ev order.Event, w mostro.Wrapper, payload *mostro.Payload) order.Tell
 }
 
 // queryOrders returns orders of the sender's identity, in the order in which they were asked
-// for; too many are cut off.
+// for; too many are cut off, and what one message cannot hold.
 func (e *Engine) queryOrders(txn *badger.Txn, _ *writes, ev order.Event) ([]order.Tell, mostro.Reason, error) {
 	ids := ev.Message.Payload.IDs
 	if most := e.cfg.Settings.MaxOrders; most > 0 && len(ids) > most {
 		ids = ids[:most]
 	}
 	var found []mostro.SmallOrder
+	room := answerRoom(ev)
 	for _, id := range ids {
 		var o order.Order
 		ok, err := get(txn, rowKey(tableOrder, id), &o)
@@ -77,13 +78,24 @@ func (e *Engine) queryOrders(txn *badger.Txn, _ *writes, ev order.Event) ([]orde
 			return nil, "", err
 		}
 		if ok && (o.Buyer.Identity == ev.Identity || o.Seller.Identity == ev.Identity) {
-			found = append(found, order.Small(&o, o.Amount))
+			small := order.Small(&o, o.Amount)
+			if room -= quotedBytes(small); room < 0 {
+				break
+			}
+			found = append(found, small)
 		}
 	}
 	if len(found) == 0 {
 		return nil, mostro.NotFound, nil
 	}
 	return []order.Tell{reply(ev, mostro.WrapOrder, &mostro.Payload{Orders: found})}, "", nil
+}
+
+// quotedBytes is what a line of a list takes up in a message of version 1, which is quoted in another one.
+func quotedBytes(line any) int {
+	b, _ := json.Marshal(line) // plain fields
+	b, _ = json.Marshal(string(b))
+	return len(b) - 2 + 1 // without the outer quotes, with a comma
 }
 
 func (e *Engine) queryLastIndex(txn *badger.Txn, _ *writes, ev order.Event) ([]order.Tell, mostro.Reason, error) {

@@ -59,14 +59,23 @@ func (e *Engine) queryRestore(txn *badger.Txn, _ *writes, ev order.Event) ([]ord
 	return append(append(restoreReplies(ev, data), prompts...), asked...), "", nil
 }
 
-// An encrypted message holds 64 kB; in version 1 it is encrypted twice, which leaves 40, and
+// Most relays take events of up to 64 kB. Encrypting pads to the next of a few lengths and makes three bytes four
+// (NIP-44), which leaves 40,960 bytes for a message; in version 1 it is encrypted twice, which leaves 28,672, and
 // quoted once. The sizes are those of the longest lines, quoted.
 const (
 	restoredOrderBytes   = 125
 	restoredDisputeBytes = 280
-	restoreBytesV1       = 40_000
-	restoreBytesV2       = 64_000
+	answerBytesV1        = 28_000
+	answerBytesV2        = 40_000
 )
+
+// answerRoom is how many bytes of lists one message to the sender of ev can hold.
+func answerRoom(ev order.Event) int {
+	if mostro.Transport(ev.Transport) == mostro.GiftWrap {
+		return answerBytesV1
+	}
+	return answerBytesV2
+}
 
 // restoreReplies puts as much into one message as it can hold, because many clients read no
 // second one: disputes and trades under way before what only waits in the book, the latest
@@ -83,10 +92,7 @@ func restoreReplies(ev order.Event, data mostro.RestoreData) (tells []order.Tell
 	})
 	slices.SortFunc(data.Disputes, func(a, b mostro.RestoredDispute) int { return cmp.Compare(b.TradeIndex, a.TradeIndex) })
 	for {
-		room := restoreBytesV2
-		if mostro.Transport(ev.Transport) == mostro.GiftWrap {
-			room = restoreBytesV1
-		}
+		room := answerRoom(ev)
 		disputes := min(len(data.Disputes), room/restoredDisputeBytes)
 		orders := min(len(data.Orders), (room-disputes*restoredDisputeBytes)/restoredOrderBytes)
 		part := mostro.RestoreData{Orders: data.Orders[:orders], Disputes: data.Disputes[:disputes]}

@@ -1,7 +1,6 @@
 package escrow
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,9 +14,9 @@ import (
 // transport that he uses. In the first, the only one that many clients read, are his disputes
 // and his trades under way.
 func TestRestoreMoreThanAMessageHolds(t *testing.T) {
-	const orders, disputes = 1500, 120
+	const orders, disputes = 1500, 90
 	uuid := func(i int) string { return fmt.Sprintf("%08x-0000-4000-8000-ffffffffffff", i) }
-	for transport, room := range map[mostro.Transport]int{mostro.GiftWrap: restoreBytesV1, mostro.NIP44: restoreBytesV2} {
+	for transport, room := range map[mostro.Transport]int{mostro.GiftWrap: answerBytesV1, mostro.NIP44: answerBytesV2} {
 		t.Run(fmt.Sprint("version ", transport.Version()), func(t *testing.T) {
 			w := newWorld(t)
 			p := w.person("alice")
@@ -48,6 +47,9 @@ func TestRestoreMoreThanAMessageHolds(t *testing.T) {
 			for _, ev := range w.events {
 				m, err := mostro.OpenReply(&ev, p.trade, w.cfg.Key.Public())
 				w.check(err)
+				if len(ev.Content) > 65_535 {
+					t.Errorf("an answer of %d characters is more than most relays take", len(ev.Content))
+				}
 				parts = append(parts, m.Payload.RestoreData)
 			}
 			if len(parts) < 2 {
@@ -82,22 +84,44 @@ func TestRestoreMoreThanAMessageHolds(t *testing.T) {
 
 // The sizes that the parts are cut by are those of the longest lines, quoted as version 1 does.
 func TestRestoredSizes(t *testing.T) {
-	quoted := func(v any) int {
-		b, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, _ = json.Marshal(string(b))
-		return len(b) - 2 + 1 // without the outer quotes, with a comma
-	}
 	id := strings.Repeat("f", 36)
 	statuses := []mostro.Status{mostro.StatusWaitingBuyerInvoice, mostro.StatusSettledHoldInvoice, mostro.StatusCooperativelyCanceled}
 	longest := slices.MaxFunc(statuses, func(a, b mostro.Status) int { return len(a) - len(b) })
-	if n := quoted(mostro.RestoredOrder{OrderID: id, TradeIndex: 1 << 31, Status: longest}); n > restoredOrderBytes {
+	if n := quotedBytes(mostro.RestoredOrder{OrderID: id, TradeIndex: 1 << 31, Status: longest}); n > restoredOrderBytes {
 		t.Errorf("an order takes %d bytes", n)
 	}
-	if n := quoted(mostro.RestoredDispute{DisputeID: id, OrderID: id, TradeIndex: 1 << 31, Status: string(order.DisputeSellerRefunded), Initiator: "seller",
+	if n := quotedBytes(mostro.RestoredDispute{DisputeID: id, OrderID: id, TradeIndex: 1 << 31, Status: string(order.DisputeSellerRefunded), Initiator: "seller",
 		SolverPubkey: strings.Repeat("f", 64)}); n > restoredDisputeBytes {
 		t.Errorf("a dispute takes %d bytes", n)
+	}
+}
+
+// An answer to "orders" for as many as the settings can allow is no larger than what most relays take.
+func TestOrdersInOneMessage(t *testing.T) {
+	for _, transport := range []mostro.Transport{mostro.GiftWrap, mostro.NIP44} {
+		t.Run(fmt.Sprint("version ", transport.Version()), func(t *testing.T) {
+			w := newWorld(t)
+			w.e.cfg.Settings.MaxOrders = 255
+			p := w.person("alice")
+			p.nextKey()
+			p.version = transport
+			var ids []string
+			for i := range 255 {
+				id := fmt.Sprintf("%08x-0000-4000-8000-ffffffffffff", i)
+				ids = append(ids, id)
+				wr := &writes{}
+				w.check(wr.set(rowKey(tableOrder, id), order.Order{ID: id, Kind: mostro.Sell, Status: mostro.StatusPending, FiatCode: "EUR", FiatAmount: 100,
+					PaymentMethod: strings.Repeat("bank ", 20), Seller: order.Party{Identity: p.identity.Public()}}))
+				txn := w.e.db.NewTransaction(true)
+				w.check(first(set(txn, wr), txn.Commit()))
+			}
+			w.check(w.send(p, mostro.Message{Wrapper: mostro.WrapOrder, Action: mostro.Orders, Payload: &mostro.Payload{IDs: ids}}))
+			answer := w.events[len(w.events)-1]
+			m, err := mostro.OpenReply(&answer, p.trade, w.cfg.Key.Public())
+			w.check(err)
+			if n := len(m.Payload.Orders); n < 20 || n == len(ids) || m.Payload.Orders[n-1].ID != ids[n-1] || len(answer.Content) > 65_535 {
+				t.Errorf("%d orders in %d characters", n, len(answer.Content))
+			}
+		})
 	}
 }

@@ -150,6 +150,20 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// TestNarrowLimitsLetTheNodeSpeak: what the settings take of clients does not bound what the node itself has to say.
+func TestNarrowLimitsLetTheNodeSpeak(t *testing.T) {
+	limits := DefaultLimits()
+	limits.ContentLength, limits.TagBytes, limits.EventTags = 100, 1024, 10
+	r, _ := start(t, Config{Dir: t.TempDir(), Limits: limits})
+	answer := nostr.Event{Kind: 14, CreatedAt: nostr.Now(), Content: strings.Repeat("x", 2000)}
+	for range 20 {
+		answer.Tags = append(answer.Tags, nostr.Tag{"x", strings.Repeat("y", 100)})
+	}
+	if err := r.Publish(t.Context(), signed(t, nodeKey, answer)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPublishFromInside(t *testing.T) {
 	r, url := start(t, Config{Dir: t.TempDir()})
 	now := nostr.Now()

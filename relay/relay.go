@@ -282,7 +282,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 // a newer version, a deletion or its expiration has overtaken, is success. After an error any of them
 // may or may not be published.
 func (r *Relay) Publish(ctx context.Context, evs ...nostr.Event) error {
-	shape := policies.Shape(r.cfg.Limits.shape())
+	shape := policies.Shape(widest())
 	own := make([]events.Item, len(evs))
 	for i := range evs {
 		ev := &evs[i]

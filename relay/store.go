@@ -132,11 +132,16 @@ func OpenEvents(dir, url string, log *slog.Logger, progress func(doing string, d
 	})
 }
 
+// widest is the shape that settings can allow, and that the node's own events have whatever they say: who narrows
+// down what clients may write must not silence his own node.
+func widest() policies.ShapeLimits {
+	return policies.ShapeLimits{Tags: 10_000, TagBytes: 250_000, ContentLength: 250_000}
+}
+
 // Importable is the rule for events that an operator takes from elsewhere: in shape and kind they are
 // as those of clients must be, in size as settings can allow. The error has the form of NIP-01.
 func Importable(ev *nostr.Event) error {
-	widest := policies.ShapeLimits{Tags: 10_000, TagBytes: 250_000, ContentLength: 250_000}
-	for _, refuse := range []Policy{policies.Shape(widest), policies.NotForRelays()} {
+	for _, refuse := range []Policy{policies.Shape(widest()), policies.NotForRelays()} {
 		if reject, msg := refuse(context.Background(), ev); reject {
 			return errors.New(msg)
 		}
