@@ -34,18 +34,21 @@ type ReplicaConfig struct {
 	// the next start; nil = nobody is.
 	Listing Listing
 	Keep    func(Listing) error
+
+	atOnce int // events that one comparing may find lacking; 0 = maxItems
 }
 
 // Replica keeps a relay equal to another one, its primary, from which it has everything: public
 // events and messages. What clients publish goes to the primary and comes back from there. There is
 // one writer and any number of replicas.
 type Replica struct {
-	cfg   ReplicaConfig
-	log   *slog.Logger
-	relay *relay.Relay
-	link  atomic.Pointer[link]
-	ready atomic.Bool  // it has been equal to the primary
-	lost  atomic.Int64 // unix nanoseconds of the loss of the primary, 0 = it has been equal since
+	cfg    ReplicaConfig
+	log    *slog.Logger
+	relay  *relay.Relay
+	link   atomic.Pointer[link]
+	ready  atomic.Bool  // it has been equal to the primary
+	stored atomic.Int64 // events of the primary
+	lost   atomic.Int64 // unix nanoseconds of the loss of the primary, 0 = it has been equal since
 
 	*audience
 	book    *book
@@ -66,6 +69,9 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	}
 	if cfg.Strict == nil {
 		cfg.Strict = func() bool { return false }
+	}
+	if cfg.atOnce == 0 {
+		cfg.atOnce = maxItems
 	}
 	r := &Replica{cfg: cfg, log: cfg.Logger}
 	r.listed.Store(&cfg.Listing)
@@ -332,20 +338,27 @@ func (r *Replica) leave() {
 
 // level makes the replica equal to the primary: what it lacks is fetched, and what the primary has
 // no more is removed. The list of what is here is made before the primary makes its own, so what
-// comes live meanwhile is not taken for something to remove.
+// comes live meanwhile is not taken for something to remove. What is too much for one comparing is fetched, as far
+// as it is known, before the next one.
 func (r *Replica) level(ctx context.Context, l *link, in *intake) error {
 	if err := in.settle(); err != nil {
 		return err
 	}
-	d, err := l.differ(ctx, nostr.Filter{}, maxItems, r.relay.Items)
-	if err != nil {
-		return fmt.Errorf("compare with the primary: %w", err)
-	}
-	if err := l.fetchIDs(ctx, d.Need, unhurried, in.take); err != nil {
-		return err
-	}
-	if err := in.settle(); err != nil {
-		return err
+	d, err := reconcile.Difference{}, errTooMuch
+	for errors.Is(err, errTooMuch) {
+		if d, err = l.differ(ctx, nostr.Filter{}, r.cfg.atOnce, r.relay.Items); err != nil && !errors.Is(err, errTooMuch) {
+			return fmt.Errorf("compare with the primary: %w", err)
+		}
+		before := r.stored.Load()
+		if err := l.fetchIDs(ctx, d.Need, unhurried, in.take); err != nil {
+			return err
+		}
+		if err := in.settle(); err != nil {
+			return err
+		}
+		if err != nil && r.stored.Load() == before { // the next round would be the same
+			return fmt.Errorf("compare with the primary: %w, and none of them can be stored", err)
+		}
 	}
 	// What has been replaced meanwhile is gone already.
 	for part := d.Have; len(part) > 0; {
@@ -366,6 +379,9 @@ func (r *Replica) store(ctx context.Context, evs []*nostr.Event) error {
 		}
 		if t.Refused != "" {
 			r.log.Warn("an event of the primary is refused", "id", evs[i].ID, "reason", t.Refused)
+		}
+		if t.New {
+			r.stored.Add(1)
 		}
 	}
 	return nil
