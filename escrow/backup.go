@@ -298,7 +298,7 @@ func Restore(dir string, key StoreKey, backups ...io.Reader) (last BackupInfo, e
 const restoring = ".restoring-"
 
 // clearRestores removes what restores have left behind that were killed. That of one which still
-// runs is locked, and stays.
+// writes is locked, and stays; one which has just written all fails for want of it.
 func clearRestores(dir string, key StoreKey) error {
 	parent := filepath.Dir(dir)
 	entries, err := os.ReadDir(parent)

@@ -64,7 +64,6 @@ func markRestored(txn *badger.Txn, w *writes, why string, now int64) error {
 	} else if there {
 		r.Since = min(r.Since, waits.Since)
 	}
-	r.Doubt = false
 	return w.set([]byte{tableRestored}, r)
 }
 

@@ -253,6 +253,24 @@ func TestHintsInADevNetwork(t *testing.T) {
 	if url, err := healthURL(dir); err != nil || url != "http://127.0.0.1:7" {
 		t.Errorf("health of a dev network is asked at %q, %v", url, err)
 	}
+	// Its file may have been left behind by one that was killed.
+	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte("[relay]\nlisten = \"127.0.0.1:8\"\n"), privateFile); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := healthURL(dir); err != nil || url != "http://127.0.0.1:8" {
+		t.Errorf("health beside settings is asked at %q, %v", url, err)
+	}
+}
+
+// A wrong name among several backups is said before anything is read.
+func TestRestoreNamesAWrongFile(t *testing.T) {
+	there, missing := filepath.Join(t.TempDir(), "a.backup"), filepath.Join(t.TempDir(), "b.backup")
+	if err := os.WriteFile(there, nil, privateFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openBackups([]string{there, missing}, ""); err == nil || !strings.Contains(err.Error(), "find backup: stat "+missing) {
+		t.Errorf("%v", err)
+	}
 }
 
 func hintsOf(err error) string {

@@ -41,7 +41,7 @@ type devBitcoin struct {
 	Cert string `json:"cert"`
 }
 
-// readDev reads the dev.json of a running dev network, if one runs in the data directory.
+// readDev reads the dev.json of a dev network that runs in the data directory, or was killed there.
 func readDev(dir string) (dev devInfo, ok bool) {
 	data, err := os.ReadFile(filepath.Join(dir, devFile))
 	return dev, err == nil && json.Unmarshal(data, &dev) == nil

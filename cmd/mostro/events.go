@@ -129,9 +129,11 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, erro
 	if err != nil {
 		return nil, err
 	}
-	url, err := relayURL(dir)
-	if err != nil {
-		return nil, err
+	url := "" // what is only read says nothing of what is addressed to this relay
+	if create {
+		if url, err = relayURL(dir); err != nil {
+			return nil, err
+		}
 	}
 	events, err := relay.OpenEvents(path, url, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
 		if total > 0 {
@@ -155,7 +157,7 @@ func relayURL(dir string) (string, error) {
 		return "", err
 	}
 	if l.Relay.URL == "" {
-		return "ws://" + l.Relay.Listen, nil
+		return "ws://" + dialable(l.Relay.Listen), nil
 	}
 	return l.Relay.URL, nil
 }

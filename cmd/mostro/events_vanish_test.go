@@ -47,4 +47,20 @@ func TestImportVanish(t *testing.T) {
 	if strings.Contains(kept, "before") || strings.Contains(kept, "after") || !strings.Contains(kept, "of another") {
 		t.Errorf("kept:\n%s", kept)
 	}
+
+	// What is there can be read whatever has become of the settings.
+	settings := filepath.Join(dir, settingsFile)
+	if err := os.WriteFile(settings, []byte("[relay\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := run("", "events", "export", "--data-dir", dir); again != kept {
+		t.Errorf("with broken settings:\n%s", again)
+	}
+	// A relay that listens everywhere has the address that its node gives it.
+	if err := os.WriteFile(settings, []byte("[relay]\nlisten = \"0.0.0.0:7000\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := relayURL(dir); err != nil || url != "ws://127.0.0.1:7000" {
+		t.Errorf("%q, %v", url, err)
+	}
 }

@@ -20,19 +20,19 @@ func healthCommand() *cobra.Command {
 		Short: "Ask a running node whether it serves; exit 0 if it does",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := resolveDataDir(dir)
+			if err != nil {
+				return err
+			}
 			if url == "" {
-				dir, err := resolveDataDir(dir)
-				if err != nil {
-					return err
-				}
 				if url, err = healthURL(dir); err != nil {
 					return err
 				}
 			}
 			if err := askHealth(cmd.Context(), url); err != nil {
-				return hint(err, "start it: mostro serve")
+				return hint(err, "start it: "+startsIn(dir))
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "ok")
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "ok")
 			return err
 		},
 	}
@@ -41,14 +41,14 @@ func healthCommand() *cobra.Command {
 	return cmd
 }
 
-// healthURL is where the node of a data directory serves, by its settings, or by the file that a
-// running dev network leaves there.
+// healthURL is where the node of a data directory serves, by its settings, or by the file of a dev
+// network.
 func healthURL(dir string) (string, error) {
-	if dev, ok := readDev(dir); ok {
-		return dev.HTTPURL, nil
-	}
 	settings, err := readSettings(dir, nil)
 	if err != nil {
+		if dev, ok := readDev(dir); ok {
+			return dev.HTTPURL, nil
+		}
 		return "", err
 	}
 	return "http://" + dialable(settings.Relay.Listen), nil

@@ -113,13 +113,16 @@ func openBackups(paths []string, identity string) (readers []io.Reader, closeAll
 	for _, path := range paths {
 		file := &backupFile{path: path, identity: identity}
 		files, readers = append(files, file), append(readers, file)
+		if _, err := os.Stat(path); err != nil { // each name, before the first is loaded
+			return nil, nil, fmt.Errorf("find backup: %w", err)
+		}
 	}
 	end := func() {
 		for _, f := range files {
 			f.close()
 		}
 	}
-	if err := files[0].open(); err != nil { // a wrong name or a wrong key is said before anything is begun
+	if err := files[0].open(); err != nil { // a wrong key is said before anything is begun
 		return nil, nil, err
 	}
 	return readers, end, nil
