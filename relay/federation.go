@@ -73,6 +73,7 @@ func (r *Relay) copied() []Policy {
 // subscriptions. All that could be stored are verified, as many at once as there are processors. It does not ask who
 // wrote them or what for: that is the caller's part. from names the other relay; each gets its turn.
 func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Taken {
+	r.messages.Add(int64(len(evs)))
 	out := make([]Taken, len(evs))
 	rules := r.copied()
 	var check sync.WaitGroup

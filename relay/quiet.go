@@ -9,7 +9,7 @@ import (
 
 const (
 	quietEvery    = 2 * time.Second
-	quietMessages = 20       // of clients in that time, up to which the relay is quiet
+	quietMessages = 20       // of clients in that time, and events of other relays, up to which the relay is quiet
 	quietBytes    = 16 << 20 // that the runtime holds and does not need, below which it is not worth the work
 )
 

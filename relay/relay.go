@@ -161,7 +161,7 @@ type Relay struct {
 	live       *live
 	backlog    atomic.Int64 // bytes of live events that wait in queues
 	held       atomic.Int64 // bytes of stored events that wait in queues
-	messages   atomic.Int64 // of clients that were handled
+	messages   atomic.Int64 // of clients that were handled, and events of other relays
 	reads      atomic.Int32 // PrivateReads
 	slots      *turns       // for clients whose message is being worked on, or decrypted
 	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
