@@ -253,16 +253,20 @@ func (r *Relay) letFanOutCatchUp(from string) {
 }
 
 // backlogFor is how many bytes of live events wait, as far as they concern a publisher: all for the address itself, and of
-// each other one no more than its part.
-func (r *Relay) backlogFor(from string) (bytes int64) {
+// each other one no more than its part. All who wait for that to become less share one look at all addresses.
+func (r *Relay) backlogFor(from string) int64 {
+	const part = backlogBytes / shareOfAll
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for address, o := range r.origins {
-		if waits := o.backlog.Load(); address == from {
-			bytes += waits
-		} else {
-			bytes += min(waits, backlogBytes/shareOfAll)
+	if now := time.Now(); now.Sub(r.looked) >= backlogPoll {
+		r.looked, r.parts = now, 0
+		for _, o := range r.origins {
+			r.parts += min(o.backlog.Load(), part)
 		}
+	}
+	bytes := r.parts
+	if o := r.origins[from]; o != nil {
+		bytes += max(o.backlog.Load()-part, 0)
 	}
 	return bytes
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fiatjaf/khatru"
@@ -136,14 +137,25 @@ func keyOf(t *testing.T) key {
 }
 
 // TestBacklogFor: what waits for the readers of one address delays its own publishers, and others only for their part.
+// However many publishers wait, all addresses are looked at once in a while.
 func TestBacklogFor(t *testing.T) {
-	r := &Relay{origins: map[string]*origin{"a": new(origin), "b": new(origin), "c": new(origin)}}
-	const part = backlogBytes / shareOfAll
-	r.origins["a"].backlog.Store(10 * part)
-	r.origins["b"].backlog.Store(part / 2)
-	for from, want := range map[string]int64{"a": 10*part + part/2, "b": part + part/2, "d": part + part/2} {
-		if got := r.backlogFor(from); got != want {
-			t.Errorf("for %s: %d, want %d", from, got, want)
+	synctest.Test(t, func(t *testing.T) {
+		r := &Relay{origins: map[string]*origin{"a": new(origin), "b": new(origin), "c": new(origin)}}
+		const part = backlogBytes / shareOfAll
+		r.origins["a"].backlog.Store(10 * part)
+		r.origins["b"].backlog.Store(part / 2)
+		for from, want := range map[string]int64{"a": 10*part + part/2, "b": part + part/2, "d": part + part/2} {
+			if got := r.backlogFor(from); got != want {
+				t.Errorf("for %s: %d, want %d", from, got, want)
+			}
 		}
-	}
+		r.origins["c"].backlog.Store(part)
+		if got, want := r.backlogFor("d"), int64(part+part/2); got != want {
+			t.Errorf("at the same moment all addresses were looked at again: %d, want %d", got, want)
+		}
+		time.Sleep(backlogPoll)
+		if got, want := r.backlogFor("d"), int64(2*part+part/2); got != want {
+			t.Errorf("a moment later: %d, want %d", got, want)
+		}
+	})
 }

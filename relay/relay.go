@@ -178,6 +178,8 @@ type Relay struct {
 	mu       sync.Mutex // guards the following
 	sessions map[*session]struct{}
 	origins  map[string]*origin
+	parts    int64     // bytes of live events that wait, of each origin no more than its part
+	looked   time.Time // when that was
 	crowd    *crowd[*session]
 	closing  bool
 	done     sync.WaitGroup // sessions and the sweeper
