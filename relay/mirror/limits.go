@@ -112,6 +112,9 @@ const (
 	sentAtOnce     = 64     // events that wait for the OK of a relay
 	againAtOnce    = 16     // of them, that were sent before
 	discoverEvery  = time.Minute
+	moveEvery      = 10 * time.Minute // that a followed key is followed to other relays; it cuts connections that others share
+	moveBurst      = 3
+	maxLiars       = 1000        // relays of which it is remembered that they misbehave
 	checkEvery     = time.Minute // of what a followed Mostro holds here
 )
 

@@ -119,6 +119,7 @@ type Mirror struct {
 	routes  *routes
 	talkers *lru.Cache[string, *rate.Limiter] // by key of a conversation
 	crossed *lru.Cache[name, struct{}]        // names of messages of conversations that came from other relays
+	lied    *lru.Cache[string, lied]          // by address of a relay that has misbehaved
 
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
@@ -133,6 +134,7 @@ type followed struct {
 	Followed
 	found  []string // where it publishes, when Followed does not say
 	listed []string // where it says that it does (kind 10002), as far as that may be used
+	moves  *rate.Limiter
 
 	events, bytes int       // stored, about
 	counted       time.Time // when they were
@@ -177,6 +179,7 @@ func New(cfg Config) (*Mirror, error) {
 	}
 	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients) // fails only for a size below 1, as the next
 	m.crossed, _ = lru.New[name, struct{}](marksKept)
+	m.lied, _ = lru.New[string, lied](maxLiars)
 	err = m.loadFormerly()
 	for _, f := range cfg.Follow {
 		if err == nil {
@@ -228,7 +231,7 @@ func (m *Mirror) Follow(f Followed) error {
 	if old := m.followed[f.Pubkey]; old != nil {
 		old.Followed = f
 	} else {
-		m.followed[f.Pubkey] = &followed{Followed: f}
+		m.followed[f.Pubkey] = &followed{Followed: f, moves: rate.NewLimiter(rate.Every(moveEvery), moveBurst)}
 	}
 	m.change()
 	return nil

@@ -65,10 +65,24 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 // errMisbehaves ends a connection to a relay that sends what it must not.
 var errMisbehaves = errors.New("the relay sends events that are false or were not asked for")
 
+// lied is for how long a relay that misbehaves is left alone. The peer can be made anew in between, by whoever is
+// followed and lists that relay out and in.
+type lied struct {
+	until time.Time
+	wait  time.Duration // the last one
+}
+
 // run keeps a connection until ctx ends.
 func (p *peer) run(ctx context.Context) {
 	defer p.set(Stopped, nil)
-	wait, bad := firstRetry, badRetry
+	if before, _ := p.m.lied.Get(p.url); time.Now().Before(before.until) {
+		p.failed(errMisbehaves, before.until)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(before.until)):
+		}
+	}
+	wait := firstRetry
 	for ctx.Err() == nil {
 		p.set(Connecting, nil)
 		began := time.Now()
@@ -80,8 +94,9 @@ func (p *peer) run(ctx context.Context) {
 		pause := wait
 		switch {
 		case errors.Is(err, errMisbehaves):
-			pause = bad
-			bad = min(2*bad, mostBad)
+			before, _ := p.m.lied.Get(p.url)
+			pause = min(max(2*before.wait, badRetry), mostBad)
+			p.m.lied.Add(p.url, lied{time.Now().Add(pause / 2), pause})
 			p.m.log.Warn("alarm: a relay of a followed Mostro misbehaves", "relay", p.url, "again in", pause, "error", err)
 		case lasted > steadyTime:
 			wait, pause = firstRetry, firstRetry

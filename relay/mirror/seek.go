@@ -103,7 +103,7 @@ func (m *Mirror) movedTo(list *nostr.Event) {
 		return
 	}
 	f.listed = urls
-	if len(f.Relays) == 0 && !slices.Equal(f.found, urls) {
+	if len(f.Relays) == 0 && !slices.Equal(f.found, urls) && f.moves.Allow() { // else a later round does it
 		f.found = urls
 		m.change()
 		m.log.Info("found the relays of a followed Mostro", "pubkey", list.PubKey, "relays", urls)
