@@ -79,8 +79,8 @@ type Config struct {
 	// Turn waits until a message may be decrypted, with the context that Receive got, and done ends that: decrypting
 	// costs more than anything else that a stranger can ask for. nil = at once.
 	Turn func(ctx context.Context) (done func())
-	// Heard is told the trade key of each proven message before it is acted on, with the context
-	// that Receive got: whoever publishes the answer learns the way it should go. An error refuses
+	// Heard is told the trade key of each proven message before it is acted on, and of each copy that comes later, with
+	// the context that Receive got: whoever publishes the answer learns the way it should go. An error refuses
 	// the message. nil = nobody is told.
 	Heard func(ctx context.Context, key string) error
 	// SameWay is told a key that is written to before it has ever spoken, and the key of the same person by which

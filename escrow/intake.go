@@ -18,8 +18,13 @@ import (
 // signature. nil means durably accepted: the answer follows as a message to the trade key.
 // The text of an error begins with a NIP-01 prefix and can be the reason of an OK false.
 func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
-	if known, err := e.seen(ev.ID); err != nil || known {
+	switch by, known, err := e.seen(ev.ID); {
+	case err != nil:
 		return err
+	case known && by == "": // of an earlier version
+		return nil
+	case known:
+		return e.hear(ctx, by) // its author may read where this copy comes from, and nowhere else
 	}
 	select {
 	case e.opened <- struct{}{}:
@@ -116,16 +121,19 @@ func (e *Engine) eventOf(ev *nostr.Event, got mostro.Received) order.Event {
 	}
 }
 
-// seen tells whether a message was handled before. What is not proven leaves no mark.
-func (e *Engine) seen(id string) (known bool, err error) {
+// seen tells whether a message was handled before, and which key had sent it. What is not proven leaves no mark.
+func (e *Engine) seen(id string) (by string, known bool, err error) {
 	err = e.db.View(func(txn *badger.Txn) error {
-		known, err = has(txn, rowKey(tableSeen, id))
+		if known, err = has(txn, rowKey(tableSeen, id)); err != nil || !known {
+			return err
+		}
+		by, err = text(txn, rowKey(tableSeen, id))
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("error: look up message: %w", err)
+		return "", false, fmt.Errorf("error: look up message: %w", err)
 	}
-	return known, nil
+	return by, known, nil
 }
 
 // markSeen makes the second hearing of a message do nothing, and notes on which transport
@@ -135,7 +143,7 @@ func (e *Engine) markSeen(txn *badger.Txn, w *writes, id string, got mostro.Rece
 	if done, err = has(txn, key); done || err != nil {
 		return done, err
 	}
-	w.markFor(key, nil, seenFor)
+	w.markFor(key, []byte(got.Sender), seenFor)
 	return false, e.noteTransport(txn, w, got)
 }
 

@@ -185,3 +185,26 @@ func TestDecryptingTakesTurns(t *testing.T) {
 		t.Errorf("%d turns, %d of them over, want 2", took, ended)
 	}
 }
+
+// A copy of a message that comes again, over another relay, does nothing, but its sender is named: he may read there only.
+func TestCopyNamesItsSender(t *testing.T) {
+	for _, version := range []mostro.Transport{mostro.GiftWrap, mostro.NIP44} {
+		w := newWorld(t)
+		var heard []string
+		w.e.cfg.Heard = func(_ context.Context, key string) error {
+			heard = append(heard, key)
+			return nil
+		}
+		p := w.person("alice")
+		p.version = version
+		w.play(t, "alice new sell sats=1000")
+		told := len(w.events)
+		w.check(w.deliver(p.last))
+		if key := p.trade.Public(); len(heard) != 2 || heard[0] != key || heard[1] != key {
+			t.Errorf("transport %v: %v were heard, want %s twice", version, heard, key)
+		}
+		if len(w.events) != told {
+			t.Errorf("transport %v: a copy was answered", version)
+		}
+	}
+}

@@ -35,6 +35,7 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		Own:       n.url,
 		Sign:      func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
 		Replica:   s.isReplica,
+		Party:     n.running,
 		Strict:    n.cfg.settings.Relay.Reads == relay.ReadsStrict,
 		Reads:     n.cfg.settings.Relay.Reads.String(),
 		MaxEvents: int(s.MaxEvents),

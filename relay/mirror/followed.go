@@ -56,6 +56,9 @@ func (m *Mirror) tend(ctx context.Context) {
 			}
 		}
 		m.trimOutbox()
+		if err := m.routes.sweep(); err != nil {
+			m.log.Error("forget by which ways strangers came", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return

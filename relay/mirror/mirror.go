@@ -6,7 +6,7 @@
 //     to their keys comes back, so that a client connected only to this relay trades with it; so do
 //     the conversations of such clients with the other side of their trades;
 //   - out: the node's own public events go to outside relays, and so do its answers to keys whose
-//     last proven message came over one; messages to the node are received from there;
+//     proven messages came over one; messages to the node are received from there;
 //   - reviews: what people say of followed Mostros and of this one is copied from wherever they said
 //     it.
 //
@@ -83,6 +83,9 @@ type Config struct {
 	// are none.
 	Replica func(pubkey string) bool
 
+	// Party reports whether a key has a part in a trade of the node, so that the way to it is not forgotten. nil: none has.
+	Party func(pubkey string) bool
+
 	// Strict is for a relay that shows messages to their parties only: a conversation goes elsewhere only
 	// when its author, who has authenticated, asks for it.
 	Strict bool
@@ -149,6 +152,9 @@ func New(cfg Config) (*Mirror, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Party == nil {
+		cfg.Party = func(string) bool { return false }
+	}
 	if cfg.Dial == nil {
 		cfg.Dial = Direct
 	}
@@ -196,7 +202,7 @@ func New(cfg Config) (*Mirror, error) {
 		m.talks, err = openInterest(st, tableTalk, cfg.Now)
 	}
 	if err == nil {
-		m.routes, err = openRoutes(st, cfg.Now)
+		m.routes, err = openRoutes(st, &m.cfg)
 	}
 	if err != nil {
 		return nil, errors.Join(err, st.close())

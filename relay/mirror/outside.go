@@ -340,12 +340,32 @@ func (p *peer) lacks(ctx context.Context, l *link, f nostr.Filter) (lacks []reco
 }
 
 // Publish stores own events and sees to it that they get to outside relays: public ones to all,
-// answers to where the last message of their recipient came from. It can be repeated.
+// answers to where messages of their recipient have come from. It can be repeated.
 func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 	// Answers are in the outbox before they are in the store: a crash in between sends them twice,
 	// which is harmless, and the other way round it would lose them.
+	sent := make(map[string]struct{})
+	if err := m.post(evs, sent); err != nil {
+		return err
+	}
+	if err := m.relay.Publish(ctx, evs...); err != nil {
+		return err
+	}
+	// A way that has been found in between has not been shown these (bring).
+	if err := m.post(evs, sent); err != nil {
+		return err
+	}
+	for _, url := range m.cfg.Outside {
+		if _, ok := sent[url]; ok {
+			m.wake(url)
+		}
+	}
+	return nil
+}
+
+// post puts answers into the outboxes, those that are not posted yet; it notes rows and relays in posted.
+func (m *Mirror) post(evs []nostr.Event, posted map[string]struct{}) error {
 	rows := make(map[string][]byte)
-	wake := make(map[string]struct{})
 	for i := range evs {
 		if evs[i].Kind != kindMessage && evs[i].Kind != kindWrap {
 			continue
@@ -354,26 +374,38 @@ func (m *Mirror) Publish(ctx context.Context, evs ...nostr.Event) error {
 			if tag[1] == m.cfg.Pubkey {
 				m.marks.heard(nameOf(&evs[i])) // an answer to its operator is no message to the node when it comes back
 			}
-			if to, ok := m.routes.of.Get(tag[1]); ok && slices.Contains(m.cfg.Outside, to.URL) {
-				rows[outboxRow(to.URL, &evs[i])] = append(encodeTime(m.cfg.Now()), evs[i].String()...)
-				wake[to.URL] = struct{}{}
+			ways, err := m.routes.of(tag[1])
+			if err != nil {
+				return err
+			}
+			for _, way := range ways {
+				row := outboxRow(way.URL, &evs[i])
+				if _, twice := posted[row]; twice || !slices.Contains(m.cfg.Outside, way.URL) {
+					continue
+				}
+				rows[row] = m.waiting(&evs[i])
+				posted[row], posted[way.URL] = struct{}{}, struct{}{}
 			}
 		}
 	}
-	if len(rows) > 0 {
-		if err := m.state.set(rows); err != nil {
-			return err
-		}
+	if len(rows) == 0 {
+		return nil
 	}
-	if err := m.relay.Publish(ctx, evs...); err != nil {
-		return err
-	}
+	return m.state.set(rows)
+}
+
+// waiting is the value of an event's row in an outbox.
+func (m *Mirror) waiting(ev *nostr.Event) []byte {
+	return append(encodeTime(m.cfg.Now()), ev.String()...)
+}
+
+// wake lets the publishing duty of a relay look into its outbox.
+func (m *Mirror) wake(url string) {
 	for _, p := range m.list() {
-		if _, ok := wake[p.url]; ok {
+		if p.url == url {
 			p.out.stir()
 		}
 	}
-	return nil
 }
 
 // sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed. What it

@@ -25,6 +25,7 @@ type peer struct {
 	bytes   *rate.Limiter
 	mail    *rate.Limiter // messages to the node that come live from there
 	oldMail *rate.Limiter // and that were stored there
+	heard   *marks        // those that the node has taken or will never take
 	letters *rations      // messages to clients here
 	talkIn  *rations      // messages of conversations from there
 	talkOut *rate.Limiter // and from here
@@ -52,7 +53,7 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		m: m, url: url, duties: d,
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
 		mail: rate.NewLimiter(messageRate, messageBurst), oldMail: rate.NewLimiter(messageRate, messageBurst), letters: newRations(letterBurst, recipients),
-		talkIn: newRations(talkQueue, author), talkOut: rate.NewLimiter(letterRate, talkQueue),
+		heard: newMarks(), talkIn: newRations(talkQueue, author), talkOut: rate.NewLimiter(letterRate, talkQueue),
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
 		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),

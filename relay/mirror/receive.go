@@ -140,7 +140,7 @@ func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int) {
 	for _, kind := range kinds {
 		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {r.p.m.cfg.Pubkey}}}
 		_, err := l.walkMost(ctx, f, since, course{maxItems, unhurried, l.fetch}, func(ev *nostr.Event) {
-			if r.p.m.marks.knows(nameOf(ev)) {
+			if r.p.m.marks.knows(nameOf(ev)) || r.p.heard.knows(nameOf(ev)) {
 				return
 			}
 			some, bytes = append(some, ev), bytes+memoryOf(ev)
@@ -172,8 +172,8 @@ func (r *reception) work(ctx context.Context, lane <-chan *nostr.Event) {
 	}
 }
 
-// deliver knows each message by its name, so that one that arrives in several places is handled once. An error ends
-// the connection.
+// deliver knows each message that came over this relay by its name. A copy of one that has come elsewhere goes to the node too,
+// which handles it once, and learns that its author may read here. An error ends the connection.
 func (r *reception) deliver(ev *nostr.Event) error {
 	p := r.p
 	switch to := recipients(ev); {
@@ -182,7 +182,7 @@ func (r *reception) deliver(ev *nostr.Event) error {
 	case len(to) > 1:
 		p.refuse("invalid: a message to this node has exactly one p tag")
 		return nil
-	case ev.CheckID() && p.m.marks.heard(nameOf(ev)):
+	case ev.CheckID() && (p.m.marks.knows(nameOf(ev)) || p.heard.heard(nameOf(ev))):
 		return nil // else it is another event than its name says, and refused
 	}
 	// Only what the node has taken, or will never take, is not heard again.
@@ -190,7 +190,7 @@ func (r *reception) deliver(ev *nostr.Event) error {
 	case err == nil:
 		p.received.Add(1)
 	case passing(err.Error()):
-		p.m.marks.forget(nameOf(ev))
+		p.heard.forget(nameOf(ev))
 		p.refusal(err.Error())
 		r.again(ev)
 	default:

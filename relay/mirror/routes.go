@@ -1,48 +1,61 @@
 package mirror
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/nbd-wtf/go-nostr"
 )
 
-// routes knows over which outside relay the last proven message of a key came, so that answers go
-// there too.
+// routes knows, on disk, over which outside relays proven messages of a key have come, so that answers go there too. They go
+// to all of them: whoever reads messages on one relay can bring copies to another, or here, before they come from
+// there themselves, and must not lead the answers away by that. Keys without a part in a trade, of whom there is
+// no end, are forgotten after a while, those heard first before the others.
 type routes struct {
-	state *state
-	now   func() time.Time
+	state   *state
+	now     func() time.Time
+	outside []string
+	party   func(pubkey string) bool
 
-	mu    sync.Mutex
-	of    *lru.Cache[string, route]
-	spoke map[string]struct{} // relays over which anybody has come
+	writing sync.Mutex // held by who changes the ways of a key
+	mu      sync.Mutex // guards the following
+	spoke   map[string]struct{}
+	fresh   int       // keys that have come since the last sweep
+	swept   time.Time // that was
 }
 
-func openRoutes(st *state, now func() time.Time) (*routes, error) {
-	of, err := lru.New[string, route](maxRoutes)
-	if err != nil {
-		return nil, err
-	}
-	r := &routes{state: st, now: now, of: of, spoke: make(map[string]struct{})}
-	stale := make(map[string][]byte)
-	err = st.each(tableRoute, nil, func(row [][]byte, value []byte) error {
-		var to route
-		if err := unmarshal(value, &to); err != nil {
-			return err
+func openRoutes(st *state, cfg *Config) (*routes, error) {
+	r := &routes{state: st, now: cfg.Now, outside: cfg.Outside, party: cfg.Party, spoke: make(map[string]struct{}), swept: cfg.Now()}
+	err := st.each(tableRoute, nil, func(_ [][]byte, value []byte) error {
+		for _, way := range waysOf(value) {
+			r.spoke[way.URL] = struct{}{}
 		}
-		if now().Unix()-to.At > int64(keysKept/time.Second) {
-			stale[string(stateRow(tableRoute, string(row[0])))] = nil
-			return nil
-		}
-		of.Add(string(row[0]), to)
-		r.spoke[to.URL] = struct{}{}
 		return nil
 	})
-	if err == nil && len(stale) > 0 {
-		err = st.set(stale)
-	}
 	return r, err
+}
+
+// waysOf reads a row. Those of earlier versions hold one way. What cannot be read is none: the next message is one again.
+func waysOf(value []byte) (ways []route) {
+	if bytes.HasPrefix(value, []byte("{")) {
+		value = slices.Concat([]byte("["), value, []byte("]"))
+	}
+	if unmarshal(value, &ways) != nil {
+		return nil
+	}
+	return ways
+}
+
+func routeRow(key string) string { return string(stateRow(tableRoute, key)) }
+
+// of lists the ways to a key.
+func (r *routes) of(key string) ([]route, error) {
+	value, err := r.state.get(routeRow(key))
+	return waysOf(value), err
 }
 
 // over reports whether traders come over a relay.
@@ -53,46 +66,145 @@ func (r *routes) over(url string) bool {
 	return ok
 }
 
+// add notes that a key has come over a relay, and reports whether that is new. A relay that the settings do not name any
+// more is no way.
+func (r *routes) add(key, url string) (fresh bool, err error) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	ways, err := r.of(key)
+	if err != nil {
+		return false, err
+	}
+	now := r.now().Unix()
+	ways = slices.DeleteFunc(ways, func(way route) bool { return way.URL != url && !slices.Contains(r.outside, way.URL) })
+	switch i := slices.IndexFunc(ways, func(way route) bool { return way.URL == url }); {
+	case i < 0:
+		fresh, ways = true, append(ways, route{url, now})
+	case now-ways[i].At < int64(time.Hour/time.Second):
+		return false, nil
+	default:
+		ways[i].At = now
+	}
+	return fresh, r.state.set(map[string][]byte{routeRow(key): marshal(ways)})
+}
+
+// sweep forgets keys that have no part in a trade: those not heard for long, and of the others what is more than maxRoutes.
+func (r *routes) sweep() error {
+	r.mu.Lock()
+	due := r.fresh >= sweepRoutes || r.now().Sub(r.swept) >= rewalkEvery
+	if due {
+		r.fresh, r.swept = 0, r.now()
+	}
+	r.mu.Unlock()
+	if !due {
+		return nil
+	}
+	type stranger struct {
+		key   string
+		at    int64
+		value []byte
+	}
+	var all []stranger
+	err := r.state.each(tableRoute, nil, func(row [][]byte, value []byte) error {
+		if r.party(string(row[0])) {
+			return nil
+		}
+		s := stranger{key: string(row[0]), value: value}
+		for _, way := range waysOf(value) {
+			s.at = max(s.at, way.At)
+		}
+		all = append(all, s)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b stranger) int { return cmp.Compare(b.at, a.at) })
+	past := r.now().Add(-keysKept).Unix()
+	gone := make(map[string][]byte)
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	for i, s := range all {
+		if i < maxRoutes && s.at >= past {
+			continue
+		}
+		// Who has written meanwhile is about to be answered.
+		if value, err := r.state.get(routeRow(s.key)); err != nil {
+			return err
+		} else if bytes.Equal(value, s.value) && !r.party(s.key) {
+			gone[routeRow(s.key)] = nil
+		}
+	}
+	return r.state.set(gone)
+}
+
 // originKey marks a context with the outside relay over which a message came.
 type originKey struct{}
+
+// Heard is told which key has sent a proven message (escrow), before the message is acted on, and again with each copy of it. The
+// context is the one that came with the message. When it returns nil the answer will go where the
+// message came from. What comes here itself takes no way away: its answer is here in any case.
+func (m *Mirror) Heard(ctx context.Context, key string) error {
+	url, _ := ctx.Value(originKey{}).(string)
+	if url == "" {
+		return nil
+	}
+	fresh, err := m.routes.add(key, url)
+	if err != nil || !fresh {
+		return err
+	}
+	r := m.routes
+	r.mu.Lock()
+	_, known := r.spoke[url]
+	r.spoke[url] = struct{}{}
+	r.fresh++
+	r.mu.Unlock()
+	if !known {
+		m.talks.stir()
+	}
+	return m.bring(context.WithoutCancel(ctx), key, url)
+}
+
+// bring sends over a new way what a key has been told of late: a copy of its message may have come elsewhere first, and been
+// answered only there.
+func (m *Mirror) bring(ctx context.Context, key, url string) error {
+	since := nostr.Timestamp(m.cfg.Now().Add(-mailPast).Unix())
+	tags := nostr.TagMap{"p": {key}}
+	rows := make(map[string][]byte)
+	for _, f := range []nostr.Filter{
+		{Kinds: []int{kindMessage}, Authors: []string{m.cfg.Pubkey}, Tags: tags, Since: &since, Limit: mostBrought},
+		{Kinds: []int{kindWrap}, Tags: tags, Since: &since, Limit: mostBrought}, // whose authors nobody knows
+	} {
+		evs, err := m.relay.All(ctx, f)
+		if err != nil {
+			return err
+		}
+		for i := range evs {
+			rows[outboxRow(url, &evs[i])] = m.waiting(&evs[i])
+		}
+	}
+	if len(rows) == 0 || !slices.Contains(m.cfg.Outside, url) {
+		return nil
+	}
+	if err := m.state.set(rows); err != nil {
+		return err
+	}
+	m.wake(url)
+	return nil
+}
 
 // SameWay lets a key that has not spoken yet be answered where another one of the same person is.
 func (m *Mirror) SameWay(key, as string) error {
 	r := m.routes
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	to, known := r.of.Get(as)
-	if r.of.Contains(key) || !known {
-		return nil
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	own, err := r.of(key)
+	if err != nil || len(own) > 0 {
+		return err
 	}
-	r.of.Add(key, to)
-	return r.state.set(map[string][]byte{string(stateRow(tableRoute, key)): marshal(to)})
-}
-
-// Heard is told which key has sent a proven message (escrow), before the message is acted on. The
-// context is the one that came with the message. When it returns nil the answer will go where the
-// message came from.
-func (m *Mirror) Heard(ctx context.Context, key string) error {
-	from, _ := ctx.Value(originKey{}).(string)
-	r := m.routes
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	old, known := r.of.Get(key)
-	switch now := r.now().Unix(); {
-	case from == "" && !known:
-		return nil
-	case from == "":
-		r.of.Remove(key)
-		return r.state.set(map[string][]byte{string(stateRow(tableRoute, key)): nil})
-	case known && old.URL == from && now-old.At < int64(time.Hour/time.Second):
-		return nil
-	default:
-		to := route{from, now}
-		r.of.Add(key, to)
-		if _, ok := r.spoke[from]; !ok {
-			r.spoke[from] = struct{}{}
-			m.talks.stir()
-		}
-		return r.state.set(map[string][]byte{string(stateRow(tableRoute, key)): marshal(to)})
+	ways, err := r.of(as)
+	if err != nil || len(ways) == 0 {
+		return err
 	}
+	return r.state.set(map[string][]byte{routeRow(key): marshal(ways)})
 }

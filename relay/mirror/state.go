@@ -23,7 +23,7 @@ import (
 //	w 0 url 0 author     walked
 //	k 0 key 0 mostro     unix seconds of the last sign of life, one more byte if proven; mostro "" = any
 //	c 0 key 0 mostro     the same of the key of a conversation
-//	r 0 key              route: the outside relay over which its last message came
+//	r 0 key              routes: the outside relays over which its messages came
 //	o 0 url 0 time id    since when this relay has not confirmed an event, and the event; time is the event's
 type state struct{ db *badger.DB }
 
@@ -44,10 +44,10 @@ type walked struct {
 	Full int64 `json:"full"` // the same, of one through all times
 }
 
-// route says over which relay a key is answered.
+// route is a relay over which a key is answered.
 type route struct {
 	URL string `json:"url"`
-	At  int64  `json:"at"` // unix seconds
+	At  int64  `json:"at"` // unix seconds, about when it last came over it
 }
 
 func openState(dir string, log *slog.Logger) (*state, error) {
@@ -122,18 +122,30 @@ func (s *state) each(table byte, parts []string, visit func(row [][]byte, value 
 	return nil
 }
 
-func (s *state) walked(url, author string) (w walked, err error) {
+// get reads a row; nil when it is not there.
+func (s *state) get(row string) (value []byte, err error) {
 	err = s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(stateRow(tableWalked, url, author))
+		item, err := txn.Get([]byte(row))
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			value, err = item.ValueCopy(nil)
 		}
-		return item.Value(func(value []byte) error { return json.Unmarshal(value, &w) })
+		return err
 	})
 	if err != nil {
+		return nil, fmt.Errorf("read the mirror's state: %w", err)
+	}
+	return value, nil
+}
+
+func (s *state) walked(url, author string) (w walked, err error) {
+	value, err := s.get(string(stateRow(tableWalked, url, author)))
+	if err != nil || value == nil {
+		return w, err
+	}
+	if err := json.Unmarshal(value, &w); err != nil {
 		return w, fmt.Errorf("read the mirror's state: %w", err)
 	}
 	return w, nil
