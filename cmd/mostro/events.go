@@ -111,6 +111,9 @@ func importEvents(cmd *cobra.Command, events *store.Store, in io.Reader) error {
 			}
 		})
 	fmt.Fprintf(cmd.OutOrStdout(), "%d lines: %d stored, %d known or overtaken, %d refused\n", sum.Lines, sum.Stored, sum.Known, sum.Refused)
+	if errors.Is(err, store.ErrFull) {
+		return hint(err, "make room on that disk, then import again: what is stored is passed over")
+	}
 	return err
 }
 
@@ -129,13 +132,14 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, erro
 	if err != nil {
 		return nil, err
 	}
-	url := "" // what is only read says nothing of what is addressed to this relay
+	var url string // what is only read says nothing of what is addressed to this relay, and takes no room
+	var space store.Space
 	if create {
-		if url, err = relayURL(dir); err != nil {
+		if url, space, err = relayOf(dir); err != nil {
 			return nil, err
 		}
 	}
-	events, err := relay.OpenEvents(path, url, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
+	events, err := relay.OpenEvents(path, url, space, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
 		if total > 0 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d events\n", doing, done, total)
 		}
@@ -146,18 +150,23 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, erro
 	return events, nil
 }
 
-// relayURL is the address of the relay of a data directory, "" when it has no settings: requests to
-// vanish (NIP-62) name it.
-func relayURL(dir string) (string, error) {
-	if _, err := os.Stat(filepath.Join(dir, settingsFile)); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+// relayOf is what the settings of a data directory say about its relay: its address, which requests to vanish (NIP-62)
+// name, and the disk that it leaves free, for the money is kept on the same one. Without settings the address is "", and
+// the defaults hold.
+func relayOf(dir string) (url string, space store.Space, err error) {
+	_, err = os.Stat(filepath.Join(dir, settingsFile))
+	none := errors.Is(err, fs.ErrNotExist)
+	var l *loaded
+	if none {
+		l, err = loadSettings(settingsFile, nil, nil)
+	} else {
+		l, err = readSettings(dir, nil)
 	}
-	l, err := readSettings(dir, nil)
 	if err != nil {
-		return "", err
+		return "", store.Space{}, err
 	}
-	if l.Relay.URL == "" {
-		return "ws://" + dialable(l.Relay.Listen), nil
+	if url = l.Relay.URL; url == "" && !none {
+		url = "ws://" + dialable(l.Relay.Listen)
 	}
-	return l.Relay.URL, nil
+	return url, l.Relay.space(0), nil
 }

@@ -60,7 +60,7 @@ func TestImportVanish(t *testing.T) {
 	if err := os.WriteFile(settings, []byte("[relay]\nlisten = \"0.0.0.0:7000\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if url, err := relayURL(dir); err != nil || url != "ws://127.0.0.1:7000" {
+	if url, _, err := relayOf(dir); err != nil || url != "ws://127.0.0.1:7000" {
 		t.Errorf("%q, %v", url, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/relay"
+	"mostro/relay/store"
 )
 
 // TestNodeDrains: a node that ends while clients publish keeps all that it has answered with OK
@@ -74,7 +75,7 @@ func TestNodeDrains(t *testing.T) {
 		conn.Close()
 		t.Error("a node that has ended takes connections")
 	}
-	events, err := relay.OpenEvents(filepath.Join(s.cfg.dir, relayDir), s.url, s.cfg.logger, func(string, int, int) {})
+	events, err := relay.OpenEvents(filepath.Join(s.cfg.dir, relayDir), s.url, store.Space{}, s.cfg.logger, func(string, int, int) {})
 	if err != nil {
 		t.Fatal(err)
 	}
