@@ -329,8 +329,9 @@ func (b *batch) add(p *addition) Outcome {
 	if q := b.byID[p.id]; q != nil && !q.gone {
 		return Outcome{Status: Duplicate}
 	}
-	if ref, ok := b.s.index.find(p.id); ok {
-		if _, gone := b.removed[ref]; !gone {
+	old, again := b.s.index.find(p.id)
+	if again {
+		if _, gone := b.removed[old]; !gone {
 			return Outcome{Status: Duplicate}
 		}
 	} else if c, err := b.s.findCold(p.id); err != nil {
@@ -361,6 +362,9 @@ func (b *batch) add(p *addition) Outcome {
 		return Outcome{Err: err}
 	} else if !first {
 		return Outcome{Status: Superseded}
+	}
+	if again { // both have the same place in lists: the old one goes first
+		p.before = append(p.before, old)
 	}
 	b.s.next++
 	p.serial = b.s.next

@@ -7,6 +7,11 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
+const (
+	tombstoneBytes = 85      // of a transaction, about
+	roomyBytes     = 1 << 20 // of a transaction that has room for txnRows removed rows and those of one event beside them
+)
+
 // write commits the batch: first what is new, in one transaction, then what goes. A crash between
 // leaves what the next start finds and removes, by its tombstone or its newer version. It does not
 // look for versions among cold events, so these go with what replaces them; only their places in
@@ -32,6 +37,11 @@ func (b *batch) write() error {
 	}
 	if err := b.writeTombstones(w); err != nil {
 		return fmt.Errorf("write deletions: %w", err)
+	}
+	if b.bytes+tombstoneBytes*len(b.tombs) > roomyBytes {
+		if err := w.next(); err != nil {
+			return err
+		}
 	}
 	for ref := range b.removed {
 		serial := b.s.index.record(ref).serial
@@ -81,6 +91,11 @@ func (w *writer) split() error {
 	if w.rows < txnRows {
 		return nil
 	}
+	return w.next()
+}
+
+// next begins another transaction.
+func (w *writer) next() error {
 	if err := w.commit(); err != nil {
 		return err
 	}
@@ -149,9 +164,12 @@ func (b *batch) show() {
 // stepRemove is how many events are taken out of the index while readers wait.
 const stepRemove = 64
 
-// drop takes events out of the index; the caller holds mu.
+// drop takes events out of the index, each once; the caller holds mu.
 func (b *batch) drop(refs []uint32) {
 	for _, ref := range refs {
+		if _, waits := b.removed[ref]; !waits {
+			continue // gone before another one
+		}
 		b.s.cache.drop(b.s.index.record(ref).serial)
 		b.s.index.remove(ref)
 		delete(b.removed, ref)
