@@ -69,6 +69,8 @@ func (r *Relay) signedRequest(req *http.Request, body []byte) (*nostr.Event, err
 		return nil, fmt.Errorf("invalid: the authorization is not kind %d", kindHTTPAuth)
 	case age > window || age < -window:
 		return nil, fmt.Errorf("invalid: the authorization is more than %d seconds from now", window)
+	case int64(ev.CreatedAt) < r.began:
+		return nil, errors.New("invalid: the authorization is from before the start of this relay, which does not know whether it was used: sign it anew")
 	// NIP-98 wants the address of the request here, NIP-86 that of the relay.
 	case !oneTag(&ev, "u", func(value string) bool { return sameAddress(value, here) || sameAddress(value, r.cfg.ServiceURL) }):
 		return nil, errors.New("invalid: the u tag is not " + here)

@@ -170,7 +170,8 @@ func (r *Relay) methods() map[string]managementMethod {
 			if err := m.change(func(s *rules) { s.Events[id] = why }); err != nil {
 				return nil, err
 			}
-			return true, r.forget(ctx, id)
+			// Whoever asked may be gone; the next start would do it.
+			return true, r.forget(context.WithoutCancel(ctx), id)
 		},
 		"allowevent": func(_ context.Context, p params) (any, error) {
 			id, _, err := p.key()
@@ -288,6 +289,20 @@ func because(why string) string {
 		return ""
 	}
 	return ": " + why
+}
+
+// forgetBanned removes what is banned and yet here: the process was killed in between.
+func (r *Relay) forgetBanned(ctx context.Context) error {
+	var here []key
+	for id := range r.management.now().Events {
+		if k, err := parseKey(id); err == nil && r.store.has(k) {
+			here = append(here, k)
+		}
+	}
+	if err := r.retire(ctx, here); err != nil {
+		return fmt.Errorf("remove banned events: %w", err)
+	}
+	return nil
 }
 
 // forget removes an event whatever its author says.

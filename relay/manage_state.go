@@ -134,7 +134,7 @@ func (m *management) rename(set func(*rules, string)) managementMethod {
 func (m *management) first(id string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.used, func(_ string, at time.Time) bool { return now.Sub(at) > 2*httpAuthWindow })
+	maps.DeleteFunc(m.used, func(_ string, at time.Time) bool { return now.Sub(at) > 2*httpAuthWindow+2*time.Second }) // times are whole seconds
 	if _, again := m.used[id]; again || len(m.used) >= maxRules {
 		return false
 	}

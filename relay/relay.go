@@ -158,6 +158,7 @@ type Relay struct {
 	store       *store
 
 	management *management
+	began      int64 // second of the start
 	live       *live
 	backlog    atomic.Int64 // bytes of live events that wait in queues
 	held       atomic.Int64 // bytes of stored events that wait in queues
@@ -212,6 +213,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 			return nil, fmt.Errorf("make the relay's folder: %w", err)
 		}
 	}
+	r.began = now().Unix()
 	if r.management, err = openManagement(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -265,6 +267,10 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		Committed: func(c events.Commit) { r.fanOut(c.Event, c.Raw) },
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := r.forgetBanned(context.Background()); err != nil {
+		r.store.Close()
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())

@@ -55,7 +55,7 @@ func (s *session) onEvent(raw json.RawMessage) {
 	id, err := readEvent(raw, &a.ev)
 	switch {
 	case err == nil:
-		if a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev); a.next == toStore && isPlain(raw) {
+		if a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev); a.next == toStore && isPlain(raw) && len(raw) <= plainBytes(&a.ev) {
 			a.raw = bytes.Clone(raw) // the message has room to spare, which would be held with it
 		}
 	case id == "":
@@ -77,6 +77,19 @@ func (s *session) onEvent(raw json.RawMessage) {
 func isPlain(raw []byte) bool {
 	return !bytes.Contains(raw, []byte(`\u`)) &&
 		bytes.IndexByte(raw, '\n') < 0 && bytes.IndexByte(raw, '\r') < 0 && bytes.IndexByte(raw, '\t') < 0
+}
+
+// plainBytes is how long an event may be to be served as it was written: the text may be nearly all escapes, or have some
+// spaces, but what bounds contents is not to be passed with them.
+func plainBytes(ev *nostr.Event) int {
+	const fields, escaped = 1 << 10, 2
+	n := len(ev.Content)
+	for _, tag := range ev.Tags {
+		for _, element := range tag {
+			n += len(element) + len(`"",[]`)
+		}
+	}
+	return fields + escaped*n
 }
 
 // readEvent decodes an event of a client. The id is there whenever one can be made out.

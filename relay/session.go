@@ -63,9 +63,15 @@ func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
 	s.events.room.L = &s.events.mu
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.from = subscriberOf(req.RemoteAddr)
-	if why, blocked := r.management.now().Addresses[s.from]; blocked {
-		s.end()
-		http.Error(w, "your address is blocked"+because(why), http.StatusForbidden)
+	blocked := func() bool {
+		why, blocked := r.management.now().Addresses[s.from]
+		if blocked {
+			s.end()
+			http.Error(w, "your address is blocked"+because(why), http.StatusForbidden)
+		}
+		return blocked
+	}
+	if blocked() {
 		return
 	}
 	s.about = newConnection(req)
@@ -73,6 +79,10 @@ func (r *Relay) serve(w http.ResponseWriter, req *http.Request) {
 	if !r.enter(s) {
 		s.end()
 		http.Error(w, "this relay takes no more connections for now", http.StatusServiceUnavailable)
+		return
+	}
+	if blocked() { // since: who cuts its sessions off did not see this one
+		r.leave(s)
 		return
 	}
 	upgrader := websocket.Upgrader{
@@ -297,6 +307,7 @@ func (s *session) stop() {
 
 // cut ends the session without a word.
 func (s *session) cut() {
+	s.leaving.Store(true) // in case it has no connection yet
 	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
