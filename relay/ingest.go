@@ -138,6 +138,7 @@ func (s *session) work() {
 func (s *session) carryAside(a arrival) {
 	in := &s.events
 	to := a.ev.Tags.Find("p")[1] // it has one: see goesElsewhere
+	in.asides.Add(1)             // before who waits for those held looks
 	in.mu.Lock()
 	in.held--
 	in.bytes -= a.size
@@ -151,11 +152,13 @@ func (s *session) carryAside(a arrival) {
 	}
 	in.mu.Unlock()
 	if many {
+		defer in.asides.Done()
 		s.sendPatiently(outgoing{op: opText, body: okFrame(a.ev.ID, false, "rate-limited: too many messages are on their way to this Mostro, send it again in a while")})
 		s.flush()
 		return
 	}
-	in.asides.Go(func() {
+	go func() {
+		defer in.asides.Done()
 		batch := []arrival{a}
 		s.relay.finish(s.from, batch)
 		in.mu.Lock()
@@ -165,7 +168,7 @@ func (s *session) carryAside(a arrival) {
 		in.mu.Unlock()
 		s.sendPatiently(outgoing{op: opText, body: okFrame(a.ev.ID, batch[0].ok, batch[0].reason)})
 		s.flush()
-	})
+	}()
 }
 
 // finish does what is left to do for events that take the same next step, and gives them their
