@@ -83,6 +83,14 @@ func (s *FederationSettings) isReplica(pubkey string) bool {
 	return slices.Contains(s.Replicas, pubkey)
 }
 
+// peer is isReplica, nil without replicas: the relay asks about each key of a connection for each event that it sends there.
+func (s *FederationSettings) peer() func(pubkey string) bool {
+	if len(s.Replicas) == 0 {
+		return nil
+	}
+	return s.isReplica
+}
+
 // relaysValue is a list of relays.
 type relaysValue struct{ to *[]string }
 
