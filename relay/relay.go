@@ -221,7 +221,15 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.slots.carries, r.verifiers.carries = r.carries, r.carries
 	r.repeated = policies.ExceptFrom(cfg.Carriers,
 		policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses))
-	r.room = policies.Room(r.full, r.storedOf, cfg.Limits.EventsPerKey, r.trusted)
+	room := policies.Room(r.full, r.storedOf, cfg.Limits.EventsPerKey, r.trusted)
+	rations := policies.ExceptFrom(cfg.Carriers,
+		policies.Rations(r.flooded, messagesPerDay, messagesBurst, policies.DefaultRateAddresses, messageKinds...))
+	r.room = func(ctx context.Context, ev *nostr.Event) (reject bool, msg string) {
+		if reject, msg = room(ctx, ev); reject || r.trusted(ev.PubKey) {
+			return reject, msg
+		}
+		return rations(ctx, ev)
+	}
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),
 		policies.Tags(cfg.Limits.IndexedTags, events.AlwaysInMemory()...),

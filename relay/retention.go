@@ -62,23 +62,17 @@ func (r *Relay) namedKinds() map[int]bool {
 }
 
 // makeRoom removes the oldest events when there are more than the limit, or more than the index has
-// memory for (then of kinds that are always in memory): none of the node or of
-// followed Mostros, and no messages that could belong to a trade that is under way. These are
-// many only when somebody floods the relay with them, and then new ones are refused.
+// memory for (then of kinds that are always in memory). When none may go, new ones are refused.
 func (r *Relay) makeRoom(ctx context.Context) error {
-	inMemory := events.AlwaysInMemory()
 	for ctx.Err() == nil {
-		over, ofAll := r.store.Len()-r.cfg.Limits.Events, true
+		over, kinds := r.store.Len()-r.cfg.Limits.Events, []int(nil)
 		if over <= 0 && r.overIndex() {
-			over, ofAll = r.store.Len()/eventsSlack+1, false
+			over, kinds = r.store.Len()/eventsSlack+1, events.AlwaysInMemory()
 		}
 		if over <= 0 {
 			return nil
 		}
-		young := r.store.opts.Now().Add(-wrapsStay).Unix()
-		old, err := r.store.Oldest(ctx, min(over, maxRetired), func(m *events.Meta) bool {
-			return (ofAll || slices.Contains(inMemory, m.Kind)) && m.Author != r.node && !r.writesToAll(m.Author) && (!isPrivate(m.Kind) || m.CreatedAt < young)
-		})
+		old, err := r.spare(ctx, min(over, maxRetired), kinds)
 		if err == nil {
 			err = r.retire(ctx, old)
 		}
@@ -93,6 +87,69 @@ func (r *Relay) makeRoom(ctx context.Context) error {
 	}
 	return nil
 }
+
+// spare lists up to n of the oldest events of some kinds (nil = all) that may go for others: none of the node or of
+// followed Mostros, and no messages that could belong to a trade that is under way. Where messages are more than half of
+// all, somebody floods the relay with them: then none but messages go, else a flood of them would have all that others
+// have published removed for it; and they go sooner where it is known which ones trades need.
+func (r *Relay) spare(ctx context.Context, n int, kinds []int) ([]key, error) {
+	all, stay := r.store.Len(), wrapsStay
+	if kinds != nil {
+		all = r.store.CountOfKinds(kinds...)
+	}
+	flooded := 2*r.store.CountOfKinds(messageKinds...) > all
+	most := n
+	if flooded && r.cfg.Running != nil {
+		stay, most = floodedStay, n+maxNeeded
+	}
+	young := r.store.opts.Now().Add(-stay).Unix()
+	old, err := r.store.Oldest(ctx, most, func(m *events.Meta) bool {
+		if m.Author == r.node || r.writesToAll(m.Author) {
+			return false
+		}
+		if isPrivate(m.Kind) {
+			return m.CreatedAt < young
+		}
+		return !flooded && (kinds == nil || slices.Contains(kinds, m.Kind))
+	})
+	if err == nil && flooded {
+		old, err = r.unneeded(ctx, old)
+	}
+	return old[:min(n, len(old))], err
+}
+
+// unneeded leaves out those events that are needed.
+func (r *Relay) unneeded(ctx context.Context, ids []key) (rest []key, err error) {
+	for chunk := range slices.Chunk(ids, retiredAtOnce) {
+		var f nostr.Filter
+		for _, id := range chunk {
+			f.IDs = append(f.IDs, id.String())
+		}
+		needed := make(map[key]bool)
+		if err := r.store.Query(ctx, []nostr.Filter{f}, events.QueryOptions{}, func(found events.Found) bool {
+			needed[found.ID] = r.needed(&found)
+			return true
+		}); err != nil {
+			return nil, err
+		}
+		for _, id := range chunk {
+			if !needed[id] {
+				rest = append(rest, id)
+			}
+		}
+	}
+	return rest, nil
+}
+
+// flooded reports whether messages are so many that they could soon take the room of all else.
+func (r *Relay) flooded() bool {
+	messages, limits := r.store.CountOfKinds(messageKinds...), r.cfg.Limits
+	_, _, bytes := r.Indexed()
+	return messages > limits.Events/4 || bytes > limits.IndexBytes/2 && 2*messages > r.store.CountOfKinds(events.AlwaysInMemory()...)
+}
+
+// messageKinds are the private ones that are stored.
+var messageKinds = []int{nostr.KindEncryptedDirectMessage, nostr.KindDirectMessage, nostr.KindGiftWrap}
 
 // needed reports whether an event stays however old it is, because it is a message of a running
 // trade. The node's own events stay too: they have expirations where they need one.

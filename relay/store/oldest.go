@@ -27,6 +27,18 @@ func (s *Store) CountOf(author Key) int {
 	return n
 }
 
+// CountOfKinds is how many events of some of the kinds of AlwaysInMemory are stored; others count as none.
+func (s *Store) CountOfKinds(kinds ...int) (n int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, kind := range kinds {
+		if k := uint16(kind); class(k) != restClass {
+			n += s.index.count(kindKey(k))
+		}
+	}
+	return n
+}
+
 // count is the length of a list.
 func (x *index) count(k listKey) int {
 	n, ok := x.lookUp(k)

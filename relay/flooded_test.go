@@ -1,0 +1,108 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestC3MessagesTakeRoom: a flood of messages from keys that are made for one each takes the room of messages, not of what
+// others have published, nor that of trades.
+func TestC3MessagesTakeRoom(t *testing.T) {
+	trade := publicKey(t, nostr.GeneratePrivateKey())
+	for _, c := range []struct {
+		name   string
+		limits func(*Limits)
+	}{
+		{"too many", func(l *Limits) { l.Events = 100 }},
+		{"too large an index", func(l *Limits) { l.IndexBytes = 90_000 }},
+	} {
+		limits := DefaultLimits()
+		c.limits(&limits)
+		at := &clock{now: time.Now()}
+		r, _ := startAt(t, Config{Limits: limits, Running: func(pubkey string) bool { return pubkey == trade }}, at.time)
+		add := func(n, kind, days int, tags ...nostr.Tag) (ids []string) {
+			for i := range n {
+				ev := nostr.Event{Kind: kind, PubKey: publicKey(t, nostr.GeneratePrivateKey()), CreatedAt: nostr.Timestamp(at.time().Add(-time.Duration(days)*day).Unix() + int64(i)),
+					Tags: append(nostr.Tags{}, tags...), Sig: strings.Repeat("0", 128)}
+				for k := range 10 {
+					ev.Tags = append(ev.Tags, nostr.Tag{"x", fmt.Sprint(kind, days, i, k)})
+				}
+				ev.ID = ev.GetID()
+				if err := r.Publish(t.Context(), ev); err != nil {
+					t.Fatal(err)
+				}
+				ids = append(ids, ev.ID)
+			}
+			return ids
+		}
+		left := func(ids []string) (n int) {
+			for _, id := range ids {
+				if has, err := r.Has(t.Context(), id); err != nil {
+					t.Fatal(err)
+				} else if has {
+					n++
+				}
+			}
+			return n
+		}
+		public := append(append(add(20, 1, 300), add(10, 0, 300)...), add(10, 10002, 300)...)
+		needed := add(5, 1059, 20, nostr.Tag{"p", trade})
+		old, young := add(60, 1059, 4), add(55, 1059, 2)
+		if _, _, bytes := r.Indexed(); bytes <= limits.IndexBytes && limits.Events > 1000 {
+			t.Fatalf("%d bytes of index are not too many", bytes)
+		}
+		for range 2 {
+			if err := r.makeRoom(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if left(public) != len(public) || left(needed) != len(needed) || left(young) != len(young) || left(old) == len(old) {
+			t.Errorf("%s: left are %d of %d that others have published, %d of %d messages of a trade, %d of %d young ones, %d of %d old ones", c.name,
+				left(public), len(public), left(needed), len(needed), left(young), len(young), left(old), len(old))
+		}
+		add(200, 1059, 1) // and when none of them may go
+		if err := r.makeRoom(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left(public) != len(public) || left(needed) != len(needed) || left(young) != len(young) {
+			t.Errorf("%s: left are %d of %d that others have published, %d of %d messages of a trade, %d of %d young ones", c.name,
+				left(public), len(public), left(needed), len(needed), left(young), len(young))
+		}
+	}
+}
+
+// TestC3Rations: while there are very many messages, an address has only so many more of them stored, and others have theirs.
+func TestC3Rations(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Events = 4000
+	r, url := serveWhole(t, Config{Limits: limits})
+	w := dial(t, url)
+	wrap := func(n int) nostr.Event {
+		ev := nostr.Event{Kind: 1059, CreatedAt: nostr.Now()}
+		for i := range 100 {
+			ev.Tags = append(ev.Tags, nostr.Tag{"p", key{byte(n), byte(n >> 8), byte(i)}.String()})
+		}
+		return signed(t, nostr.GeneratePrivateKey(), ev)
+	}
+	sent, said := 0, ""
+	for ok := true; ok && sent < 2000; sent++ {
+		ok, said = w.publish(wrap(sent))
+	}
+	// 1000 are few, then 6 for each of the 2000.
+	if !strings.HasPrefix(said, "rate-limited: this relay is flooded") || sent < 1300 || sent > 1400 {
+		t.Errorf("message %d: %s", sent, said)
+	}
+	if ok, said := elsewhere(t, url).publish(wrap(sent)); !ok {
+		t.Errorf("from another address: %s", said)
+	}
+	if ok, said := w.publish(signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: 1})); !ok {
+		t.Errorf("a note: %s", said)
+	}
+	if !r.flooded() {
+		t.Error("the relay does not know that it is flooded")
+	}
+}
