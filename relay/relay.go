@@ -402,22 +402,37 @@ func (r *Relay) sweep(ctx context.Context) {
 	expired := time.NewTicker(sweepEvery)
 	defer expired.Stop()
 	defer old.Stop()
+	clock, began := steps{began: r.store.opts.Now()}, time.Now()
+	believed := func() bool {
+		doubts, isNew := clock.doubts(r.store.opts.Now(), time.Since(began))
+		if isNew {
+			r.log.Warn("the clock was put forward: no event is removed for its age until it has stayed so", "for", stepStays, "remedy", "if it is wrong, put it right")
+		}
+		return !doubts
+	}
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-first:
-			err = r.retain(ctx)
+			if believed() {
+				err = r.retain(ctx)
+			}
 		case <-old.C:
-			err = r.retain(ctx)
+			if believed() {
+				err = r.retain(ctx)
+			}
 			inMemory, onDisk, bytes := r.Indexed()
 			r.log.Info("stored events", "indexed_in_memory", inMemory, "bytes", bytes, "indexed_on_disk", onDisk)
 		case <-expired.C:
-			for more := true; more && err == nil; {
-				more, err = r.store.Sweep(ctx)
+			if believed() {
+				for more := true; more && err == nil; {
+					more, err = r.store.Sweep(ctx)
+				}
+				err = errors.Join(err, r.store.Forget(ctx))
 			}
-			err = errors.Join(err, r.makeRoom(ctx), r.store.Forget(ctx))
+			err = errors.Join(err, r.makeRoom(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("remove events", "error", err)
