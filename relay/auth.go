@@ -111,7 +111,11 @@ func (s *session) login(ev *nostr.Event) string {
 	case len(held) >= r.cfg.Limits.AuthKeys:
 		return fmt.Sprintf("rate-limited: %d keys have authenticated on this connection already", len(held))
 	}
-	held = append(slices.Clone(held), author)
+	at := len(held)
+	if r.isPeer(&keys{author}) {
+		at = 0
+	}
+	held = slices.Insert(slices.Clone(held), at, author)
 	s.keys.Store(&held)
 	s.about = &khatru.WebSocket{
 		Request: s.about.Request, Challenge: s.about.Challenge, AuthedPublicKey: ev.PubKey,

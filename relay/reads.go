@@ -64,7 +64,7 @@ func (r *Relay) PrivateReads() PrivateReads { return PrivateReads(r.reads.Load()
 // SetPrivateReads changes who reads events of private kinds.
 func (r *Relay) SetPrivateReads(m PrivateReads) { r.reads.Store(int32(m)) }
 
-// keys are the public keys that a connection has proven to hold.
+// keys are the public keys that a connection has proven to hold. That of a peer is the first.
 type keys []key
 
 // parties answers whether one of the keys is a recipient of an event.

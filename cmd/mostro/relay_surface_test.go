@@ -54,7 +54,7 @@ var surfaces = []surface{
 	{"proof of work", "0 bits, 0 of a first contact; the committed target counts", []string{"min_pow", "mostro.pow", "mostro.pow_first_contact"}, "",
 		[]string{"TestPolicies", "TestMessagesToTheEscrow"}},
 	{"authentication", "the address of the settings, 32 bytes of challenge a connection, 10 min, 64 keys", []string{"url", "max_auth_age_seconds", "max_auth_keys"}, "",
-		[]string{"TestC3Auth", "TestC1ForwardedHeaders", "TestC3Floods/logins"}},
+		[]string{"TestC3Auth", "TestC3PeerAmongKeys", "TestC1ForwardedHeaders", "TestC3Floods/logins"}},
 	{"reads of messages and gift wraps", "to parties and who names one, on output, on every path", []string{"private_reads", "federation.replicas"}, "",
 		[]string{"TestC3Leaks", "TestC3LeaksOnSockets", "TestC1PrivateReads", "TestEphemeralGiftWraps"}},
 	{"who talks to whom", "no counts, no difference between what is there and what is not", []string{"private_reads"}, "",
