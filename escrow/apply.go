@@ -130,11 +130,14 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 
 // keep writes the order and everything that is a function of it.
 func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev order.Event, facts order.Facts, out order.Out) (err error) {
-	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
-		return err
-	}
 	if ev.Transport != 0 {
 		w.mark(rowKey(tableKey, ev.Sender), []byte{byte(ev.Transport)})
+	}
+	if said(prev, ev, out) {
+		return nil
+	}
+	if err := w.set(rowKey(tableOrder, next.ID), next); err != nil {
+		return err
 	}
 	if err := keepHistory(txn, w, next, history{Event: ev, Facts: facts, From: string(prev.Status), To: string(next.Status), Row: out.Row}); err != nil {
 		return err
@@ -203,6 +206,14 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	w.claims.add(claimed(&was, &is))
 	w.then(func() { e.live.moved(&was, &is) })
 	return nil
+}
+
+// said tells that a message was answered and has changed nothing, like a rating that comes again.
+// Nothing is kept of it: whoever repeats himself must not make an order's history grow for ever.
+func said(prev *order.Order, ev order.Event, out order.Out) bool {
+	same := out.Order
+	same.Rev = prev.Rev
+	return ev.Message != nil && len(out.Bonds) == 0 && out.UseIndex == 0 && out.Child == nil && !out.Republish && reflect.DeepEqual(*prev, same)
 }
 
 // request is what was found out about a message before it reached the writer.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -52,7 +53,18 @@ func keepHistory(txn *badger.Txn, w *writes, o *order.Order, step history) error
 	if err := keepForAWhile(w, key, step); err != nil {
 		return err
 	}
-	return w.set(rowKey(tablePast, o.ID), append(steps, step.past(o.Rev)))
+	return w.set(rowKey(tablePast, o.ID), brief(append(steps, step.past(o.Rev))))
+}
+
+// pastSteps is how many steps of an ended order stay at most: the first half and the last. The row
+// is read and written whole.
+const pastSteps = 400
+
+func brief(steps []past) []past {
+	if len(steps) > pastSteps {
+		steps = slices.Delete(steps, pastSteps/2, len(steps)-pastSteps/2)
+	}
+	return steps
 }
 
 // keepForAWhile writes a step that is of use for some weeks: of an order that has ended, or of

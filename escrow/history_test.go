@@ -119,3 +119,38 @@ func TestAnOrderWithALongHistoryEnds(t *testing.T) {
 		t.Errorf("%d steps stay of more than 50", len(steps))
 	}
 }
+
+// Whoever has traded once can rate, and ask for his proof, as often as he likes: he is answered, and
+// nothing grows. The orders' own rows are in the way of everybody's next step.
+func TestWhoRepeatsHimselfWritesNoHistory(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n alice release\n alice rate stars=5")
+	id := w.order(args{})
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	steps := w.rows(tableLog)
+	w.out.Reset()
+	for range 20 {
+		w.play(t, "alice rate stars=5")
+	}
+	again, _, err := w.e.Order(id)
+	w.check(err)
+	if n := w.rows(tableLog); n != steps || again.Rev != o.Rev {
+		t.Errorf("20 more ratings wrote %d rows of history, and the order is at revision %d after %d", n-steps, again.Rev, o.Rev)
+	}
+	if n := strings.Count(w.out.String(), "alice <- rate-received"); n != 20 {
+		t.Errorf("she is answered %d times of 20:\n%s", n, w.out.String())
+	}
+}
+
+// The few words that stay of each step have a limit too.
+func TestThePastOfAnOrderIsBrief(t *testing.T) {
+	steps := make([]past, 10_000)
+	for i := range steps {
+		steps[i].Rev = uint64(i + 1)
+	}
+	kept := brief(steps)
+	if len(kept) != pastSteps || kept[0].Rev != 1 || kept[pastSteps-1].Rev != 10_000 {
+		t.Errorf("%d steps stay, from %d to %d", len(kept), kept[0].Rev, kept[len(kept)-1].Rev)
+	}
+}
