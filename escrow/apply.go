@@ -232,7 +232,7 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 		return f, err
 	}
 	if ev.Invoice != nil {
-		if f.HashOwner, err = hashOwner(txn, ev.Invoice); err != nil {
+		if f.HashOwner, err = e.hashOwner(txn, ev.Invoice); err != nil {
 			return f, err
 		}
 	}
@@ -256,14 +256,22 @@ func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *r
 		f.Invoice, f.InvoiceBad, f.Address, f.Node.NoRoute = given.invoice, given.invoiceBad, given.address, given.noRoute
 	}
 	if f.Invoice != nil {
-		if f.HashOwner, err = hashOwner(txn, f.Invoice); err != nil {
+		if f.HashOwner, err = e.hashOwner(txn, f.Invoice); err != nil {
 			return f, err
 		}
 	}
 	return f, e.userFacts(txn, o, ev, &f)
 }
 
-func hashOwner(txn *badger.Txn, inv *order.Invoice) (string, error) {
+// holdOwner is the owner of the hashes of hold invoices: nobody who may be paid. The preimage is
+// this node's, so a payment of such a hash could come back to it as the payment of an escrow.
+const holdOwner = "a hold invoice of this node"
+
+// hashOwner is whose the payment hash of an invoice is already, "" for nobody's.
+func (e *Engine) hashOwner(txn *badger.Txn, inv *order.Invoice) (string, error) {
+	if e.live.isHold(inv.Hash) {
+		return holdOwner, nil
+	}
 	return text(txn, rowKey(tableHash, inv.Hash.String()))
 }
 

@@ -15,15 +15,16 @@ type liveSet struct {
 	mu        sync.Mutex
 	orders    map[string]liveOrder
 	bonds     map[string]liveBond
-	dropped   map[string]bool // orders that are held back, and counted still
-	keys      map[string]int  // trade keys of live orders, counted
-	promised  order.Msat      // payouts that taken orders will need, routing included
-	trades    int             // orders that are taken
-	holds     int             // hold invoices that occupy a channel, or may
-	held      int             // those of them that are bonds
-	watches   []watch         // to begin or to end, not yet fetched
-	changed   chan struct{}   // deadlines have changed
-	rewatched chan struct{}   // there are watches to fetch
+	dropped   map[string]bool     // orders that are held back, and counted still
+	keys      map[string]int      // trade keys of live orders, counted
+	promised  order.Msat          // payouts that taken orders will need, routing included
+	trades    int                 // orders that are taken
+	holds     int                 // hold invoices that occupy a channel, or may
+	held      int                 // those of them that are bonds
+	ours      map[order.Hash]bool // hold invoices that are watched
+	watches   []watch             // to begin or to end, not yet fetched
+	changed   chan struct{}       // deadlines have changed
+	rewatched chan struct{}       // there are watches to fetch
 }
 
 // watch is a hash that the node has to be asked about, or no longer.
@@ -50,7 +51,7 @@ type liveOrder struct {
 }
 
 func newLiveSet() *liveSet {
-	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, dropped: map[string]bool{}, keys: map[string]int{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
+	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, dropped: map[string]bool{}, keys: map[string]int{}, ours: map[order.Hash]bool{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
 }
 
 // moved takes note of a step. An order that begins comes from the zero order; one that is
@@ -132,11 +133,27 @@ func signal(c chan struct{}) {
 
 func (l *liveSet) rewatch(id string, was, is liveOrder) {
 	if was.hold != is.hold {
-		l.change(watch{hash: was.hold, order: id}, watch{hash: is.hold, order: id})
+		l.changeHold(watch{hash: was.hold, order: id}, watch{hash: is.hold, order: id})
 	}
 	if was.payment != is.payment || was.try != is.try {
 		l.change(watch{hash: was.payment, order: id, payment: true}, watch{hash: is.payment, order: id, payment: true, try: is.try})
 	}
+}
+
+// changeHold is change for hold invoices, of which it keeps a list.
+func (l *liveSet) changeHold(end, begin watch) {
+	delete(l.ours, end.hash)
+	if !begin.hash.IsZero() {
+		l.ours[begin.hash] = true
+	}
+	l.change(end, begin)
+}
+
+// isHold tells that a hash is that of a hold invoice of this node that has not ended.
+func (l *liveSet) isHold(h order.Hash) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ours[h]
 }
 
 // change ends one watch and begins another; the zero hash is none.

@@ -44,7 +44,7 @@ func (l *liveSet) movedBond(was, is *order.Bond) {
 
 func (l *liveSet) rewatchBond(id string, was, is liveBond) {
 	if was.hold != is.hold {
-		l.change(watch{hash: was.hold, order: was.order, bond: id}, watch{hash: is.hold, order: is.order, bond: id})
+		l.changeHold(watch{hash: was.hold, order: was.order, bond: id}, watch{hash: is.hold, order: is.order, bond: id})
 	}
 	if was.payment != is.payment || was.try != is.try {
 		l.change(watch{hash: was.payment, order: was.order, bond: id, payment: true},

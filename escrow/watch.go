@@ -204,20 +204,25 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // watchHashes keeps one watch for each hold invoice and each payment that is not final. At
 // the start that is the question about every live hash; each answer is an event.
 func (e *Engine) watchHashes(ctx context.Context) {
-	ends := map[order.Hash]context.CancelFunc{}
+	type what struct {
+		hash    order.Hash
+		payment bool
+	}
+	ends := map[what]context.CancelFunc{}
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
 		for _, w := range e.live.fetch() {
-			if end := ends[w.hash]; end != nil {
+			each := what{w.hash, w.payment}
+			if end := ends[each]; end != nil {
 				end()
-				delete(ends, w.hash)
+				delete(ends, each)
 			}
 			if w.end {
 				continue
 			}
 			ctx, end := context.WithCancel(ctx)
-			ends[w.hash] = end
+			ends[each] = end
 			running.Add(1)
 			go func() {
 				defer running.Done()
