@@ -197,8 +197,8 @@ func Table() []Row {
 		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},
 
 		// Fiat changes hands.
-		{From: active, On: sentFiat, By: Buyer, If: afterWarning, To: mostro.StatusDispute, Do: do(keepNext, tellFiatSent, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
-		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(keepNext, tellFiatSent)},
+		{From: active, On: sentFiat, By: Buyer, If: afterWarning, To: mostro.StatusDispute, Do: do(keepNext, tellFiatSent, withdrawCancel, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
+		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(keepNext, tellFiatSent, withdrawCancel)},
 		{From: active, On: sentFiat, By: Anyone, Refuse: mostro.InvalidPubkey},
 
 		// The seller releases. Nothing is promised to the buyer before the node confirms.
@@ -244,7 +244,7 @@ func Table() []Row {
 		{From: held, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
 
 		// The two cannot agree, and a solver decides.
-		{From: join(active, fiatSent), On: dispute, By: Buyer | Seller, To: mostro.StatusDispute, Do: do(openDispute, tellDispute, tellSolvers)},
+		{From: join(active, fiatSent), On: dispute, By: Buyer | Seller, To: mostro.StatusDispute, Do: do(openDispute, tellDispute, withdrawCancel, tellSolvers)},
 		{From: disputed, On: dispute, By: Buyer | Seller, Refuse: mostro.DisputeCreationError},
 		{From: held, On: dispute, By: Anyone, Refuse: mostro.InvalidPubkey},
 		{From: disputed, On: adminTake, By: Solver, If: mayTake, To: same, Do: do(assignSolver, tellTaken)},

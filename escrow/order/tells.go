@@ -301,6 +301,20 @@ var (
 		s.tell(you, mostro.CooperativeCancelInitiatedByYou, nil)
 		s.tell(peer, mostro.CooperativeCancelInitiatedByPeer, nil)
 	}}
+	// withdrawCancel: who says that he has paid, or wants a solver to decide, does not want the seller
+	// to have the sats back any more. The existing daemon keeps the request for ever, and a seller who
+	// has it in mind takes the fiat and the sats.
+	withdrawCancel = Effect{"his own request to cancel counts no more", func(s *step) {
+		if s.o.CancelBy != s.e.Sender {
+			return
+		}
+		s.o.CancelBy = ""
+		peer := s.o.Buyer
+		if s.e.Sender == peer.Trade {
+			peer = s.o.Seller
+		}
+		s.say(peer, "Your peer has gone on with order %s, so the earlier request to cancel it does not count any more.", s.o.ID)
+	}}
 	tellCooperativelyCanceled = Effect{"both: cooperative-cancel-accepted", func(s *step) {
 		s.tell(s.o.Buyer, mostro.CooperativeCancelAccepted, nil)
 		s.tell(s.o.Seller, mostro.CooperativeCancelAccepted, nil)
