@@ -100,6 +100,7 @@ var (
 		s.b.Payout = s.b.Payout.replaced(next)
 	}}
 	payWinner       = BondEffect{"pay the winner", func(s *bondStep) { s.paying().begin() }}
+	payWinnerAgain  = BondEffect{"pay the winner, the same invoice in its time", func(s *bondStep) { s.paying().again() }}
 	keepBondInvoice = BondEffect{"keep the invoice of the address", func(s *bondStep) { s.paying().resolved(s.e.Invoice) }}
 	sendBond        = BondEffect{"send the payment", func(s *bondStep) { s.paying().send() }}
 	bondFlying      = BondEffect{"the payment is on its way", func(s *bondStep) { s.paying().flies() }}

@@ -83,7 +83,7 @@ func BondTable() []BondRow {
 		// The winner says where his share goes, and is paid like any other payee.
 		{From: claimed, On: claim, By: Winner, If: claimedAlready, Refuse: mostro.NotAllowedByStatus},
 		{From: claimed, On: claim, By: Winner, If: badClaim, Refuse: mostro.InvalidInvoice},
-		{From: claimed, On: claim, By: Winner, To: sameBond, Do: bondDo(keepClaim, tellClaimAccepted, payWinner)},
+		{From: claimed, On: claim, By: Winner, To: sameBond, Do: bondDo(keepClaim, tellClaimAccepted, payWinnerAgain)},
 		{From: claimed, On: PayResolved, By: Node, If: allOf(bondResolving, bondResolvedWell), To: sameBond, Do: bondDo(keepBondInvoice, sendBond)},
 		{From: claimed, On: PayResolved, By: Node, If: allOf(bondResolving, lastBondTry), To: sameBond, Do: bondDo(bondPayFailed, askWinner)},
 		{From: claimed, On: PayResolved, By: Node, If: bondResolving, To: sameBond, Do: bondDo(bondPayFailed)},

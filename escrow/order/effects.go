@@ -172,6 +172,7 @@ var (
 	}}
 
 	pay           = Effect{"pay the buyer", func(s *step) { s.paying().begin() }}
+	payAgain      = Effect{"pay the buyer, the same invoice in its time", func(s *step) { s.paying().again() }}
 	keepResolved  = Effect{"keep the invoice of the address", func(s *step) { s.paying().resolved(s.e.Invoice) }}
 	send          = Effect{"send the payment", func(s *step) { s.paying().send() }}
 	payoutFlying  = Effect{"the payment is on its way", func(s *step) { s.paying().flies() }}

@@ -37,6 +37,17 @@ func (p paying) begin() {
 	p.send()
 }
 
+// again goes on with what the payee has given. The same as before is worth no try of its own: it
+// waits for its time, though no longer than another would. Else whoever names what cannot be paid
+// once more, and once more, would keep the node trying without an end.
+func (p paying) again() {
+	if left := min(p.NextTry-p.at, max(p.retry, p.grace)); left > 0 {
+		p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+left
+		return
+	}
+	p.begin()
+}
+
 func (p paying) send() {
 	p.State, p.Unsent = PayoutSending, false
 	p.call(Call{
@@ -116,6 +127,9 @@ func (p *Payout) nothingFlies() bool {
 // replaced is the payout with another invoice or address in place of the one that failed.
 func (p Payout) replaced(by Payout) Payout {
 	by.Unsent = p.Unsent
+	if p.Hash == by.Hash && !by.Hash.IsZero() { // of an address each try is another, and waits for the grace
+		by.Attempts, by.NextTry = p.Attempts, p.NextTry
+	}
 	if p.Hash != by.Hash {
 		p.leave()
 		by.Unsent = true

@@ -167,7 +167,7 @@ func Table() []Row {
 		{From: join(wantInvoice, settled), On: addInv, By: Buyer, If: badInvoice, Refuse: mostro.InvalidInvoice},
 		{From: wantInvoice, On: addInv, By: Buyer, If: escrowHeld, To: mostro.StatusActive, Do: do(keepInvoice, tellActive)},
 		{From: wantInvoice, On: addInv, By: Buyer, To: mostro.StatusWaitingPayment, Do: do(keepInvoice, awaitNode, openEscrow)},
-		{From: settled, On: addInv, By: Buyer, To: same, Do: do(replaceInvoice, tellInvoiceUpdated, pay)},
+		{From: settled, On: addInv, By: Buyer, To: same, Do: do(replaceInvoice, tellInvoiceUpdated, payAgain)},
 
 		// The escrow.
 		{From: wantPayment, On: HoldOpened, By: Node, If: presentEscrow, To: same, Do: do(escrowOpened, tellPayInvoice, tellWaitingSellerToPay)},
