@@ -257,6 +257,10 @@ func (w *world) nodeCommand(what string, a args) error {
 		for hash := range w.watches {
 			w.check(w.node.Cancel(w.t.Context(), hash))
 		}
+	case "loses": // its hold invoices, as one does that was put back from its seed
+		w.amnesia = true
+	case "finds":
+		w.amnesia, w.missing = false, map[order.Hash]time.Time{}
 	case "forgets":
 		for hash := range w.watches {
 			w.node.ForgetPayment(hash)

@@ -19,8 +19,8 @@ const (
 	sayAgain        = 5 * time.Minute
 	streamLife      = 30 * time.Second // then the stream is opened anew, and says the state again
 	holdsPerChannel = 483              // lnd
-	// unknownAfter is how long the node may not know a payment that it had acknowledged
-	// before it counts as lost: its index may lag.
+	// unknownAfter is how long the node may not know a payment that it had acknowledged, or a hold
+	// invoice that it had made, before it counts as lost: its index may lag.
 	unknownAfter = 5 * time.Minute
 )
 
@@ -249,10 +249,12 @@ func (e *Engine) watchHash(ctx context.Context, w watch) {
 // watchHold turns the states of a hold invoice into events until it is final.
 func (e *Engine) watchHold(ctx context.Context, w watch) {
 	var last lightning.HoldState
+	var missing time.Time
 	e.again(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, streamLife)
 		defer cancel()
 		err := e.cfg.Node.WatchHold(ctx, w.hash, func(h lightning.HoldInvoice) {
+			missing = time.Time{}
 			if h.State == last {
 				return
 			}
@@ -263,12 +265,27 @@ func (e *Engine) watchHold(ctx context.Context, w watch) {
 			}
 			last = h.State
 		})
-		if errors.Is(err, lightning.ErrNotFound) {
-			// Not opened yet: the call is in the outbox.
-			e.live.heard(w)
+		if !errors.Is(err, lightning.ErrNotFound) {
+			return err
 		}
-		return err
+		last = "" // what it says when it knows it again is news
+		return errors.Join(err, e.missedHold(ctx, w, &missing))
 	})
+}
+
+// missedHold notes that the node does not know a hold invoice. Most are not opened yet: the call
+// is in the outbox. One that was is news after a while.
+func (e *Engine) missedHold(ctx context.Context, w watch, since *time.Time) error {
+	e.live.heard(w)
+	if since.IsZero() {
+		*since = e.cfg.Clock()
+	}
+	if e.cfg.Clock().Sub(*since) < unknownAfter {
+		return nil
+	}
+	ev := e.holdEvent(order.HoldUnknown, lightning.HoldInvoice{Hash: w.hash})
+	ev.Order, ev.Bond = w.order, w.bond
+	return e.apply(ctx, *ev)
 }
 
 // holdEvents are the states of a hold invoice that are news; open is none.

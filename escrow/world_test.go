@@ -42,6 +42,7 @@ type world struct {
 	server  string          // what is wrong with the payees' server
 	deaf    bool            // the event store is away
 	lied    []order.Hash    // payments that the node has called failed
+	amnesia bool            // the node does not know its hold invoices
 	unheard bool            // the streams of the node are silent
 	dispute string          // id of the last dispute that anybody was told of
 }
@@ -211,8 +212,11 @@ func (w *world) hear(ctx context.Context) (busy bool) {
 			continue
 		}
 		h, ok := w.node.HoldState(hash)
-		if !ok {
-			w.e.live.heard(each)
+		if !ok || w.amnesia {
+			since := w.missing[hash]
+			w.check(w.e.missedHold(ctx, each, &since))
+			w.missing[hash] = since
+			delete(w.told, hash)
 		} else if w.told[hash] != string(h.State) {
 			w.told[hash], busy = string(h.State), true
 			w.check(w.e.sawHold(ctx, each, h))

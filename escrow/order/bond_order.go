@@ -73,11 +73,12 @@ func (s *step) late() (late, other Party) {
 	return s.prev.Buyer, s.prev.Seller
 }
 
-// blamed is the bond that a missed duty costs, nil when it costs none.
+// blamed is the bond that a missed duty costs, nil when it costs none. Nobody can do his part for
+// an escrow that the node has lost.
 func (s *step) blamed() *Bond {
 	late, _ := s.late()
 	b := s.bondOf(late)
-	if b == nil || !b.Terms.Bond.SlashOnTimeout {
+	if b == nil || !b.Terms.Bond.SlashOnTimeout || s.prev.Escrow.Missing {
 		return nil
 	}
 	return b

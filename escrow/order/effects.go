@@ -126,6 +126,12 @@ var (
 		s.o.Escrow.State, s.o.Awaits = EscrowCanceled, nil
 	}}
 
+	escrowLost = Effect{"the escrow is missed", func(s *step) {
+		s.o.Escrow.Missing = true
+		s.alarm("order %s: the node does not know the escrow %s any more, which it had accepted; the trade is told to wait. Was LND put back from its seed, or does it delete invoices (gc-canceled-invoices)? Run mostro audit", s.o.ID, s.o.Escrow.Hash)
+	}}
+	escrowFound = Effect{"the escrow is there again", func(s *step) { s.o.Escrow.Missing = false }}
+
 	// intendSettle is the point of no return: from here nothing cancels.
 	intendSettle = Effect{"settle the hold invoice", func(s *step) {
 		o := s.o
@@ -311,6 +317,10 @@ var (
 	}}
 	alarmSettleLate = Effect{"alarm", func(s *step) {
 		s.o.Alarmed = s.e.At
+		if s.f.Node.Height >= s.o.Escrow.ExpiryHeight && s.f.Node.Height > 0 {
+			s.alarm("order %s: the escrow %s is released and not settled, and its HTLC has expired at block %d: find out at the node whether its sats came in, which are owed to the buyer then", s.o.ID, s.o.Escrow.Hash, s.o.Escrow.ExpiryHeight)
+			return
+		}
 		s.alarm("order %s: the escrow %s is released and not settled yet; it must be before block %d", s.o.ID, s.o.Escrow.Hash, s.o.Escrow.ExpiryHeight)
 	}}
 	alarmPayoutLate = Effect{"alarm", func(s *step) {

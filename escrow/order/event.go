@@ -11,6 +11,7 @@ const (
 	HoldAccepted  EventName = "hold-accepted" // paid, held
 	HoldSettled   EventName = "hold-settled"
 	HoldCanceled  EventName = "hold-canceled"
+	HoldUnknown   EventName = "hold-unknown"   // the node has not known it for a while
 	HoldUsed      EventName = "hold-used"      // its hash is that of an invoice which this store has forgotten
 	PayResolved   EventName = "pay-resolved"   // the payee's server has given Event.Invoice
 	PayFound      EventName = "pay-found"      // an operator found a payment that a restored store did not know

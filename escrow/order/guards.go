@@ -251,7 +251,11 @@ var (
 	hasInvoice = Guard{"buyer's invoice or address is there", func(s *step) bool {
 		return s.o.Payout.Invoice != "" || s.o.Payout.Address != ""
 	}}
-	escrowHeld    = Guard{"sats are held", func(s *step) bool { return s.o.Escrow.State == EscrowAccepted }}
+	escrowHeld = Guard{"sats are held", func(s *step) bool { return s.o.Escrow.State == EscrowAccepted }}
+	// The node was put back from its seed, or deletes invoices: nobody should pay for sats that may
+	// not be there.
+	escrowMissing = Guard{"the node does not know the escrow", func(s *step) bool { return s.o.Escrow.Missing }}
+	newlyMissing  = Guard{"it was not missed before", func(s *step) bool { return !s.o.Escrow.Missing }}
 	neverOpened   = Guard{"node never made the invoice", func(s *step) bool { return s.o.Escrow.State == EscrowOpening }}
 	presentEscrow = Guard{"present escrow", func(s *step) bool { return s.e.Hold.Hash == s.o.Escrow.Hash }}
 	// While the node has not answered, nobody has the invoice: one that it says is paid then was

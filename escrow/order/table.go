@@ -165,6 +165,7 @@ func Table() []Row {
 		{From: existing, On: addInv, By: Anyone, If: notBuyer, Refuse: mostro.InvalidPeer},
 		{From: settled, On: addInv, By: Buyer, If: payoutBusy, Refuse: mostro.NotAllowedByStatus},
 		{From: join(wantInvoice, settled), On: addInv, By: Buyer, If: badInvoice, Refuse: mostro.InvalidInvoice},
+		{From: wantInvoice, On: addInv, By: Buyer, If: escrowMissing, Refuse: mostro.NotAllowedByStatus},
 		{From: wantInvoice, On: addInv, By: Buyer, If: escrowHeld, To: mostro.StatusActive, Do: do(keepInvoice, tellActive)},
 		{From: wantInvoice, On: addInv, By: Buyer, To: mostro.StatusWaitingPayment, Do: do(keepInvoice, awaitNode, openEscrow)},
 		{From: settled, On: addInv, By: Buyer, To: same, Do: do(replaceInvoice, tellInvoiceUpdated, payAgain)},
@@ -189,6 +190,8 @@ func Table() []Row {
 		{From: wantPayment, On: HoldCanceled, By: Node, If: presentEscrow, To: toPending, Do: do(escrowGone, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantInvoice, On: HoldCanceled, By: Node, If: all(presentEscrow, escrowHeld), To: mostro.StatusCanceled, Do: do(escrowGone, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
 		{From: held, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, tellSolverClosed, tellRestGone, alarmEscrowLost)},
+		{From: join(wantInvoice, held), On: HoldUnknown, By: Node, If: all(presentEscrow, escrowHeld, newlyMissing), To: same, Do: do(escrowLost, tellEscrowMissing)},
+		{From: join(wantInvoice, held), On: HoldAccepted, By: Node, If: all(presentEscrow, escrowMissing), To: same, Do: do(escrowFound, tellEscrowFound)},
 
 		// The node does not do at once what somebody asked for: he is told that his request counts.
 		{From: join(wantPayment, settling), On: CallWaits, By: Clock, If: awaited, To: same, Do: do(tellWaits)},
@@ -197,12 +200,14 @@ func Table() []Row {
 		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},
 
 		// Fiat changes hands.
+		{From: active, On: sentFiat, By: Buyer, If: escrowMissing, Refuse: mostro.NotAllowedByStatus},
 		{From: active, On: sentFiat, By: Buyer, If: afterWarning, To: mostro.StatusDispute, Do: do(keepNext, tellFiatSent, withdrawCancel, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
 		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(keepNext, tellFiatSent, withdrawCancel)},
 		{From: active, On: sentFiat, By: Anyone, Refuse: mostro.InvalidPubkey},
 
 		// The seller releases. Nothing is promised to the buyer before the node confirms.
 		{From: existing, On: release, By: Anyone, If: notSeller, Refuse: mostro.InvalidPeer},
+		{From: releasable, On: release, By: Seller, If: escrowMissing, Refuse: mostro.NotAllowedByStatus},
 		{From: releasable, On: release, By: Seller, To: mostro.StatusSettling, Do: do(keepNext, intendSettle)},
 		{From: settling, On: HoldSettled, By: Node, If: all(presentEscrow, bySolver), To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellAdminSettled, tellRestGone, pay)},
 		{From: settling, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellReleased, makeChild, pay)},
@@ -258,6 +263,7 @@ func Table() []Row {
 		{From: existing, On: adminStop, By: Assigned, If: mayOnlyRead, Refuse: mostro.NotAuthorized},
 		{From: cooperative, On: adminSet, By: Assigned, To: same, Do: do(tellSolverCooperative)},
 		{From: cooperative, On: adminStop, By: Assigned, To: same, Do: do(tellSolverCooperative)},
+		{From: disputed, On: adminSet, By: Assigned, If: escrowMissing, Refuse: mostro.InvalidOrderStatus},
 		{From: disputed, On: adminSet, By: Assigned, If: slashesWithoutBond, Refuse: mostro.InvalidPayload},
 		{From: disputed, On: adminStop, By: Assigned, If: slashesWithoutBond, Refuse: mostro.InvalidPayload},
 		{From: disputed, On: adminSet, By: Assigned, To: mostro.StatusSettling, Do: do(slashByVerdict, decidedBySolver, intendSettle)},

@@ -324,6 +324,12 @@ var (
 		s.tell(s.o.Buyer, mostro.HoldInvoicePaymentCanceled, nil)
 		s.tell(s.o.Seller, mostro.HoldInvoicePaymentCanceled, nil)
 	}}
+	tellEscrowMissing = Effect{"both: do not go on", func(s *step) {
+		s.both("The Lightning node does not find the sats of order %s any more; its operator is told. Do not send fiat for it now. Whoever has sent it already: open a dispute.", s.o.ID)
+	}}
+	tellEscrowFound = Effect{"both: it is there again", func(s *step) {
+		s.both("The sats of order %s are there again: you can go on.", s.o.ID)
+	}}
 	tellDeadlineWarning = Effect{"both: deadline warning", func(s *step) {
 		s.both("The escrow of order %s goes back to the seller %s. Finish the trade before.", s.o.ID, s.deadline())
 	}}

@@ -162,6 +162,8 @@ type Escrow struct {
 	Paid         Msat        `json:"paid,omitempty"`
 	ExpiryHeight uint32      `json:"expiry_height,omitempty"` // of the HTLC that expires first
 	AcceptedAt   int64       `json:"accepted_at,omitempty"`
+	// Missing: the node does not know the invoice any more, though it has held the sats.
+	Missing bool `json:"missing,omitempty"`
 }
 
 // PayoutState is where the payout to the buyer stands.
