@@ -111,7 +111,7 @@ var (
 	escrowAccepted = Effect{"the sats are held", func(s *step) {
 		o := s.o
 		o.Escrow.State, o.Escrow.AcceptedAt, o.Awaits = EscrowAccepted, s.e.At, nil
-		o.Escrow.Paid, o.Escrow.ExpiryHeight = s.e.Hold.Paid, s.e.Hold.ExpiryHeight
+		o.Escrow.Paid, o.Escrow.ExpiryHeight, o.Escrow.AcceptedHeight = s.e.Hold.Paid, s.e.Hold.ExpiryHeight, s.f.Node.Height
 	}}
 	cancelEscrow = Effect{"cancel the hold invoice", func(s *step) {
 		o := s.o

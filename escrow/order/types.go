@@ -162,6 +162,9 @@ type Escrow struct {
 	Paid         Msat        `json:"paid,omitempty"`
 	ExpiryHeight uint32      `json:"expiry_height,omitempty"` // of the HTLC that expires first
 	AcceptedAt   int64       `json:"accepted_at,omitempty"`
+	// AcceptedHeight is the block at which the payment was heard of, 0 = not known. Who pays may give
+	// an HTLC more time than he was asked to, and the trade has no more by that.
+	AcceptedHeight uint32 `json:"accepted_height,omitempty"`
 	// Missing: the node does not know the invoice any more, though it has held the sats.
 	Missing bool `json:"missing,omitempty"`
 }

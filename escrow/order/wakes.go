@@ -26,13 +26,19 @@ const (
 	minHoldExpiry  = 18 // the largest default of lnd versions in use
 	warnBlocks     = 72
 	lastCallBlocks = 24
+	heardWithin    = 12 // that wallets add, or that pass until a payment is heard of
 )
 
 // ladderBase is the last block at which the escrow is safe: there we cancel ourselves,
-// before lnd does.
+// before lnd does. A seller whose HTLC lasts longer than asked gets no longer trade by it: it would
+// outlive the bonds, which are asked for the time that the terms give.
 func ladderBase(o *Order) uint32 {
 	margin := max(o.Terms.HoldExpiryDelta, minHoldExpiry) + ladderMargin
-	return sub(o.Escrow.ExpiryHeight, margin)
+	expires := o.Escrow.ExpiryHeight
+	if at := o.Escrow.AcceptedHeight; at > 0 {
+		expires = min(expires, at+o.Terms.CLTVDelta+heardWithin)
+	}
+	return sub(expires, margin)
 }
 
 func sub(a, b uint32) uint32 {
