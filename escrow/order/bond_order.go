@@ -108,6 +108,9 @@ var (
 	lostTime = Guard{"a bond is at stake and the node was away meanwhile", func(s *step) bool {
 		return s.blamed() != nil && s.servedSeconds() < s.o.Terms.WaitingSeconds
 	}}
+	makersBond = Guard{"the maker's", func(s *step) bool {
+		return slices.ContainsFunc(s.f.Bonds, func(b Bond) bool { return b.ID == s.e.Bond && b.Role == MakerBond })
+	}}
 	slashesWithoutBond = Guard{"slashes a bond that is not there", func(s *step) bool {
 		buyer, seller := verdict(s)
 		return buyer && s.bondOf(s.prev.Buyer) == nil || seller && s.bondOf(s.prev.Seller) == nil
@@ -136,6 +139,28 @@ func lockedTake(s *step) *Take {
 		}
 	}
 	return nil
+}
+
+// leastOffer is how long the rest of a range must be open for takers to be worth an offer [seconds].
+const leastOffer = 3600
+
+// bondCovers is for how many of the seconds the rest of a range may be offered, so that its maker's
+// bond lasts until whoever takes it has had his whole trade; false when there is no time for that,
+// or no bond any more.
+func (s *step) bondCovers(seconds int64) (open int64, covered bool) {
+	if t := s.o.Terms.Bond; t == nil || !t.Maker {
+		return seconds, true
+	}
+	b := s.bondOf(*s.o.Maker())
+	if b == nil {
+		return 0, false
+	}
+	if b.Hold.ExpiryHeight == 0 || s.f.Node.Height == 0 {
+		return seconds, true
+	}
+	needs := int64(s.f.Node.Height) + int64(s.o.Terms.CLTVDelta) + 3*s.o.Terms.WaitingSeconds*blocksPerHour/3600 + minHoldExpiry
+	open = min(seconds, (int64(b.Hold.ExpiryHeight)-needs)*3600/blocksPerHour)
+	return open, open >= min(seconds, leastOffer)
 }
 
 // verdict is which bonds a solver's decision slashes.
@@ -199,6 +224,11 @@ var (
 				s.signal(BondSlash, b, b.slashed(LostDispute, each.winner, s.prev.FiatAmount, s.e.At))
 			}
 		}
+	}}
+	// offerNoMore: the trade goes on, and the order does not come back into the book.
+	offerNoMore = Effect{"it is not offered again", func(s *step) {
+		s.o.ExpiresAt = min(s.o.ExpiresAt, s.e.At)
+		s.say(*s.o.Maker(), "The Lightning node gave the bond of order %s back to you. The trade goes on; if it comes to nothing, the order is not offered again.", s.o.ID)
 	}}
 	tellMakerBondLost = Effect{"maker: canceled, and why", func(s *step) {
 		s.tell(*s.o.Maker(), mostro.Canceled, nil)

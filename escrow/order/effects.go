@@ -224,14 +224,15 @@ var (
 		if !o.Range() || most <= 0 {
 			return
 		}
-		if o.Next == nil || most < least {
+		open, covered := s.bondCovers(o.ExpiresAt - o.CreatedAt)
+		if o.Next == nil || most < least || !covered {
 			tellRestGone.Apply(s)
 			return
 		}
 		child := Order{
 			ID: newID(s.e, "child"), Rev: 1, Kind: o.Kind, Status: mostro.StatusPending,
 			FiatCode: o.FiatCode, PaymentMethod: o.PaymentMethod, Premium: o.Premium, Market: true, Terms: o.Terms,
-			CreatedAt: s.e.At, ExpiresAt: s.e.At + o.ExpiresAt - o.CreatedAt, Parent: o.ID,
+			CreatedAt: s.e.At, ExpiresAt: s.e.At + open, Parent: o.ID,
 		}
 		if most > least {
 			child.MinFiat, child.MaxFiat = least, most

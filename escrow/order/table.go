@@ -155,6 +155,7 @@ func Table() []Row {
 		{From: makerBond, On: TellLocked, By: TheBond, To: toPending, Do: do(tellMakerNewOrder)},
 		{From: makerBond, On: TellGone, By: TheBond, To: mostro.StatusExpired},
 		{From: inBook, On: TellLost, By: TheBond, To: mostro.StatusCanceled, Do: do(tellMakerBondLost)},
+		{From: waiting, On: TellLost, By: TheBond, If: makersBond, To: same, Do: do(offerNoMore)},
 
 		{From: pending, On: takeBuy, By: Anyone, To: mostro.StatusWaitingPayment, Do: do(takeOrder, awaitNode, openEscrow)},
 		{From: pending, On: takeSell, By: Anyone, If: invoiceGiven, To: mostro.StatusWaitingPayment, Do: do(takeOrder, keepInvoice, awaitNode, openEscrow, tellMakerReputation)},

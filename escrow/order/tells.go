@@ -244,6 +244,8 @@ var (
 			why = "the trade did not end with a release"
 		case most < o.MinFiat:
 			why = "it is less than the least amount"
+		case o.Next != nil:
+			why = "the bond would not last for another trade"
 		}
 		s.say(*o.Maker(), "The rest of order %s, %d %s, is not offered again: %s. Make a new order for it if you like.", o.ID, most, o.FiatCode, why)
 	}}
