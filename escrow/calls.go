@@ -473,9 +473,10 @@ func (e *Engine) resolve(ctx context.Context, c order.Call) (*order.Event, error
 	return ev, nil
 }
 
-// track asks for the present state of a payment.
+// track asks for the present state of a payment. It does not wait for the node for ever: whoever
+// asks is a worker that others need, or an operator.
 func (e *Engine) track(ctx context.Context, h order.Hash) (p lightning.Payment, err error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	got := false
 	err = e.cfg.Node.Track(ctx, h, func(now lightning.Payment) {

@@ -146,6 +146,7 @@ type Engine struct {
 	lastAlive int64         // when the store last lived before this process, unix seconds
 	doubted   chan struct{} // guards.restored is set
 	looked    int64         // the clock when it was last looked at; watchClock's own
+	lookHung  time.Time     // when a look before blame last hung; watchClock's own
 	fatal     chan error    // what ends Run
 
 	// inline makes submit write by itself instead of handing over to the writer: for stories

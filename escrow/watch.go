@@ -120,15 +120,15 @@ func (e *Engine) awaitNode(ctx context.Context) {
 
 // askNode asks the node how it is, and says so when that has changed.
 func (e *Engine) askNode(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	asking, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	info, err := e.cfg.Node.Info(ctx)
+	info, err := e.cfg.Node.Info(asking)
 	if err == nil {
-		err = e.meet(ctx, info)
+		err = e.meet(asking, info)
 	}
 	var balance lightning.Balance
 	if err == nil {
-		balance, err = e.cfg.Node.Balance(ctx)
+		balance, err = e.cfg.Node.Balance(asking)
 	}
 	now := e.cfg.Clock()
 	e.node.mu.Lock()

@@ -232,8 +232,9 @@ var (
 		child := Order{
 			ID: newID(s.e, "child"), Rev: 1, Kind: o.Kind, Status: mostro.StatusPending,
 			FiatCode: o.FiatCode, PaymentMethod: o.PaymentMethod, Premium: o.Premium, Market: true, Terms: o.Terms,
-			CreatedAt: s.e.At, ExpiresAt: s.e.At + open, Parent: o.ID,
+			CreatedAt: s.e.At, ExpiresAt: s.e.At + o.ExpiresAt - o.CreatedAt, Parent: o.ID,
 		}
+		child.ExpiresAt = min(child.ExpiresAt, s.e.At+open)
 		if most > least {
 			child.MinFiat, child.MaxFiat = least, most
 		} else {
@@ -340,7 +341,7 @@ var (
 	}}
 )
 
-// The waits between two reminders for an invoice: 5 minutes, doubled up to 2.7 days.
+// The waits between two reminders for an invoice: 5 minutes, doubled up to 1.8 days.
 const (
 	askFirst     = 300
 	askDoublings = 9
