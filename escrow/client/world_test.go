@@ -3,7 +3,7 @@ package client_test
 import (
 	"context"
 	"crypto/sha256"
-	"log/slog"
+	"encoding/hex"
 	"net"
 	"net/http/httptest"
 	"sync"
@@ -69,15 +69,16 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		nobody := func(string) bool { return false }
 		relayCfg.Policies = []relay.Policy{relay.Policy(policies.PowToEscrow(key.Public(), nobody, bits, bits))}
 	}
+	escrowSecret := sha256.Sum256([]byte("escrow"))
 	engineCfg := escrow.Config{
-		Key: key, EscrowSecret: escrow.NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: w.net.Node("mostro"),
+		Key: key, EscrowSecret: escrow.NewEscrowSecret(escrowSecret), Node: w.net.Node("mostro"),
 		Instance: mostro.Instance{Pubkey: key.Public(), Name: "Test", RelayURLs: []string{"wss://relay.example"}},
 		Prices: func(fiat string) (order.Price, bool) {
 			return order.Price{PerBTC: 50_000 * 1_000_000, At: time.Now().Unix()}, fiat == "USD"
 		},
 		Publish:  func(ctx context.Context, events ...nostr.Event) error { return w.relay.Publish(ctx, events...) },
 		Settings: testSettings(cfg.pow),
-		Logger:   slog.New(slog.DiscardHandler),
+		Logger:   guarded(t, key.Nsec(), hex.EncodeToString(escrowSecret[:])),
 	}
 	stopMirror, m := func() {}, (*mirror.Mirror)(nil)
 	if len(cfg.outside) > 0 {
@@ -290,6 +291,7 @@ func (p *person) dial(url string, lastIndex uint32) *client.Client {
 	p.w.Helper()
 	c, err := client.Dial(p.w.ctx, client.Config{
 		RelayURL: url, Node: p.w.key.Public(), Keys: client.Keys{Mnemonic: p.words, LastIndex: lastIndex}, Heard: p.hear,
+		Logger: guarded(p.w, p.words),
 	})
 	if err != nil {
 		p.w.Fatal(err)

@@ -111,7 +111,7 @@ func listenAt(t testing.TB, address string) (listener net.Listener) {
 func (i *instance) start() {
 	t := i.t
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
+	log := guarded(t, i.person)
 	if os.Getenv("MIRROR_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("at", i.name)
 	}
