@@ -80,7 +80,7 @@ func (e *Engine) nodeFacts() order.NodeFacts {
 	}
 	return order.NodeFacts{
 		Ready: e.node.up && e.node.latest.Synced, Pubkey: e.node.latest.Pubkey, Network: e.node.latest.Network,
-		Height: e.node.height, Outbound: e.node.balance.Local - promised, Holds: free,
+		Height: e.node.height, Outbound: e.node.balance.Local - promised, Inbound: max(1, e.node.balance.Remote), Holds: free,
 	}
 }
 

@@ -74,15 +74,19 @@ func (s *step) late() (late, other Party) {
 }
 
 // blamed is the bond that a missed duty costs, nil when it costs none. Nobody can do his part for
-// an escrow that the node has lost.
+// an escrow that the node has lost, or for one that it has no room to receive.
 func (s *step) blamed() *Bond {
 	late, _ := s.late()
 	b := s.bondOf(late)
-	if b == nil || !b.Terms.Bond.SlashOnTimeout || s.prev.Escrow.Missing {
+	unpayable := late == s.prev.Seller && s.f.Node.cannotReceive(s.prev.SellerPays())
+	if b == nil || !b.Terms.Bond.SlashOnTimeout || s.prev.Escrow.Missing || unpayable {
 		return nil
 	}
 	return b
 }
+
+// cannotReceive tells that a payment of so many sats finds no way to the node.
+func (n *NodeFacts) cannotReceive(amount Sat) bool { return n.Inbound > 0 && n.Inbound < amount.Msat() }
 
 // servedSeconds is how long somebody with a duty could have done it: only seconds in which this
 // process ran and its node was ready.

@@ -168,6 +168,7 @@ type NodeFacts struct {
 	Network  string `json:"network,omitempty"`
 	Height   uint32 `json:"height,omitempty"`   // of the chain, 0 = not known
 	Outbound Msat   `json:"outbound,omitempty"` // what it can still promise to pay out
+	Inbound  Msat   `json:"inbound,omitempty"`  // what it can receive, 0 = not known
 	Holds    int    `json:"holds,omitempty"`    // hold invoices it can still carry
 	// NoRoute: the graph knows the payee of Invoice and has no route to it.
 	NoRoute bool `json:"no_route,omitempty"`

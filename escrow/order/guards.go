@@ -241,11 +241,11 @@ var (
 	nodeCannot = Guard{"node is not ready, or could not pay out or hold more", func(s *step) bool {
 		n, q := s.f.Node, quoted(s)
 		fee := FeeSide(q, s.o.Terms.FeePPM)
-		holds := 0 // a hold invoice, and one more for a bond
+		holds, in := 0, q+fee // a hold invoice, and one more for a bond
 		if takerBondAsked.Holds(s) {
-			holds = 1
+			holds, in = 1, in+s.bonds().Of(q)
 		}
-		return !n.Ready || n.Holds <= holds || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee)
+		return !n.Ready || n.cannotReceive(in) || n.Holds <= holds || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee)
 	}}
 
 	hasInvoice = Guard{"buyer's invoice or address is there", func(s *step) bool {
