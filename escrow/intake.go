@@ -212,7 +212,8 @@ func (e *Engine) look(ctx context.Context, m mostro.Message, sender string) *req
 	if amount > 0 && e.node.ready() && inv.Payee != e.node.info().Pubkey {
 		ctx, cancel := context.WithTimeout(ctx, routeTimeout)
 		defer cancel()
-		r.noRoute = errors.Is(e.cfg.Node.CanRoute(ctx, inv, amount), lightning.ErrRefused)
+		// What the node itself lacks, say with a channel away, is no fault of the invoice.
+		r.noRoute = errors.Is(e.cfg.Node.CanRoute(ctx, inv, amount), lightning.ErrRefused) && e.node.local() >= amount
 	}
 	return r
 }

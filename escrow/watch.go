@@ -57,6 +57,13 @@ func (v *nodeView) tip() uint32 {
 	return v.height
 }
 
+// local is what the node can send.
+func (v *nodeView) local() order.Msat {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.balance.Local
+}
+
 // saw takes note of a block and tells whether it is new.
 func (v *nodeView) saw(height uint32) bool {
 	v.mu.Lock()

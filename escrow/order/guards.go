@@ -245,7 +245,7 @@ var (
 		if takerBondAsked.Holds(s) {
 			holds, in = 1, in+s.bonds().Of(q)
 		}
-		return !n.Ready || n.cannotReceive(in) || n.Holds <= holds || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee)
+		return !n.Ready || n.Holds <= holds || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee) || n.cannotReceive(in)
 	}}
 
 	hasInvoice = Guard{"buyer's invoice or address is there", func(s *step) bool {
