@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/fasthttp/websocket"
 	"golang.org/x/net/proxy"
@@ -34,8 +35,27 @@ func Direct(ctx context.Context, network, address string) (net.Conn, error) {
 	if host, _, err := net.SplitHostPort(address); err == nil && isOnion(host) {
 		return nil, errOnion
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, address)
+	dialer := new(net.Dialer)
+	if isOutward(ctx) {
+		dialer.Control = func(_, address string, _ syscall.RawConn) error {
+			if at, err := netip.ParseAddrPort(address); err != nil || isInnerAddr(at.Addr()) {
+				return errInner
+			}
+			return nil
+		}
+	}
+	return dialer.DialContext(ctx, network, address)
 }
+
+// outwardKey marks the context of a connection to where somebody else says that a relay is.
+type outwardKey struct{}
+
+var errInner = errors.New("the address lies in the own network, and only whom it belongs to has named it: name the relay of the followed key to use it")
+
+// outward is for connections that must not lead into the operator's own network, whatever a name turns out to be.
+func outward(ctx context.Context) context.Context { return context.WithValue(ctx, outwardKey{}, true) }
+
+func isOutward(ctx context.Context) bool { return ctx.Value(outwardKey{}) != nil }
 
 // Through connects through a SOCKS5 proxy: socks5h://[user:password@]host:port, which resolves
 // names too, or socks5://, which gets addresses, and names of onion services only. Hosts of the
@@ -65,6 +85,10 @@ func Through(through *url.URL) (Dial, error) {
 		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		for _, addr := range found {
 			var conn net.Conn
+			if isOutward(ctx) && isInnerAddr(addr) {
+				err = errInner
+				continue
+			}
 			if conn, err = dial(ctx, network, net.JoinHostPort(addr.Unmap().String(), port)); err == nil {
 				return conn, nil
 			}
@@ -80,9 +104,12 @@ func isOnion(host string) bool {
 // isInner tells whether a host is in the operator's own network, as far as its name shows.
 func isInner(host string) bool {
 	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && isInnerAddr(addr)
+}
+
+func isInnerAddr(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	return strings.EqualFold(host, "localhost") || err == nil &&
-		(addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified())
+	return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()
 }
 
 // webSocket connects to a relay under the name of an agent.

@@ -119,6 +119,9 @@ func (p *peer) run(ctx context.Context) {
 func (p *peer) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if !p.m.named(p.url) {
+		ctx = outward(ctx)
+	}
 	l, err := p.m.cfg.Dial.connect(ctx, p.url, agent, p.m.cfg.Sign)
 	if err != nil {
 		return err

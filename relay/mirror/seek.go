@@ -127,13 +127,26 @@ func (m *Mirror) movedFrom(h *Health) (moved map[string][]string) {
 }
 
 // mayFind reports whether an address that a list of relays names may be used: one of the operator's
-// own network only when he has named it himself, since whoever is followed chose the list.
+// own network only when he has named it himself, since whoever is followed chose the list, and none that asks
+// something. What a name leads to shows when it is dialled.
 func (m *Mirror) mayFind(address string) bool {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.User != nil || address == m.cfg.Own {
+	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.User != nil || u.RawQuery != "" || address == m.cfg.Own {
 		return false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.peers[address] != nil || !isInner(u.Hostname()) && u.Hostname() != ""
+}
+
+// named reports whether the operator himself has named a relay.
+func (m *Mirror) named(url string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.followed {
+		if slices.Contains(f.Relays, url) {
+			return true
+		}
+	}
+	return slices.Contains(m.cfg.Outside, url)
 }
