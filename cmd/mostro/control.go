@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"mostro/escrow/audit"
@@ -73,11 +74,31 @@ func listenControl(dir string) (net.Listener, error) {
 
 // serveControl answers commands of the operator until ctx ends.
 func (n *node) serveControl(ctx context.Context) error {
-	server := &http.Server{Handler: n.controls(), ReadHeaderTimeout: headerTime, MaxHeaderBytes: maxHeader}
-	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.Serve(n.commands); !errors.Is(err, http.ErrServerClosed) {
+	return serveCommands(ctx, n.commands, n.controls())
+}
+
+// serveCommands returns when no command is being answered any more: what they read is closed then.
+func serveCommands(ctx context.Context, listener net.Listener, commands http.Handler) error {
+	var answering sync.WaitGroup
+	server := &http.Server{ReadHeaderTimeout: headerTime, MaxHeaderBytes: maxHeader, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		answering.Add(1)
+		defer answering.Done()
+		commands.ServeHTTP(w, req)
+	})}
+	ended := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(ended)
+		drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer stop()
+		if server.Shutdown(drain) != nil {
+			server.Close() // a command that does not read its answer is cut
+		}
+	})
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-ended
+	answering.Wait()
 	return nil
 }
 
