@@ -38,6 +38,9 @@ func (w *world) agree(t *testing.T, story, line string) (found []audit.Kind) {
 			t.Errorf("after %q the auditor finds %s: %s (books %d, node %d)", line, f.Kind, f.Text, f.Books, f.Node)
 		}
 	}
+	if len(r.OthersHolds) > 0 {
+		t.Errorf("after %q the auditor takes what is the escrow's for another's: %+v", line, r.OthersHolds)
+	}
 	if r.Total.Gap() != 0 {
 		t.Errorf("after %q the sums do not add up: %+v", line, r.Total)
 	}

@@ -44,6 +44,9 @@ order what came in, what went out, what it cost, what the node kept and what is 
 may be running or not. Nothing is changed, anywhere: a macaroon that can only read is enough,
 and "mostro macaroon --audit" prints how to bake one.
 
+Hold invoices at the node that belong to no order are listed: those of this escrow as differences,
+those of other software as what they are. LND does not tell a settled one from an ordinary invoice.
+
 Exit code 0: the two agree. Exit code 1: they do not, and the differences are listed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -46,6 +46,7 @@ func printAudit(out io.Writer, r *audit.Report, source string) {
 	if r.OthersIn.Count+r.OthersPaid.Count > 0 {
 		fmt.Fprintf(out, "  Beside the escrow the node took in %s sat and paid %s sat.\n", msats(r.OthersIn.Amount), msats(r.OthersPaid.Amount+r.OthersPaid.Routing))
 	}
+	printOthersHolds(out, r.OthersHolds)
 	printOwed(out, r)
 	printFindings(out, "What the node knows and the escrow has yet to hear", r.News)
 	printFindings(out, "DIFFERENCES", r.Differences)

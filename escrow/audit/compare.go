@@ -20,7 +20,7 @@ func Compare(accounts []Account, node Node, derive Derive, now, written int64) *
 		node: node, derive: derive, written: written, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{}, in: map[order.Hash]order.Msat{},
 		r: &Report{
 			At: now, Pubkey: node.Pubkey, Alias: node.Alias, Network: node.Network,
-			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{},
+			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{}, OthersHolds: []OthersHold{},
 		},
 	}
 	for i := range accounts {
@@ -41,6 +41,7 @@ func Compare(accounts []Account, node Node, derive Derive, now, written int64) *
 	}
 	c.invoices()
 	c.others()
+	c.othersHolds()
 	c.sort()
 	c.nameBonds()
 	return c.r

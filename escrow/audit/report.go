@@ -29,6 +29,8 @@ type Report struct {
 	Paid       Tally `json:"paid"`
 	OthersIn   Tally `json:"others_in"`
 	OthersPaid Tally `json:"others_paid"`
+	// OthersHolds are the hold invoices that other software has at the node, the held ones first.
+	OthersHolds []OthersHold `json:"others_holds"`
 }
 
 // Agrees tells that the books and the node agree to the millisat, but for what came Later.

@@ -9,6 +9,9 @@ type InvoiceRecord struct {
 	Memo      string
 	CreatedAt int64 // unix seconds
 	SettledAt int64 // unix seconds, 0 until then
+	// Hold tells that somebody else than the node decides whether it is settled. Once it is, lnd
+	// does not tell it from an ordinary invoice: then it is false.
+	Hold bool
 }
 
 // PaymentRecord is an outgoing payment in a node's own books, whoever sent it.

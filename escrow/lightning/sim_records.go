@@ -15,7 +15,7 @@ func (s *SimNode) Invoices(ctx context.Context, seen func(InvoiceRecord) error) 
 	var records []InvoiceRecord
 	err := s.call(ctx, SimInvoices, order.Hash{}, func() (string, error) {
 		for _, invoice := range s.invoices {
-			r := InvoiceRecord{HoldInvoice: invoice.view(), Memo: invoice.memo, CreatedAt: invoice.CreatedAt.Unix()}
+			r := InvoiceRecord{HoldInvoice: invoice.view(), Memo: invoice.memo, CreatedAt: invoice.CreatedAt.Unix(), Hold: invoice.hold && invoice.state != Settled}
 			if invoice.state == Settled {
 				r.SettledAt = invoice.settledAt.Unix()
 			}

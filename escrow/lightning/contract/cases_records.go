@@ -37,8 +37,8 @@ func testRecords(l *lab) {
 		if r.State != want || r.Amount != someSats.Msat() || r.Memo != "contract" || r.CreatedAt == 0 {
 			l.t.Errorf("the books have %+v, want an invoice that is %s", r, want)
 		}
-		if got := want == lightning.Settled; got != (r.SettledAt != 0) {
-			l.t.Errorf("an invoice that is %s was settled at %d", want, r.SettledAt)
+		if got := want == lightning.Settled; got != (r.SettledAt != 0) || r.Hold == got {
+			l.t.Errorf("an invoice that is %s was settled at %d, is a hold invoice: %v", want, r.SettledAt, r.Hold)
 		}
 		if want != lightning.Canceled && r.AmountPaid != someSats.Msat() {
 			l.t.Errorf("an invoice that is %s has %d msat", want, r.AmountPaid)

@@ -31,7 +31,7 @@ func (n *Node) Invoices(ctx context.Context, seen func(lightning.InvoiceRecord) 
 			if err != nil {
 				return fmt.Errorf("list invoices: %w", err)
 			}
-			record := lightning.InvoiceRecord{HoldInvoice: hold, Memo: each.Memo, CreatedAt: each.CreationDate, SettledAt: each.SettleDate}
+			record := lightning.InvoiceRecord{HoldInvoice: hold, Memo: each.Memo, CreatedAt: each.CreationDate, SettledAt: each.SettleDate, Hold: isHold(each)}
 			if err := seen(record); err != nil {
 				return err
 			}
@@ -41,6 +41,12 @@ func (n *Node) Invoices(ctx context.Context, seen func(lightning.InvoiceRecord) 
 		}
 		offset = answer.LastIndexOffset
 	}
+}
+
+// isHold tells a hold invoice that is not settled. lnd shows the preimage of an ordinary one from the
+// first, of a hold invoice none; of an AMP invoice none either. Only what is held is ever accepted.
+func isHold(i *lnrpc.Invoice) bool {
+	return i.State == lnrpc.Invoice_ACCEPTED || len(i.RPreimage) == 0 && !i.IsAmp
 }
 
 func (n *Node) invoicePage(ctx context.Context, offset uint64) (*lnrpc.ListInvoiceResponse, error) {
