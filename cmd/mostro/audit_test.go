@@ -16,6 +16,7 @@ import (
 
 	"mostro/escrow"
 	"mostro/escrow/audit"
+	"mostro/escrow/lightning"
 	"mostro/escrow/lightning/lnd"
 	"mostro/escrow/order"
 )
@@ -108,6 +109,28 @@ func TestAudit(t *testing.T) {
 	l.agrees(t)
 	if r := report(); r.Total != want {
 		t.Errorf("when it is killed: %+v", r.Total)
+	}
+
+	l.refusesAnotherNode(t, open)
+
+	// Other software makes invoices at the same lnd: its hold invoices are listed.
+	other, err := l.demo.escrow.OpenHold(ctx, lightning.HoldRequest{Hash: order.Hash{1}, Amount: 7_000, Memo: "coffee", CLTVDelta: heldPayoutCLTV, Expiry: heldPayoutLife})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ordinary := range []*lnrpc.Invoice{{Memo: "tea", ValueMsat: 8_000}, {Memo: "milk", ValueMsat: 9_000, IsAmp: true}} {
+		if _, err := l.network.Client(escrowNode).AddInvoice(ctx, ordinary); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := report(); !r.Agrees() || len(r.OthersHolds) != 1 || r.OthersHolds[0].Hash != other.Hash || r.OthersHolds[0].State != lightning.Open || r.OthersHolds[0].Amount != 7_000 {
+		t.Errorf("differences %+v, hold invoices of others %+v", r.Differences, r.OthersHolds)
+	}
+	if err := l.demo.escrow.Cancel(ctx, other.Hash); err != nil {
+		t.Fatal(err)
+	}
+	if r := report(); !r.Agrees() || len(r.OthersHolds) != 1 || r.OthersHolds[0].State != lightning.Canceled {
+		t.Errorf("when it is canceled: differences %+v, hold invoices of others %+v", r.Differences, r.OthersHolds)
 	}
 
 	// The seller's sats are given back behind the escrow's back: it will hear of that.
