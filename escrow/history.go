@@ -3,6 +3,7 @@ package escrow
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -83,6 +84,11 @@ func keepForAWhile(w *writes, key []byte, step history) error {
 // long as he likes: that must not keep it from ending.
 const compactBytes = 256 << 10
 
+// compactReads is how much of a history is read for that: all other orders wait meanwhile.
+const compactReads = 8 << 20
+
+var errEnough = errors.New("enough")
+
 // compact gives the steps of a history their end, and returns what stays of them. One that does
 // not decode leaves nothing but its number: it must not keep a trade from ending. Of a history
 // that is too long the rest is left as it is, and stays.
@@ -100,9 +106,15 @@ func compact(txn *badger.Txn, w *writes, id string) (steps []past, err error) {
 		if size += len(value); size <= compactBytes {
 			w.entries = append(w.entries, badger.NewEntry(key, value).WithTTL(historyFor))
 		}
+		if size > compactReads {
+			return errEnough
+		}
 		steps = append(steps, past{binary.BigEndian.Uint64(key[len(key)-8:]), step.Event.At, step.Event.On, step.To})
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	return steps, err
 }
 
