@@ -67,7 +67,11 @@ func (s *session) onAuth(raw json.RawMessage) {
 		if msg != "" {
 			s.refusals++
 		}
-		s.send(okFrame(ev.ID, msg == "", msg))
+		ok := msg == ""
+		if ok && s.relay.isPeer(s.keys.Load()) {
+			msg = ShownAll
+		}
+		s.send(okFrame(ev.ID, ok, msg))
 	case id == "":
 		s.refuse(noticeFrame("invalid: " + err.Error()))
 	default:

@@ -41,6 +41,9 @@ type Federation struct {
 	Hidden func(kind int, pubkey string, id reconcile.ID) bool
 }
 
+// ShownAll is what a relay says to a peer that has authenticated, so that a replica knows that it sees everything.
+const ShownAll = "replica: every event is shown to this key"
+
 // Taken is what became of an event that was copied from another relay.
 type Taken struct {
 	New     bool   // it was stored

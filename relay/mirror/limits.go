@@ -1,6 +1,10 @@
 package mirror
 
-import "time"
+import (
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
 
 const (
 	dialTime      = 15 * time.Second
@@ -124,6 +128,7 @@ const (
 var (
 	mostroKinds   = []int{0, 8383, 10002, 30078, kindOrder, 38384, kindInfo, 38386}
 	platformKinds = []int{0, kindOrder}
+	privateKinds  = []int{nostr.KindEncryptedDirectMessage, kindMessage, kindWrap} // that a relay stores and shows to some only
 )
 
 const (

@@ -32,6 +32,7 @@ type link struct {
 	loggedIn chan struct{} // closed when the relay has taken the answer to who this is
 	asked    int           // how often it has asked; of the reader
 
+	shownAll atomic.Bool  // the relay has said that it shows everything
 	plain    atomic.Bool  // the relay is known not to know negentropy
 	silent   atomic.Int32 // how often it has said nothing to a word of negentropy
 	broken   atomic.Bool  // the connection ended at such a word

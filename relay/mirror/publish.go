@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
 )
 
 // errNoOK is what becomes of an event to which a relay says nothing while it goes on answering: some
@@ -29,6 +31,7 @@ func (l *link) answered(id string, ok bool, text string) {
 	_, login := l.logins[id]
 	l.mu.Unlock()
 	if login && ok {
+		l.shownAll.Store(text == relay.ShownAll)
 		l.proved()
 	}
 	for _, answer := range waiting {

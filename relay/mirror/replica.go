@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -360,8 +361,15 @@ func (r *Replica) level(ctx context.Context, l *link, in *intake) error {
 			return fmt.Errorf("compare with the primary: %w, and none of them can be stored", err)
 		}
 	}
+	gone := d.Have
+	if !l.shownAll.Load() {
+		r.log.Warn("the primary does not know this replica, so messages are neither copied nor removed: list its key in federation.replicas there", "relay", r.cfg.Primary)
+		if gone, err = r.public(ctx, gone); err != nil {
+			return err
+		}
+	}
 	// What has been replaced meanwhile is gone already.
-	for part := d.Have; len(part) > 0; {
+	for part := gone; len(part) > 0; {
 		n := min(len(part), idsAtOnce)
 		if err := r.relay.Remove(ctx, part[:n]...); err != nil {
 			return fmt.Errorf("remove what the primary has no more: %w", err)
@@ -369,6 +377,22 @@ func (r *Replica) level(ctx context.Context, l *link, in *intake) error {
 		part = part[n:]
 	}
 	return nil
+}
+
+// public are those of some stored events that are not of private kinds.
+func (r *Replica) public(ctx context.Context, ids []reconcile.ID) (public []reconcile.ID, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	messages, err := r.relay.Items(ctx, nostr.Filter{Kinds: privateKinds}, math.MaxInt32)
+	if err != nil {
+		return nil, err
+	}
+	private := make(map[reconcile.ID]struct{}, len(messages))
+	for _, m := range messages {
+		private[m.ID] = struct{}{}
+	}
+	return slices.DeleteFunc(ids, func(id reconcile.ID) bool { _, is := private[id]; return is }), nil
 }
 
 // store keeps events of the primary. It is trusted with what it gives out, and verified all the same.

@@ -1,0 +1,49 @@
+package mirror
+
+import (
+	"testing"
+
+	"mostro/relay"
+)
+
+// TestReplicaListedNoMore: a replica that the primary does not know any more keeps the messages that it has: that they
+// are not shown to it does not mean that they are gone. What is public and gone goes all the same.
+func TestReplicaListedNoMore(t *testing.T) {
+	listed, known := newPerson(t), true
+	p := newInstance(t, "primary")
+	p.change = func(cfg *relay.Config) {
+		known := known
+		cfg.Federation.Peer = func(pubkey string) bool { return known && pubkey == listed.public }
+	}
+	p.start()
+	mail, gone := p.message(t, newPerson(t).public, "private"), p.offer(t, "gone", 0)
+	over := p.message(t, newPerson(t).public, "over")
+	p.publish(mail, over, gone, p.info(t, 0))
+	dir, address := t.TempDir(), freeAddress(t)
+	_, replica, stop := startReplica(t, p, listed, dir, address)
+	eventually(t, "it is equal", replica.Ready)
+	stop()
+	if err := p.relay.Remove(t.Context(), idOf(over.ID)); err != nil {
+		t.Fatal(err)
+	}
+	r, replica, stop := startReplica(t, p, listed, dir, address)
+	eventually(t, "it is equal again", replica.Ready)
+	if has, err := r.Has(t.Context(), over.ID); err != nil || has {
+		t.Errorf("a message that the primary has no more is there (%v)", err)
+	}
+	stop()
+	if err := p.relay.Remove(t.Context(), idOf(gone.ID)); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	known = false
+	p.start()
+	r, replica, _ = startReplica(t, p, listed, dir, address)
+	eventually(t, "it is level with what is public", replica.Ready)
+	if has, err := r.Has(t.Context(), mail.ID); err != nil || !has {
+		t.Errorf("a message has been removed (%v)", err)
+	}
+	if has, err := r.Has(t.Context(), gone.ID); err != nil || has {
+		t.Errorf("what is gone is there (%v)", err)
+	}
+}
