@@ -291,8 +291,12 @@ func (s *Simulation) forgot(hold order.Hash) bool {
 	return d != nil && d.forgotten
 }
 
-// payment is the truth about a payment, also where the node has deleted it.
+// payment is the truth about a payment, also where the node has deleted it: also when a call that comes late has then
+// tried it anew, in vain, since the payee has been paid.
 func (s *Simulation) payment(h order.Hash) (lightning.Payment, bool) {
+	if p, ok := s.forgotten[h]; ok && p.State == lightning.Succeeded {
+		return p, true
+	}
 	if p, ok := s.node.PaymentState(h); ok {
 		return p, true
 	}
