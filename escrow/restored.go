@@ -176,14 +176,12 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	if err != nil && !errors.Is(err, errReadEnough) {
 		return err
 	}
-	if !anchored {
-		strays = slices.DeleteFunc(strays, func(s Stray) bool { return before(s.At) })
-	}
-	if r.Doubt {
-		strays = slices.DeleteFunc(strays, func(s Stray) bool {
-			return !slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= s.Amount && s.Amount <= d.Most })
-		})
-	}
+	// Without a payment that both know only the clock tells what is older than the store, and the clock may have been
+	// ahead: what could be what is owed now is asked about all the same.
+	strays = slices.DeleteFunc(strays, func(s Stray) bool {
+		owed := slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= s.Amount && s.Amount <= d.Most })
+		return !owed && (r.Doubt || !anchored && before(s.At))
+	})
 	for some := range slices.Chunk(strays, straysAtOnce) {
 		if err := e.keepStrays(ctx, some); err != nil {
 			return err
