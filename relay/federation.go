@@ -57,7 +57,11 @@ type Taken struct {
 // one who copies has for a peer as a whole, for proof of work, and for who may publish here, which is whoever is copied.
 func (r *Relay) copied() []Policy {
 	l, now := &r.cfg.Limits, r.store.opts.Now
-	rules := []Policy{policies.Shape(l.shape()), policies.Banned(r.management.banned), policies.NotForRelays(), policies.NotExpired(now)}
+	shape := l.shape()
+	if r.cfg.Federation.Forward != nil {
+		shape = widest()
+	}
+	rules := []Policy{policies.Shape(shape), policies.Banned(r.management.banned), policies.NotForRelays(), policies.NotExpired(now)}
 	if r.cfg.Federation.Forward != nil {
 		return rules // a replica has what the primary has
 	}

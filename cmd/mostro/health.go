@@ -20,19 +20,21 @@ func healthCommand() *cobra.Command {
 		Short: "Ask a running node whether it serves; exit 0 if it does",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := resolveDataDir(dir)
-			if err != nil {
-				return err
-			}
+			start := "mostro serve"
 			if url == "" {
+				dir, err := resolveDataDir(dir)
+				if err != nil {
+					return err
+				}
 				if url, err = healthURL(dir); err != nil {
 					return err
 				}
+				start = startsIn(dir)
 			}
 			if err := askHealth(cmd.Context(), url); err != nil {
-				return hint(err, "start it: "+startsIn(dir))
+				return hint(err, "start it: "+start)
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "ok")
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "ok")
 			return err
 		},
 	}

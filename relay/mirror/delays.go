@@ -20,6 +20,8 @@ type delay struct {
 	next time.Time // zero: the trouble may be over
 	wait time.Duration
 	rule bool // it was refused for good
+	// probe: by it others wait that may have been
+	probe bool
 }
 
 func newDelays() delays {
@@ -30,6 +32,20 @@ func newDelays() delays {
 func (d delays) again(id string) {
 	wait := min(max(2*d.of[id].wait, firstAgain), mostAgain)
 	d.of[id] = delay{next: time.Now().Add(wait), wait: wait}
+}
+
+// probe puts off for long what may have been refused for good, all but one event: when that is taken, so may the others be.
+func (d delays) probe(id string) {
+	for other, x := range d.of {
+		if other != id && x.probe && time.Since(x.next) < 2*mostAgain {
+			d.of[id] = delay{next: time.Now().Add(neverAgain)}
+			return
+		}
+	}
+	d.again(id)
+	x := d.of[id]
+	x.probe = true
+	d.of[id] = x
 }
 
 // refused puts off for long what was refused by a rule, and reports whether it is the only such event.

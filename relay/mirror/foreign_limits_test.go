@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -453,4 +454,40 @@ func TestForeignFewFilters(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestForeignBusy: a relay that refuses a question once, because it is busy, is asked for the mail of all keys again.
+func TestForeignBusy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b, p := newPerson(t), idlePlain(500)
+		var busy atomic.Bool
+		p.manner = func() manner {
+			return func(say func(...any), label string, parts []json.RawMessage) bool {
+				if label == "REQ" && busy.Load() && bytes.Contains(parts[1], []byte(`"#p"`)) {
+					say("CLOSED", parts[0], "rate-limited: slow down")
+					return true
+				}
+				return false
+			}
+		}
+		a, url := abroad(t, p, follows(b))
+		eventually(t, "it is connected", func() bool { return a.health(url).State == Live })
+		mailOf := func(name string) nostr.Event {
+			key := claims(t, a.mirror.interest, b, name, 0, 1)[0]
+			mail := b.message(t, key.public, "for you")
+			p.publish(mail)
+			return mail
+		}
+		first := mailOf("first")
+		eventually(t, "mail is here", func() bool { return a.has(first.ID) })
+		busy.Store(true)
+		second := mailOf("second")
+		time.Sleep(time.Minute)
+		busy.Store(false)
+		third := mailOf("third")
+		eventuallyFor(t, 2*mostMissed, "the mail of all is here", func() bool { return a.has(second.ID) && a.has(third.ID) })
+		if h := a.health(url); h.Sessions != 1 {
+			t.Errorf("health %+v", h)
+		}
+	})
 }

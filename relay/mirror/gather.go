@@ -64,8 +64,12 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		if len(among) == 0 {
 			keys = nil
 		}
+		s.widen()
 		room := s.room
 		wanted := keys[:min(len(keys), room)]
+		if len(wanted) < len(keys) {
+			missed.add(keys[len(wanted):]) // there may be more room in a while
+		}
 		if err := s.extend(ctx, wanted); err != nil {
 			return s.stood(err)
 		}
@@ -81,7 +85,7 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 			}
 		case !s.isTooMuch(err):
 			return s.stood(err)
-		case !shrunk: // beside fewer subscriptions it may be taken
+		case !shrunk && len(s.keys) > keysPerReq: // beside fewer subscriptions it may be taken
 			shrunk = true
 			s.shrink()
 			continue

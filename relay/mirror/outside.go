@@ -246,7 +246,11 @@ func (p *peer) send(ctx context.Context, l *link, evs []*nostr.Event, done func(
 		case refused != nil && passing(refused.Reason):
 			p.cause(there + refused.Reason)
 			p.refusal(refused.Reason)
-			p.delays.again(ev.ID)
+			if prefixed(refused.Reason) {
+				p.delays.again(ev.ID)
+			} else {
+				p.delays.probe(ev.ID) // in words of its own it may say as well that it will never take it
+			}
 		case refused != nil:
 			p.rejections.Add(1)
 			p.cause(there + refused.Reason)
@@ -269,9 +273,14 @@ const maxRejected = 10_000
 // passing reports whether a refusal may be another one in a while: also one in words without a prefix that would say
 // what kind it is (NIP-01).
 func passing(reason string) bool {
-	word, _, prefixed := strings.Cut(reason, ":")
-	prefixed = prefixed && word != "" && !strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' })
-	return !prefixed || slices.Contains([]string{"rate-limited", "error", "auth-required"}, word)
+	word, _, _ := strings.Cut(reason, ":")
+	return !prefixed(reason) || slices.Contains([]string{"rate-limited", "error", "auth-required"}, word)
+}
+
+// prefixed reports whether a reason begins with a word that says what kind it is.
+func prefixed(reason string) bool {
+	word, _, is := strings.Cut(reason, ":")
+	return is && word != "" && !strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' })
 }
 
 // repair finds out which of the node's public events the relay lacks, and queues them. What waits and the relay has, since

@@ -52,15 +52,26 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 	p := &peer{
 		m: m, url: url, duties: d,
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
-		mail: rate.NewLimiter(messageRate, messageBurst), oldMail: rate.NewLimiter(messageRate, messageBurst), letters: newRations(letterBurst, recipients),
+		mail: rate.NewLimiter(messageRate, messageBurst), oldMail: rate.NewLimiter(messageRate, messageBurst),
 		heard: newMarks(), talkIn: newRations(talkQueue, author), talkOut: rate.NewLimiter(letterRate, talkQueue),
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
 		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),
 		out: newQueue(), said: make(chan *nostr.Event, talkQueue), delays: newDelays(),
 	}
+	p.letters = newRations(letterBurst, p.mine)
 	p.set(Connecting, nil)
 	return p
+}
+
+// mine are the keys that an event is for and whose mail is fetched: who names others beside them gains nothing by it.
+func (p *peer) mine(ev *nostr.Event) (keys []string) {
+	for _, key := range recipients(ev) {
+		if p.m.interest.has(key, p.duties.mostros) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // errMisbehaves ends a connection to a relay that sends what it must not.

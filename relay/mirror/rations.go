@@ -12,7 +12,7 @@ import (
 type rations struct {
 	each *lru.Cache[string, *rate.Limiter] // by key
 	all  *rate.Limiter
-	of   func(*nostr.Event) []string // keys that an event is for
+	of   func(*nostr.Event) []string // keys here that an event is for
 }
 
 func newRations(burst int, of func(*nostr.Event) []string) *rations {

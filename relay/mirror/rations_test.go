@@ -52,3 +52,22 @@ func TestC3LetterFlood(t *testing.T) {
 		}
 	})
 }
+
+// TestC3RationOfNobody: who names a key of nobody before that of a client gains no ration by it.
+func TestC3RationOfNobody(t *testing.T) {
+	a, b := newInstance(t, "a"), newPerson(t)
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{"ws://" + freeAddress(t)}}}
+	a.start()
+	victim := claims(t, a.mirror.interest, b, "victim ", 0, 1)[0]
+	p := a.mirror.list()[0]
+	taken := 0
+	for i := range letterBurst + 2000 {
+		ev := nostr.Event{Kind: kindWrap, Tags: nostr.Tags{{"p", fmt.Sprintf("%064x", i+1)}, {"p", victim.public}}}
+		if p.letters.allow(&ev) {
+			taken++
+		}
+	}
+	if most := letterBurst + rationBurst + 500; taken > most {
+		t.Errorf("%d messages were taken, want %d at most", taken, most)
+	}
+}

@@ -67,8 +67,8 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 		return err
 	}
 	lanes.Go(func() {
-		for {
-			r.fetchOld(ctx, l, kinds)
+		for most := maxItems; ; most = mostOld {
+			r.fetchOld(ctx, l, kinds, most)
 			select {
 			case <-r.missed.due:
 				r.missed.all()
@@ -117,9 +117,9 @@ func (r *reception) again(ev *nostr.Event) { r.missed.add([]string{ev.PubKey}) }
 
 // fetchOld asks for what is behind the newest messages, which is all that a relay gives out with a
 // subscription: gift wraps are dated back by days, so that one of a break can be anywhere. As many as are asked for at once
-// are handed over in the order in which they were written. However many strangers have left there, it goes on
-// to the last one.
-func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int) {
+// are handed over in the order in which they were written. When a connection is new it goes
+// on to the last one, however many strangers have left there.
+func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int, most int) {
 	var some []*nostr.Event
 	hand := func() {
 		slices.SortStableFunc(some, func(a, b *nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
@@ -139,7 +139,7 @@ func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int) {
 	since := r.p.m.cfg.Now().Add(-mailPast).Unix()
 	for _, kind := range kinds {
 		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {r.p.m.cfg.Pubkey}}}
-		_, err := l.walkMost(ctx, f, since, course{maxItems, unhurried, l.fetch}, func(ev *nostr.Event) {
+		_, err := l.walkMost(ctx, f, since, course{most, unhurried, l.fetch}, func(ev *nostr.Event) {
 			if r.p.m.marks.knows(nameOf(ev)) || r.p.heard.knows(nameOf(ev)) {
 				return
 			}

@@ -170,7 +170,7 @@ func (m *Mirror) Heard(ctx context.Context, key string) error {
 func (m *Mirror) bring(ctx context.Context, key, url string) error {
 	since := nostr.Timestamp(m.cfg.Now().Add(-mailPast).Unix())
 	tags := nostr.TagMap{"p": {key}}
-	rows := make(map[string][]byte)
+	rows, room := make(map[string][]byte), broughtBytes
 	for _, f := range []nostr.Filter{
 		{Kinds: []int{kindMessage}, Authors: []string{m.cfg.Pubkey}, Tags: tags, Since: &since, Limit: mostBrought},
 		{Kinds: []int{kindWrap}, Tags: tags, Since: &since, Limit: mostBrought}, // whose authors nobody knows
@@ -180,7 +180,9 @@ func (m *Mirror) bring(ctx context.Context, key, url string) error {
 			return err
 		}
 		for i := range evs {
-			rows[outboxRow(url, &evs[i])] = m.waiting(&evs[i])
+			if room -= sizeOf(&evs[i]); room >= 0 {
+				rows[outboxRow(url, &evs[i])] = m.waiting(&evs[i])
+			}
 		}
 	}
 	if len(rows) == 0 || !slices.Contains(m.cfg.Outside, url) {

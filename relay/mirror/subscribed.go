@@ -19,6 +19,7 @@ type subscribed struct {
 	take   func(*nostr.Event)
 	ended  chan error
 	room   int             // keys at most: the relay takes no more
+	cut    time.Time       // when it took no more
 	keys   map[string]bool // whether what was stored has come too
 	chunks []*chunk
 }
@@ -95,17 +96,23 @@ func (s *subscribed) extend(ctx context.Context, keys []string) error {
 		}
 	}
 	if full {
-		s.room = min(s.room, len(s.keys))
+		s.room, s.cut = min(s.room, len(s.keys)), time.Now()
 	}
 	return nil
+}
+
+// widen asks for all again after a while: what the relay has refused for want of room it may have refused because it
+// was busy.
+func (s *subscribed) widen() {
+	if time.Since(s.cut) > steadyTime {
+		s.room = keysPerPeer + mailSlack
+	}
 }
 
 // shrink makes the room smaller than what is subscribed, as far as one question needs: what is stored has to be asked
 // for beside it. Whole subscriptions end; keys that keep their place are subscribed anew.
 func (s *subscribed) shrink() {
-	if s.room = min(s.room, len(s.keys)); s.room > keysPerReq {
-		s.room -= keysPerReq
-	}
+	s.room, s.cut = min(s.room, len(s.keys))-keysPerReq, time.Now()
 	for len(s.keys) > s.room && len(s.chunks) > 0 {
 		c := s.chunks[0]
 		s.chunks = s.chunks[1:]
