@@ -89,7 +89,7 @@ func (r *Relay) makeRoom(ctx context.Context) error {
 }
 
 // spare lists up to n of the oldest events of some kinds (nil = all) that may go for others: none of the node or of
-// followed Mostros, and no messages that could belong to a trade that is under way. Where messages are more than three quarters of
+// followed Mostros, and no messages that could belong to a trade that is under way. Where messages are more than two thirds of
 // all, somebody floods the relay with them: then none but messages go, else a flood of them would have all that others
 // have published removed for it; and they go sooner where it is known which ones trades need.
 func (r *Relay) spare(ctx context.Context, n int, kinds []int) ([]key, error) {
@@ -97,7 +97,7 @@ func (r *Relay) spare(ctx context.Context, n int, kinds []int) ([]key, error) {
 	if kinds != nil {
 		all = r.store.CountOfKinds(kinds...)
 	}
-	flooded := 4*r.store.CountOfKinds(messageKinds...) > 3*all
+	flooded := 3*r.store.CountOfKinds(messageKinds...) > 2*all
 	most := n
 	if flooded && r.cfg.Running != nil {
 		stay, most = floodedStay, n+maxNeeded
