@@ -59,6 +59,7 @@ func TestC3RationOfNobody(t *testing.T) {
 	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{"ws://" + freeAddress(t)}}}
 	a.start()
 	victim := claims(t, a.mirror.interest, b, "victim ", 0, 1)[0]
+	eventually(t, "the relay is dealt with", func() bool { return len(a.mirror.list()) == 1 })
 	p := a.mirror.list()[0]
 	taken := 0
 	for i := range letterBurst + 2000 {
