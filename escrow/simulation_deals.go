@@ -34,9 +34,15 @@ func (s *Simulation) dealOf(id string, hold order.Hash) *deal {
 	return d
 }
 
-// ask writes down what a deal pays.
+// ask writes down what a deal pays. What was paid for one that an old copy has forgotten stays that one's, also when the
+// copy knows the invoice and takes it for another escrow.
 func (s *Simulation) ask(d *deal, what string, hashes []order.Hash) {
 	for _, h := range hashes {
+		if old := s.byPayment[h]; old != nil && old != d && old.forgotten {
+			if p, ok := s.payment(h); ok && p.State != lightning.Failed {
+				continue
+			}
+		}
 		if !slices.Contains(d.asked[what], h) {
 			d.asked[what] = append(d.asked[what], h)
 		}

@@ -312,7 +312,7 @@ func (s *Simulation) onePayment(o *order.Order, of string, hashes []order.Hash) 
 		if p, ok := s.payment(h); ok && p.State != lightning.Failed {
 			alive++
 			// No payment before the escrow is settled.
-			if o.Escrow.State != order.EscrowSettled && !s.forgot(o.Escrow.Hash) {
+			if of := s.byPayment[h]; o.Escrow.State != order.EscrowSettled && !s.forgot(o.Escrow.Hash) && (of == nil || !of.forgotten) {
 				return fmt.Errorf("order %s: payment %s with its escrow %s", o.ID, h, o.Escrow.State)
 			}
 		}
