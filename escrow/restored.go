@@ -121,9 +121,6 @@ func (e *Engine) examine(ctx context.Context) {
 	}
 }
 
-// errReadEnough ends the reading of the node's payments.
-var errReadEnough = errors.New("nothing older can be new to the store")
-
 // findStrays lists the payments that the store does not know, and ends the wait.
 func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	known, booked := map[order.Hash]bool{}, map[order.Hash]bool{}
@@ -162,18 +159,17 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	before := func(at int64) bool { return at < r.Since }
 	err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
 		if booked[p.Hash] {
-			// The store knew of this one, so what the node sent before is in it, or nobody's here.
+			// The store knew of this one, so what the node sent before is in it, or nobody's here; unless it was sent
+			// and booked again after the start. So what could be what is owed now is asked about all the same.
 			anchored = true
-			if before(p.CreatedAt) {
-				return errReadEnough
-			}
 		}
-		if p.State != lightning.Failed && !known[p.Hash] && !(anchored && before(p.CreatedAt)) {
+		owed := slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= p.Amount && p.Amount <= d.Most })
+		if p.State != lightning.Failed && !known[p.Hash] && (owed || !(anchored && before(p.CreatedAt))) {
 			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: found, Doubt: r.Doubt})
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errReadEnough) {
+	if err != nil {
 		return err
 	}
 	// Without a payment that both know only the clock tells what is older than the store, and the clock may have been
