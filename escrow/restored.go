@@ -157,14 +157,16 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	}
 	strays, anchored := []Stray{}, false
 	before := func(at int64) bool { return at < r.Since }
+	owed := func(amount order.Msat) bool {
+		return slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= amount && amount <= d.Most })
+	}
 	err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
 		if booked[p.Hash] {
 			// The store knew of this one, so what the node sent before is in it, or nobody's here; unless it was sent
 			// and booked again after the start. So what could be what is owed now is asked about all the same.
 			anchored = true
 		}
-		owed := slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= p.Amount && p.Amount <= d.Most })
-		if p.State != lightning.Failed && !known[p.Hash] && (owed || !(anchored && before(p.CreatedAt))) {
+		if p.State != lightning.Failed && !known[p.Hash] && (owed(p.Amount) || !(anchored && before(p.CreatedAt))) {
 			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: found, Doubt: r.Doubt})
 		}
 		return nil
@@ -175,8 +177,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	// Without a payment that both know only the clock tells what is older than the store, and the clock may have been
 	// ahead: what could be what is owed now is asked about all the same.
 	strays = slices.DeleteFunc(strays, func(s Stray) bool {
-		owed := slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= s.Amount && s.Amount <= d.Most })
-		return !owed && (r.Doubt || !anchored && before(s.At))
+		return !owed(s.Amount) && (r.Doubt || !anchored && before(s.At))
 	})
 	for some := range slices.Chunk(strays, straysAtOnce) {
 		if err := e.keepStrays(ctx, some); err != nil {
