@@ -197,7 +197,7 @@ func (r *Relay) Remove(ctx context.Context, ids ...reconcile.ID) error {
 	for i := range ids {
 		keys[i] = ids[i]
 	}
-	return r.store.Remove(ctx, keys...)
+	return r.remove(ctx, keys...)
 }
 
 // Items lists all stored events that match f, private ones included, for reconciling; more than

@@ -311,7 +311,7 @@ func (r *Relay) forget(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("invalid: %w", err)
 	}
-	if err := r.store.Remove(ctx, k); err != nil {
+	if err := r.remove(ctx, k); err != nil {
 		return fmt.Errorf("error: remove event %s: %w", id, err)
 	}
 	return nil

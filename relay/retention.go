@@ -44,7 +44,7 @@ func (r *Relay) retain(ctx context.Context) error {
 
 func (r *Relay) retire(ctx context.Context, old []key) error {
 	for chunk := range slices.Chunk(old, retiredAtOnce) {
-		if err := r.store.Remove(ctx, chunk...); err != nil {
+		if err := r.remove(ctx, chunk...); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,9 @@ import (
 
 	"github.com/fasthttp/websocket"
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay"
+	"mostro/relay/reconcile"
 )
 
 // link is one connection to a relay. One goroutine reads: it calls what waits for a frame, and
@@ -48,6 +51,8 @@ type link struct {
 	oks    map[string][]chan error // by event id
 	logins map[string]struct{}     // ids of the answers to challenges
 	notice string                  // the last one
+
+	removed func(ids []reconcile.ID) // of a replica: the primary has taken events away; it is called by the reader and may wait
 }
 
 // sub is a question to the relay. Its functions are called by the reader, one after another.
@@ -227,10 +232,35 @@ func (l *link) handle(frame []byte) error {
 		}
 	case "NOTICE":
 		l.noticed(id)
+	case relay.Removed:
+		l.tookAway(parts[1:])
 	case "AUTH":
 		return l.prove(id)
 	}
 	return nil
+}
+
+// whenRemoved says who is told of events that were taken away.
+func (l *link) whenRemoved(removed func([]reconcile.ID)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.removed = removed
+}
+
+func (l *link) tookAway(parts []json.RawMessage) {
+	l.mu.Lock()
+	removed := l.removed
+	l.mu.Unlock()
+	if removed == nil {
+		return // nobody else is listened to
+	}
+	var ids []reconcile.ID
+	for i := range parts {
+		if id := words(parts[i:]); len(id) == 2*len(reconcile.ID{}) {
+			ids = append(ids, idOf(id))
+		}
+	}
+	removed(ids)
 }
 
 func words(parts []json.RawMessage) (text string) {

@@ -281,6 +281,15 @@ func (r *Replica) session(ctx context.Context) error {
 			cancel(err)
 		}
 	})
+	l.whenRemoved(func(ids []reconcile.ID) {
+		// What came before it is stored first: of that it may be.
+		if in.settle() != nil {
+			return
+		}
+		if err := r.relay.Remove(ctx, ids...); err != nil {
+			cancel(fmt.Errorf("remove what the primary has taken away: %w", err))
+		}
+	})
 	context.AfterFunc(ctx, l.close)
 	ended := make(chan error, 1)
 	stands := make(chan struct{}, 1)
