@@ -56,7 +56,8 @@ func (p *person) begin(m *mostro.Message, a args) {
 
 // invoiceFor makes the invoice that a command asks for: "invoice=97" over so many sats,
 // "invoice=hold:97" one that the wallet settles only when told to, "invoice=own:97" one of the
-// node itself, "invoice=last" the one given before, other text as it is.
+// node itself, "invoice=blinded:97" one with a blinded path of no hops, "invoice=last" the one given before,
+// other text as it is.
 func (w *world) invoiceFor(p *person, a args) string {
 	if a.named["invoice"] == "last" {
 		return p.given
@@ -84,6 +85,8 @@ func (w *world) makeInvoice(p *person, a args) string {
 		return bolt11
 	case "own":
 		return w.node.AddInvoice(req)
+	case "blinded":
+		req.Blinded = true
 	}
 	return p.wallet.AddInvoice(req)
 }

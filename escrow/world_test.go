@@ -313,7 +313,7 @@ func (w *world) resolve(_ context.Context, address string, amount order.Msat) (s
 	if w.server == "stale" {
 		life = 30 * time.Second
 	}
-	return p.wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: amount, Expiry: life}), nil
+	return p.wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: amount, Expiry: life, Blinded: w.server == "blinds"}), nil
 }
 
 // person returns a user, who is born when first named.

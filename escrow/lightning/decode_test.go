@@ -99,6 +99,7 @@ func TestDecodeErrors(t *testing.T) {
 		"amount wraps":      {"lnbc1844674408" + valid[4:], "out of range"},
 		"amount wraps in m": {"lnbc184467440738m" + valid[4:], "out of range"},
 		"unknown unit":      {"lnbc20x1" + valid[5:], "checksum"},
+		"path of no hops":   {tooLong.AddInvoice(lightning.SimInvoiceRequest{Amount: 1000, Blinded: true}), "blinded"},
 	} {
 		invoice, err := lightning.Decode(c.text)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -119,6 +120,7 @@ func FuzzDecode(f *testing.F) {
 		bolt11Donation, bolt11Coffee,
 		node.AddInvoice(lightning.SimInvoiceRequest{Amount: 1, Hints: true, Memo: "m"}),
 		node.AddInvoice(lightning.SimInvoiceRequest{Expiry: 365 * 24 * time.Hour}),
+		node.AddInvoice(lightning.SimInvoiceRequest{Amount: 1, Blinded: true}),
 	} {
 		prefix, groups, err := bech32.DecodeNoLimit(text)
 		if err != nil {

@@ -25,12 +25,12 @@ func paramsOf(name string) *chaincfg.Params {
 
 // encodeBolt11 writes an invoice, but for its text and payee, with the features that lnd
 // sets on a hold invoice. Its payment secret follows from its hash.
-func encodeBolt11(invoice order.Invoice, memo string, key *btcec.PrivateKey) (string, error) {
+func encodeBolt11(invoice order.Invoice, req SimInvoiceRequest, key *btcec.PrivateKey) (string, error) {
 	features := lnwire.NewFeatureVector(lnwire.NewRawFeatureVector(
 		lnwire.TLVOnionPayloadRequired, lnwire.PaymentAddrRequired, lnwire.MPPOptional,
 	), lnwire.Features)
 	options := []func(*zpay32.Invoice){
-		zpay32.Description(memo),
+		zpay32.Description(req.Memo),
 		zpay32.CLTVExpiry(uint64(invoice.FinalCLTV)),
 		zpay32.Expiry(invoice.ExpiresAt.Sub(invoice.CreatedAt)),
 		zpay32.PaymentAddr(sha256.Sum256(append([]byte("payment secret"), invoice.Hash[:]...))),
@@ -45,6 +45,12 @@ func encodeBolt11(invoice order.Invoice, memo string, key *btcec.PrivateKey) (st
 			ChannelID:       1,
 			CLTVExpiryDelta: 40,
 		}}))
+	}
+	if req.Blinded {
+		options = append(options, zpay32.WithBlindedPaymentPath(&zpay32.BlindedPaymentPath{
+			Features:                    lnwire.EmptyFeatureVector(),
+			FirstEphemeralBlindingPoint: key.PubKey(),
+		}))
 	}
 	written, err := zpay32.NewInvoice(paramsOf(invoice.Network), invoice.Hash, invoice.CreatedAt, options...)
 	if err != nil {

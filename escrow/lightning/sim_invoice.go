@@ -42,6 +42,7 @@ type SimInvoiceRequest struct {
 	CLTVDelta uint32        // blocks, 0 = 80
 	Preimage  [32]byte      // zero = derived from the node and a counter
 	Hints     bool          // carry a route hint, as a node with private channels does
+	Blinded   bool          // carry a blinded path without hops, which Decode refuses
 }
 
 // AddInvoice makes an ordinary invoice, which settles as soon as it is paid. It panics on a
@@ -130,13 +131,15 @@ func (s *SimNode) newInvoice(hash order.Hash, req SimInvoiceRequest) (*simInvoic
 		memo:  req.Memo,
 		state: Open,
 	}
-	text, err := encodeBolt11(invoice.Invoice, req.Memo, s.key)
+	text, err := encodeBolt11(invoice.Invoice, req, s.key)
 	if err != nil {
 		return nil, err
 	}
 	invoice.Text = text
 	s.invoices[hash] = invoice
-	s.network.written[text] = invoice
+	if !req.Blinded { // who reads it is to find out by itself
+		s.network.written[text] = invoice
+	}
 	s.network.byTime.add(invoice.ExpiresAt.UnixNano(), invoice)
 	invoice.changed()
 	return invoice, nil

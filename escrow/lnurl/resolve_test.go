@@ -90,11 +90,13 @@ func TestRefusedByPayee(t *testing.T) {
 
 func TestLyingInvoices(t *testing.T) {
 	right := invoice(12_345_678)
+	blinded := lightning.NewSimNetwork(lightning.SimConfig{}).Node("payee").AddInvoice(lightning.SimInvoiceRequest{Amount: 12_345_678, Blinded: true})
 	for name, answer := range map[string]any{
 		"1 msat more":  map[string]any{"pr": invoice(12_345_679)},
 		"1 msat less":  map[string]any{"pr": invoice(12_345_677)},
 		"1000 times":   map[string]any{"pr": invoice(12_345_678_000)},
 		"any amount":   map[string]any{"pr": invoice(0)},
+		"blinded path": map[string]any{"pr": blinded},
 		"none":         map[string]any{"routes": []any{}},
 		"null":         map[string]any{"pr": nil},
 		"empty":        map[string]any{"pr": ""},

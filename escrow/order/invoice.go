@@ -12,7 +12,7 @@ type Invoice struct {
 	CreatedAt     time.Time
 	ExpiresAt     time.Time
 	FinalCLTV     uint32 // min_final_cltv_expiry_delta, blocks
-	HasHints      bool   // route hints or blinded paths: the payee may be private
+	HasHints      bool   // route hints: the payee may be private
 	PaymentSecret bool
 	Network       string // "mainnet", "testnet", "signet", "regtest", "simnet"
 }

@@ -84,6 +84,7 @@ func testRefusals(l *lab) {
 		"no amount for a free one":        payRequest(free, 0),
 		"an expired one":                  payRequest(expired, someSats),
 		"another network's":               payRequest(l.stranger(otherNetwork).AddInvoice(lightning.SimInvoiceRequest{Amount: someSats.Msat()}), someSats),
+		"a blinded path":                  payRequest(l.stranger(l.info(Escrow).Network).AddInvoice(lightning.SimInvoiceRequest{Amount: someSats.Msat(), Blinded: true}), someSats),
 		"our own hold invoice":            payRequest(own.bolt11, someSats),
 		"a CLTV limit below its delta":    {Invoice: payout, Amount: someSats.Msat(), FeeLimit: feeLimit, MaxParts: 1, Timeout: time.Minute, CLTVLimit: 20},
 		"a CLTV limit above all measures": {Invoice: payout, Amount: someSats.Msat(), FeeLimit: feeLimit, MaxParts: 1, Timeout: time.Minute, CLTVLimit: 5000},
