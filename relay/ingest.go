@@ -341,7 +341,9 @@ func (r *Relay) verify(from string, ev *nostr.Event) string {
 	r.verifiers.take(from)
 	began := time.Now()
 	defer func() { r.verifiers.give(from, time.Since(began)) }()
-	return checkSigned(ev)
+	out := r.buffers.Get().(*outBuffer)
+	defer r.buffers.Put(out)
+	return checkSigned(ev, out.b)
 }
 
 func (r *Relay) logPanic(fault any) {
