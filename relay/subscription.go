@@ -16,12 +16,27 @@ type subscription struct {
 }
 
 // live finds the subscriptions that want a new event, without asking all of them. Each filter
-// is filed under one of its parts, the most telling one, and an event looks under its own.
+// is filed under one of its parts, the most telling one, and an event looks under its own. Each sort
+// of places has a map of its own: with small keys, and mostly empty for one sort or another.
 type live struct {
-	mu     sync.Mutex
-	round  uint64 // counts events
-	subs   map[*subscription]struct{}
-	places map[place]entries
+	mu    sync.Mutex
+	round uint64 // counts events
+	subs  map[*subscription]struct{}
+
+	ids     map[key]entries
+	tags    map[tagPlace]entries
+	authors map[authorPlace]entries
+	kinds   map[int]entries // and those under nothing, as anyKind
+}
+
+type tagPlace struct {
+	kind int
+	tag  tagKey
+}
+
+type authorPlace struct {
+	kind int
+	by   key
 }
 
 // place is where filters are filed: under an id, a tag of events of a kind, an author of events
@@ -43,32 +58,53 @@ const maxPlaces = 2000
 type entries map[*ask]*subscription
 
 func newLive() *live {
-	return &live{subs: make(map[*subscription]struct{}), places: make(map[place]entries)}
+	return &live{
+		subs: make(map[*subscription]struct{}),
+		ids:  make(map[key]entries), tags: make(map[tagPlace]entries), authors: make(map[authorPlace]entries), kinds: make(map[int]entries),
+	}
 }
 
 func (l *live) add(sub *subscription) {
 	l.subs[sub] = struct{}{}
 	for i := range sub.filters {
-		f := &sub.filters[i]
-		for _, at := range f.places() {
-			if l.places[at] == nil {
-				l.places[at] = make(entries)
-			}
-			l.places[at][f] = sub
-		}
+		l.file(&sub.filters[i], sub)
 	}
 }
 
 func (l *live) remove(sub *subscription) {
 	delete(l.subs, sub)
 	for i := range sub.filters {
-		f := &sub.filters[i]
-		for _, at := range f.places() {
-			if delete(l.places[at], f); len(l.places[at]) == 0 {
-				delete(l.places, at)
-			}
+		l.file(&sub.filters[i], nil)
+	}
+}
+
+// file puts f of sub into all its places, or with nil takes it out of them.
+func (l *live) file(f *ask, sub *subscription) {
+	for _, at := range f.places() {
+		switch {
+		case at.tag.letter != 0:
+			file(l.tags, tagPlace{at.kind, at.tag}, f, sub)
+		case at.by != key{}:
+			file(l.authors, authorPlace{at.kind, at.by}, f, sub)
+		case at.id != key{}:
+			file(l.ids, at.id, f, sub)
+		default:
+			file(l.kinds, at.kind, f, sub)
 		}
 	}
+}
+
+func file[K comparable](places map[K]entries, at K, f *ask, sub *subscription) {
+	if sub == nil {
+		if delete(places[at], f); len(places[at]) == 0 {
+			delete(places, at)
+		}
+		return
+	}
+	if places[at] == nil {
+		places[at] = make(entries)
+	}
+	places[at][f] = sub
 }
 
 // places lists where f is filed; they depend on f alone.
@@ -115,8 +151,8 @@ func (f *ask) places() []place {
 // refuse for those of an address that has more of them in question than most.
 func (l *live) match(ev *nostr.Event, id, author key, most int, wants func(*ask, *subscription) bool, deliver, refuse func(*subscription)) {
 	l.round++
-	try := func(at place) {
-		for f, sub := range l.places[at] {
+	try := func(filed entries) {
+		for f, sub := range filed {
 			switch {
 			case sub.round == l.round:
 			case !sub.session.compares(l.round, most):
@@ -129,12 +165,12 @@ func (l *live) match(ev *nostr.Event, id, author key, most int, wants func(*ask,
 		}
 	}
 	tags := tagKeys(ev)
-	try(place{kind: anyKind, id: id})
+	try(l.ids[id])
 	for _, kind := range [...]int{ev.Kind, anyKind} {
-		try(place{kind: kind})
-		try(place{kind: kind, by: author})
+		try(l.kinds[kind])
+		try(l.authors[authorPlace{kind, author}])
 		for _, tag := range tags {
-			try(place{kind: kind, tag: tag})
+			try(l.tags[tagPlace{kind, tag}])
 		}
 	}
 }
