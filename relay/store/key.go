@@ -23,25 +23,25 @@ func ParseKey(s string) (Key, error) {
 	if len(s) != 2*len(k) {
 		return k, fmt.Errorf("%q is not 64 lower-case hex digits", s)
 	}
+	wrong := byte(0)
 	for i := range k {
 		high, low := digit(s[2*i]), digit(s[2*i+1])
-		if high|low > 0xf {
-			return k, fmt.Errorf("%q is not 64 lower-case hex digits", s)
-		}
+		wrong |= high | low
 		k[i] = high<<4 | low
+	}
+	if wrong > 0xf {
+		return Key{}, fmt.Errorf("%q is not 64 lower-case hex digits", s)
 	}
 	return k, nil
 }
 
-// digit is the value of a lower-case hex digit, 255 for anything else.
+// digit is the value of a lower-case hex digit, more than 15 for anything else. It has no branch that depends on the
+// digit: they come at random, and each event is read several times.
 func digit(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 0xff
+	number, letter := c-'0', c-'a'
+	isNumber := byte((int(number) - 10) >> 8) // 0xff if it is one, else 0
+	isLetter := byte((int(letter) - 6) >> 8)
+	return number&isNumber | (letter+10)&isLetter | ^(isNumber | isLetter)
 }
 
 func (k Key) String() string { return hex.EncodeToString(k[:]) }

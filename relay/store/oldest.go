@@ -11,9 +11,9 @@ import (
 // CountOf is how many events of an author are stored.
 func (s *Store) CountOf(author Key) int {
 	s.mu.RLock()
-	n := s.index.count(authorKey(author, restClass))
+	n, list := s.index.count(authorKey(author, restClass)), authorKindKey(author, 0) // hashed once: each event asks
 	for _, hot := range hotKinds {
-		n += s.index.count(authorKindKey(author, hot))
+		n += s.index.count(list.of(hot))
 	}
 	s.mu.RUnlock()
 	err := s.look(func(txn *badger.Txn) error {
@@ -31,9 +31,10 @@ func (s *Store) CountOf(author Key) int {
 func (s *Store) CountOfKinds(kinds ...int) (n int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	list := kindKey(0)
 	for _, kind := range kinds {
 		if k := uint16(kind); class(k) != restClass {
-			n += s.index.count(kindKey(k))
+			n += s.index.count(list.of(k))
 		}
 	}
 	return n
