@@ -94,6 +94,7 @@ const (
 	searchScan        = 5000             // newest events that a search reads
 	maxCounted        = 1_000_000        // events of one filter of a COUNT
 	negReserve        = 1000             // items that a negentropy session counts at a time while it collects them
+	firstBytes        = 4 << 10          // of a frame, for which there is room before they are there: most gift wraps are shorter
 	shortMessage      = 8 << 10          // bytes; longer ones count while they are on their way
 	shareOfAll        = 16               // part of what all may take together that an address may take in any case
 	maxNegRounds      = 200              // messages of one negentropy session

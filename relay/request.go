@@ -26,7 +26,7 @@ func (s *session) handle(message []byte) {
 		return
 	}
 	if req.label == "EVENT" {
-		s.onEvent(req.parts[0])
+		s.onEvent(req.parts[0], message)
 		return
 	}
 	s.aside(s.events.wait) // what a client sent before is done before
@@ -50,13 +50,16 @@ func (s *session) handle(message []byte) {
 	}
 }
 
-func (s *session) onEvent(raw json.RawMessage) {
+// onEvent takes an event, which lies in message.
+func (s *session) onEvent(raw json.RawMessage, message []byte) {
 	a := arrival{size: len(raw), hooks: s.hooks}
 	id, err := readEvent(raw, &a.ev)
 	switch {
 	case err == nil:
 		if a.next, a.ok, a.reason = s.relay.admit(s.hooks, s, &a.ev); a.next == toStore && isPlain(raw) && len(raw) <= plainBytes(&a.ev) {
-			a.raw = bytes.Clone(raw) // the message has room to spare, which would be held with it
+			if a.raw = raw; cap(message)-len(raw) > len(raw)/6 {
+				a.raw = bytes.Clone(raw) // the message has room to spare, which would be held with it
+			}
 		}
 	case id == "":
 		s.aside(s.events.wait)

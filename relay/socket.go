@@ -140,8 +140,8 @@ func (k *socket) head() (frameHead, error) {
 func (k *socket) payload(message []byte, head frameHead) ([]byte, error) {
 	start, whole := len(message), len(message)+int(head.length)
 	for len(message) < whole {
-		// At first a little, then as much again as there is.
-		step := min(whole-len(message), max(len(message), 2<<10))
+		// At first a little, which is enough for most, then as much again as there is.
+		step := min(whole-len(message), max(len(message), firstBytes))
 		if size := len(message) + step; size > shortMessage && !k.room(size) {
 			return nil, closeError{closeTryLater, "too many long messages are on their way"}
 		}
