@@ -108,6 +108,44 @@ func TestHonestStartSuspectsNothing(t *testing.T) {
 	}
 }
 
+// The node also pays what has nothing to do with the escrow, over the same amounts. The operator is asked about such a
+// payment once, and not at every start with something owed; and not at all about what was paid long before the trade.
+func TestM40OwnPaymentsOverTheSameAmount(t *testing.T) {
+	for name, c := range map[string]struct {
+		ago   time.Duration
+		asked int
+	}{
+		"the day before":           {24 * time.Hour, 1},
+		"31 days before the trade": {31 * 24 * time.Hour, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := inFolder(t)
+			own := w.person("erin").wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: 99_700_000})
+			_, err := w.node.Send(t.Context(), lightning.PayRequest{Invoice: own, Amount: 99_700_000, FeeLimit: 1000, Timeout: time.Minute})
+			w.check(err)
+			w.net.Advance(c.ago)
+			w.play(t, "bob route none\n alice new sell sats=100000\n bob take invoice=bob@ln.example\n alice pay\n bob fiat-sent\n alice release")
+			w.reopen()
+			s, err := w.e.Status()
+			if err != nil || len(s.Strays) != c.asked {
+				t.Fatalf("%d to be explained: %+v, %v", c.asked, s.Strays, err)
+			}
+			for _, stray := range s.Strays {
+				w.check(w.e.DisownStray(t.Context(), stray.Hash, true, "rent"))
+			}
+			w.reopen()
+			if s, err := w.e.Status(); err != nil || len(s.Strays) != 0 {
+				t.Errorf("asked again at the next start: %+v, %v", s.Strays, err)
+			}
+			w.play(t, "bob route\n wait 10m")
+			w.hours()
+			if got := w.statusOf(w.order(args{})); got != mostro.StatusSuccess {
+				t.Errorf("the order is %s", got)
+			}
+		})
+	}
+}
+
 // M40: a copy in which nothing is owed or held is known as old by the epoch alone.
 func TestM40EpochAloneTells(t *testing.T) {
 	w := inFolder(t)
@@ -150,5 +188,21 @@ func TestYoungOrdersDoNotWait(t *testing.T) {
 	r.Doubt = false
 	if !waits(old) || !waits(young) {
 		t.Errorf("in an old store an old order waits: %v, a young one: %v", waits(old), waits(young))
+	}
+}
+
+// A payment is too old for a trade by the clock alone, so a trade that was made with a clock that was ahead tells nothing.
+func TestLongBefore(t *testing.T) {
+	const day, now = 24 * 3600, 100 * 24 * 3600
+	for _, c := range []struct {
+		at, born int64
+		want     bool
+	}{
+		{now - 31*day, now, true}, {now - 29*day, now, false}, {now, now, false}, {now, now - day, false},
+		{now, now + 365*day, false}, {now - day, 0, false},
+	} {
+		if got := longBefore(c.at, c.born, now); got != c.want {
+			t.Errorf("sent %d, made %d at %d: %v", c.at/day, c.born/day, now/day, got)
+		}
 	}
 }

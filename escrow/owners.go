@@ -41,7 +41,7 @@ func (e *Engine) strayOwners(h order.Hash) (ids []string, err error) {
 		return nil, nil
 	}
 	over := func(dues []order.Due) bool {
-		return slices.ContainsFunc(dues, func(d order.Due) bool { return d.Least <= stray.Amount && stray.Amount <= d.Most })
+		return slices.ContainsFunc(dues, func(d order.Due) bool { return d.Fits(stray.Amount) })
 	}
 	err = e.db.View(func(txn *badger.Txn) error {
 		return eachLive(txn, func(o *order.Order) {
@@ -55,9 +55,9 @@ func (e *Engine) strayOwners(h order.Hash) (ids []string, err error) {
 		})
 	})
 	return slices.DeleteFunc(ids, func(id string) bool {
-		young, failed := e.bornAfter(id, stray.Found)
+		born, failed := e.born(id)
 		err = first(err, failed)
-		return young
+		return born > stray.Found || longBefore(stray.At, born, e.now())
 	}), err
 }
 

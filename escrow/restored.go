@@ -45,11 +45,36 @@ type Stray struct {
 	Found   int64      `json:"found"` // orders that are newer have nothing to do with it
 	// Doubt: nothing but this payment says that the store is old.
 	Doubt bool `json:"doubt,omitempty"`
+	// Own: the operator has said that it has nothing to do with the escrow. It stays on disk, or the
+	// next start would ask him again.
+	Own bool `json:"own,omitempty"`
 }
 
 // strayMargin is how much earlier than the store's last sign of life a payment may have been
 // sent and still not be in it; clocks differ.
 const strayMargin = time.Hour
+
+// strayAge is how much older than a trade a payment is that cannot have been for it: a node that has
+// long been paid from over the usual amounts is not asked about each of those. It is much more than
+// a trade lasts, or than a clock is ahead without being seen.
+const strayAge = 30 * 24 * time.Hour
+
+// debt is what may be paid now for an order or a bond that was made at a time.
+type debt struct {
+	order.Due
+	born int64
+}
+
+// fits tells whether a payment that was sent at a time may have been for the debt.
+func (d debt) fits(amount order.Msat, at, now int64) bool {
+	return d.Fits(amount) && !longBefore(at, d.born, now)
+}
+
+// longBefore tells that a payment was sent so long before a trade was made that it is not for that. Of a
+// trade that was made in the future nothing is known.
+func longBefore(at, born, now int64) bool {
+	return born <= now && at < born-int64(strayAge/time.Second)
+}
 
 // markRestored makes payouts wait.
 func markRestored(txn *badger.Txn, w *writes, why string, now int64) error {
@@ -86,7 +111,9 @@ func (e *Engine) loadRestored(txn *badger.Txn) error {
 		if err := json.Unmarshal(value, &s); err != nil {
 			return fmt.Errorf("decode row %q: %w", key, err)
 		}
-		e.guards.strays[s.Hash] = s
+		if !s.Own {
+			e.guards.strays[s.Hash] = s
+		}
 		return nil
 	})
 }
@@ -124,14 +151,33 @@ func (e *Engine) examine(ctx context.Context) {
 // findStrays lists the payments that the store does not know, and ends the wait.
 func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	known, booked := map[order.Hash]bool{}, map[order.Hash]bool{}
-	var due []order.Due
-	found := e.now() // or later, where the clock was ahead: what is there now is not younger
+	var due []debt
+	now := e.now()
+	found := now // or later, where the clock was ahead: what is there now is not younger
 	if err := e.db.View(func(txn *badger.Txn) error {
-		return eachLive(txn, func(o *order.Order) {
-			due, found = append(due, order.Dues(o)...), max(found, o.CreatedAt)
-		}, func(b *order.Bond) {
-			due, found = append(due, b.Dues()...), max(found, b.CreatedAt)
+		owes := func(id string, list []order.Due, made int64) {
+			born, err := bornIn(txn, id)
+			if err != nil {
+				born = 0 // then any payment may be for it
+			}
+			for _, d := range list {
+				due = append(due, debt{d, born})
+			}
+			found = max(found, made)
+		}
+		err := scan(txn, []byte{tableStray, 0}, true, func(key, value []byte) error {
+			var s Stray
+			if err := json.Unmarshal(value, &s); err != nil {
+				return fmt.Errorf("decode row %q: %w", key, err)
+			}
+			known[s.Hash] = known[s.Hash] || s.Own
+			return nil
 		})
+		return first(err, eachLive(txn, func(o *order.Order) {
+			owes(o.ID, order.Dues(o), o.CreatedAt)
+		}, func(b *order.Bond) {
+			owes(b.ID, b.Dues(), b.CreatedAt)
+		}))
 	}); err != nil {
 		return err
 	}
@@ -157,8 +203,8 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	}
 	strays, anchored := []Stray{}, false
 	before := func(at int64) bool { return at < r.Since }
-	owed := func(amount order.Msat) bool {
-		return slices.ContainsFunc(due, func(d order.Due) bool { return d.Least <= amount && amount <= d.Most })
+	owed := func(amount order.Msat, at int64) bool {
+		return slices.ContainsFunc(due, func(d debt) bool { return d.fits(amount, at, now) })
 	}
 	err := e.cfg.Node.Payments(ctx, func(p lightning.PaymentRecord) error {
 		if booked[p.Hash] {
@@ -166,7 +212,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 			// and booked again after the start. So what could be what is owed now is asked about all the same.
 			anchored = true
 		}
-		if p.State != lightning.Failed && !known[p.Hash] && (owed(p.Amount) || !(anchored && before(p.CreatedAt))) {
+		if p.State != lightning.Failed && !known[p.Hash] && (owed(p.Amount, p.CreatedAt) || !(anchored && before(p.CreatedAt))) {
 			strays = append(strays, Stray{Hash: p.Hash, Amount: p.Amount, Routing: p.RoutingFee, At: p.CreatedAt, Found: found, Doubt: r.Doubt})
 		}
 		return nil
@@ -177,7 +223,7 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 	// Without a payment that both know only the clock tells what is older than the store, and the clock may have been
 	// ahead: what could be what is owed now is asked about all the same.
 	strays = slices.DeleteFunc(strays, func(s Stray) bool {
-		return !owed(s.Amount) && (r.Doubt || !anchored && before(s.At))
+		return !owed(s.Amount, s.At) && (r.Doubt || !anchored && before(s.At))
 	})
 	for some := range slices.Chunk(strays, straysAtOnce) {
 		if err := e.keepStrays(ctx, some); err != nil {
@@ -200,8 +246,16 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 const straysAtOnce = 1000
 
 func (e *Engine) keepStrays(ctx context.Context, list []Stray) error {
-	return e.submit(ctx, "", func(_ *badger.Txn, w *writes) error {
+	return e.submit(ctx, "", func(txn *badger.Txn, w *writes) error {
+		var kept []Stray
 		for _, s := range list {
+			// An order that was made since is paid meanwhile, with a hash that was not known when the reading began.
+			if claimed, err := has(txn, rowKey(tableHash, s.Hash.String())); err != nil {
+				return err
+			} else if claimed {
+				continue
+			}
+			kept = append(kept, s)
 			if err := w.set(rowKey(tableStray, s.Hash.String()), s); err != nil {
 				return err
 			}
@@ -209,7 +263,7 @@ func (e *Engine) keepStrays(ctx context.Context, list []Stray) error {
 		w.then(func() {
 			e.guards.mu.Lock()
 			defer e.guards.mu.Unlock()
-			for _, s := range list {
+			for _, s := range kept {
 				e.guards.strays[s.Hash] = s
 			}
 		})
@@ -235,9 +289,11 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 		}
 	}
 	for _, s := range suspects {
-		if young, err := e.bornAfter(id, s.Found); err != nil {
+		born, err := e.born(id)
+		if err != nil {
 			return err
-		} else if young {
+		}
+		if born > s.Found || longBefore(s.At, born, e.now()) {
 			continue
 		}
 		p, err := e.track(ctx, s.Hash)
@@ -258,24 +314,25 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 
 // born is when an order or a bond was made; what is left of a bond was there when the bond was.
 func (e *Engine) born(id string) (at int64, err error) {
-	err = e.db.View(func(txn *badger.Txn) error {
-		var row struct {
-			CreatedAt int64 `json:"created_at"`
-		}
-		if ok, err := get(txn, rowKey(tableOrder, id), &row); err != nil || ok {
-			at = row.CreatedAt
-			return err
-		}
-		for id != "" {
-			var b order.Bond
-			if _, err := get(txn, rowKey(tableBond, id), &b); err != nil {
-				return err
-			}
-			at, id = b.CreatedAt, b.Parent
-		}
-		return nil
-	})
+	err = e.db.View(func(txn *badger.Txn) error { at, err = bornIn(txn, id); return err })
 	return at, err
+}
+
+func bornIn(txn *badger.Txn, id string) (at int64, err error) {
+	var row struct {
+		CreatedAt int64 `json:"created_at"`
+	}
+	if ok, err := get(txn, rowKey(tableOrder, id), &row); err != nil || ok {
+		return row.CreatedAt, err
+	}
+	for id != "" {
+		var b order.Bond
+		if _, err := get(txn, rowKey(tableBond, id), &b); err != nil {
+			return 0, err
+		}
+		at, id = b.CreatedAt, b.Parent
+	}
+	return at, nil
 }
 
 func (e *Engine) sayOnce(id string) bool {
@@ -292,6 +349,11 @@ func (e *Engine) forgetStray(ctx context.Context, h order.Hash) error {
 
 func (e *Engine) dropStray(w *writes, h order.Hash) {
 	w.delete(rowKey(tableStray, h.String()))
+	e.endStray(w, h)
+}
+
+// endStray lets payouts that a stray has kept waiting go on.
+func (e *Engine) endStray(w *writes, h order.Hash) {
 	w.then(func() {
 		e.guards.mu.Lock()
 		defer e.guards.mu.Unlock()
@@ -312,8 +374,9 @@ func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason stri
 	}
 	if id == "" {
 		return e.change(ctx, "", "payment "+h.String()+" is not the escrow's", reason, func(_ *badger.Txn, w *writes, _ *guardRow) error {
-			e.dropStray(w, h)
-			return nil
+			stray.Own = true
+			e.endStray(w, h)
+			return w.set(rowKey(tableStray, h.String()), stray)
 		})
 	}
 	p, err := e.track(ctx, h)

@@ -4,6 +4,9 @@ package order
 // amounts.
 type Due struct{ Least, Most Msat }
 
+// Fits tells whether a payment over an amount may be this one.
+func (d Due) Fits(amount Msat) bool { return d.Least <= amount && amount <= d.Most }
+
 // Payable tells whether the node pays a liability by itself.
 func (k EntryKind) Payable() bool { return k == OwedBuyer || k == OwedDev || k == OwedWinner }
 
