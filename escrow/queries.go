@@ -63,7 +63,7 @@ func reply(ev order.Event, w mostro.Wrapper, payload *mostro.Payload) order.Tell
 }
 
 // queryOrders returns orders of the sender's identity, in the order in which they were asked
-// for; too many are cut off, and what one message cannot hold.
+// for; too many are cut off, and what one message cannot hold. Mobile gives a restore up when one is missing.
 func (e *Engine) queryOrders(txn *badger.Txn, _ *writes, ev order.Event) ([]order.Tell, mostro.Reason, error) {
 	ids := ev.Message.Payload.IDs
 	if most := e.cfg.Settings.MaxOrders; most > 0 && len(ids) > most {
@@ -79,6 +79,7 @@ func (e *Engine) queryOrders(txn *badger.Txn, _ *writes, ev order.Event) ([]orde
 		}
 		if ok && (o.Buyer.Identity == ev.Identity || o.Seller.Identity == ev.Identity) {
 			small := order.Small(&o, o.Amount)
+			order.ShowKeys(&small, &o, ev.Identity)
 			if room -= quotedBytes(small); room < 0 {
 				break
 			}

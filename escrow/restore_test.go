@@ -125,3 +125,83 @@ func TestOrdersInOneMessage(t *testing.T) {
 		})
 	}
 }
+
+// mobile tells by the keys in the answer to "orders" which side of a restored trade its user is: without
+// it has no button for him, neither to release nor to cancel. Who is on the other side comes with it,
+// and not before both were told.
+func TestRestoredSide(t *testing.T) {
+	for kind, steps := range map[string][]string{
+		"sell":                                {"alice new sell sats=100000", "bob take", "bob add-invoice invoice=99700", "alice pay", "bob fiat-sent", "bob dispute", "alice release"},
+		"buy":                                 {"bob new buy sats=100000", "alice take", "alice pay", "bob add-invoice invoice=99700", "bob fiat-sent", "alice dispute", "alice release"},
+		"canceled with sats, without invoice": {"bob new buy sats=100000", "alice take", "alice pay", "bob cancel"},
+		"canceled by both":                    {"alice new sell sats=100000", "bob take invoice=99700", "alice pay", "bob cancel", "alice cancel"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			w := newWorld(t)
+			asked, began := 0, false
+			for _, step := range steps {
+				w.play(t, step)
+				o, _, err := w.e.Order(w.order(args{}))
+				w.check(err)
+				began = began || strings.Contains(w.out.String(), string(mostro.BuyerTookOrder))
+				for name, own := range map[string]order.Party{"alice": o.Seller, "bob": o.Buyer} {
+					if own.Trade == "" {
+						continue
+					}
+					other := o.Buyer.Trade
+					if name == "bob" {
+						other = o.Seller.Trade
+					}
+					w.play(t, name+" orders A")
+					m, err := mostro.OpenReply(&w.events[len(w.events)-1], w.person(name).keys[0], w.cfg.Key.Public())
+					w.check(err)
+					if m.Payload == nil || len(m.Payload.Orders) != 1 {
+						t.Fatalf("%s after %q: %s gets %v", o.Status, step, name, m)
+					}
+					so := m.Payload.Orders[0]
+					mine, peer := so.SellerTradePubkey, so.BuyerTradePubkey
+					if name == "bob" {
+						mine, peer = peer, mine
+					}
+					if mine != own.Trade {
+						t.Errorf("%s after %q: %s has the side of %q", o.Status, step, name, mine)
+					}
+					if began && peer != other || !began && peer != "" {
+						t.Errorf("%s after %q: %s sees %q on the other side", o.Status, step, name, peer)
+					}
+					asked++
+				}
+			}
+			if asked < 6 {
+				t.Errorf("only %d answers were looked at", asked)
+			}
+		})
+	}
+}
+
+// A maker of as many offers as may stand in the book has them all in the one answer that mobile reads:
+// it gives the whole restore up when one of them is missing.
+func TestRestoreAllOffers(t *testing.T) {
+	for _, transport := range []mostro.Transport{mostro.GiftWrap, mostro.NIP44} {
+		w := newWorld(t)
+		p := w.person("alice")
+		p.version = transport
+		for range 25 {
+			w.play(t, "alice new sell sats=100000")
+		}
+		last := func() *mostro.Payload {
+			m, err := mostro.OpenReply(&w.events[len(w.events)-1], p.keys[0], w.cfg.Key.Public())
+			w.check(err)
+			return m.Payload
+		}
+		w.play(t, "alice restore")
+		var ids []string
+		for _, o := range last().RestoreData.Orders {
+			ids = append(ids, o.OrderID)
+		}
+		w.check(w.ask(p, mostro.Message{Action: mostro.Orders, Payload: &mostro.Payload{IDs: ids}}))
+		if n := len(last().Orders); len(ids) != 25 || n != len(ids) {
+			t.Errorf("version %d: %d of %d orders", transport.Version(), n, len(ids))
+		}
+	}
+}

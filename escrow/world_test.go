@@ -83,7 +83,7 @@ func testSettings() Settings {
 			MaxPending: 15 * 86400, InvoiceWindow: 3600, MaxFinalCLTV: 144,
 		},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute,
-		MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90, DevFeeDays: 365, MaxOrders: 10, InfoInterval: 5 * time.Minute,
+		MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90, DevFeeDays: 365, MaxOrders: 100, InfoInterval: 5 * time.Minute,
 	}
 }
 

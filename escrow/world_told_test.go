@@ -138,8 +138,13 @@ func small(so *mostro.SmallOrder) string {
 		fiat = fmt.Sprintf("%d to %d", *so.MinAmount, *so.MaxAmount)
 	}
 	s := fmt.Sprintf("%s %s, %d sat for %s %s", so.Status, so.Kind, so.Amount, fiat, so.FiatCode)
-	if so.BuyerTradePubkey != "" || so.SellerTradePubkey != "" {
+	switch buyer, seller := so.BuyerTradePubkey != "", so.SellerTradePubkey != ""; {
+	case buyer && seller:
 		s += ", with both keys"
+	case buyer:
+		s += ", with the buyer's key"
+	case seller:
+		s += ", with the seller's key"
 	}
 	if so.BuyerInvoice != "" {
 		s += ", WITH THE BUYER'S INVOICE"

@@ -195,8 +195,8 @@ func (s *Settings) keys() []key {
 			"Most orders of one identity that wait in the book at once. 0: no limit. Some clients restore only what one message holds, about 300 orders."},
 		{"mostro.max_waiting_takes_per_user", &intValue{&m.MaxTakes, 0, 100000}, "3", "orders",
 			"Most orders that one identity has taken and that wait for an invoice or a payment. 0: no limit."},
-		{"mostro.max_orders_per_response", &intValue{&m.MaxOrders, 1, 255}, "10", "orders",
-			"Most orders in one answer to a client that asks for its orders."},
+		{"mostro.max_orders_per_response", &intValue{&m.MaxOrders, 1, 255}, "100", "orders",
+			"Most orders in one answer to a client that asks for its orders. Some clients restore none when one is missing."},
 
 		{"expiration.order_days", &intValue{&e.OrderDays, 1, 3650}, "30", "days", "Orders that ended."},
 		{"expiration.dispute_days", &intValue{&e.DisputeDays, 1, 3650}, "90", "days", "Disputes."},

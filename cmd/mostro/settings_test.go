@@ -55,6 +55,10 @@ func TestTemplateHoldsTheDefaults(t *testing.T) {
 	if defaults.Mostro.FeePPM != 6000 || defaults.Mostro.PowFirstContact != 0 || defaults.Lightning.CLTVDelta != 288 {
 		t.Errorf("defaults: %+v", defaults.Settings)
 	}
+	// mobile restores nothing when one answer does not hold all that it was told of.
+	if m := defaults.Mostro; m.MaxOrders < m.MaxOpen+m.MaxTakes {
+		t.Errorf("a user may have %d offers and %d takes, and one answer holds %d", m.MaxOpen, m.MaxTakes, m.MaxOrders)
+	}
 }
 
 func TestLoadSettings(t *testing.T) {

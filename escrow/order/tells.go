@@ -73,6 +73,24 @@ func Small(o *Order, amount Sat) mostro.SmallOrder {
 	return so
 }
 
+// Began tells that both sides have done what a trade begins with: the sats are held, and it is known
+// where to pay them. From then on the two know each other's trade keys, to chat.
+func Began(o *Order) bool {
+	return o.Escrow.AcceptedAt != 0 && (o.Payout.Invoice != "" || o.Payout.Address != "" || o.Escrow.State == EscrowSettled)
+}
+
+// ShowKeys adds the trade keys that somebody may see: his own, by which mobile and others tell which
+// side of a restored trade he is, and the other's once he was told of it.
+func ShowKeys(so *mostro.SmallOrder, o *Order, identity string) {
+	began := Began(o)
+	if began || o.Buyer.Identity == identity {
+		so.BuyerTradePubkey = o.Buyer.Trade
+	}
+	if began || o.Seller.Identity == identity {
+		so.SellerTradePubkey = o.Seller.Trade
+	}
+}
+
 // answer is a message to the sender of the one that is handled, with its request id.
 func (s *step) answer(w mostro.Wrapper, action mostro.Action, payload *mostro.Payload) Tell {
 	s.answered = true
@@ -143,7 +161,6 @@ var (
 		s.tell(s.o.Buyer, mostro.WaitingSellerToPay, nil)
 		s.o.Awaits = nil
 	}}
-	// From here on the two know each other's trade keys, to chat.
 	tellActive = Effect{"seller: buyer-took-order, buyer: hold-invoice-payment-accepted", func(s *step) {
 		show := func(amount Sat) *mostro.Payload {
 			so := Small(s.o, amount)
