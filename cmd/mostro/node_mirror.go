@@ -40,6 +40,7 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		Reads:     n.cfg.settings.Relay.Reads.String(),
 		MaxEvents: int(s.MaxEvents),
 		MaxBytes:  int(s.MaxMiB) << 20,
+		MaxOffers: int(s.MaxOffers),
 		Policy:    s.policy(),
 		Dial:      dial,
 		Review: func(ev *nostr.Event) bool {

@@ -97,7 +97,7 @@ func (b *book) load(ctx context.Context) error {
 
 // endOf is when an offer of another ends, in unix seconds, 0 = never. The node's own are taken out of the book by it.
 func (b *book) endOf(ev *nostr.Event) int64 {
-	if ev.Kind != kindOrder || ev.PubKey == b.node || ev.Tags.FindWithValue("s", "pending") == nil {
+	if ev.PubKey == b.node || !isPending(ev) {
 		return 0
 	}
 	o, ok := readOffer(ev)

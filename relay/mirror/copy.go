@@ -267,13 +267,31 @@ func (p *peer) parts() (parts []part) {
 	return parts
 }
 
-// ingest stores events of followed keys. It fails when too many were bad. Orders from the future,
+// ingest stores events of followed keys. It fails when too many were bad.
+func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.Event, time.Duration)) (bad error) {
+	for len(evs) > 0 {
+		n, err := p.ingestSome(ctx, evs, hold)
+		evs, bad = evs[n:], cmp.Or(bad, err)
+	}
+	return bad
+}
+
+// ingestSome does so with the first of them, as many as there is room for. Orders from the future,
 // which would hide later ones from every other clock, are held back until their time has come.
-func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.Event, time.Duration)) error {
-	var bad error
+func (p *peer) ingestSome(ctx context.Context, evs []*nostr.Event, hold func(*nostr.Event, time.Duration)) (n int, bad error) {
 	good := evs[:0]
 	latest := p.m.cfg.Now().Add(orderFuture).Unix()
+	offers := make(map[string]int) // among the good ones, by author
 	for _, ev := range evs {
+		if p.m.crowded(ev, offers[ev.PubKey]) {
+			if n > 0 {
+				break
+			}
+			if err := p.m.thin(ctx, ev.PubKey); err != nil {
+				return len(evs), err
+			}
+		}
+		n++
 		switch {
 		case !p.asked(ev):
 			bad = cmp.Or(bad, p.strike(ev, unasked))
@@ -284,12 +302,17 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.
 			}
 			p.cause(ahead)
 			p.refusal(ahead)
+		case p.m.outdone(ev):
+			p.refuse(older)
 		case !p.m.room(ev):
 			p.full.Store(true)
 			p.refuse(crowded)
 		default:
 			p.full.Store(false)
 			good = append(good, ev)
+			if isPending(ev) {
+				offers[ev.PubKey]++
+			}
 		}
 	}
 	for i, t := range p.m.relay.Take(ctx, p.url, good) {
@@ -298,7 +321,7 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.
 		}
 		bad = cmp.Or(bad, p.count(good[i], t))
 	}
-	return bad
+	return n, bad
 }
 
 // count books what became of an event.

@@ -73,6 +73,9 @@ func (m *Mirror) survey(ctx context.Context, pubkey string) error {
 	if err != nil {
 		return err
 	}
+	if err := m.thin(ctx, pubkey); err != nil {
+		return err
+	}
 	infos, err := m.relay.All(ctx, nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindInfo}, Limit: 1})
 	if err != nil {
 		return err

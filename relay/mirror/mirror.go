@@ -94,6 +94,7 @@ type Config struct {
 	Reads string
 
 	MaxEvents, MaxBytes int // kept of one followed key; 0 = DefaultMaxEvents, DefaultMaxBytes
+	MaxOffers           int // pending ones kept of one followed key, the newest; 0 = any number
 
 	Policy
 
@@ -124,6 +125,9 @@ type Mirror struct {
 	crossed *lru.Cache[name, struct{}]        // names of messages of conversations that came from other relays
 	lied    *lru.Cache[string, lied]          // by address of a relay that has misbehaved
 
+	crowd    chan struct{} // a followed key has more pending offers than are kept
+	thinning sync.Mutex    // held by who takes some of them away
+
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
 	formerly map[string]struct{} // Mostros that were ever followed
@@ -142,6 +146,9 @@ type followed struct {
 	events, bytes int       // stored, about
 	counted       time.Time // when they were
 	news          int64     // created_at of its last kind 38385
+
+	offers int   // pending, about
+	floor  int64 // created_at up to which no more of them are taken, in unix seconds
 }
 
 // New opens the mirror's state.
@@ -171,7 +178,7 @@ func New(cfg Config) (*Mirror, error) {
 	m := &Mirror{
 		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
 		followed: make(map[string]*followed), formerly: make(map[string]struct{}), peers: make(map[string]*peer),
-		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), crowd: make(chan struct{}, 1),
 	}
 	m.book = &book{
 		node: cfg.Pubkey, now: cfg.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
@@ -290,6 +297,7 @@ func (m *Mirror) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { m.tend(ctx) })
+	running.Go(func() { m.thinOut(ctx) })
 	running.Go(func() { m.seek(ctx) })
 	running.Go(func() { m.interest.keep(ctx, m.log) })
 	running.Go(func() { m.talks.keep(ctx, m.log) })
@@ -366,6 +374,7 @@ func (m *Mirror) list() []*peer {
 // Stored is told what the relay has just stored (relay.Federation.Stored).
 func (m *Mirror) Stored(ev *nostr.Event) {
 	m.book.stored(ev)
+	m.offered(ev)
 	switch {
 	case ev.PubKey == m.cfg.Pubkey:
 		if isPublic(ev.Kind) {

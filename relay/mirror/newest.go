@@ -1,0 +1,129 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+
+	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay/reconcile"
+)
+
+// A plain question for offers is answered with the newest, whoever made them (NIP-01), so one who publishes more than
+// anybody asks for would be seen alone. Of the pending offers of a followed key only the newest Config.MaxOffers are kept:
+// older ones are refused while there are so many, and taken away when newer ones come.
+
+// older is why an offer is refused.
+const older = "blocked: this key has as many newer offers here as are kept of it"
+
+// offersAtOnce is how many more may be here for a moment, until the oldest are taken away.
+const offersAtOnce = 32
+
+func isPending(ev *nostr.Event) bool {
+	return ev.Kind == kindOrder && ev.Tags.FindWithValue("s", "pending") != nil
+}
+
+// outdone reports whether an offer is older than those that are kept.
+func (m *Mirror) outdone(ev *nostr.Event) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[ev.PubKey]
+	return f != nil && isPending(ev) && int64(ev.CreatedAt) <= f.floor
+}
+
+// crowded reports whether an offer is one too many for a moment, beside others of the same author that are about to be
+// stored.
+func (m *Mirror) crowded(ev *nostr.Event, others int) bool {
+	if m.cfg.MaxOffers == 0 || !isPending(ev) {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[ev.PubKey]
+	return f != nil && f.offers+others >= m.cfg.MaxOffers+offersAtOnce
+}
+
+// offered counts an offer that was stored, wherever it came from.
+func (m *Mirror) offered(ev *nostr.Event) {
+	if m.cfg.MaxOffers == 0 || !isPending(ev) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[ev.PubKey]
+	if f == nil {
+		return
+	}
+	if f.offers++; f.offers > m.cfg.MaxOffers {
+		select {
+		case m.crowd <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// thinOut takes away what is too much, until ctx ends.
+func (m *Mirror) thinOut(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.crowd:
+		}
+		var keys []string
+		m.mu.Lock()
+		for pubkey, f := range m.followed {
+			if f.offers > m.cfg.MaxOffers {
+				keys = append(keys, pubkey)
+			}
+		}
+		m.mu.Unlock()
+		for _, pubkey := range keys {
+			if err := m.thin(ctx, pubkey); err != nil && ctx.Err() == nil {
+				m.log.Error("take away offers that are too many", "pubkey", pubkey, "error", err)
+			}
+		}
+	}
+}
+
+// thin counts the pending offers of a followed key and takes away all but the newest.
+func (m *Mirror) thin(ctx context.Context, pubkey string) error {
+	if m.cfg.MaxOffers == 0 {
+		return nil
+	}
+	m.thinning.Lock()
+	defer m.thinning.Unlock()
+	m.mu.Lock()
+	f := m.followed[pubkey]
+	before := 0
+	if f != nil {
+		before = f.offers
+	}
+	m.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	all, err := m.relay.Items(ctx, nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{pubkey}, Tags: nostr.TagMap{"s": {"pending"}}}, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	var floor int64
+	over := len(all) - m.cfg.MaxOffers
+	if over >= 0 {
+		floor = int64(all[over].Created) // of the oldest that stays
+		for chunk := range slices.Chunk(all[:over], idsAtOnce) {
+			ids := make([]reconcile.ID, len(chunk))
+			for i := range chunk {
+				ids[i] = chunk[i].ID
+			}
+			err = errors.Join(err, m.relay.Remove(ctx, ids...))
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f.offers += min(len(all), m.cfg.MaxOffers) - before // others may have come meanwhile
+	f.floor = floor
+	return err
+}

@@ -1,0 +1,127 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestC3BookFlood: a followed Mostro that publishes offers without end, elsewhere or here, pushes neither another's nor
+// the node's own out of what a plain question shows, not even for a moment. Of its own the newest are shown; when they are
+// gone the others come back.
+func TestC3BookFlood(t *testing.T) {
+	const most, asked = 100, 200
+	p := newPlain(t, 1000, "127.0.0.1:0")
+	a, b, other := newInstance(t, "a"), newPerson(t), newPerson(t)
+	a.cfg.MaxOffers = most
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}, {Pubkey: other.public, Relays: []string{p.url}}}
+	began := nostr.Now()
+	theirs := other.offer(t, "theirs", began-9001)
+	p.add(theirs, other.info(t, 0))
+	a.start()
+	own := a.offer(t, "own", began-9000)
+	a.publish(own)
+	eventually(t, "both are here", func() bool { return a.has(theirs.ID) && a.has(own.ID) })
+
+	// The flood is there before it is found out, then it is live, then it comes here.
+	shown := func(c client) (ids []string) {
+		c.Helper()
+		c.say("REQ", "book", nostr.Filter{Kinds: []int{kindOrder}, Tags: nostr.TagMap{"s": {"pending"}}, Limit: asked})
+		for {
+			switch parts := c.hearAny(); string(parts[0]) {
+			case `"EVENT"`:
+				var ev nostr.Event
+				if err := ev.UnmarshalJSON(parts[2]); err != nil {
+					t.Fatal(err)
+				}
+				ids = append(ids, ev.ID)
+			case `"EOSE"`:
+				c.say("CLOSE", "book")
+				return ids
+			}
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for c := dialClient(t, a.url()); ctx.Err() == nil; {
+			if ids := shown(c); !slices.Contains(ids, own.ID) || !slices.Contains(ids, theirs.ID) {
+				t.Errorf("of %d offers that are shown none is the node's own, or the other's", len(ids))
+				return
+			}
+		}
+	})
+	var newest []nostr.Event
+	flood := func(from, n int) (evs []nostr.Event) {
+		for i := range n {
+			evs = append(evs, b.offer(t, fmt.Sprint(from+i), began-8000+nostr.Timestamp(from+i)))
+		}
+		newest = slices.Concat(newest, evs)
+		newest = newest[len(newest)-most:]
+		return evs
+	}
+	kept := func() bool {
+		evs, err := a.relay.All(t.Context(), nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{b.public}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(evs) == most && !slices.ContainsFunc(newest, func(ev nostr.Event) bool { return !a.has(ev.ID) })
+	}
+	p.add(flood(0, 700)...)
+	again := func() { // compared
+		began := time.Now()
+		p.cut()
+		eventually(t, "all is compared", func() bool { return a.health(p.url).Synced.After(began) })
+	}
+	again()
+	eventually(t, "the newest are kept", kept)
+	for _, ev := range flood(700, 300) {
+		p.publish(ev)
+	}
+	again()
+	eventually(t, "the newest are kept of those that come live", kept)
+	c := dialClient(t, a.url())
+	for _, ev := range flood(1000, 2*most) {
+		if ok, reason := c.send(ev); !ok {
+			t.Fatal(reason)
+		}
+	}
+	eventually(t, "the newest are kept of those that come here", kept)
+	stop()
+	watching.Wait()
+
+	// They are taken, and there is room.
+	for _, ev := range newest {
+		p.publish(b.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: ev.CreatedAt + 1, Tags: nostr.Tags{{"d", ev.Tags.GetD()}, {"s", "in-progress"}}}))
+	}
+	eventually(t, "the others are back", func() bool {
+		if err := a.mirror.survey(t.Context(), b.public); err != nil {
+			t.Fatal(err)
+		}
+		again()
+		evs, err := a.relay.All(t.Context(), nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{b.public}, Tags: nostr.TagMap{"s": {"pending"}, "d": {"999"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(evs) == 1
+	})
+}
+
+// hearAny is the next frame, whatever it is.
+func (c client) hearAny() []json.RawMessage {
+	c.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		c.Fatal(err)
+	}
+	var parts []json.RawMessage
+	if err := c.ReadJSON(&parts); err != nil {
+		c.Fatal(err)
+	}
+	return parts
+}
