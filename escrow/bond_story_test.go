@@ -8,7 +8,8 @@ import (
 )
 
 // bondTerms are those of a story: "bonds apply=take|make|both" and what else differs from the
-// template's defaults. Orders that are there already keep their own.
+// template's defaults, "subsidy=" of routing among it, and
+// "uncovered=" that the circuit breaker lets it come to. Orders that are there already keep their own.
 func (w *world) bondTerms(a args) {
 	apply := a.named["apply"]
 	if apply == "none" {
@@ -21,6 +22,8 @@ func (w *world) bondTerms(a args) {
 			AskSeconds: a.number("ask", 300), Attempts: a.number("attempts", 5), ClaimSeconds: a.number("days", 15) * 86400,
 		}
 	}
+	w.cfg.Settings.Terms.RoutingSubsidy = order.Sat(a.number("subsidy", 0))
+	w.cfg.Settings.Guards.Uncovered = order.Sat(a.number("uncovered", 0))
 	w.cfg.Settings.Rules.MaxBonds = int(a.number("most", 200))
 	w.e.cfg.Settings = w.cfg.Settings
 }

@@ -79,6 +79,7 @@ type Simulation struct {
 	orphans   map[order.Hash]bool              // hold invoices that were opened after their time
 
 	deals     []*deal
+	limits    map[order.Hash]order.Msat // the most that a payment was ever let cost
 	byHold    map[order.Hash]*deal
 	byPayment map[order.Hash]*deal
 	ahead     bool           // the clock was set forward, once
@@ -135,7 +136,7 @@ func newSimulation(cfg SimulationConfig) *Simulation {
 		missing: map[order.Hash]time.Time{}, stored: map[string]bool{}, stamps: map[string]int64{}, public: map[string]string{},
 		lies: map[order.Hash]time.Time{}, lied: map[order.Hash]bool{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
 		forgotten: map[order.Hash]lightning.Payment{}, orphans: map[order.Hash]bool{},
-		byHold: map[order.Hash]*deal{}, byPayment: map[order.Hash]*deal{},
+		limits: map[order.Hash]order.Msat{}, byHold: map[order.Hash]*deal{}, byPayment: map[order.Hash]*deal{},
 		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{}, duties: map[string]time.Duration{},
 		Stats: newSimulationStats(),
 	}
@@ -178,6 +179,7 @@ func (s *Simulation) run() (err error) {
 		}
 	}()
 	s.begin(0)
+	s.rerouteAll()
 	if err := s.start(); err != nil {
 		return err
 	}
@@ -208,10 +210,10 @@ func (s *Simulation) start() (err error) {
 
 func (s *Simulation) startOnce() error {
 	settings := Settings{
-		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: 2000, WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
+		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: simRoutingPPM, RoutingSubsidy: simSubsidy(s.plan.Seed), WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
 			DevFeePPM: 300_000, DevFeeAddress: "dev@sim", CLTVDelta: 288, HoldExpiryDelta: 12, Bond: simBonds(s.plan.Seed)},
 		Rules:      order.Rules{MinAmount: 100, MaxAmount: 1_000_000, PendingTime: 86400, MaxPending: 15 * 86400, InvoiceWindow: 600, MaxFinalCLTV: 144},
-		Guards:     Guards{VolumeHour: simVolume(s.plan.Seed)},
+		Guards:     Guards{VolumeHour: simVolume(s.plan.Seed), Uncovered: 100 * simSubsidy(s.plan.Seed)},
 		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute, MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90,
 		Admins: []string{simKey("admin")},
 	}
@@ -337,6 +339,7 @@ func (s *Simulation) calm() {
 	s.say("the faults stop")
 	s.faulty = false
 	s.heal()
+	s.rerouteAll()
 	s.skew = min(s.skew, 0)
 	clear(s.hidden)
 	for _, f := range s.requests {

@@ -23,6 +23,15 @@ func simBonds(seed uint64) *order.BondTerms {
 	}
 }
 
+// simSubsidy is what the node adds to the routing of a payout, where nothing of a slashed bond is its.
+// Elsewhere its share of the smallest slice covers both ways.
+func simSubsidy(seed uint64) order.Sat {
+	if b := simBonds(seed); b != nil && b.NodeSharePPM == 0 {
+		return 10
+	}
+	return 0
+}
+
 // simHoldExpiry is lnd's invoices.holdexpirydelta of a seed: the default, or less than lnd warns of.
 func simHoldExpiry(seed uint64) uint32 {
 	if seed%6 == 4 {

@@ -56,9 +56,9 @@ func (s *Simulation) noteOrder(was, is *order.Order) error {
 		return nil
 	}
 	d := s.dealOf(is.ID, is.Escrow.Hash)
-	s.ask(d, "buyer", is.Payout.Hashes())
+	s.ask(d, buyers, is.Payout.Hashes())
 	if is.DevFee != nil {
-		s.ask(d, "development fee", is.DevFee.Payout.Hashes())
+		s.ask(d, devFee, is.DevFee.Payout.Hashes())
 	}
 	if settling := order.EscrowSettling; is.Escrow.State == settling && was.Escrow.State != settling {
 		d.decided = true
@@ -68,6 +68,12 @@ func (s *Simulation) noteOrder(was, is *order.Order) error {
 	}
 	return first(s.booked(is.ID, d, was.Ledger, is.Ledger), s.hasDeadline(is))
 }
+
+// What a deal pays: the buyer, and who develops the software.
+const (
+	buyers = "buyer"
+	devFee = "development fee"
+)
 
 // winnerOf stands before the id of a bond whose winner is paid.
 const winnerOf = "winner of "
@@ -183,6 +189,9 @@ func (s *Simulation) steps() error {
 				if alive++; p.State == lightning.Succeeded {
 					out += p.Amount + p.RoutingFee
 				}
+				if limit := s.limits[hash]; p.RoutingFee > limit {
+					return fmt.Errorf("M28: payment %s of %s costs %d, and could cost %d at most", hash, d.id, p.RoutingFee, limit)
+				}
 			}
 			switch {
 			case alive > 1:
@@ -257,8 +266,8 @@ func (s *Simulation) mayEnd(m lightning.SimMethod, hash order.Hash) error {
 }
 
 // maySend is I10, at the moment in which the node is asked to pay: with the routing fee that it may
-// cost, and all that was paid before or is under way, no more goes out than came in. Nothing goes
-// out at all once the circuit breaker has tripped.
+// cost, and all that was paid before or is under way, no more goes out than came in and the routing
+// subsidy of each payee. Nothing goes out at all once the circuit breaker has tripped.
 func (s *Simulation) maySend(req lightning.PayRequest, hash order.Hash) error {
 	d := s.byPayment[hash]
 	switch {
@@ -266,10 +275,16 @@ func (s *Simulation) maySend(req lightning.PayRequest, hash order.Hash) error {
 		return fmt.Errorf("I3: payment %s is for nobody", hash)
 	case s.latched:
 		return fmt.Errorf("I10: payment %s goes out, and the circuit breaker has tripped", hash)
+	case req.FeeLimit < 0 || req.FeeLimit > s.mayCost(d, req.Amount, hash):
+		return fmt.Errorf("M28: payment %s of %d may cost %d", hash, req.Amount, req.FeeLimit)
 	}
+	s.limits[hash] = max(s.limits[hash], req.FeeLimit)
 	h, _ := s.node.HoldState(d.hold)
-	left := h.AmountPaid + s.e.cfg.Settings.Terms.RoutingSubsidy.Msat() - req.Amount - req.FeeLimit
-	for _, hashes := range d.asked {
+	left := h.AmountPaid - req.Amount - req.FeeLimit
+	for what, hashes := range d.asked {
+		if what != devFee { // it pays its own way
+			left += s.e.cfg.Settings.Terms.RoutingSubsidy.Msat()
+		}
 		for _, other := range hashes {
 			if p, ok := s.payment(other); ok && other != hash && p.State != lightning.Failed {
 				left -= p.Amount + p.RoutingFee
@@ -280,6 +295,15 @@ func (s *Simulation) maySend(req lightning.PayRequest, hash order.Hash) error {
 		return fmt.Errorf("I10: %s has %d msat, and with a payment of %d and its fee of up to %d goes %d beyond", d.id, h.AmountPaid, req.Amount, req.FeeLimit, -left)
 	}
 	return nil
+}
+
+// mayCost is what routing may cost a payment: a part of it, for a buyer of the amount of his order, and
+// 10 sat in any case.
+func (s *Simulation) mayCost(d *deal, amount order.Msat, hash order.Hash) order.Msat {
+	if o := s.rows[d.id]; o != nil && slices.Contains(d.asked[buyers], hash) {
+		amount = o.Amount.Msat()
+	}
+	return max(10_000, amount*simRoutingPPM/1_000_000)
 }
 
 // simFlow is what was booked as paid.

@@ -66,6 +66,8 @@ const (
 	worldAutoCancel = "the node cancels at the deadline"
 	worldOldStore   = "an old copy of the store is put back"
 	worldSnapshot   = "an old copy of the whole machine is put back"
+	worldNoRoute    = "a payee cannot be reached"
+	worldDearRoute  = "the way to a payee costs more than it may"
 	worldReordered  = "a message is overtaken"
 	worldSentAgain  = "a message is sent again after a crash"
 	crashInStart    = "the process dies while it starts"
@@ -77,7 +79,7 @@ func simFaults() []string {
 		faultDelayed, faultDoubled, worldReordered, worldSentAgain,
 		faultLostBefore, faultLostAfter, faultLateRequest, faultRepeated, faultOldNews, faultStream,
 		faultStuck, faultFrozen, faultLie, faultUnindexed, worldHidden, worldForgotten, worldAutoCancel,
-		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack, worldClockAhead,
+		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack, worldClockAhead, worldNoRoute, worldDearRoute,
 		faultServer, faultServerLies, faultPublish, faultPublished,
 		faultWrongAmount, faultHoldInvoice, faultShortInvoice, faultOverpaid, faultChange, faultStranger,
 		crashBeforeCall, crashAfterCall, crashBeforeCommit, crashAfterCommit, crashBeforePublish, crashAfterPublish, crashBeforeEpoch, crashAfterEpoch,

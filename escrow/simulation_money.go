@@ -263,11 +263,11 @@ func (s *Simulation) check(o *order.Order) error {
 	if o == nil {
 		return nil
 	}
-	if err := s.onePayment(o, "buyer", o.Payout.Hashes()); err != nil {
+	if err := s.onePayment(o, buyers, o.Payout.Hashes()); err != nil {
 		return err
 	}
 	if o.DevFee != nil {
-		if err := s.onePayment(o, "development fee", o.DevFee.Payout.Hashes()); err != nil {
+		if err := s.onePayment(o, devFee, o.DevFee.Payout.Hashes()); err != nil {
 			return err
 		}
 	}
@@ -376,10 +376,23 @@ func (s *Simulation) accounts() error {
 	if got := s.node.Funds() - simBegin; got != net && s.restored == 0 { // orders that a copy has forgotten are in no ledger
 		return fmt.Errorf("I1: the node has %d msat more than at the beginning, the ledgers say %d", got, net)
 	}
+	if routed, booked := s.net.Routed(), s.routing(); routed != booked {
+		return fmt.Errorf("I1: routing has cost %d msat, and the payments of the ledgers %d", routed, booked)
+	}
 	if total, minted := s.net.Total(); total != minted {
 		return fmt.Errorf("the network holds %d of %d msat", total, minted)
 	}
 	return nil
+}
+
+// routing is what the payments of all deals have cost, also of those that a copy has forgotten.
+func (s *Simulation) routing() (sum order.Msat) {
+	for hash := range s.byPayment {
+		if p, ok := s.payment(hash); ok && p.State == lightning.Succeeded {
+			sum += p.RoutingFee
+		}
+	}
+	return sum
 }
 
 // countEvents counts what happened to an order, by what is left of its history.

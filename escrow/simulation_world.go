@@ -40,6 +40,7 @@ func (s *Simulation) world(ctx context.Context) error {
 		if len(s.holds) > 0 {
 			s.payee(s.r.IntN(len(s.holds)))
 		}
+		s.reroute(s.someone())
 	case 8:
 		if s.chance(25) {
 			s.happened(worldCrash)
@@ -58,6 +59,30 @@ func (s *Simulation) world(ctx context.Context) error {
 	}
 	s.e.askNode(ctx)
 	return nil
+}
+
+// simRoutingPPM is what routing may cost; the ways of a simulation cost a little less, but for a
+// while none is found, or one that costs more.
+const simRoutingPPM = 2000
+
+// reroute changes how somebody is reached: mostly for a fee that a payout may cost.
+func (s *Simulation) reroute(p *player) {
+	switch {
+	case s.faulty && s.chance(20):
+		s.happened(worldNoRoute)
+		p.wallet.SetRoute(lightning.SimRoute{None: true})
+	case s.faulty && s.chance(20):
+		s.happened(worldDearRoute)
+		p.wallet.SetRoute(lightning.SimRoute{FeePPM: simRoutingPPM, BaseFee: 10_001})
+	default:
+		p.wallet.SetRoute(lightning.SimRoute{FeePPM: int64(s.r.IntN(simRoutingPPM * 3 / 4)), BaseFee: order.Msat(s.r.IntN(2000))})
+	}
+}
+
+func (s *Simulation) rerouteAll() {
+	for _, p := range append(s.people, s.dev) {
+		s.reroute(p)
+	}
 }
 
 func (s *Simulation) stopNode() {

@@ -26,7 +26,7 @@ const (
 func TestBonds(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, "anti_abuse_bond.enabled=true", "anti_abuse_bond.apply_to=both", "anti_abuse_bond.slash_on_waiting_timeout=true",
-		"anti_abuse_bond.slash_node_share_pct=0.3", fmt.Sprintf("mostro.expiration_seconds=%d", bondWait))
+		"anti_abuse_bond.slash_node_share_pct=0.3", "lightning.routing_subsidy=20", fmt.Sprintf("mostro.expiration_seconds=%d", bondWait))
 	t.Run("together", func(t *testing.T) {
 		for name, play := range map[string]func(*lab, *testing.T){
 			"both come back":  (*lab).bothBonds,

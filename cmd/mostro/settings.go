@@ -154,7 +154,7 @@ func (s *Settings) keys() []key {
 		{"lightning.lnd_hold_expiry_delta", &intValue{&l.HoldExpiry, 11, 144}, "12", "blocks",
 			"LND's own invoices.holdexpirydelta. Must say what LND's configuration says: the deadlines of a trade are counted from it."},
 		{"lightning.routing_subsidy", &intValue{&l.RoutingSubsidy, 0, 100_000}, "0", "sats",
-			"What the node adds to the routing budget of a payout when its own fee on the order does not cover it."},
+			"What the node adds to the routing budget of each payout when its own fee on the order, or its share of a slashed bond, does not cover it."},
 		{"lightning.max_held_invoices", &intValue{&l.MaxHolds, 0, 100_000}, "0", "invoices",
 			"Hold invoices that live at once, all channels together. 0: what the active channels carry, with a reserve; LND takes 483 HTLCs a channel."},
 
@@ -175,7 +175,7 @@ func (s *Settings) keys() []key {
 		{"mostro.dev_fee_address", &textValue{to: &m.DevFeeAddress, max: maxText}, `""`, "",
 			"Lightning address or LNURL that it goes to. Each payment is made public (kind 8383)."},
 		{"mostro.max_routing_fee", &ppmValue{&m.MaxRoutingFeePPM, 0, 100_000}, "0.002", "fraction of the amount",
-			"Most that a payout may cost in routing fees. Up to 1000 sats it is 10 sats instead."},
+			"Most that a payout may cost in routing fees, though 10 sats at least, as far as what its order or bond brings the node goes."},
 		{"mostro.max_order_amount", &intValue{&m.MaxOrderAmount, 1, 100_000_000_000}, "1000000", "sats", "Largest order."},
 		{"mostro.min_payment_amount", &intValue{&m.MinPaymentAmount, 1, 100_000_000_000}, "100", "sats", "Smallest order."},
 		{"mostro.expiration_hours", &intValue{&m.ExpirationHours, 1, 8760}, "24", "hours",

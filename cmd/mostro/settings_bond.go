@@ -54,13 +54,31 @@ func (b *BondSettings) keys() []key {
 	}
 }
 
-// check finds terms under which no share could be routed.
-func (b *BondSettings) check(subsidy int64, wrong func(path, what, remedy string)) {
-	if b.Enabled && subsidy == 0 && b.NodeSharePPM*b.Base < ppmOne {
-		wrong("anti_abuse_bond.slash_node_share_pct", fmt.Sprintf("is %s: it leaves nothing to route a winner's share with", formatPPM(b.NodeSharePPM)),
-			"raise it, or set lightning.routing_subsidy")
+// check finds terms under which a share, or what is left of a bond, could not be routed.
+func (b *BondSettings) check(subsidy, routingPPM, largest int64, wrong func(path, what, remedy string)) {
+	if !b.Enabled {
+		return
+	}
+	terms, bond := order.Terms{RoutingFeePPM: routingPPM}, b.terms()
+	most := bond.Of(order.Sat(largest))
+	for _, amount := range []order.Sat{bond.Of(0), most} {
+		share := bond.ShareOf(amount)
+		if short := wholeSats(order.WayCosts(terms, share)) - int64(amount-share); share > 0 && short > subsidy {
+			wrong("anti_abuse_bond.slash_node_share_pct", fmt.Sprintf("is %s: of a bond of %d sat it leaves %d to route the winner's share with, which may cost %d",
+				formatPPM(b.NodeSharePPM), amount, amount-share, wholeSats(order.WayCosts(terms, share))),
+				fmt.Sprintf("raise it, or set lightning.routing_subsidy to %d or more", short))
+			return
+		}
+	}
+	// The slice of a maker's bond that a part of his range takes down with it can be a few sats.
+	if rest := wholeSats(order.WayCosts(terms, most)); bond.Maker && rest > subsidy {
+		wrong("anti_abuse_bond.apply_to", fmt.Sprintf("is %q: a small part of a range slashes little of its maker's bond, too little to route what is left of it back to him, which may cost %d sat",
+			b.ApplyTo, rest), fmt.Sprintf("set lightning.routing_subsidy to %d or more, or write %q here", rest, bondTake))
 	}
 }
+
+// wholeSats rounds up.
+func wholeSats(m order.Msat) int64 { return int64((m + 999).Sat()) }
 
 // terms are what new orders are born with, nil without bonds.
 func (b *BondSettings) terms() *order.BondTerms {

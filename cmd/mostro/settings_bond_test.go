@@ -20,7 +20,9 @@ func TestBondSettings(t *testing.T) {
 	if e := s.engine(); e.Terms.Bond != nil || e.Info.Bond != nil {
 		t.Errorf("without a word on it: %+v, %+v", e.Terms.Bond, e.Info.Bond)
 	}
-	s, err = loadSettings("f", []byte(`[anti_abuse_bond]
+	s, err = loadSettings("f", []byte(`[lightning]
+routing_subsidy = 25
+[anti_abuse_bond]
 enabled = true
 amount_pct = 0.012345
 base_amount_sats = 2000

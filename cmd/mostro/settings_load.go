@@ -166,7 +166,7 @@ func (l *loaded) checkTogether() (problems settingsError) {
 	l.Price.check(string(l.Network.Proxy), wrong)
 	l.checkRelays(wrong)
 	l.Relay.check(wrong)
-	l.Bond.check(l.Lightning.RoutingSubsidy, wrong)
+	l.Bond.check(l.Lightning.RoutingSubsidy, l.Mostro.MaxRoutingFeePPM, l.Mostro.MaxOrderAmount, wrong)
 	return problems
 }
 

@@ -162,6 +162,19 @@ func (b *books) payment(name string, f func(*lightning.PaymentRecord)) {
 	b.node.Payments[hash(name)] = r
 }
 
+// The routing subsidy counts to the millisat: what it covers agrees, one more does not.
+func TestSubsidyAgreesToTheMsat(t *testing.T) {
+	for routing, agrees := range map[order.Msat]bool{600_000: true, 605_000: true, 605_001: false} {
+		b := goodBooks()
+		b.accounts["paid"].Subsidy = 5000
+		b.entry("paid", order.OwedBuyer).Routing = routing
+		b.payment("payout", func(p *lightning.PaymentRecord) { p.RoutingFee = routing })
+		if r := Compare(b.list(), b.node, derive, 100, 0); r.Agrees() != agrees {
+			t.Errorf("routing of %d with a subsidy of 5000: %+v", routing, r.Differences)
+		}
+	}
+}
+
 // Every difference of a millisat is found, as what it is and as nothing else. Two that are
 // one fault of the books come together.
 func TestDifferences(t *testing.T) {

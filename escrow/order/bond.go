@@ -21,6 +21,11 @@ func (t BondTerms) Of(amount Sat) Sat {
 	return max(t.Base, Sat(mulDiv(uint64(max(0, amount)), uint64(t.AmountPPM), ppm, ppm/2)))
 }
 
+// ShareOf is what the winner gets of what is slashed.
+func (t BondTerms) ShareOf(slice Sat) Sat {
+	return slice - Sat(mulDiv(uint64(slice), uint64(t.NodeSharePPM), ppm, 0))
+}
+
 // BondRole is the side that gives a bond.
 type BondRole string
 
@@ -119,13 +124,19 @@ func (b *Bond) slashed(reason SlashReason, winner Party, fiat, at int64) *Slash 
 	if b.MaxFiat > 0 && fiat > 0 {
 		slice = min(slice, Sat(mulDiv(uint64(b.Amount), uint64(fiat), uint64(b.MaxFiat), uint64(b.MaxFiat)/2)))
 	}
-	node := Sat(mulDiv(uint64(slice), uint64(b.Terms.Bond.NodeSharePPM), ppm, 0))
-	return &Slash{Reason: reason, Winner: winner, Slice: slice, Share: slice - node, At: at}
+	return &Slash{Reason: reason, Winner: winner, Slice: slice, Share: b.Terms.Bond.ShareOf(slice), At: at}
 }
 
-// routingReserve is what of the node's share goes along with a refund, so that it can be
-// routed: never more than half.
-func routingReserve(node Msat) Msat { return min(10_000, node/2) }
+// routingReserve is what of the node's share goes along with a refund, so that it can be routed: what
+// its way may cost, or, where both ways may cost more than the node's share, as much of it as the
+// refund's way has in both. What is missing of either is the routing subsidy's.
+func (b *Bond) routingReserve(node Msat, rest Sat) Msat {
+	back, share := WayCosts(b.Terms, rest), Msat(0)
+	if b.Slash.Share > 0 {
+		share = WayCosts(b.Terms, b.Slash.Share)
+	}
+	return min(back, Msat(mulDiv(uint64(max(0, node)), uint64(back), uint64(back+share), 0)))
+}
 
 // WinnerGets is what the winner of the bond is owed, or was paid.
 func (b *Bond) WinnerGets() Msat {

@@ -70,7 +70,7 @@ var (
 			}
 		}
 		if rest := b.Amount - b.Slash.Slice; rest > 0 {
-			reserve := routingReserve(node)
+			reserve := b.routingReserve(node, rest)
 			in, node = in-rest.Msat()-reserve, node-reserve
 			s.refund(rest, reserve)
 		}

@@ -14,20 +14,25 @@ func FeeSide(amount Sat, feePPM int64) Sat {
 	return Sat(mulDiv(uint64(amount), uint64(feePPM), 2*ppm, ppm))
 }
 
-// RoutingBudget is the most that all attempts of a payout may cost in routing fees together.
-// Small amounts get at least 10 sat (1 % up to 1,000 sat), larger ones routingPPM of the
-// amount; never more than what the order brings the node plus the subsidy, so that no order
-// pays out more than it took in.
+// RoutingBudget is the most that all attempts of a payout may cost in routing fees together:
+// what its way may cost, and never more than what the order brings the node plus the subsidy,
+// so that no order pays out more than it took in.
 func RoutingBudget(t Terms, amount, fee Sat) Msat {
 	return routingCap(t, amount, (2*fee + t.RoutingSubsidy).Msat())
 }
 
+// leastWay is what the way of any amount may cost: hops ask for a sat or so, whatever they carry.
+const leastWay Msat = 10_000
+
+// WayCosts is what the way of an amount may cost: routingPPM of it, and at least 10 sat. The daemon
+// has that floor up to 1,000 sat only, so that its 1,001 sat find a way for 2 sat or none.
+func WayCosts(t Terms, amount Sat) Msat {
+	return max(leastWay, Msat(mulDiv(uint64(amount)*1000, uint64(t.RoutingFeePPM), ppm, 0)))
+}
+
 // routingCap is the routing budget of an amount, of which there are funds.
 func routingCap(t Terms, amount Sat, funds Msat) Msat {
-	budget := Msat(10_000)
-	if amount > 1000 {
-		budget = Msat(mulDiv(uint64(amount)*1000, uint64(t.RoutingFeePPM), ppm, 0))
-	}
+	budget := WayCosts(t, amount)
 	return min(budget, funds)
 }
 
