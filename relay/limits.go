@@ -69,6 +69,7 @@ const (
 	slice             = 2 * time.Millisecond  // of work for one client, while others wait
 	breath            = 20 * time.Microsecond // between slices, for the runtime to look at the network
 	halfLife          = time.Second           // of what an address has worked
+	passes            = 2                     // turns for each address that waits, by which others may pass one that has worked more
 	freeRefusals      = 100                   // refused messages of one address in refusalWindow that cost it nothing
 	refusalWindow     = 10 * time.Second
 	refusalPause      = 10 * time.Millisecond // for each more, of all its connections together

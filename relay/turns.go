@@ -2,13 +2,15 @@ package relay
 
 import (
 	"container/heap"
+	"container/list"
 	"sync"
 	"time"
 )
 
 // turns are a number of places for work. When all are taken, the next free one goes to the address that has worked least
 // of late, and of several like that to the one that has waited longest: however many connections an attacker opens, and
-// from however many addresses he keeps the processors busy, who asks for little is next.
+// from however many addresses he keeps the processors busy, who asks for little is next. But nobody is passed without end by
+// those who have worked less: after so many turns for each address that waits (passes), he is next.
 type turns struct {
 	carries func(from string) bool // whether an address works for as many people as shareOfAll; nil = none does
 
@@ -16,7 +18,9 @@ type turns struct {
 	free    int
 	workers map[string]*worker // by address
 	waiting workers            // a heap
+	order   list.List          // the same, those first who have waited longest
 	came    int                // counts who came
+	given   int                // counts places that were handed on
 	halved  time.Time
 }
 
@@ -27,6 +31,8 @@ type worker struct {
 	line []chan struct{}
 	came int // number of the one who is first in line
 	at   int // place in the heap while somebody waits
+	turn *list.Element
+	seen int // what given was when he came
 }
 
 func newTurns(places int) *turns {
@@ -69,8 +75,21 @@ func (w *worker) end(took time.Duration) {
 // wait puts an address at the end of those that wait and have worked as much; the caller holds mu.
 func (t *turns) wait(w *worker) {
 	t.came++
-	w.came = t.came
+	w.came, w.seen = t.came, t.given
+	w.turn = t.order.PushBack(w)
 	heap.Push(&t.waiting, w)
+}
+
+// next takes out the address whose turn it is.
+func (t *turns) next() *worker {
+	next := t.order.Front().Value.(*worker)
+	if t.given-next.seen < passes*len(t.waiting) {
+		next = t.waiting[0]
+	}
+	heap.Remove(&t.waiting, next.at)
+	t.order.Remove(next.turn)
+	t.given++
+	return next
 }
 
 // give hands a place on that an address has had for some time.
@@ -90,7 +109,7 @@ func (t *turns) give(from string, took time.Duration) {
 		t.free++
 		return
 	}
-	next := heap.Pop(&t.waiting).(*worker)
+	next := t.next()
 	first := next.line[0]
 	next.begin()
 	if next.line = next.line[1:]; len(next.line) > 0 {
@@ -108,16 +127,17 @@ func (t *turns) taken() bool {
 	return t.free == 0
 }
 
-// forget halves what all have used when it is time. Who has used nearly nothing and neither works nor waits is
-// forgotten.
+// forget halves what all have used once for each halfLife that has passed. Who has used nearly nothing and neither works
+// nor waits is forgotten.
 func (t *turns) forget() {
 	now := time.Now()
-	if now.Sub(t.halved) < halfLife {
+	times := now.Sub(t.halved) / halfLife
+	if times < 1 {
 		return
 	}
 	t.halved = now
 	for from, w := range t.workers {
-		if w.used /= 2; w.used < slice/64 && w.has == 0 && len(w.line) == 0 {
+		if w.used >>= times; w.used < slice/64 && w.has == 0 && len(w.line) == 0 {
 			delete(t.workers, from)
 		}
 	}

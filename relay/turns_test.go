@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func TestC3LeastWorked(t *testing.T) {
 			turns.mu.Unlock()
 		}
 	}
-	turns.halved = time.Time{}
+	turns.halved = time.Now().Add(-halfLife)
 	var got []string
 	last := "first"
 	for range all {
@@ -97,6 +98,76 @@ func TestC3LeastWorked(t *testing.T) {
 	}
 	if turns.free != 1 || len(turns.workers) > 1 {
 		t.Errorf("left: %d places, %d addresses", turns.free, len(turns.workers))
+	}
+}
+
+// TestC3Forgotten: what an address has used is halved for each half-life that has passed, also when nobody worked meanwhile.
+func TestC3Forgotten(t *testing.T) {
+	turns := newTurns(1)
+	turns.take("hub")
+	turns.give("hub", 64*slice)
+	turns.halved = time.Now().Add(-5 * halfLife)
+	turns.forget()
+	if used := turns.workers["hub"].used; used != 2*slice {
+		t.Errorf("%s used after 5 half-lives, want %s", used, 2*slice)
+	}
+	turns.halved = time.Now().Add(-1000 * halfLife)
+	if turns.forget(); len(turns.workers) != 0 {
+		t.Errorf("%d addresses after 1000 half-lives", len(turns.workers))
+	}
+}
+
+// TestC3Passed: an address that has worked for long is not passed without end by others that were never here before.
+func TestC3Passed(t *testing.T) {
+	turns := newTurns(1)
+	turns.take("hub")
+	turns.give("hub", 50*slice)
+	turns.take("first")
+	turns.halved = time.Now().Add(time.Hour) // nothing is forgotten
+	const others, each = 16, 10
+	served := make(chan string, 1)
+	n := 0
+	come := func(from string) {
+		go func() {
+			turns.take(from)
+			served <- from
+		}()
+		for n++; ; {
+			turns.mu.Lock()
+			lines := 0
+			for _, w := range turns.workers {
+				lines += len(w.line)
+			}
+			turns.mu.Unlock()
+			if lines == n {
+				return
+			}
+		}
+	}
+	come("hub")
+	for i := range others {
+		for range each {
+			come(fmt.Sprint("new ", i))
+		}
+	}
+	before, last := 0, "first"
+	for {
+		turns.give(last, slice)
+		if last = <-served; last == "hub" {
+			break
+		}
+		before++
+	}
+	if most := passes * (others + 1); before > most {
+		t.Errorf("%d turns were given before that of somebody who has worked for long, want %d at most", before, most)
+	}
+	for range others*each - before {
+		turns.give(last, slice)
+		last = <-served
+	}
+	turns.give(last, slice)
+	if turns.free != 1 || len(turns.waiting) != 0 || turns.order.Len() != 0 {
+		t.Errorf("left: %d places, %d wait", turns.free, len(turns.waiting))
 	}
 }
 
