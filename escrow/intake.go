@@ -26,13 +26,12 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 	case known:
 		return e.hear(ctx, by) // its author may read where this copy comes from, and nowhere else
 	}
-	select {
-	case e.opened <- struct{}{}:
-		defer func() { <-e.opened }()
-	default:
-		return errors.New("rate-limited: too many messages are being read, send it again in a moment")
+	done, err := e.begin(ctx)
+	if err != nil {
+		return err
 	}
-	got, err := e.open(ctx, ev)
+	defer func() { <-e.opened }()
+	got, err := e.open(ev, done)
 	var bad *mostro.DecodeError
 	switch {
 	case errors.As(err, &bad) && bad.Answerable():
@@ -63,11 +62,25 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 	return e.act(ctx, got, event)
 }
 
-// open decrypts a message when it is its turn.
-func (e *Engine) open(ctx context.Context, ev *nostr.Event) (mostro.Received, error) {
+// begin waits for the turn of a message, which ends with done, and takes one of the slots in it: before it, one address
+// whose messages wait for their turns could have all of them.
+func (e *Engine) begin(ctx context.Context) (done func(), err error) {
+	done = func() {}
 	if e.cfg.Turn != nil {
-		defer e.cfg.Turn(ctx)() // also when it panics
+		done = e.cfg.Turn(ctx)
 	}
+	select {
+	case e.opened <- struct{}{}:
+		return done, nil
+	default:
+		done()
+		return nil, errors.New("rate-limited: too many messages are being read, send it again in a moment")
+	}
+}
+
+// open decrypts a message in its turn.
+func (e *Engine) open(ev *nostr.Event, done func()) (mostro.Received, error) {
+	defer done() // also when it panics
 	return e.opener.Open(ev)
 }
 

@@ -3,6 +3,7 @@ package escrow
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,6 +184,40 @@ func TestDecryptingTakesTurns(t *testing.T) {
 	}
 	if took != 2 || ended != 2 {
 		t.Errorf("%d turns, %d of them over, want 2", took, ended)
+	}
+}
+
+// TestWaitingForTurnsHoldsNoSlot: while an address whose turn does not come has as many messages here as are read at once, those
+// of everybody else are read.
+func TestWaitingForTurnsHoldsNoSlot(t *testing.T) {
+	w := newWorld(t)
+	type flood struct{}
+	var waiting, flooding sync.WaitGroup
+	free := make(chan struct{})
+	w.e.cfg.Turn = func(ctx context.Context) func() {
+		if ctx.Value(flood{}) != nil {
+			waiting.Done()
+			<-free
+		}
+		return func() {}
+	}
+	p := w.person("alice")
+	p.nextKey()
+	good := w.raw(p, `{"order":{"version":2,"action":"new-order","payload":null}}`)
+	broken := *good
+	broken.ID, broken.Content = strings.Repeat("ab", 32), "nonsense"
+	waiting.Add(maxOpening)
+	for range maxOpening {
+		flooding.Go(func() { _ = w.e.Receive(context.WithValue(context.Background(), flood{}, true), &broken) })
+	}
+	waiting.Wait()
+	if err := w.e.Receive(context.Background(), good); err != nil {
+		t.Errorf("answer %v", err)
+	}
+	close(free)
+	flooding.Wait()
+	if n := len(w.e.opened); n != 0 {
+		t.Errorf("%d slots are taken", n)
 	}
 }
 
