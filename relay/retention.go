@@ -98,12 +98,11 @@ func (r *Relay) spare(ctx context.Context, n int, kinds []int) ([]key, error) {
 		all = r.store.CountOfKinds(kinds...)
 	}
 	flooded := 3*r.store.CountOfKinds(messageKinds...) > 2*all
-	most := n
 	if flooded && r.cfg.Running != nil {
-		stay, most = floodedStay, n+maxNeeded
+		stay = floodedStay
 	}
 	young := r.store.opts.Now().Add(-stay).Unix()
-	old, err := r.store.Oldest(ctx, most, func(m *events.Meta) bool {
+	mayGo := func(m *events.Meta) bool {
 		if m.Author == r.node || r.writesToAll(m.Author) {
 			return false
 		}
@@ -111,11 +110,35 @@ func (r *Relay) spare(ctx context.Context, n int, kinds []int) ([]key, error) {
 			return m.CreatedAt < young
 		}
 		return !flooded && (kinds == nil || slices.Contains(kinds, m.Kind))
-	})
-	if err == nil && flooded {
-		old, err = r.unneeded(ctx, old)
 	}
-	return old[:min(n, len(old))], err
+	if !flooded || r.cfg.Running == nil {
+		return r.store.Oldest(ctx, n, mayGo)
+	}
+	return r.spareUnneeded(ctx, n, mayGo)
+}
+
+// spareUnneeded is spare where it takes a look at the events themselves to know which ones trades need: at ever more of them,
+// until there are enough others.
+func (r *Relay) spareUnneeded(ctx context.Context, n int, mayGo func(*events.Meta) bool) (rest []key, err error) {
+	for looked, most := 0, n+neededAtOnce; ; most *= 2 {
+		skip := looked
+		old, err := r.store.Oldest(ctx, most, func(m *events.Meta) bool {
+			if !mayGo(m) {
+				return false
+			}
+			skip--
+			return skip < 0
+		})
+		if err == nil && len(old) > 0 {
+			looked += len(old)
+			end := len(old) < most
+			old, err = r.unneeded(ctx, old)
+			if rest = append(rest, old...); err == nil && len(rest) < n && !end {
+				continue
+			}
+		}
+		return rest[:min(n, len(rest))], err
+	}
 }
 
 // unneeded leaves out those events that are needed.

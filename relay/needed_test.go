@@ -1,0 +1,47 @@
+package relay
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestC3OldestNeeded: however many old messages trades need, a flood of others goes that is behind them.
+func TestC3OldestNeeded(t *testing.T) {
+	trade := publicKey(t, nostr.GeneratePrivateKey())
+	limits := DefaultLimits()
+	limits.Events = neededAtOnce + 500
+	at := &clock{now: time.Now()}
+	r, _ := startAt(t, Config{Limits: limits, Running: func(pubkey string) bool { return pubkey == trade }}, at.time)
+	needed := put(t, r, neededAtOnce+400, 1059, at.time().Add(-20*day), nostr.Tag{"p", trade})
+	junk := put(t, r, 300, 14, at.time().Add(-5*day))
+	if err := r.makeRoom(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.store.Len(); n != limits.Events {
+		t.Errorf("%d events are left, want %d", n, limits.Events)
+	}
+	for id, want := range map[string]bool{needed[0]: true, needed[len(needed)-1]: true, junk[0]: false, junk[len(junk)-1]: true} {
+		if has, err := r.Has(t.Context(), id); err != nil || has != want {
+			t.Errorf("%s is left: %v, want %v (%v)", id, has, want, err)
+		}
+	}
+}
+
+// put stores events by n keys that are made for one each, which nobody has signed.
+func put(t *testing.T, r *Relay, n, kind int, since time.Time, tags ...nostr.Tag) (ids []string) {
+	t.Helper()
+	var evs []nostr.Event
+	for i := range n {
+		ev := nostr.Event{Kind: kind, PubKey: key{byte(kind), byte(kind >> 8), byte(i), byte(i >> 8)}.String(), CreatedAt: nostr.Timestamp(since.Unix() + int64(i)/100),
+			Tags: tags, Sig: strings.Repeat("0", 128)}
+		ev.ID = ev.GetID()
+		evs, ids = append(evs, ev), append(ids, ev.ID)
+	}
+	if err := r.Publish(t.Context(), evs...); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
