@@ -406,7 +406,7 @@ func (r *Relay) sweep(ctx context.Context) {
 	believed := func() bool {
 		doubts, isNew := clock.doubts(r.store.opts.Now(), time.Since(began))
 		if isNew {
-			r.log.Warn("the clock was put forward: no event is removed for its age until it has stayed so", "for", stepStays, "remedy", "if it is wrong, put it right")
+			r.log.Warn("the clock was put forward, or this machine has slept: no event is removed for its age for a while", "for", stepStays, "remedy", "if the clock is wrong, put it right")
 		}
 		return !doubts
 	}

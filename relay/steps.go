@@ -7,8 +7,9 @@ const (
 	stepStays = 12 * time.Hour // until a clock that was put forward by more is believed
 )
 
-// steps notices that the clock was put forward while the relay runs. For its age nothing is removed then until the clock
-// has stayed so: what is hidden comes back when it is put right, what is removed does not.
+// steps notices that the clock was put forward while the relay runs. A machine that slept for long looks like that too, since
+// time since the start stands still meanwhile. For its age nothing is removed then until the clock has stayed so: what is
+// hidden comes back when it is put right, what is removed does not.
 type steps struct {
 	began time.Time // by the clock
 
