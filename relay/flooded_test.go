@@ -75,10 +75,33 @@ func TestC3MessagesTakeRoom(t *testing.T) {
 	}
 }
 
+// TestHubIsNoFlood: a relay that has very many messages is flooded when they could soon take the room of all else, not as long
+// as there is room.
+func TestHubIsNoFlood(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Events = 1000
+	for _, c := range []struct {
+		messages, others int
+		want             bool
+	}{
+		{700, 0, false},
+		{820, 0, true},
+		{390, 430, false},
+		{430, 390, true},
+	} {
+		r, _ := start(t, Config{Limits: limits})
+		put(t, r, c.messages, 1059, time.Now())
+		put(t, r, c.others, 1, time.Now())
+		if got := r.flooded(); got != c.want {
+			t.Errorf("flooded by %d messages and %d others: %v, want %v", c.messages, c.others, got, c.want)
+		}
+	}
+}
+
 // TestC3Rations: while there are very many messages, an address has only so many more of them stored, and others have theirs.
 func TestC3Rations(t *testing.T) {
 	limits := DefaultLimits()
-	limits.Events = 4000
+	limits.Events = 1500
 	r, url := serveWhole(t, Config{Limits: limits})
 	w := dial(t, url)
 	wrap := func(n int) nostr.Event {
@@ -89,11 +112,11 @@ func TestC3Rations(t *testing.T) {
 		return signed(t, nostr.GeneratePrivateKey(), ev)
 	}
 	sent, said := 0, ""
-	for ok := true; ok && sent < 2000; sent++ {
+	for ok := true; ok && sent < 1600; sent++ {
 		ok, said = w.publish(wrap(sent))
 	}
-	// 1000 are few, then 6 for each of the 2000.
-	if !strings.HasPrefix(said, "rate-limited: this relay is flooded") || sent < 1300 || sent > 1400 {
+	// 1200 are few, then 6 for each of the 2000.
+	if !strings.HasPrefix(said, "rate-limited: this relay is flooded") || sent < 1500 || sent > 1560 {
 		t.Errorf("message %d: %s", sent, said)
 	}
 	if ok, said := elsewhere(t, url).publish(wrap(sent)); !ok {

@@ -402,6 +402,7 @@ func (r *Relay) sweep(ctx context.Context) {
 	expired := time.NewTicker(sweepEvery)
 	defer expired.Stop()
 	defer old.Stop()
+	flooded := false
 	clock, began := steps{began: r.store.opts.Now()}, time.Now()
 	believed := func() bool {
 		doubts, isNew := clock.doubts(r.store.opts.Now(), time.Since(began))
@@ -433,6 +434,12 @@ func (r *Relay) sweep(ctx context.Context) {
 				err = errors.Join(err, r.store.Forget(ctx))
 			}
 			err = errors.Join(err, r.makeRoom(ctx))
+			if now := r.flooded(); now != flooded {
+				if flooded = now; flooded {
+					r.log.Warn("messages are most of what is stored, and little room is left: an address can have only so many more stored", "a day", messagesPerDay,
+						"remedy", "raise relay.max_events or relay.max_index_memory_mib, or list the addresses behind which many people are in federation.peers or, for proxies, in relay.trusted_proxies")
+				}
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("remove events", "error", err)

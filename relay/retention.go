@@ -164,11 +164,16 @@ func (r *Relay) unneeded(ctx context.Context, ids []key) (rest []key, err error)
 	return rest, nil
 }
 
-// flooded reports whether messages are so many that they could soon take the room of all else.
+// flooded reports whether messages could soon take the room of all else: little is left, and most of what is stored is
+// messages.
 func (r *Relay) flooded() bool {
-	messages, limits := r.store.CountOfKinds(messageKinds...), r.cfg.Limits
-	_, _, bytes := r.Indexed()
-	return messages > limits.Events/4 || bytes > limits.IndexBytes/2 && 2*messages > r.store.CountOfKinds(events.AlwaysInMemory()...)
+	all, limits := r.store.Len(), r.cfg.Limits
+	if _, _, bytes := r.Indexed(); bytes > limits.IndexBytes/5*4 {
+		all = r.store.CountOfKinds(events.AlwaysInMemory()...)
+	} else if all <= limits.Events/5*4 {
+		return false
+	}
+	return 2*r.store.CountOfKinds(messageKinds...) > all
 }
 
 // messageKinds are the private ones that are stored.
