@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/semaphore"
@@ -35,11 +36,15 @@ func refusesWraps(err error) bool {
 // through now is looked for again a while later.
 type reception struct {
 	p      *peer
+	kinds  []int
 	from   context.Context // tells the node over which relay a message came
 	lanes  [receiveLanes]chan *nostr.Event
 	room   *semaphore.Weighted // bytes that wait
-	missed *missed
 	failed chan error
+
+	mu     sync.Mutex
+	behind map[int]int64 // by kind, how far back something is that did not get through
+	due    chan struct{}
 }
 
 // receiveKinds receives messages of some kinds until an error or the end of the context.
@@ -49,34 +54,28 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 	defer lanes.Wait()
 	defer cancel()
 	r := &reception{
-		p: p, from: context.WithValue(ctx, originKey{}, p.url), room: semaphore.NewWeighted(intakeBytes),
-		missed: newMissed(), failed: make(chan error, 1),
+		p: p, kinds: kinds, from: context.WithValue(ctx, originKey{}, p.url), room: semaphore.NewWeighted(intakeBytes),
+		failed: make(chan error, 1), behind: make(map[int]int64), due: make(chan struct{}, 1),
 	}
 	for i := range r.lanes {
 		r.lanes[i] = make(chan *nostr.Event, messageBurst/receiveLanes)
 		lanes.Go(func() { r.work(ctx, r.lanes[i]) })
 	}
-	since := nostr.Timestamp(p.m.cfg.Now().Add(-mailPast).Unix())
+	since := r.first()
 	s := &sub{event: r.live, end: func(err error) {
 		if err != nil {
 			r.fail(err)
 		}
 	}}
-	f := nostr.Filter{Kinds: kinds, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}, Since: &since}
+	for _, kind := range kinds {
+		r.behind[kind] = since // when a connection is new, all of it
+	}
+	from := nostr.Timestamp(since)
+	f := nostr.Filter{Kinds: kinds, Tags: nostr.TagMap{"p": {p.m.cfg.Pubkey}}, Since: &from}
 	if err := l.subscribe(s, f); err != nil {
 		return err
 	}
-	lanes.Go(func() {
-		for most := maxItems; ; most = mostOld {
-			r.fetchOld(ctx, l, kinds, most)
-			select {
-			case <-r.missed.due:
-				r.missed.all()
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
+	lanes.Go(func() { r.lookBehind(ctx, l) })
 	select {
 	case err := <-r.failed:
 		return err
@@ -112,14 +111,57 @@ func (r *reception) live(ev *nostr.Event) {
 	r.again(ev)
 }
 
+// first is from when messages are of use.
+func (r *reception) first() int64 { return r.p.m.cfg.Now().Add(-mailPast).Unix() }
+
 // again lets a message be looked for in a while.
-func (r *reception) again(ev *nostr.Event) { r.missed.add([]string{ev.PubKey}) }
+func (r *reception) again(ev *nostr.Event) { r.miss(ev.Kind, int64(ev.CreatedAt)) }
+
+// miss lets messages of a kind be looked for in a while, back to a time.
+func (r *reception) miss(kind int, at int64) {
+	if !slices.Contains(r.kinds, kind) {
+		return // it was not asked for
+	}
+	r.mu.Lock()
+	if back, missed := r.behind[kind]; !missed || at < back {
+		r.behind[kind] = max(at, r.first())
+	}
+	r.mu.Unlock()
+	select {
+	case r.due <- struct{}{}:
+	default:
+	}
+}
+
+// lookBehind fetches what is stored, and then again and again what was missed. In between it waits as long as that took, up to
+// mostMissed: how much strangers leave there costs no more.
+func (r *reception) lookBehind(ctx context.Context, l *link) {
+	for {
+		r.mu.Lock()
+		behind := r.behind
+		r.behind = make(map[int]int64)
+		r.mu.Unlock()
+		began := time.Now()
+		r.fetchOld(ctx, l, behind)
+		wait := min(max(time.Since(began), checkEvery), mostMissed)
+		select {
+		case <-r.due:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // fetchOld asks for what is behind the newest messages, which is all that a relay gives out with a
 // subscription: gift wraps are dated back by days, so that one of a break can be anywhere. As many as are asked for at once
-// are handed over in the order in which they were written. When a connection is new it goes
-// on to the last one, however many strangers have left there.
-func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int, most int) {
+// are handed over in the order in which they were written. It goes back as far as it says for each kind, however many
+// strangers have left there.
+func (r *reception) fetchOld(ctx context.Context, l *link, behind map[int]int64) {
 	var some []*nostr.Event
 	hand := func() {
 		slices.SortStableFunc(some, func(a, b *nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
@@ -136,10 +178,13 @@ func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int, most int
 		some = nil
 	}
 	bytes := 0
-	since := r.p.m.cfg.Now().Add(-mailPast).Unix()
-	for _, kind := range kinds {
+	for _, kind := range r.kinds {
+		since, missed := behind[kind]
+		if !missed {
+			continue
+		}
 		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {r.p.m.cfg.Pubkey}}}
-		_, err := l.walkMost(ctx, f, since, course{most, unhurried, l.fetch}, func(ev *nostr.Event) {
+		_, err := l.walkMost(ctx, f, since, course{maxItems, unhurried, l.fetch}, func(ev *nostr.Event) {
 			if r.p.m.marks.knows(nameOf(ev)) || r.p.heard.knows(nameOf(ev)) {
 				return
 			}
@@ -151,7 +196,7 @@ func (r *reception) fetchOld(ctx context.Context, l *link, kinds []int, most int
 		})
 		if err != nil && ctx.Err() == nil {
 			r.p.cause(there + "older messages: " + err.Error())
-			r.missed.add([]string{r.p.m.cfg.Pubkey})
+			r.miss(kind, since)
 		}
 	}
 	hand()

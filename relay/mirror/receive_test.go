@@ -155,3 +155,31 @@ func TestC3MailHidden(t *testing.T) {
 		eventuallyFor(t, time.Hour, "what is behind the flood is heard", func() bool { return h.count(release.ID) == 1 })
 	})
 }
+
+// TestMissedFound: a message that came too fast to be taken is found again, however many newer ones have come meanwhile.
+func TestMissedFound(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p, stranger, n := idlePlain(500), newPerson(t), 0
+		a, url, h := listens(t, p, nil)
+		junk := func(ahead int) nostr.Event { // which nobody has signed
+			n++
+			return nostr.Event{ID: fmt.Sprintf("%064x", n), PubKey: stranger.public, Kind: kindMessage, CreatedAt: nostr.Now() + nostr.Timestamp(ahead),
+				Tags: nostr.Tags{{"p", a.public}}, Sig: fmt.Sprintf("%0128x", n)}
+		}
+		release := newPerson(t).sign(t, nostr.Event{Kind: kindMessage, CreatedAt: nostr.Now() - 20, Content: "release", Tags: nostr.Tags{{"p", a.public}}})
+		for range messageBurst + 200 {
+			p.publish(junk(-n % 10)) // few enough of a second to be given out
+		}
+		p.publish(release)
+		for range mostOld + 1000 {
+			p.save(junk(1 + n%50))
+		}
+		if h.count(release.ID) > 0 {
+			t.Fatal("it was not missed")
+		}
+		eventuallyFor(t, time.Hour, "it is heard", func() bool { return h.count(release.ID) == 1 })
+		if s := a.health(url).Sessions; s != 1 {
+			t.Errorf("%d connections", s)
+		}
+	})
+}
