@@ -358,3 +358,31 @@ func TestC3PlacesCarried(t *testing.T) {
 		t.Errorf("%d places of his address, %d of those who are near", his, others)
 	}
 }
+
+// TestClientOfManyKeys: a client that asks for the mail of all its trade keys, and for their conversations, can go on to trade
+// with a new one.
+func TestClientOfManyKeys(t *testing.T) {
+	a, b := newInstance(t, "a"), newInstance(t, "b")
+	b.escrow()
+	b.start()
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
+	a.change = func(cfg *relay.Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+	a.start()
+	eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
+	c := dialFrom(t, a.url(), "203.0.113.1")
+	keys := make([]string, 200)
+	for i := range keys {
+		keys[i] = newPerson(t).public
+	}
+	for name, f := range map[string]nostr.Filter{
+		"mail of the Mostro": {Kinds: []int{kindMessage}, Authors: []string{b.public}, Tags: nostr.TagMap{"p": keys}},
+		"gift wraps":         {Kinds: []int{kindWrap}, Tags: nostr.TagMap{"p": keys}},
+		"conversations":      {Kinds: []int{kindMessage}, Authors: keys[:talksPerClient]},
+	} {
+		c.say("REQ", name, f)
+		c.hear("EOSE")
+	}
+	if ok, reason := c.send(newPerson(t).message(t, b.public, "new-order")); !ok {
+		t.Error(reason)
+	}
+}
