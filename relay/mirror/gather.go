@@ -39,7 +39,7 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		}
 	}()
 	missed := newMissed()
-	s := &subscribed{p: p, l: l, g: g, room: keysPerPeer + mailSlack, keys: make(map[string]bool), ended: make(chan error, 1)}
+	s := &subscribed{p: p, l: l, g: g, room: fullRoom, patience: steadyTime, keys: make(map[string]bool), ended: make(chan error, 1)}
 	defer s.end()
 	// Whoever waits here holds up everything that the relay sends, and strangers can write to the keys.
 	s.take = func(ev *nostr.Event) {
@@ -58,6 +58,7 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 	}
 	pause := rate.NewLimiter(widenRate, widenBurst)
 	shrunk := false
+	var busy time.Time // since when the relay does not give out what is stored
 	for {
 		among := g.among()
 		keys, changed := g.from.keys(among)
@@ -67,9 +68,6 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 		s.widen()
 		room := s.room
 		wanted := keys[:min(len(keys), room)]
-		if len(wanted) < len(keys) {
-			missed.add(keys[len(wanted):]) // there may be more room in a while
-		}
 		if err := s.extend(ctx, wanted); err != nil {
 			return s.stood(err)
 		}
@@ -77,14 +75,23 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 			continue // with fewer keys
 		}
 		rest := s.lacking(wanted)
+		var retry <-chan time.Time
 		switch err := g.old(ctx, l, rest, old); {
 		case err == nil:
-			shrunk = false
+			busy, shrunk = time.Time{}, false
 			for _, key := range rest {
 				s.keys[key] = true
 			}
+			if s.room == fullRoom {
+				s.patience = steadyTime
+			}
 		case !s.isTooMuch(err):
 			return s.stood(err)
+		case busy.IsZero(): // it may be so for a moment only
+			busy = time.Now()
+			retry = time.After(firstSlow)
+		case time.Since(busy) < firstSlow:
+			retry = time.After(time.Until(busy.Add(firstSlow)))
 		case !shrunk && len(s.keys) > keysPerReq: // beside fewer subscriptions it may be taken
 			shrunk = true
 			s.shrink()
@@ -93,6 +100,8 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 			missed.add(rest)
 		}
 		select {
+		case <-retry:
+		case <-s.wider():
 		case <-changed:
 			if pause.Wait(ctx) != nil { // meanwhile more may come
 				return nil

@@ -1,8 +1,10 @@
 package mirror
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,6 +150,37 @@ func TestGatherCrowded(t *testing.T) {
 	if h := a.health(b.url()); h.Sessions != 1 || h.Failures != 0 || h.RefusedFor[Cause{There: true, Word: "rate-limited"}] == 0 {
 		t.Errorf("health: %+v", h)
 	}
+}
+
+// TestGatherBusy: a relay that refuses one question because it is busy costs nobody his mail.
+func TestGatherBusy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b, p := newPerson(t), idlePlain(500)
+		var busy atomic.Bool
+		p.manner = func() manner {
+			return func(say func(...any), label string, parts []json.RawMessage) bool {
+				var f nostr.Filter
+				if label != "REQ" || json.Unmarshal(parts[1], &f) != nil || f.Limit == 1 || len(f.Tags["p"]) == 0 || !busy.CompareAndSwap(true, false) {
+					return false
+				}
+				say("CLOSED", parts[0], "rate-limited: slow down")
+				return true
+			}
+		}
+		a, url := abroad(t, p, follows(b))
+		eventually(t, "it is connected", func() bool { return a.health(url).State == Live })
+		keys := claims(t, a.mirror.interest, b, "first ", 0, keysPerReq+100)
+		time.Sleep(time.Minute)
+		busy.Store(true)
+		keys = append(keys, claims(t, a.mirror.interest, b, "last ", 0, 1)...)
+		eventually(t, "it was busy", func() bool { return !busy.Load() })
+		time.Sleep(time.Second)
+		for _, key := range keys {
+			mail := b.message(t, key.public, "for you")
+			p.publish(mail)
+			eventuallyFor(t, 10*time.Second, "mail is here", func() bool { return a.has(mail.ID) })
+		}
+	})
 }
 
 // TestGatherFull: as many keys and conversations as a relay is asked for fit into what another instance grants to

@@ -67,7 +67,7 @@ const (
 	reviewPast    = 180 * 24 * time.Hour // readers take no older ones
 	opinionRate   = 1                    // a second, live, of one relay
 	opinionBurst  = 100
-	mostMissed    = 15 * time.Minute // before it is looked for what came too fast
+	mostMissed    = 15 * time.Minute // before it is looked for what came too fast, or for more room
 	maxHeld       = 2 << 20          // bytes of events of the future that wait for their time
 	intakeBytes   = 4 << 20          // of events of one duty of a connection that wait to be stored, or are being stored
 	maxHold       = 15 * time.Minute

@@ -22,7 +22,12 @@ type subscribed struct {
 	cut    time.Time       // when it took no more
 	keys   map[string]bool // whether what was stored has come too
 	chunks []*chunk
+
+	patience time.Duration // until it is asked for more again
 }
+
+// fullRoom is the room of a relay that takes as many keys as it is asked for.
+const fullRoom = keysPerPeer + mailSlack
 
 // chunk is one subscription for some keys.
 type chunk struct {
@@ -101,12 +106,20 @@ func (s *subscribed) extend(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// widen asks for all again after a while: what the relay has refused for want of room it may have refused because it
-// was busy.
+// widen asks for all again after a while, ever more rarely: what the relay has refused for want of room it may have
+// refused because it was busy.
 func (s *subscribed) widen() {
-	if time.Since(s.cut) > steadyTime {
-		s.room = keysPerPeer + mailSlack
+	if s.room < fullRoom && time.Since(s.cut) >= s.patience {
+		s.room, s.patience = fullRoom, min(2*s.patience, mostMissed)
 	}
+}
+
+// wider says when it is time for that, if ever.
+func (s *subscribed) wider() <-chan time.Time {
+	if s.room == fullRoom {
+		return nil
+	}
+	return time.After(time.Until(s.cut.Add(s.patience)))
 }
 
 // shrink makes the room smaller than what is subscribed, as far as one question needs: what is stored has to be asked
