@@ -18,7 +18,7 @@ import (
 )
 
 // queue holds own events that an outside relay has not confirmed: of an address the newest only,
-// in the order in which they came. It is in memory, because comparing finds them again.
+// in the order in which they came. It is in memory, because comparing finds them again, or all are sent again.
 type queue struct {
 	mu    sync.Mutex
 	order []string
@@ -199,11 +199,22 @@ func (p *peer) publishOut(ctx context.Context, l *link) error {
 	return nil
 }
 
-// compareOut keeps an outside relay equal: it finds out now and then what the relay lacks, for publishOut to send.
+// compareOut keeps an outside relay equal: it finds out now and then what the relay lacks, for publishOut to send. To one
+// that does not answer, and of which that was never found out since the start, all is sent once.
 func (p *peer) compareOut(ctx context.Context, l *link) error {
 	for ctx.Err() == nil {
 		again, err := p.repair(ctx, l)
-		if err != nil {
+		var closed *ClosedError
+		switch {
+		case err == nil:
+			p.filled = true
+		case !p.filled && (errors.As(err, &closed) || errors.Is(err, errNoAnswer)):
+			if bad := p.queueAll(ctx); bad != nil {
+				return bad
+			}
+			p.filled = true
+			return err
+		default:
 			return err
 		}
 		select {
@@ -289,7 +300,7 @@ func (p *peer) repair(ctx context.Context, l *link) (again time.Duration, err er
 	m := p.m
 	waiting := p.out.compare()
 	defer p.out.compared()
-	f := nostr.Filter{Authors: []string{m.cfg.Pubkey}, Kinds: mostroKinds}
+	f := p.own()
 	d, err := l.differ(ctx, f, maxItems, m.relay.Items)
 	var refused *RefusedError
 	again = resyncEvery
@@ -313,18 +324,41 @@ func (p *peer) repair(ctx context.Context, l *link) (again time.Duration, err er
 			p.out.done(ev)
 		}
 	}
-	for ids := range slices.Chunk(d.Have, idsAtOnce) {
-		evs, err := m.relay.Get(ctx, ids...)
+	return again, p.queue(ctx, d.Have)
+}
+
+// own asks for the node's public events.
+func (p *peer) own() nostr.Filter {
+	return nostr.Filter{Authors: []string{p.m.cfg.Pubkey}, Kinds: mostroKinds}
+}
+
+// queueAll queues all of the node's public events.
+func (p *peer) queueAll(ctx context.Context) error {
+	all, err := p.m.relay.Items(ctx, p.own(), maxItems)
+	if err != nil {
+		return err
+	}
+	ids := make([]reconcile.ID, len(all))
+	for i := range all {
+		ids[i] = all[i].ID
+	}
+	return p.queue(ctx, ids)
+}
+
+// queue queues own events that the relay lacks, unless they were sent meanwhile.
+func (p *peer) queue(ctx context.Context, lacks []reconcile.ID) error {
+	for ids := range slices.Chunk(lacks, idsAtOnce) {
+		evs, err := p.m.relay.Get(ctx, ids...)
 		if err != nil {
-			return again, err
+			return err
 		}
 		for i := range evs {
 			if p.out.lacking(evs[i].ID) {
-				p.out.put(&evs[i], m.cfg.Now())
+				p.out.put(&evs[i], p.m.cfg.Now())
 			}
 		}
 	}
-	return again, nil
+	return nil
 }
 
 // lacks finds out by ids which own events a relay without negentropy lacks.

@@ -10,7 +10,7 @@ import (
 )
 
 // TestWriteOnly: a relay that gives out nothing, by its rules, for now, or without a word, gets the node's events and answers
-// all the same, at once and over one connection.
+// all the same, at once and over one connection, and what the node had before it knew that relay, or before its start, in a while.
 func TestWriteOnly(t *testing.T) {
 	for name, no := range map[string]string{"refuses": "restricted: write only", "busy": "rate-limited: too many questions", "silent": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -24,8 +24,15 @@ func TestWriteOnly(t *testing.T) {
 						return label == "REQ"
 					}
 				}
-				a, url := abroad(t, p, publishes)
-				a.publish(a.offer(t, "before", 0))
+				var before nostr.Event
+				a, url := abroad(t, p, func(a *instance, url string) {
+					a.start()
+					before = a.offer(t, "before", 0)
+					a.publish(before)
+					a.stop()
+					a.listen = newCable().listen
+					publishes(a, url)
+				})
 				trader := newPerson(t)
 				if err := a.mirror.Heard(context.WithValue(t.Context(), originKey{}, url), trader.public); err != nil {
 					t.Fatal(err)
@@ -35,6 +42,9 @@ func TestWriteOnly(t *testing.T) {
 					a.publish(offer, answer)
 					eventuallyFor(t, 10*time.Second, when+" all is there", func() bool { return p.has(offer.ID) && p.has(answer.ID) })
 					time.Sleep(time.Hour)
+				}
+				if !p.has(before.ID) {
+					t.Error("it lacks what the node had before")
 				}
 				if h := a.health(url); h.Sessions != 1 || h.Waiting != 0 {
 					t.Errorf("it took %d connections, %d events wait", h.Sessions, h.Waiting)
