@@ -227,7 +227,7 @@ type request struct {
 // facts loads what Step must know of other rows and of the world.
 func (e *Engine) facts(txn *badger.Txn, o *order.Order, ev order.Event, given *request) (f order.Facts, err error) {
 	f = order.Facts{Terms: e.cfg.Settings.Terms, Rules: e.cfg.Settings.Rules}
-	f.Node, f.Closed, f.Uptime = e.nodeFacts(), e.closed(ev.At), e.up()
+	f.Node, f.Closed, f.Uptime, f.Run = e.nodeFacts(), e.closed(ev.At), e.up(), e.run
 	if err := e.bondFacts(txn, o, ev, &f); err != nil {
 		return f, err
 	}

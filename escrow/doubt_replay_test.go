@@ -210,3 +210,27 @@ func TestM42MadeWhenTheClockWasAhead(t *testing.T) {
 		t.Errorf("%d payments, %d before the restore", again, payments)
 	}
 }
+
+// M40: an invoice that came in place of another waits its turn when the copy is made, and is paid in the forgotten time.
+// In the copy it was never sent; a third invoice is not paid as well, and nobody is asked for an explanation.
+func TestM40PaidWhatTheCopyHasNotSent(t *testing.T) {
+	w := inFolder(t)
+	w.trade(t, "50000", "49850")
+	w.play(t, "attempts 1\n alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none\n alice release\n bob route\n bob add-invoice order=B invoice=99700")
+	id := w.order(args{})
+	copied := w.snapshot()
+	w.play(t, "wait 10m")
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Fatalf("before the copy is put back the order is %s", got)
+	}
+	paid, payments := w.paidOut()
+	w.putBack(copied)
+	w.play(t, "bob add-invoice order=B invoice=99700")
+	w.hours()
+	if again, count := w.paidOut(); again != paid || count != payments {
+		t.Errorf("%d msat in %d payments, %d in %d before", again, count, paid, payments)
+	}
+	if got := w.statusOf(id); got != mostro.StatusSuccess {
+		t.Errorf("in the end the order is %s", got)
+	}
+}

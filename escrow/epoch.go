@@ -123,6 +123,7 @@ func (e *Engine) compareEpoch(file *epochFile, found bool) error {
 		e.log.Info("the money store gets an epoch") // it is of an earlier version
 	}
 	next := max(store, file.value) + 1
+	e.run = next
 	err = e.db.Update(func(txn *badger.Txn) error {
 		var w writes
 		if why != "" {

@@ -143,6 +143,7 @@ type Engine struct {
 	guards    guardState
 	space     *spaceGuard
 	epoch     *epochFile
+	run       uint64        // order.Facts.Run: the epoch with which this process began
 	lastAlive int64         // when the store last lived before this process, unix seconds
 	doubted   chan struct{} // guards.restored is set
 	looked    int64         // the clock when it was last looked at; watchClock's own
@@ -199,7 +200,7 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 	e := &Engine{
 		cfg: cfg, db: db, machine: cfg.machine, log: cfg.Logger,
 		opener: mostro.NewOpener(cfg.Key), sealer: mostro.NewSealer(cfg.Key),
-		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), doubted: make(chan struct{}, 1), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1),
+		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), doubted: make(chan struct{}, 1), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1), run: 1,
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
 		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed, fatal: make(chan error, 1), epoch: &epochFile{},
 		guards: guardState{flows: map[int64]order.Msat{}, strays: map[order.Hash]Stray{}, told: map[string]bool{}},

@@ -97,7 +97,7 @@ var (
 		if next.Address == "" {
 			next.Invoice, next.Hash = s.f.Invoice.Text, s.f.Invoice.Hash
 		}
-		s.b.Payout = s.b.Payout.replaced(next)
+		s.b.Payout = s.b.Payout.replaced(next, s.f.Run)
 	}}
 	payWinner       = BondEffect{"pay the winner", func(s *bondStep) { s.paying().begin() }}
 	payWinnerAgain  = BondEffect{"pay the winner, the same invoice in its time", func(s *bondStep) { s.paying().again() }}
@@ -182,7 +182,7 @@ func (s *bondStep) refund(rest Sat, reserve Msat) {
 // paying is the payout of the winner's share, to be moved on.
 func (s *bondStep) paying() paying {
 	return paying{
-		Payout: &s.b.Payout, at: s.e.At, uptime: s.f.Uptime, amount: s.b.WinnerGets(), call: s.call,
+		Payout: &s.b.Payout, at: s.e.At, uptime: s.f.Uptime, run: s.f.Run, amount: s.b.WinnerGets(), call: s.call,
 		retry: s.b.Terms.PaymentRetrySeconds, grace: s.b.Terms.PayoutGraceSeconds,
 		feeLimit: routingCap(s.b.Terms, s.b.WinnerGets().Sat(), s.b.Ledger.NodeFee()+s.b.Terms.RoutingSubsidy.Msat()),
 	}

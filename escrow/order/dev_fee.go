@@ -130,7 +130,7 @@ func (s *step) payingDevFee() paying {
 	o, p := s.o, &s.o.DevFee.Payout
 	amount := o.Ledger.entry(OwedDev).Amount
 	return paying{
-		Payout: p, at: s.e.At, uptime: s.f.Uptime, amount: amount, feeLimit: routingCap(o.Terms, amount.Sat(), o.Ledger.NodeFee()-o.Ledger.Routing()),
+		Payout: p, at: s.e.At, uptime: s.f.Uptime, run: s.f.Run, amount: amount, feeLimit: routingCap(o.Terms, amount.Sat(), o.Ledger.NodeFee()-o.Ledger.Routing()),
 		retry: min(o.Terms.PaymentRetrySeconds<<min(p.Attempts, 16), longestRetry), grace: o.Terms.PayoutGraceSeconds,
 		call: func(c Call) { c.DevFee = true; s.call(c) },
 	}

@@ -74,7 +74,7 @@ var (
 		s.o.Payout = given(s, Payout{})
 	}}
 	replaceInvoice = Effect{"replace the buyer's invoice", func(s *step) {
-		s.o.Payout = s.o.Payout.replaced(given(s, Payout{}))
+		s.o.Payout = s.o.Payout.replaced(given(s, Payout{}), s.f.Run)
 	}}
 	awaitNode = Effect{"answer when the node has", func(s *step) {
 		s.o.Awaits = &Awaited{By: s.e.Sender, RequestID: s.e.Message.RequestID}
@@ -350,7 +350,7 @@ const (
 // paying is the order's payout, to be moved on.
 func (s *step) paying() paying {
 	return paying{
-		Payout: &s.o.Payout, at: s.e.At, uptime: s.f.Uptime, amount: s.o.BuyerGets().Msat(), feeLimit: RoutingBudget(s.o.Terms, s.o.Amount, s.o.Fee),
+		Payout: &s.o.Payout, at: s.e.At, uptime: s.f.Uptime, run: s.f.Run, amount: s.o.BuyerGets().Msat(), feeLimit: RoutingBudget(s.o.Terms, s.o.Amount, s.o.Fee),
 		retry: s.o.Terms.PaymentRetrySeconds, grace: s.o.Terms.PayoutGraceSeconds, call: s.call,
 	}
 }

@@ -137,6 +137,9 @@ type Facts struct {
 	// Uptime counts the seconds in which this node, ever since it exists, ran with its Lightning
 	// node ready.
 	Uptime int64 `json:"uptime,omitempty"`
+	// Run is a number of this process that no row has which was written before it began, in whatever
+	// copy of the store.
+	Run uint64 `json:"run,omitempty"`
 	// Bonds are the order's that have not ended; LiveBonds counts those of all orders that are held.
 	Bonds     []Bond `json:"bonds,omitempty"`
 	LiveBonds int    `json:"live_bonds,omitempty"`

@@ -7,8 +7,9 @@ import "fmt"
 // rules: one hash at a time, and no other before the node says that the last has failed.
 type paying struct {
 	*Payout
-	at       int64 // unix seconds
-	uptime   int64 // Facts.Uptime
+	at       int64  // unix seconds
+	uptime   int64  // Facts.Uptime
+	run      uint64 // Facts.Run
 	amount   Msat
 	feeLimit Msat // of the routing fee
 	retry    int64
@@ -49,7 +50,7 @@ func (p paying) again() {
 }
 
 func (p paying) send() {
-	p.State, p.Unsent = PayoutSending, false
+	p.State, p.UnsentIn = PayoutSending, 0
 	p.call(Call{
 		Do: Pay, Hash: p.Hash, Try: p.Tries, Invoice: p.Invoice, Amount: p.amount, FeeLimit: p.feeLimit, Earlier: p.Earlier,
 	})
@@ -67,7 +68,7 @@ func (p paying) failed(sent bool) {
 		p.FailedAt, p.FailedUptime = p.at, p.uptime+1
 	}
 	if p.Address != "" { // the next try asks for another invoice
-		p.leave()
+		p.leave(p.run)
 	}
 	p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+max(p.retry, p.graceLeft())
 }
@@ -102,8 +103,10 @@ func (p paying) lookAgain() {
 
 // leave makes room for another hash than the present one. One that the node was never asked to
 // pay is forgotten: nothing but the payee's patience bounds how many he names while a try waits.
-func (p *Payout) leave() {
-	if !p.Hash.IsZero() && !p.Unsent {
+// Only the run that has heard of it knows that (M40): the store may be an old copy, and the node have
+// been asked since.
+func (p *Payout) leave(run uint64) {
+	if !p.Hash.IsZero() && (p.UnsentIn == 0 || p.UnsentIn != run) {
 		p.Earlier = append(p.Earlier, p.Hash)
 		p.EarlierFailedAt = max(p.EarlierFailedAt, p.FailedAt)
 		p.EarlierFailedUptime = max(p.EarlierFailedUptime, p.FailedUptime)
@@ -125,14 +128,14 @@ func (p *Payout) nothingFlies() bool {
 }
 
 // replaced is the payout with another invoice or address in place of the one that failed.
-func (p Payout) replaced(by Payout) Payout {
-	by.Unsent = p.Unsent
+func (p Payout) replaced(by Payout, run uint64) Payout {
+	by.UnsentIn = p.UnsentIn
 	if p.Hash == by.Hash && !by.Hash.IsZero() { // of an address each try is another, and waits for the grace
 		by.Attempts, by.NextTry = p.Attempts, p.NextTry
 	}
 	if p.Hash != by.Hash {
-		p.leave()
-		by.Unsent = true
+		p.leave(run)
+		by.UnsentIn = run
 	}
 	by.Tries, by.Earlier, by.FailedAt, by.EarlierFailedAt = p.Tries, p.Earlier, p.FailedAt, p.EarlierFailedAt
 	by.FailedUptime, by.EarlierFailedUptime = p.FailedUptime, p.EarlierFailedUptime

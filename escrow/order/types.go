@@ -195,8 +195,9 @@ type Payout struct {
 	Address string `json:"address,omitempty"`
 	Invoice string `json:"invoice,omitempty"` // BOLT11, "" until there is one
 	Hash    Hash   `json:"hash"`
-	// Unsent: the node was not asked to pay Hash yet, which came in place of another.
-	Unsent   bool        `json:"unsent,omitempty"`
+	// UnsentIn is the run of the process in which Hash came in place of another, while the node was not
+	// asked to pay it; 0 = it was asked, or may have been.
+	UnsentIn uint64      `json:"unsent_in,omitempty"`
 	State    PayoutState `json:"state,omitempty"`
 	Attempts int64       `json:"attempts,omitempty"` // with this invoice
 	// Tries counts every time that a payment was asked for. News of a failure counts only for
