@@ -101,5 +101,7 @@ type Node struct {
 	Alias    string
 	Network  string
 	Invoices map[order.Hash]lightning.InvoiceRecord
+	// Nameless is what it was paid without a payment hash, by who asked nobody.
+	Nameless Tally
 	Payments map[order.Hash]lightning.PaymentRecord
 }

@@ -250,6 +250,7 @@ func (c *comparison) invoices() {
 
 // others counts what is the escrow's at the node, and what is beside it.
 func (c *comparison) others() {
+	c.r.OthersIn = c.node.Nameless
 	for hash, invoice := range c.node.Invoices {
 		if invoice.State != lightning.Settled {
 			continue

@@ -3,7 +3,8 @@ package lightning
 import "context"
 
 // InvoiceRecord is an invoice in a node's own books, of whatever kind: the escrow's hold
-// invoices and everything else that the node was ever asked to be paid.
+// invoices and everything else that the node was ever asked to be paid. What was paid without being
+// asked for may have no hash (lnd: AMP); it is zero then.
 type InvoiceRecord struct {
 	HoldInvoice
 	Memo      string

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"mostro/escrow/lightning"
+	"mostro/escrow/order"
 )
 
 // recordPage is how many records lnd is asked for at once, and leastPage how many where it does not
@@ -21,26 +22,47 @@ const (
 
 // Invoices lists every invoice of the node.
 func (n *Node) Invoices(ctx context.Context, seen func(lightning.InvoiceRecord) error) error {
+	size := uint64(recordPage)
 	for offset := uint64(0); ; {
-		answer, err := n.invoicePage(ctx, offset)
+		answer, err := n.invoicePage(ctx, offset, size)
 		if err != nil {
-			return fmt.Errorf("list invoices: %w", err)
+			if smallerPage(ctx, err, &size) {
+				continue
+			}
+			return fmt.Errorf("list invoices: %w", translate(ctx, err, nil))
 		}
 		for _, each := range answer.Invoices {
-			hold, err := holdInvoice(each)
+			record, err := invoiceRecord(each)
 			if err != nil {
 				return fmt.Errorf("list invoices: %w", err)
 			}
-			record := lightning.InvoiceRecord{HoldInvoice: hold, Memo: each.Memo, CreatedAt: each.CreationDate, SettledAt: each.SettleDate, Hold: isHold(each)}
 			if err := seen(record); err != nil {
 				return err
 			}
 		}
-		if len(answer.Invoices) < recordPage {
+		if uint64(len(answer.Invoices)) < size {
 			return nil
 		}
 		offset = answer.LastIndexOffset
 	}
+}
+
+// smallerPage asks a large node, which may need longer than a call may take, for less at once: what it has read is
+// not read again.
+func smallerPage(ctx context.Context, err error, size *uint64) bool {
+	if status.Code(err) != codes.DeadlineExceeded || ctx.Err() != nil || *size <= leastPage {
+		return false
+	}
+	*size /= 4
+	return true
+}
+
+func invoiceRecord(i *lnrpc.Invoice) (lightning.InvoiceRecord, error) {
+	if len(i.RHash) == 0 { // lnd: an AMP payment that nobody asked for has none
+		i.RHash = make([]byte, len(order.Hash{}))
+	}
+	hold, err := holdInvoice(i)
+	return lightning.InvoiceRecord{HoldInvoice: hold, Memo: i.Memo, CreatedAt: i.CreationDate, SettledAt: i.SettleDate, Hold: isHold(i)}, err
 }
 
 // isHold tells a hold invoice that is not settled. lnd shows the preimage of an ordinary one from the
@@ -49,11 +71,10 @@ func isHold(i *lnrpc.Invoice) bool {
 	return i.State == lnrpc.Invoice_ACCEPTED || len(i.RPreimage) == 0 && !i.IsAmp
 }
 
-func (n *Node) invoicePage(ctx context.Context, offset uint64) (*lnrpc.ListInvoiceResponse, error) {
+func (n *Node) invoicePage(ctx context.Context, offset, size uint64) (*lnrpc.ListInvoiceResponse, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	answer, err := n.main.ListInvoices(ctx, &lnrpc.ListInvoiceRequest{IndexOffset: offset, NumMaxInvoices: recordPage})
-	return answer, translate(ctx, err, nil)
+	return n.main.ListInvoices(ctx, &lnrpc.ListInvoiceRequest{IndexOffset: offset, NumMaxInvoices: size})
 }
 
 // Payments lists every payment of the node, whatever became of it, the newest first.
@@ -62,9 +83,7 @@ func (n *Node) Payments(ctx context.Context, seen func(lightning.PaymentRecord) 
 	for before := uint64(0); ; { // 0 = the end
 		answer, err := n.paymentPage(ctx, before, size)
 		if err != nil {
-			// A large node may need longer than a call may take: what it has read is not read again.
-			if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil && size > leastPage {
-				size /= 4
+			if smallerPage(ctx, err, &size) {
 				continue
 			}
 			return fmt.Errorf("list payments: %w", translate(ctx, err, nil))

@@ -95,3 +95,39 @@ func dialSlow(t *testing.T, s *slowServer) *Node {
 	t.Cleanup(func() { conn.Close() })
 	return newNode(conn, conn.Close)
 }
+
+// ListInvoices does as lnd: forwards from after an index. Each seventh was paid by AMP without being asked for: lnd
+// shows no hash and no request for it.
+func (s *slowServer) ListInvoices(_ context.Context, r *lnrpc.ListInvoiceRequest) (*lnrpc.ListInvoiceResponse, error) {
+	if r.NumMaxInvoices > s.most {
+		return nil, status.Error(codes.DeadlineExceeded, "too slow")
+	}
+	answer := &lnrpc.ListInvoiceResponse{FirstIndexOffset: r.IndexOffset + 1}
+	for i := r.IndexOffset + 1; i <= min(s.count, r.IndexOffset+r.NumMaxInvoices); i++ {
+		invoice := &lnrpc.Invoice{AddIndex: i, CreationDate: int64(i), State: lnrpc.Invoice_SETTLED}
+		if invoice.IsAmp = i%7 == 0; !invoice.IsAmp {
+			invoice.RHash = fmt.Appendf(nil, "%032d", i)
+		}
+		answer.Invoices, answer.LastIndexOffset = append(answer.Invoices, invoice), i
+	}
+	return answer, nil
+}
+
+// Invoices are read once each, the oldest first, also of a node that is slow, and those that have no hash.
+func TestInvoicesOldestFirst(t *testing.T) {
+	for _, count := range []uint64{0, 1, 6, 7, 999, 1000, 1001, 2500} {
+		node := dialSlow(t, &slowServer{count: count, most: 100})
+		var last, nameless int64
+		if err := node.Invoices(t.Context(), func(r lightning.InvoiceRecord) error {
+			if last++; r.CreatedAt != last {
+				t.Errorf("of %d invoices %d comes where %d is due", count, r.CreatedAt, last)
+			}
+			if r.Hash.IsZero() {
+				nameless++
+			}
+			return nil
+		}); err != nil || last != int64(count) || nameless != int64(count/7) {
+			t.Errorf("of %d invoices %d are read, %d without a hash, %v", count, last, nameless, err)
+		}
+	}
+}
