@@ -29,7 +29,7 @@ type Federation struct {
 	// Forward makes this relay a replica: what clients publish is verified, goes to the primary,
 	// and is answered as the primary does. What is stored comes through Replicate only.
 	Forward func(ctx context.Context, ev *nostr.Event) error
-	// Primary is the address of the primary of a replica: who asks it to forget him (NIP-62) asks both.
+	// Primary is the address of the primary of a replica, as clients know it: who asks it to forget him (NIP-62) asks both.
 	Primary string
 	// Stored is told each new event, in the order of commits. It must not wait.
 	Stored func(ev *nostr.Event)

@@ -158,7 +158,8 @@ type Relay struct {
 	store       *store
 
 	management *management
-	began      int64 // second of the start
+	began      int64     // second of the start, by the clock
+	up         time.Time // the same, by what no clock changes
 	live       *live
 	backlog    atomic.Int64 // bytes of live events that wait in queues
 	held       atomic.Int64 // bytes of stored events that wait in queues
@@ -213,7 +214,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 			return nil, fmt.Errorf("make the relay's folder: %w", err)
 		}
 	}
-	r.began = now().Unix()
+	r.began, r.up = now().Unix(), time.Now()
 	if r.management, err = openManagement(cfg.Dir); err != nil {
 		return nil, err
 	}

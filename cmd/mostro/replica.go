@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -136,7 +137,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 			policies.Deletions(float64(s.DeletionsPerHour), int(s.DeletionsBurst), policies.DefaultRateAddresses),
 		},
 		ReadPolicies: []relay.ReadPolicy{r.copies.Asked},
-		Federation:   relay.Federation{Forward: r.copies.Forward, Primary: primary, Stored: r.copies.Stored, Hidden: r.copies.Hidden},
+		Federation:   relay.Federation{Forward: r.copies.Forward, Primary: cmp.Or(listing.URL, primary), Stored: r.copies.Stored, Hidden: r.copies.Hidden},
 		Space:        s.space(0),
 		IndexBytes:   int(s.IndexMiB) << 20,
 		Logger:       logger,
@@ -154,6 +155,8 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 			fmt.Fprintln(w, "ok")
 		case r.copies.Ready():
 			fmt.Fprintf(w, "ok, without the primary for %s\n", lost.Round(time.Second))
+		case r.copies.Unlisted():
+			http.Error(w, "without messages: the primary does not list this replica's key in federation.replicas", http.StatusServiceUnavailable)
 		case lost != 0:
 			http.Error(w, fmt.Sprintf("stale: without the primary for %s", lost.Round(time.Second)), http.StatusServiceUnavailable)
 		default:

@@ -34,6 +34,7 @@ type Listing struct {
 	Follows  []Listed `json:"follows"`
 	Formerly []string `json:"formerly,omitempty"`      // Mostros that are or were followed
 	Reads    string   `json:"private_reads,omitempty"` // who reads messages there: relay.PrivateReads by name
+	URL      string   `json:"url,omitempty"`           // the primary's address for clients; its replicas may reach it by another one
 	Policy
 }
 

@@ -66,14 +66,16 @@ func (m *Mirror) loadAgreed() error {
 	})
 }
 
-// remember notes for ever that a Mostro is followed. The caller holds mu.
+// remember notes for ever that a Mostro is followed.
 func (m *Mirror) remember(pubkey string) error {
-	if _, known := m.formerly[pubkey]; known {
+	if m.Formerly(pubkey) {
 		return nil
 	}
 	if err := m.state.set(map[string][]byte{string(stateRow(tableMostro, pubkey)): {1}}); err != nil {
 		return err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.formerly[pubkey] = struct{}{}
 	return nil
 }

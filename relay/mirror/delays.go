@@ -70,36 +70,50 @@ func (d delays) idle() time.Duration {
 }
 
 // sent reports whether an event was sent before.
-func (d delays) sent(ev *nostr.Event) bool {
-	_, is := d.of[ev.ID]
+func (d delays) sent(id string) bool {
+	_, is := d.of[id]
 	return is
 }
 
-// first is what is to be sent of the events that wait: of those that were not sent yet as many as are
-// wanted, in their order, and after them a few that are due again.
-func (d delays) first(waiting iter.Seq[*nostr.Event], most int) (evs []*nostr.Event) {
+// isDue reports whether an event that was sent before is to be sent again.
+func (d delays) isDue(id string) bool {
+	x, sent := d.of[id]
+	return sent && !time.Now().Before(x.next)
+}
+
+// fresh are the first of the events that wait and were not sent yet.
+func (d delays) fresh(waiting iter.Seq[*nostr.Event], most int) (evs []*nostr.Event) {
 	for ev := range waiting {
 		if len(evs) == most {
-			return evs
+			break
 		}
-		if !d.sent(ev) {
+		if !d.sent(ev.ID) {
 			evs = append(evs, ev)
 		}
 	}
-	return append(evs, d.paced(d.due(nil, waiting), most-len(evs))...)
+	return evs
 }
 
-// due adds events to those that are due again, as far as they are: it keeps a few that have been for longest, in that
-// order, so that however many wait, each has its turn.
-func (d delays) due(few []*nostr.Event, evs iter.Seq[*nostr.Event]) []*nostr.Event {
-	now := time.Now()
-	for ev := range evs {
-		if x, sent := d.of[ev.ID]; sent && !now.Before(x.next) {
-			few = append(few, ev)
+// due are those that are to be sent again, the longest first.
+func (d delays) due(waiting iter.Seq[*nostr.Event]) (evs []*nostr.Event) {
+	var ids []string
+	of := make(map[string]*nostr.Event)
+	for ev := range waiting {
+		if d.isDue(ev.ID) {
+			ids, of[ev.ID] = append(ids, ev.ID), ev
 		}
 	}
-	slices.SortStableFunc(few, func(a, b *nostr.Event) int { return d.of[a.ID].next.Compare(d.of[b.ID].next) })
-	return few[:min(len(few), againAtOnce)]
+	for _, id := range d.longest(ids) {
+		evs = append(evs, of[id])
+	}
+	return evs
+}
+
+// longest are a few of those that are due, which have been for longest, in that
+// order, so that however many wait, each has its turn.
+func (d delays) longest(due []string) []string {
+	slices.SortStableFunc(due, func(a, b string) int { return d.of[a].next.Compare(d.of[b].next) })
+	return due[:min(len(due), againAtOnce)]
 }
 
 // paced is how many of the events that are due may be sent now.

@@ -97,7 +97,7 @@ func (m *Mirror) survey(ctx context.Context, pubkey string) error {
 func (m *Mirror) listing() Listing {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := Listing{Policy: m.cfg.Policy, Reads: m.cfg.Reads, Formerly: slices.Sorted(maps.Keys(m.formerly))}
+	l := Listing{Policy: m.cfg.Policy, Reads: m.cfg.Reads, URL: m.cfg.Own, Formerly: slices.Sorted(maps.Keys(m.formerly))}
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
 		l.Follows = append(l.Follows, Listed{Pubkey: pubkey, Platform: m.followed[pubkey].Platform})
 	}

@@ -113,11 +113,12 @@ const (
 	carryAgain     = 2 * time.Second // before a message that failed is tried again
 	maxRoutes      = 100_000         // keys without a part in a trade, the way to which is remembered
 	sweepRoutes    = 10_000          // new keys, after which it is looked for such as are too many
-	mostBrought    = 50              // answers of each kind that are sent over a new way, the newest
-	broughtBytes   = 256 << 10       // of all of them
-	maxOutbox      = 20_000          // replies that wait for one outside relay
-	sentAtOnce     = 64              // events that wait for the OK of a relay
-	againAtOnce    = 16              // of them, that were sent before
+	sweptAtOnce    = 500
+	mostBrought    = 50        // answers of each kind that are sent over a new way, the newest
+	broughtBytes   = 256 << 10 // of all of them
+	maxOutbox      = 20_000    // replies that wait for one outside relay
+	sentAtOnce     = 64        // events that wait for the OK of a relay
+	againAtOnce    = 16        // of them, that were sent before
 	discoverEvery  = time.Minute
 	moveEvery      = 10 * time.Minute // that a followed key is followed to other relays; it cuts connections that others share
 	moveBurst      = 3

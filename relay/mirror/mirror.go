@@ -234,13 +234,13 @@ func (m *Mirror) Follow(f Followed) error {
 	case f.Pubkey == m.cfg.Pubkey:
 		return errors.New("follow: this is the node's own key")
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if f.Platform == "" {
 		if err := m.remember(f.Pubkey); err != nil {
 			return err
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if old := m.followed[f.Pubkey]; old != nil {
 		old.Followed = f
 	} else {

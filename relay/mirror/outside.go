@@ -164,7 +164,7 @@ func earlier(a, b time.Time) time.Time {
 // publishOut sends the answers that wait for an outside relay, which come first, since somebody waits for them, and
 // the node's public events. It asks the relay for nothing: not every relay gives out what it takes.
 func (p *peer) publishOut(ctx context.Context, l *link) error {
-	pruned := time.Now()
+	pruned, again := time.Now(), time.Now()
 	for pause := firstRetry; ctx.Err() == nil; {
 		if time.Since(pruned) > resyncEvery {
 			p.delays.prune()
@@ -174,6 +174,11 @@ func (p *peer) publishOut(ctx context.Context, l *link) error {
 		more := false
 		if err == nil && !slow {
 			more, slow, err = p.sendQueued(ctx, l)
+		}
+		// What was sent before comes behind what was not, but not for ever.
+		if err == nil && !slow && (!more || time.Since(again) > mostAgain) {
+			again = time.Now()
+			more, slow, err = p.sendAgain(ctx, l, more)
 		}
 		switch {
 		case err != nil:
@@ -225,18 +230,41 @@ func (p *peer) compareOut(ctx context.Context, l *link) error {
 	return nil
 }
 
-// sendQueued publishes some of what is queued. more says that there is more that can be sent now, slow
+// sendQueued publishes some of what is queued and was not sent yet. more says that there was some, slow
 // that the relay wants less of all.
 func (p *peer) sendQueued(ctx context.Context, l *link) (more, slow bool, err error) {
-	evs := p.delays.first(p.out.all, sentAtOnce)
+	evs := p.delays.fresh(p.out.all, sentAtOnce)
 	if len(evs) == 0 {
 		return false, false, nil
 	}
-	slow, err = p.send(ctx, l, evs, p.out.done, func(ev *nostr.Event, _ string) {
+	slow, err = p.sendPublic(ctx, l, evs)
+	return true, slow, err
+}
+
+func (p *peer) sendPublic(ctx context.Context, l *link, evs []*nostr.Event) (slow bool, err error) {
+	return p.send(ctx, l, evs, p.out.done, func(ev *nostr.Event, _ string) {
 		delete(p.delays.of, ev.ID)
 		p.out.refused(ev)
 	})
-	return true, slow, err
+}
+
+// sendAgain sends some of what is due again, answers first. more is true when it was or there was some.
+func (p *peer) sendAgain(ctx context.Context, l *link, was bool) (more, slow bool, err error) {
+	replies, err := p.dueReplies()
+	if err != nil {
+		return was, false, err
+	}
+	if replies = p.delays.paced(replies, againAtOnce); len(replies) > 0 {
+		was = true
+		if slow, err = p.sendStored(ctx, l, replies); err != nil || slow {
+			return was, slow, err
+		}
+	}
+	if evs := p.delays.paced(p.delays.due(p.out.all), againAtOnce); len(evs) > 0 {
+		was = true
+		slow, err = p.sendPublic(ctx, l, evs)
+	}
+	return was, slow, err
 }
 
 // send publishes events, and calls done for those that the relay has taken, and never for those that it will never take by
@@ -451,54 +479,62 @@ func (m *Mirror) wake(url string) {
 	}
 }
 
-// sendReplies sends the answers in the outbox of the relay, and takes away what it has confirmed. What it
-// does not take for now does not hold up what is behind it, and what it refuses by its rules is tried again every hour:
-// somebody waits for it, and the node's account there may be renewed. slow says that the relay wants less of all for a while.
+// sendReplies sends the answers in the outbox of the relay that were not sent yet. slow says that the relay wants less of
+// all for a while.
 func (p *peer) sendReplies(ctx context.Context, l *link) (slow bool, err error) {
-	send := func(evs []*nostr.Event) error {
-		if len(evs) == 0 {
-			return nil
-		}
-		rows := make(map[string][]byte)
-		done := func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil }
-		slow, err = p.send(ctx, l, evs, done, func(ev *nostr.Event, why string) {
-			if at := nip40.GetExpiration(ev.Tags); at >= 0 && at <= nostr.Timestamp(p.m.cfg.Now().Unix()) {
-				done(ev)
-			} else if p.delays.refused(ev.ID) {
-				p.m.log.Warn("an outside relay refuses answers to traders, who may read nothing else; they are tried again every hour",
-					"relay", p.url, "reason", why)
-			}
-		})
-		return errors.Join(err, p.m.state.set(rows))
-	}
-	var again []*nostr.Event
+	fresh := func(id string) bool { return !p.delays.sent(id) }
 	for after := ""; ctx.Err() == nil && !slow; {
-		evs, bad, err := p.m.state.waiting(p.url, after, sentAtOnce)
-		if err != nil {
-			return false, err
+		evs, bad, err := p.m.state.waiting(p.url, after, sentAtOnce, fresh)
+		if err == nil {
+			err = p.m.dropReplies(p.url, bad)
 		}
-		if err := p.m.dropReplies(p.url, bad); err != nil {
+		if err != nil {
 			return false, err
 		}
 		if len(evs) == 0 {
 			break
 		}
 		after = outboxRow(p.url, evs[len(evs)-1])
-		var fresh []*nostr.Event
-		for _, ev := range evs {
-			if !p.delays.sent(ev) {
-				fresh = append(fresh, ev)
-			}
-		}
-		again = p.delays.due(again, slices.Values(evs))
-		if err := send(fresh); err != nil {
+		if slow, err = p.sendStored(ctx, l, evs); err != nil {
 			return false, err
 		}
 	}
-	if !slow {
-		err = send(p.delays.paced(again, againAtOnce))
+	return slow, nil
+}
+
+// sendStored sends answers of the outbox, and takes away what the relay has confirmed. What it
+// does not take for now does not hold up what is behind it, and what it refuses by its rules is tried again every hour:
+// somebody waits for it, and the node's account there may be renewed.
+func (p *peer) sendStored(ctx context.Context, l *link, evs []*nostr.Event) (slow bool, err error) {
+	rows := make(map[string][]byte)
+	done := func(ev *nostr.Event) { rows[outboxRow(p.url, ev)] = nil }
+	slow, err = p.send(ctx, l, evs, done, func(ev *nostr.Event, why string) {
+		if at := nip40.GetExpiration(ev.Tags); at >= 0 && at <= nostr.Timestamp(p.m.cfg.Now().Unix()) {
+			done(ev)
+		} else if p.delays.refused(ev.ID) {
+			p.m.log.Warn("an outside relay refuses answers to traders, who may read nothing else; they are tried again every hour",
+				"relay", p.url, "reason", why)
+		}
+	})
+	return slow, errors.Join(err, p.m.state.set(rows))
+}
+
+// dueReplies are answers of the outbox that are to be sent again, a few that have waited longest for it. Only they are
+// read: what a relay refuses can be much, and stays for long.
+func (p *peer) dueReplies() ([]*nostr.Event, error) {
+	var due []string
+	if _, _, err := p.m.state.waiting(p.url, "", 1, func(id string) bool {
+		if p.delays.isDue(id) {
+			due = append(due, id)
+		}
+		return false
+	}); err != nil || len(due) == 0 {
+		return nil, err
 	}
-	return slow, err
+	due = p.delays.longest(due)
+	evs, _, err := p.m.state.waiting(p.url, "", len(due), func(id string) bool { return slices.Contains(due, id) })
+	slices.SortStableFunc(evs, func(a, b *nostr.Event) int { return slices.Index(due, a.ID) - slices.Index(due, b.ID) })
+	return evs, err
 }
 
 // dropReplies takes rows out of the outbox that cannot be read, so that they do not hold up the others.

@@ -51,6 +51,8 @@ type Replica struct {
 	stored atomic.Int64 // events of the primary
 	lost   atomic.Int64 // unix nanoseconds of the loss of the primary, 0 = it has been equal since
 
+	unlisted atomic.Bool // the primary shows it what everybody may see, and nothing more
+
 	*audience
 	book    *book
 	listed  atomic.Pointer[Listing]
@@ -178,9 +180,14 @@ func (r *Replica) carries(pubkey string) bool {
 	return pubkey != r.cfg.Node && r.Followed(pubkey)
 }
 
-// Ready reports whether the replica has been equal to its primary, and not been without it for too long since. It
-// serves what it has all the same.
-func (r *Replica) Ready() bool { return r.ready.Load() && r.Lost() < staleAfter }
+// Ready reports whether the replica has been equal to its primary, is listed there, so that it has messages, and has not
+// been without it for too long since. It serves what it has all the same.
+func (r *Replica) Ready() bool {
+	return r.ready.Load() && !r.unlisted.Load() && r.Lost() < staleAfter
+}
+
+// Unlisted reports whether the primary does not know the replica, which therefore has what is public and no messages.
+func (r *Replica) Unlisted() bool { return r.unlisted.Load() }
 
 // Lost is for how long the replica, which has been equal to its primary, has been without it; 0 = it is not.
 func (r *Replica) Lost() time.Duration {
@@ -325,7 +332,7 @@ func (r *Replica) session(ctx context.Context) error {
 			return errors.Join(err, context.Cause(ctx))
 		}
 		r.lost.Store(0)
-		if !r.ready.Swap(true) {
+		if !r.ready.Swap(true) && !r.unlisted.Load() {
 			r.log.Info("equal to the primary", "relay", r.cfg.Primary)
 		}
 		select {
@@ -371,7 +378,8 @@ func (r *Replica) level(ctx context.Context, l *link, in *intake) error {
 		}
 	}
 	gone := d.Have
-	if !l.shownAll.Load() {
+	r.unlisted.Store(!l.shownAll.Load())
+	if r.unlisted.Load() {
 		r.log.Warn("the primary does not know this replica, so messages are neither copied nor removed: list its key in federation.replicas there", "relay", r.cfg.Primary)
 		if gone, err = r.public(ctx, gone); err != nil {
 			return err

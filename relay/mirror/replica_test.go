@@ -187,7 +187,10 @@ func TestReplicaUnlisted(t *testing.T) {
 	mail := p.message(t, newPerson(t).public, "private")
 	p.publish(mail, p.info(t, 0))
 	r, replica, _ := startReplica(t, p, newPerson(t), t.TempDir(), freeAddress(t))
-	eventually(t, "it is ready", replica.Ready)
+	eventually(t, "it knows that it is not listed", func() bool { return replica.ready.Load() && replica.Unlisted() })
+	if replica.Ready() {
+		t.Error("it is ready without messages")
+	}
 	p.publish(p.message(t, newPerson(t).public, "live and private"), p.offer(t, "x", 0))
 	eventually(t, "the offer is there", func() bool {
 		evs, err := r.All(t.Context(), nostr.Filter{Kinds: []int{kindOrder}})

@@ -39,7 +39,7 @@ func TestReplicaListedNoMore(t *testing.T) {
 	known = false
 	p.start()
 	r, replica, _ = startReplica(t, p, listed, dir, address)
-	eventually(t, "it is level with what is public", replica.Ready)
+	eventually(t, "it is level with what is public", func() bool { return replica.ready.Load() && replica.Unlisted() })
 	if has, err := r.Has(t.Context(), mail.ID); err != nil || !has {
 		t.Errorf("a message has been removed (%v)", err)
 	}

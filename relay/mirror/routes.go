@@ -66,7 +66,8 @@ func (r *routes) over(url string) bool {
 	return ok
 }
 
-// add notes that a key has come over a relay, and reports whether that is new. A relay that the settings do not name any
+// add notes that a key has come over a relay, and reports whether that is new: what it was told before is still to be
+// brought there. A relay that the settings do not name any
 // more is no way.
 func (r *routes) add(key, url string) (fresh bool, err error) {
 	r.writing.Lock()
@@ -79,7 +80,9 @@ func (r *routes) add(key, url string) (fresh bool, err error) {
 	ways = slices.DeleteFunc(ways, func(way route) bool { return way.URL != url && !slices.Contains(r.outside, way.URL) })
 	switch i := slices.IndexFunc(ways, func(way route) bool { return way.URL == url }); {
 	case i < 0:
-		fresh, ways = true, append(ways, route{url, now})
+		fresh, ways = true, append(ways, route{URL: url, At: now, Bare: true})
+	case ways[i].Bare:
+		return true, nil
 	case now-ways[i].At < int64(time.Hour/time.Second):
 		return false, nil
 	default:
@@ -99,11 +102,6 @@ func (r *routes) sweep() error {
 	if !due {
 		return nil
 	}
-	type stranger struct {
-		key   string
-		at    int64
-		value []byte
-	}
 	var all []stranger
 	err := r.state.each(tableRoute, nil, func(row [][]byte, value []byte) error {
 		if r.party(string(row[0])) {
@@ -121,14 +119,32 @@ func (r *routes) sweep() error {
 	}
 	slices.SortFunc(all, func(a, b stranger) int { return cmp.Compare(b.at, a.at) })
 	past := r.now().Add(-keysKept).Unix()
+	kept := 0
+	for kept < len(all) && kept < maxRoutes && all[kept].at >= past {
+		kept++
+	}
+	// Not all at once: whoever writes meanwhile waits for it.
+	for chunk := range slices.Chunk(all[kept:], sweptAtOnce) {
+		if err := r.drop(chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stranger is a key without a part in a trade, and its row.
+type stranger struct {
+	key   string
+	at    int64 // when it was last heard, unix seconds
+	value []byte
+}
+
+// drop forgets some, unless they have written meanwhile: they are about to be answered.
+func (r *routes) drop(some []stranger) error {
 	gone := make(map[string][]byte)
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	for i, s := range all {
-		if i < maxRoutes && s.at >= past {
-			continue
-		}
-		// Who has written meanwhile is about to be answered.
+	for _, s := range some {
 		if value, err := r.state.get(routeRow(s.key)); err != nil {
 			return err
 		} else if bytes.Equal(value, s.value) && !r.party(s.key) {
@@ -136,6 +152,25 @@ func (r *routes) sweep() error {
 		}
 	}
 	return r.state.set(gone)
+}
+
+// brought notes, together with rows of the outbox, that a way has been shown what its key was told before.
+func (r *routes) brought(key, url string, rows map[string][]byte) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	ways, err := r.of(key)
+	if err != nil {
+		return err
+	}
+	for i := range ways {
+		if ways[i].URL == url {
+			ways[i].Bare = false
+		}
+	}
+	if len(ways) > 0 {
+		rows[routeRow(key)] = marshal(ways)
+	}
+	return r.state.set(rows)
 }
 
 // originKey marks a context with the outside relay over which a message came.
@@ -185,10 +220,11 @@ func (m *Mirror) bring(ctx context.Context, key, url string) error {
 			}
 		}
 	}
-	if len(rows) == 0 || !slices.Contains(m.cfg.Outside, url) {
-		return nil
+	if !slices.Contains(m.cfg.Outside, url) {
+		clear(rows)
 	}
-	if err := m.state.set(rows); err != nil {
+	// A process that ends before has not said that the message was taken: it comes again, and so does this.
+	if err := m.routes.brought(key, url, rows); err != nil {
 		return err
 	}
 	m.wake(url)

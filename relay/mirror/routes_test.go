@@ -68,11 +68,11 @@ func TestC3Strangers(t *testing.T) {
 	const more = 100
 	rows := make(map[string][]byte)
 	for i := range maxRoutes + more {
-		rows[routeRow(fmt.Sprintf("stranger %06d", i))] = marshal([]route{{url, now - 1000 + int64(i*1000/(maxRoutes+more))}})
+		rows[routeRow(fmt.Sprintf("stranger %06d", i))] = marshal([]route{{URL: url, At: now - 1000 + int64(i*1000/(maxRoutes+more))}})
 	}
 	rows[routeRow("maker")] = []byte(fmt.Sprintf(`{"url":%q,"at":%d}`, url, now-40*86400)) // of an earlier version
 	rows[routeRow("spoiled")] = []byte("x")
-	rows[routeRow("a month ago")] = marshal([]route{{url, now - 31*86400}})
+	rows[routeRow("a month ago")] = marshal([]route{{URL: url, At: now - 31*86400}})
 	if err := m.state.set(rows); err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,8 @@ type walked struct {
 type route struct {
 	URL string `json:"url"`
 	At  int64  `json:"at"` // unix seconds, about when it last came over it
+
+	Bare bool `json:"bare,omitempty"` // what the key was told before has not been brought there yet
 }
 
 func openState(dir string, log *slog.Logger) (*state, error) {
@@ -159,23 +161,26 @@ func (s *state) setWalked(url, author string, w walked) error {
 	return s.set(map[string][]byte{string(stateRow(tableWalked, url, author)): value})
 }
 
-// waiting lists replies that a relay has not confirmed, those behind a row, "" for the first. bad are rows that cannot be
-// read.
-func (s *state) waiting(url, after string, most int) (evs []*nostr.Event, bad []string, err error) {
+// waiting lists replies that a relay has not confirmed, those behind a row, "" for the first, that are wanted by their ids;
+// others are not read. bad are rows that cannot be read.
+func (s *state) waiting(url, after string, most int, wanted func(id string) bool) (evs []*nostr.Event, bad []string, err error) {
 	prefix := append(stateRow(tableOutbox, url), 0)
 	err = s.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: true, PrefetchSize: most})
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 		defer it.Close()
 		from := prefix
 		if after != "" {
 			from = append([]byte(after), 0)
 		}
 		for it.Seek(from); it.Valid() && len(evs) < most; it.Next() {
+			row, ev := string(it.Item().KeyCopy(nil)), new(nostr.Event)
+			if !wanted(row[strings.LastIndexByte(row, ' ')+1:]) {
+				continue
+			}
 			value, err := it.Item().ValueCopy(nil)
 			if err != nil {
 				return err
 			}
-			row, ev := string(it.Item().KeyCopy(nil)), new(nostr.Event)
 			if ev.UnmarshalJSON(replyOf(value)) != nil || outboxRow(url, ev) != row {
 				bad = append(bad, row)
 			} else {

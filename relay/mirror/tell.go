@@ -61,19 +61,26 @@ func (r *Replica) tell(ctx context.Context, l *link) error {
 	for {
 		questions, mailChanged := mail.news()
 		more, talksChanged := talks.news()
+		refused := false
 		for _, f := range append(questions, more...) {
+			if refused {
+				break // by a primary that takes no more for now
+			}
 			err := l.fetch(ctx, f, func(*nostr.Event) {}) // what is live comes with everything else
 			var closed *ClosedError
 			switch {
 			case err == nil:
 			case errors.As(err, &closed):
 				r.log.Warn("tell the primary whose mail is wanted", "error", err)
-				mail.signs, talks.signs = nil, nil // all of it again, in a while
+				mail.signs, talks.signs, refused = nil, nil, true // all of it again, in a while
 			case ctx.Err() != nil:
 				return nil
 			default:
 				return fmt.Errorf("tell the primary whose mail is wanted: %w", err)
 			}
+		}
+		if refused {
+			mailChanged, talksChanged = nil, nil
 		}
 		select {
 		case <-mailChanged:
