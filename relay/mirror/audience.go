@@ -177,6 +177,7 @@ type connection struct {
 
 	mu     sync.Mutex // guards the following
 	added  int        // mailboxes that were not known before, of keys that it has not proven to hold
+	held   int        // the same, of those that it has
 	with   []string   // Mostros that it deals with; "" is one that cannot be told
 	keys   []string   // of its conversations
 	proven map[string]bool
@@ -196,7 +197,7 @@ func (a *audience) connection(ctx context.Context) *connection {
 }
 
 // learn adds a mailbox, as long as the connection that it comes from has not added too many. proven says that
-// the client holds its key; of such ones its address has a bound of its own.
+// the client holds its key; such ones are counted apart.
 func (c *connection) learn(to *interest, box mailbox, proven bool) {
 	if c == nil {
 		to.add(box, claimant{near, proven})
@@ -208,8 +209,12 @@ func (c *connection) learn(to *interest, box mailbox, proven bool) {
 }
 
 func (c *connection) add(to *interest, box mailbox, proven bool) {
-	if (proven || c.added < keysPerClient) && to.add(box, claimantOf(c.from, proven)) && !proven {
-		c.added++
+	count := &c.added
+	if proven {
+		count = &c.held
+	}
+	if *count < keysPerClient && to.add(box, claimantOf(c.from, proven)) {
+		*count++
 	}
 }
 

@@ -91,7 +91,7 @@ const (
 	mailSlack      = 200 // subscribed beside them, before those that are not among them any more go
 	widenRate      = 5   // a second, that a subscription gets more keys
 	widenBurst     = 10
-	keysPerClient  = 500                // that one connection can add without a proof
+	keysPerClient  = 500                // that one connection can add, and as many that it has proven to hold
 	keysPerAddress = 500                // that one address has
 	keyRate        = 0.1                // a second, that one address adds
 	maxClients     = 10_000             // connections of which that is remembered
