@@ -67,9 +67,10 @@ type backupEnd struct {
 // BackupInfo is what a whole backup says of itself.
 type BackupInfo struct {
 	Chain
-	Made  int64
-	Rows  int
-	Until uint64
+	Made   int64
+	Rows   int
+	Orders int // of the rows
+	Until  uint64
 }
 
 // next is the place of the backup that follows.
@@ -80,6 +81,23 @@ func (b BackupInfo) next() Chain { return Chain{b.Base, b.Seq + 1, b.Until} }
 // an ended order on a hash.
 const lasting = string(rune(tableOrder)) + string(rune(tableLog)) + string(rune(tablePast)) + string(rune(tableBond)) +
 	string(rune(tableUser)) + string(rune(tableKey)) + string(rune(tableDispute)) + string(rune(tableSeen)) + string(rune(tableHash)) + string(rune(tableStamp))
+
+// nameStore gives the store its name, once. A store that was put back from a backup keeps it; one
+// that was made anew in its place has another.
+func (e *Engine) nameStore() error {
+	return e.db.Update(func(txn *badger.Txn) (err error) {
+		if e.name, err = text(txn, []byte{tableName}); err != nil || e.name != "" {
+			return err
+		}
+		var name [4]byte
+		rand.Read(name[:]) // never fails: crypto/rand ends the process instead
+		e.name = hex.EncodeToString(name[:])
+		return txn.Set([]byte{tableName}, []byte(e.name))
+	})
+}
+
+// StoreName tells the backups of this store from those of another: eight hex digits.
+func (e *Engine) StoreName() string { return e.name }
 
 // Backup writes what the store has now, or what it has more than at the backup before. Trades
 // go on meanwhile. It returns the place of the next one.
@@ -242,6 +260,9 @@ func readBackup(r io.Reader, take func(head backupHead, kind byte, a, b []byte) 
 			return info, nil
 		case kind == partRow:
 			info.Rows++
+			if bytes.HasPrefix(a, []byte{tableOrder}) {
+				info.Orders++
+			}
 		}
 		if err := take(head, kind, a, b); err != nil {
 			return info, err

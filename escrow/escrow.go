@@ -144,6 +144,7 @@ type Engine struct {
 	space     *spaceGuard
 	epoch     *epochFile
 	run       uint64        // order.Facts.Run: the epoch with which this process began
+	name      string        // of the store
 	lastAlive int64         // when the store last lived before this process, unix seconds
 	doubted   chan struct{} // guards.restored is set
 	looked    int64         // the clock when it was last looked at; watchClock's own
@@ -179,7 +180,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := newEngine(cfg, db)
-	for _, step := range []func() error{e.checkSecret, e.checkKey, e.checkEpoch, e.load} {
+	for _, step := range []func() error{e.checkSecret, e.checkKey, e.checkEpoch, e.nameStore, e.load} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, db.Close())
 		}

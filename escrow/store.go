@@ -71,6 +71,7 @@ const (
 	tableLightning = '&' // the Lightning node on which its money lies
 	tableEpoch     = '~' // rises before each payment and at each start
 	tableRestored  = '%' // the store is old, or may be, and payouts wait
+	tableName      = '$' // random, made once: tells the backups of this store from those of another
 )
 
 // storeVersion is the layout that this program reads and writes.

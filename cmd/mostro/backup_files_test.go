@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -33,7 +32,7 @@ func written(t *testing.T, keep int64) (b *backups, now *time.Time) {
 	}
 	t.Cleanup(func() { engine.Close() })
 	at := time.Date(2026, 11, 10, 12, 0, 0, 0, time.UTC)
-	b = &backups{dir: filepath.Join(dir, "a [new] disk"), settings: BackupSettings{FullHours: 24, Keep: keep}, make: engine.Backup, now: func() time.Time { return at }}
+	b = &backups{dir: filepath.Join(dir, "a [new] disk"), store: engine.StoreName(), settings: BackupSettings{FullHours: 24, Keep: keep}, make: engine.Backup, now: func() time.Time { return at }}
 	return b, &at
 }
 
@@ -116,7 +115,7 @@ func TestBackupsClearUp(t *testing.T) {
 		}
 	}
 	*now = now.Add(48 * time.Hour)
-	stuck := filepath.Join(b.dir, backupName(now.AddDate(0, 0, -9), 0, false)) // a directory with something in it
+	stuck := filepath.Join(b.dir, backupName(b.store, now.AddDate(0, 0, -9), 0, false)) // a directory with something in it
 	if err := errors.Join(os.MkdirAll(stuck, privateDir), os.WriteFile(filepath.Join(stuck, "x"), nil, privateFile)); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +161,7 @@ func TestLongChainIsOpenedOneByOne(t *testing.T) {
 	if most > before+10 {
 		t.Errorf("%d files are open, %d before", most, before)
 	}
-	if err := os.Remove(filepath.Join(b.dir, fmt.Sprintf("%s-%06d%s", "20261110T120000Z", 7, backupSuffix))); err != nil {
+	if err := os.Remove(filepath.Join(b.dir, backupName(b.store, b.began, 7, false))); err != nil {
 		t.Fatal(err)
 	}
 	files, closeAll, err = openBackups([]string{b.dir}, "")

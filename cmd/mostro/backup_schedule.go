@@ -1,15 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +19,7 @@ import (
 // backup.full_hours, and after each those that have what changed.
 type backups struct {
 	dir      string
+	store    string // name of the store: backups of others in the directory are let alone
 	settings BackupSettings
 	to       []age.Recipient
 	make     func(io.Writer, escrow.Chain) (escrow.Chain, error)
@@ -39,7 +37,7 @@ func (n *node) backUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := &backups{dir: inDir(n.cfg.dir, s.Directory), settings: s, to: to, make: n.engine.Backup, now: time.Now}
+	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now}
 	for {
 		if err := b.once(); err != nil {
 			n.cfg.logger.Error("alarm: a backup failed, or old ones cannot be deleted", "directory", b.dir, "next_is_full", b.next.Base == "", "error", err)
@@ -75,7 +73,7 @@ func (b *backups) write(full bool) (err error) {
 		b.next, b.began = escrow.Chain{}, b.now()
 	}
 	var next escrow.Chain
-	path := filepath.Join(b.dir, backupName(b.began, b.next.Seq, len(b.to) > 0))
+	path := filepath.Join(b.dir, backupName(b.store, b.began, b.next.Seq, len(b.to) > 0))
 	_, err = writeBackupFile(path, func(w io.Writer) (err error) {
 		next, err = b.make(w, b.next)
 		return err
@@ -91,7 +89,8 @@ func (b *backups) write(full bool) (err error) {
 // writing it was killed.
 const unfinishedFor = 24 * time.Hour
 
-// prune deletes what is older than what is kept, and what was never finished.
+// prune deletes what is older than what is kept, and what was never finished. Of another store it
+// deletes nothing: those may be all that is left of the money when this one was made by mistake.
 func (b *backups) prune() error {
 	entries, err := os.ReadDir(b.dir)
 	if err != nil {
@@ -110,6 +109,7 @@ func (b *backups) prune() error {
 	if err != nil {
 		return err
 	}
+	chains = slices.DeleteFunc(chains, func(chain []string) bool { return chainStore(chain) != b.store })
 	for _, chain := range b.old(chains) {
 		for _, name := range slices.Backward(chain) { // the full one last
 			if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
@@ -140,43 +140,4 @@ func (b *backups) old(chains [][]string) (old [][]string) {
 	}
 	slices.Reverse(old)
 	return old
-}
-
-// backupName is the file of a backup: the time of its full one and its number.
-func backupName(began time.Time, seq int, encrypted bool) string {
-	name := fmt.Sprintf("%s-%06d%s", began.UTC().Format(backupStamp), seq, backupSuffix)
-	if encrypted {
-		name += ageSuffix
-	}
-	return name
-}
-
-// chainBegan is when the full backup of a chain was made, by its name.
-func chainBegan(chain []string) (time.Time, error) {
-	stamp, _, _ := strings.Cut(chain[0], "-")
-	return time.Parse(backupStamp, stamp)
-}
-
-// backupChains lists the backups of a directory: each full one with those after it, in order,
-// oldest chain first. Files with other names are not ours.
-func backupChains(dir string) (chains [][]string, err error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("list backups: %w", err)
-	}
-	byStamp := map[string][]string{}
-	for _, entry := range entries {
-		name := strings.TrimSuffix(strings.TrimSuffix(entry.Name(), ageSuffix), backupSuffix)
-		stamp, number, ok := strings.Cut(name, "-")
-		_, timeErr := time.Parse(backupStamp, stamp)
-		_, numberErr := strconv.Atoi(number)
-		if ok && len(number) >= 6 && errors.Join(timeErr, numberErr) == nil && strings.Contains(entry.Name(), backupSuffix) {
-			byStamp[stamp] = append(byStamp[stamp], entry.Name()) // ReadDir sorts
-		}
-	}
-	for _, chain := range byStamp {
-		chains = append(chains, chain)
-	}
-	slices.SortFunc(chains, func(a, b []string) int { return cmp.Compare(a[0], b[0]) })
-	return chains, nil
 }

@@ -216,7 +216,7 @@ func TestScheduledBackups(t *testing.T) {
 	}
 	defer engine.Close()
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	b := &backups{dir: filepath.Join(dir, "backups"), settings: BackupSettings{FullHours: 24, Keep: 2}, make: engine.Backup, now: func() time.Time { return now }}
+	b := &backups{dir: filepath.Join(dir, "backups"), store: "0badcafe", settings: BackupSettings{FullHours: 24, Keep: 2}, make: engine.Backup, now: func() time.Time { return now }}
 	for range 9 { // at noon, at eight, at four, at noon ...
 		if err := b.once(); err != nil {
 			t.Fatal(err)
@@ -224,7 +224,7 @@ func TestScheduledBackups(t *testing.T) {
 		now = now.Add(8 * time.Hour)
 	}
 	chains, err := backupChains(b.dir)
-	if err != nil || len(chains) != 2 || len(chains[0]) != 3 || len(chains[1]) != 3 || chains[1][2] != "20261103T120000Z-000002.backup" {
+	if err != nil || len(chains) != 2 || len(chains[0]) != 3 || len(chains[1]) != 3 || chains[1][2] != "20261103T120000Z-0badcafe-000002.backup" {
 		t.Fatalf("%v, %v", chains, err)
 	}
 	files, closeAll, err := openBackups([]string{b.dir}, "")

@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"mostro/escrow"
+	"mostro/escrow/audit"
+	"mostro/escrow/order"
 )
 
 // ageHead is how a file begins that age has encrypted.
@@ -28,7 +30,8 @@ func restoreCommand() *cobra.Command {
 		Short: "Put the money store back from a backup",
 		Long: `Put the money store back from a backup: a full one and those that followed it, in order, or the
 latest of a directory. The node must not be running, and its money store must be gone or moved
-away; nothing is overwritten.
+away; nothing is overwritten. Where a directory has backups of several stores they are listed, and
+you name the files of the one that you mean.
 
 A store that was put back does not know what was paid since. The node therefore reads LND's
 payments when it starts, before it pays anybody; "mostro status" lists what it cannot explain.
@@ -67,8 +70,12 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "The money store of %s is back, %s old.\n",
-				day(info.Made), ageText(time.Since(time.Unix(info.Made, 0))))
+			holds, err := holdings(store, key)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "The money store of %s is back, %s old: %s.\n",
+				day(info.Made), ageText(time.Since(time.Unix(info.Made, 0))), holds)
 			if _, err := readEscrowSecret(dir); err != nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "Put %s and the node's key back too: without them the store cannot be used.\n", escrowSecretFile)
 			}
@@ -82,6 +89,27 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 	return cmd
 }
 
+// holdings says what is in a store, so that a wrong one is noticed.
+func holdings(store string, key escrow.StoreKey) (string, error) {
+	var orders, live int
+	var owed order.Msat
+	err := escrow.ReadBooks(store, key, func(a audit.Account) error {
+		due, _ := a.Ledger.Owes()
+		owed += due
+		if a.Order == "" {
+			orders++
+			if !a.Unread && !order.Ended(a.Status) {
+				live++
+			}
+		}
+		return nil
+	})
+	if orders == 0 {
+		return "it has no orders; is it the right one?", err
+	}
+	return fmt.Sprintf("%s, %s of them live, %s sat owed", count(orders, "order", "orders"), thousands(int64(live)), msats(owed)), err
+}
+
 func identityFlag(cmd *cobra.Command, identity *string) {
 	cmd.Flags().StringVar(identity, "identity", "", "file with the secret key of age that opens the backup")
 }
@@ -92,20 +120,13 @@ func openBackups(paths []string, identity string) (readers []io.Reader, closeAll
 		if len(paths) > 1 {
 			return nil, nil, errors.New("want files, or one directory")
 		}
-		chains, err := backupChains(paths[0])
+		dir := paths[0]
+		chain, err := latestChain(dir, identity)
 		if err != nil {
 			return nil, nil, err
 		}
-		if len(chains) == 0 {
-			return nil, nil, fmt.Errorf("there are no backups in %s", paths[0])
-		}
-		dir := paths[0]
-		if began, _ := chainBegan(chains[len(chains)-1]); time.Until(began) > time.Hour {
-			return nil, nil, hint(fmt.Errorf("the latest backups in %s are dated %s, which is to come: the clock was wrong, then or now", dir, day(began.Unix())),
-				"find those that are the latest in truth, and name them one by one")
-		}
 		paths = nil
-		for _, name := range chains[len(chains)-1] {
+		for _, name := range chain {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}

@@ -13,7 +13,7 @@ import (
 func TestLatestBackupsOfAWrongClock(t *testing.T) {
 	dir := t.TempDir()
 	put := func(began time.Time) {
-		if err := os.WriteFile(filepath.Join(dir, backupName(began, 0, false)), nil, privateFile); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, backupName("0badcafe", began, 0, false)), nil, privateFile); err != nil {
 			t.Fatal(err)
 		}
 	}

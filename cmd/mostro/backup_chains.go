@@ -1,0 +1,115 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mostro/escrow"
+)
+
+// A scheduled backup is called TIME-STORE-NUMBER.backup: when its full one was made, the name of the
+// store, and its place after the full one. So it is known without opening it, which takes the secret
+// key, what belongs together, and what is of the same store.
+
+// backupName is the file of a backup.
+func backupName(store string, began time.Time, seq int, encrypted bool) string {
+	name := fmt.Sprintf("%s-%s-%06d%s", began.UTC().Format(backupStamp), store, seq, backupSuffix)
+	if encrypted {
+		name += ageSuffix
+	}
+	return name
+}
+
+// chainBegan is when the full backup of a chain was made, by its name.
+func chainBegan(chain []string) (time.Time, error) {
+	stamp, _, _ := strings.Cut(chain[0], "-")
+	return time.Parse(backupStamp, stamp)
+}
+
+// chainStore is the name of the store of a chain; "" for backups of versions that had no names.
+func chainStore(chain []string) string {
+	if parts := strings.Split(chain[0], "-"); len(parts) == 3 {
+		return parts[1]
+	}
+	return ""
+}
+
+// backupChains lists the backups of a directory: each full one with those after it, in order,
+// oldest chain first. Files with other names are not ours.
+func backupChains(dir string) (chains [][]string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list backups: %w", err)
+	}
+	byStart := map[string][]string{}
+	for _, entry := range entries {
+		name := strings.TrimSuffix(strings.TrimSuffix(entry.Name(), ageSuffix), backupSuffix)
+		parts := strings.Split(name, "-")
+		number := parts[len(parts)-1]
+		_, timeErr := time.Parse(backupStamp, parts[0])
+		_, numberErr := strconv.Atoi(number)
+		if 1 < len(parts) && len(parts) < 4 && len(number) >= 6 && errors.Join(timeErr, numberErr) == nil && strings.Contains(entry.Name(), backupSuffix) {
+			start := strings.TrimSuffix(name, number)
+			byStart[start] = append(byStart[start], entry.Name()) // ReadDir sorts
+		}
+	}
+	for _, chain := range byStart {
+		chains = append(chains, chain)
+	}
+	slices.SortFunc(chains, func(a, b []string) int { return cmp.Compare(a[0], b[0]) })
+	return chains, nil
+}
+
+// latestChain is the latest of a directory, when all in it is of one store. Among several stores nobody
+// but the operator knows which is meant: one may be new and empty, made by a start without the data's
+// disk or before the restore.
+func latestChain(dir, identity string) ([]string, error) {
+	chains, err := backupChains(dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(chains) == 0 {
+		return nil, fmt.Errorf("there are no backups in %s", dir)
+	}
+	latest := map[string][]string{}
+	for _, chain := range chains {
+		latest[chainStore(chain)] = chain
+	}
+	if len(latest) > 1 {
+		var hints []string
+		for _, chain := range slices.Backward(chains) {
+			if name := chainStore(chain); latest[name][0] == chain[0] {
+				hints = append(hints, describeChain(dir, chain, identity))
+			}
+		}
+		return nil, hint(fmt.Errorf("in %s are backups of %d stores: name the files of the one that you mean", dir, len(latest)), hints...)
+	}
+	chain := chains[len(chains)-1]
+	if began, _ := chainBegan(chain); time.Until(began) > time.Hour {
+		return nil, hint(fmt.Errorf("the latest backups in %s are dated %s, which is to come: the clock was wrong, then or now", dir, day(began.Unix())),
+			"find those that are the latest in truth, and name them one by one")
+	}
+	return chain, nil
+}
+
+// describeChain says what is in a chain, and names its files.
+func describeChain(dir string, chain []string, identity string) string {
+	began, _ := chainBegan(chain)
+	holds := "which cannot be read"
+	full := &backupFile{path: filepath.Join(dir, chain[0]), identity: identity}
+	defer full.close()
+	if info, err := escrow.CheckBackup(full); err == nil {
+		holds = "with " + count(info.Orders, "order", "orders")
+	} else if identity == "" {
+		holds = "which cannot be read without --identity FILE"
+	}
+	start := chain[0][:strings.LastIndex(chain[0], "-")+1]
+	return fmt.Sprintf("'%s'*  %s, the first of %s %s", filepath.Join(dir, start), count(len(chain), "file", "files"), day(began.Unix()), holds)
+}
