@@ -28,11 +28,16 @@ Name the file in store.key_file. Put it on another disk than the data directory:
 stolen disk and backups, not a machine that somebody has taken over. Whoever loses it loses the
 ledger, so keep a copy.
 
-A store that is there already is encrypted by way of a backup:
+A store that is there already is encrypted by way of a backup. Stop the node first, and do not start
+it before the end: what is traded in between would be lost.
 
-  mostro backup now.backup        with the node stopped or running; then stop it
+  mostro backup now.backup        before store.key_file is set
   mv ~/.mostro/escrow ~/.mostro/escrow.plain
-  mostro restore now.backup       with store.key_file set`,
+  mostro restore now.backup       with store.key_file set
+  mostro serve                    then mostro status and mostro audit
+  rm -r ~/.mostro/escrow.plain now.backup
+
+The last two are not encrypted, nor are earlier backups that were made without recipients.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := filepath.Abs(args[0])
