@@ -213,17 +213,21 @@ func (g *guardState) volume(now int64, within time.Duration) (sum order.Msat) {
 	return sum
 }
 
-// mode is the stricter of what the settings and the operator say.
-func (e *Engine) mode() Mode {
-	if m := e.cfg.Settings.Guards.Mode; m != "" && m != ModeOpen {
-		return m
-	}
-	e.guards.mu.Lock()
-	defer e.guards.mu.Unlock()
-	if e.guards.row.Mode != "" {
-		return e.guards.row.Mode
+// stricter is that of two modes which lets less begin; "" is open.
+func stricter(a, b Mode) Mode {
+	for _, m := range []Mode{ModeDrain, ModeMaintenance} {
+		if a == m || b == m {
+			return m
+		}
 	}
 	return ModeOpen
+}
+
+// mode is the stricter of what the settings and the operator say.
+func (e *Engine) mode() Mode {
+	e.guards.mu.Lock()
+	defer e.guards.mu.Unlock()
+	return stricter(e.cfg.Settings.Guards.Mode, e.guards.row.Mode)
 }
 
 // closed says to a trader why nothing new begins, "" when it does.
@@ -277,8 +281,11 @@ func (e *Engine) change(ctx context.Context, blame, what, reason string, f func(
 	})
 }
 
-// SetMode closes the node for new trades, or opens it.
+// SetMode closes the node for new trades, or opens it, but not further than the settings do.
 func (e *Engine) SetMode(ctx context.Context, m Mode, reason string) error {
+	if set := e.cfg.Settings.Guards.Mode; stricter(set, m) != m {
+		return fmt.Errorf("the settings say %s, which is stricter than %s: change guards.mode and start the node again", set, m)
+	}
 	return e.change(ctx, "", "mode "+string(m), reason, func(_ *badger.Txn, w *writes, row *guardRow) error {
 		row.Mode = m
 		w.then(e.live.wake)

@@ -225,11 +225,31 @@ func TestModes(t *testing.T) {
 			t.Errorf("%s, ended: %s", m, w.out.String())
 		}
 	}
-	w := newWorld(t)
-	w.e.cfg.Settings.Guards.Mode = ModeDrain
-	w.check(w.e.SetMode(ctx, ModeOpen, "the settings are stricter"))
-	if w.e.mode() != ModeDrain {
-		t.Error("a command has opened what the settings close")
+}
+
+// The stricter of settings and operator counts, and what the settings forbid is refused.
+func TestModeOfSettingsAndOperator(t *testing.T) {
+	for _, c := range []struct {
+		settings, operator, counts Mode
+		refused                    bool
+	}{
+		{"", ModeDrain, ModeDrain, false},
+		{ModeOpen, ModeMaintenance, ModeMaintenance, false},
+		{ModeMaintenance, ModeDrain, ModeDrain, false},
+		{ModeMaintenance, ModeMaintenance, ModeMaintenance, false},
+		{ModeMaintenance, ModeOpen, ModeMaintenance, true},
+		{ModeDrain, ModeOpen, ModeDrain, true},
+		{ModeDrain, ModeMaintenance, ModeDrain, true},
+	} {
+		w := newWorld(t)
+		w.e.cfg.Settings.Guards.Mode = c.settings
+		err := w.e.SetMode(context.Background(), c.operator, "a test")
+		if (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), "change guards.mode") {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if got := w.e.mode(); got != c.counts {
+			t.Errorf("%+v: the mode is %s", c, got)
+		}
 	}
 }
 
