@@ -227,6 +227,23 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// A node is not called empty while the winner of a bond is still to be paid: he has days to claim it.
+func TestDrainedNodeOwesAShareOfABond(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "bonds apply=take\n alice new buy sats=100000\n bob take\n bob pay\n wait 15m")
+	w.check(w.e.SetMode(context.Background(), ModeDrain, "closing"))
+	w.settle()
+	w.advance(time.Minute)
+	s, err := w.e.Status()
+	if err != nil || s.Trades != 0 || s.Bonds != 1 || s.Owed != 500_000 || s.Ended() {
+		t.Errorf("a share is owed: %+v, %v", s, err)
+	}
+	w.play(t, "alice claim invoice=500\n wait 30m")
+	if s, err := w.e.Status(); err != nil || s.Bonds != 0 || s.Owed != 0 || !s.Ended() {
+		t.Errorf("the share is paid: %+v, %v", s, err)
+	}
+}
+
 // The stricter of settings and operator counts, and what the settings forbid is refused.
 func TestModeOfSettingsAndOperator(t *testing.T) {
 	for _, c := range []struct {

@@ -20,14 +20,22 @@ type Status struct {
 	Limits     Guards            `json:"limits"`
 	Restored   string            `json:"restored,omitempty"` // why payouts wait for the node's list of payments
 	Strays     []Stray           `json:"strays,omitempty"`
-	Held       map[string]string `json:"held,omitempty"` // orders that are held back, and why
-	Live       int               `json:"live"`           // orders that have not ended
-	Trades     int               `json:"trades"`         // of these, taken
-	Waiting    int               `json:"waiting"`        // messages and calls in the outbox
-	NodeUp     bool              `json:"node_up"`        // the Lightning node answers and is synced
-	Node       string            `json:"node,omitempty"` // its pubkey
+	Held       map[string]string `json:"held,omitempty"`  // orders that are held back, and why
+	Live       int               `json:"live"`            // orders that have not ended
+	Trades     int               `json:"trades"`          // of these, taken
+	Bonds      int               `json:"bonds"`           // bonds that have not ended
+	Owed       order.Msat        `json:"owed"`            // to traders, and winners of bonds
+	Bound      string            `json:"bound,omitempty"` // an order for which the Lightning node has something to do yet, itself or its bonds
+	Waiting    int               `json:"waiting"`         // messages and calls in the outbox
+	NodeUp     bool              `json:"node_up"`         // the Lightning node answers and is synced
+	Node       string            `json:"node,omitempty"`  // its pubkey
 	Height     uint32            `json:"height,omitempty"`
 	Log        []GuardAct        `json:"log,omitempty"`
+}
+
+// Ended tells that nothing is under way any more, and nothing owed: the node can be closed for ever.
+func (s Status) Ended() bool {
+	return s.Trades == 0 && s.Bonds == 0 && s.Owed == 0 && s.Bound == "" && s.Waiting == 0 && len(s.Held) == 0
 }
 
 // Status returns how things stand now.
@@ -39,6 +47,7 @@ func (e *Engine) Status() (Status, error) {
 		NodeUp: e.node.ready(), Node: e.node.info().Pubkey, Height: e.node.tip(),
 	}
 	s.Live, s.Trades = e.live.size()
+	s.Bonds = len(e.live.bondIDs())
 	e.work.mu.Lock()
 	for _, l := range e.work.lanes {
 		s.Waiting += len(l.rows)
@@ -54,7 +63,18 @@ func (e *Engine) Status() (Status, error) {
 	}
 	e.guards.mu.Unlock()
 	sortStrays(s.Strays)
-	err := e.db.View(func(txn *badger.Txn) error {
+	var err error
+	if s.Bound, err = e.bound(); err != nil {
+		return s, err
+	}
+	err = e.db.View(func(txn *badger.Txn) error {
+		owes := func(l order.Ledger) {
+			owed, _ := l.Owes()
+			s.Owed += owed
+		}
+		if err := eachLive(txn, func(o *order.Order) { owes(o.Ledger) }, func(b *order.Bond) { owes(b.Ledger) }); err != nil {
+			return err
+		}
 		return scan(txn, []byte{tableHeld, 0}, true, func(key, value []byte) error {
 			id := string(key[2:])
 			s.Held[id] = firstLine(string(value))

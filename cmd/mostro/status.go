@@ -61,6 +61,12 @@ func printStatus(out io.Writer, s escrow.Status) {
 	}
 	line("Lightning node", "%s", lightning)
 	line("orders", "%s, %s of them taken", count(s.Live, "live order", "live orders"), thousands(int64(s.Trades)))
+	if s.Bonds > 0 {
+		line("bonds", "%s", count(s.Bonds, "live bond", "live bonds"))
+	}
+	if s.Owed > 0 {
+		line("owed", "%s sat, to buyers, sellers and winners of bonds", msats(s.Owed))
+	}
 	line("outbox", "%s to be sent or done", count(s.Waiting, "thing", "things"))
 	line("mode", "%s", modeText(s))
 	line("paid out", "%s in the last hour, %s in the last day", capText(s.VolumeHour, s.Limits.VolumeHour), capText(s.VolumeDay, s.Limits.VolumeDay))
@@ -109,8 +115,8 @@ func modeText(s escrow.Status) string {
 	switch {
 	case s.Closed == "":
 		return string(s.Mode)
-	case s.Mode == escrow.ModeDrain && s.Trades == 0:
-		return "drain; all trades have ended"
+	case s.Mode == escrow.ModeDrain && s.Ended():
+		return "drain; all trades have ended, and nothing is owed"
 	case s.Mode != escrow.ModeOpen:
 		return string(s.Mode) + "; nothing new begins, what is running goes on"
 	}
