@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -19,7 +21,8 @@ func keyCommand() *cobra.Command {
 		Use:   "key",
 		Short: "Make a key for a new node and keep it in the data directory",
 		Long: `Make a key for a new node and write it to the file .env of the data directory, readable by
-you alone. Only the public key is printed. A key that is there is never overwritten.`,
+you alone. Only the public key is printed. Where there is a key already, in .env, in settings.toml or
+in MOSTRO_NSEC_PRIVKEY, none is made: it would take that one's place at the next start.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := resolveDataDir(dir)
@@ -30,14 +33,20 @@ you alone. Only the public key is printed. A key that is there is never overwrit
 				return err
 			}
 			path := filepath.Join(dir, envFile)
+			taken := func(where string) error {
+				return hint(fmt.Errorf("%s exists already; the identity of a node is not replaced", where),
+					"a new node gets a data directory of its own: mostro key --data-dir OTHER")
+			}
+			if where, err := otherKey(dir); err != nil || where != "" {
+				return cmp.Or(err, taken("a key in "+where))
+			}
 			key, err := newKey()
 			if err != nil {
 				return err
 			}
 			err = writeNew(path, []byte(nsecVariable+"="+key.Nsec()+"\n"))
 			if errors.Is(err, fs.ErrExist) {
-				return hint(fmt.Errorf("%s exists already; the identity of a node is not replaced", path),
-					"move it away first if you are sure")
+				return taken(path)
 			}
 			if err != nil {
 				return err
@@ -52,6 +61,21 @@ you alone. Only the public key is printed. A key that is there is never overwrit
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	return cmd
+}
+
+// otherKey says where a node has a key that is not in .env; "" = nowhere.
+func otherKey(dir string) (where string, err error) {
+	if os.Getenv(nsecVariable) != "" {
+		return "the environment variable " + nsecVariable, nil
+	}
+	if _, err := os.Lstat(filepath.Join(dir, settingsFile)); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	settings, err := readSettings(dir, nil)
+	if err != nil || settings.Nostr.Nsec == "" {
+		return "", err
+	}
+	return settings.origin["nostr.nsec_privkey"], nil
 }
 
 // newKey makes a random key.

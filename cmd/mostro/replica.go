@@ -90,7 +90,9 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 		return nil, err
 	}
 	if node == key.Public() {
-		return nil, hint(errors.New("this replica has the primary's own key"), "give it another one: mostro key --data-dir "+dir)
+		return nil, hint(errors.New("this replica has the primary's own key"),
+			"give the replica a data directory of its own, and a key there: mostro key --data-dir OTHER; this key stays with the primary",
+			"if the key comes from "+nsecVariable+", leave that unset for the replica")
 	}
 	s := &settings.Relay
 	r := &replica{url: s.URL, listener: listener, log: logger}
