@@ -137,6 +137,25 @@ func calledAs() string {
 	return os.Args[0]
 }
 
+// checkDevDir refuses the directory of a node for the world: its key, its stores and its books are no
+// play things.
+func checkDevDir(dir string) error {
+	there := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	}
+	for _, name := range []string{settingsFile, escrowDir, relayDir, escrowSecretFile, envFile} {
+		switch {
+		case !there(name):
+		case name == settingsFile, // a dev network has none
+			!there(networkDir) && !there(adminKeyFile): // one that has been stopped early has a key before its network
+			return hint(fmt.Errorf("%s belongs to a node for the world: it has %s, which no dev network has made", dir, name),
+				"leave --data-dir out, or name a directory for the network alone")
+		}
+	}
+	return nil
+}
+
 // devPresets are settings that are friendly to trying things. The flags come after them.
 func devPresets(priceURL string) []string {
 	return []string{
@@ -156,6 +175,9 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	ctx, cancel := untilGoRunEnds(ctx)
 	defer cancel()
 	if err := openDataDir(o.dir); err != nil {
+		return err
+	}
+	if err := checkDevDir(o.dir); err != nil {
 		return err
 	}
 	infoPath := filepath.Join(o.dir, devFile)
@@ -306,7 +328,7 @@ func devKey(path, prefix string) (mostro.Secret, error) {
 	}
 	key, err := mostro.ParseSecret(strings.TrimPrefix(strings.TrimSpace(string(data)), prefix))
 	if err != nil { // err could quote the key
-		return mostro.Secret{}, hint(fmt.Errorf("there is no key in %s", path), "delete it: the next start makes another")
+		return mostro.Secret{}, hint(fmt.Errorf("there is no key in %s", path), "put it back as it was, or make another network: mostro dev --data-dir OTHER")
 	}
 	return key, nil
 }

@@ -47,10 +47,12 @@ func readDev(dir string) (dev devInfo, ok bool) {
 	return dev, err == nil && json.Unmarshal(data, &dev) == nil
 }
 
-// isDev tells that a data directory is that of a dev network, running or not.
+// isDev tells that a data directory is that of a dev network, running or not. One with settings is
+// that of a node for the world, whatever else has been tried in it.
 func isDev(dir string) bool {
 	info, err := os.Stat(filepath.Join(dir, networkDir))
-	return err == nil && info.IsDir()
+	_, none := os.Lstat(filepath.Join(dir, settingsFile))
+	return err == nil && info.IsDir() && errors.Is(none, fs.ErrNotExist)
 }
 
 // startsIn is the command that starts the node of a data directory.

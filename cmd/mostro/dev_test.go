@@ -137,6 +137,59 @@ func TestDevRefuses(t *testing.T) {
 	}
 }
 
+// TestDevLeavesNodesAlone: the key and the stores of a node for the world are not run on simnet, and
+// serve makes no node out of a dev network.
+func TestDevLeavesNodesAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		files []string
+		fine  bool
+	}{
+		"nothing":                                {nil, true},
+		"a dev network":                          {[]string{networkDir, envFile, adminKeyFile, escrowDir, relayDir, escrowSecretFile}, true},
+		"one that was stopped while it compiled": {[]string{envFile, adminKeyFile}, true},
+		"a first start of serve":                 {[]string{settingsFile}, false},
+		"a key of mostro key":                    {[]string{envFile}, false},
+		"the stores of a node":                   {[]string{envFile, escrowDir, relayDir, escrowSecretFile}, false},
+		"a restored money store":                 {[]string{escrowDir}, false},
+		"a node on which dev was tried":          {[]string{settingsFile, envFile, escrowDir, relayDir, networkDir, adminKeyFile}, false},
+	} {
+		dir := t.TempDir()
+		for _, file := range c.files {
+			if err := os.Mkdir(filepath.Join(dir, file), privateDir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := checkDevDir(dir); (err == nil) != c.fine {
+			t.Errorf("%s: %v", name, err)
+		}
+		if dev := isDev(dir); dev != (name == "a dev network") {
+			t.Errorf("%s: a dev network: %v", name, dev)
+		}
+	}
+
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, networkDir), privateDir); err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, "serve", "--data-dir", dir)
+	p.waitLine("is the directory of a dev network")
+	if code := p.end(); code != exitError {
+		t.Errorf("mostro serve there ends with %d", code)
+	}
+	if _, err := os.Stat(filepath.Join(dir, settingsFile)); err == nil {
+		t.Error("mostro serve has left its settings there")
+	}
+	dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, settingsFile), nil, privateFile); err != nil {
+		t.Fatal(err)
+	}
+	p = startProcess(t, "dev", "--data-dir", dir, "--port", "0")
+	p.waitLine("belongs to a node for the world: it has settings.toml")
+	if code := p.end(); code != exitError {
+		t.Errorf("mostro dev there ends with %d", code)
+	}
+}
+
 func readDevInfo(t *testing.T, dir string) (info devInfo) {
 	t.Helper()
 	path := filepath.Join(dir, devFile)

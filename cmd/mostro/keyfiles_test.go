@@ -68,7 +68,7 @@ func TestWriteNewKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestDamagedDevKey names the file, which holds no secret worth hiding, and what to do.
+// TestDamagedDevKey names the file and what to do, and never advises to delete a key.
 func TestDamagedDevKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), adminKeyFile)
 	if err := writeWhole(path, []byte("nsec1garbage\n")); err != nil {
@@ -77,10 +77,13 @@ func TestDamagedDevKey(t *testing.T) {
 	var out strings.Builder
 	_, err := devKey(path, "")
 	printError(&out, rootCommand(), err)
-	for _, want := range []string{path, "delete it"} {
+	for _, want := range []string{path, "put it back as it was", "mostro dev --data-dir OTHER"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, out.String())
 		}
+	}
+	if strings.Contains(out.String(), "delete") {
+		t.Errorf("it advises to delete a key:\n%s", out.String())
 	}
 	if strings.Contains(out.String(), "garbage") {
 		t.Errorf("it quotes the key:\n%s", out.String())

@@ -39,6 +39,9 @@ invoice can be settled.`,
 			if err := openDataDir(dir); err != nil {
 				return err
 			}
+			if isDev(dir) {
+				return hint(fmt.Errorf("%s is the directory of a dev network", dir), "start that with "+startsIn(dir), "a node for the world has another directory: mostro serve --data-dir OTHER")
+			}
 			if first, err := writeFirstSettings(dir); err != nil {
 				return err
 			} else if first && primary == "" {
