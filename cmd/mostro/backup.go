@@ -21,8 +21,8 @@ const (
 	backupStamp  = "20060102T150405Z"
 	backupSuffix = ".backup"
 	ageSuffix    = ".age"
-	// unfinishedFile is what a backup is called until it is whole.
-	unfinishedFile = ".new-*"
+	// unfinishedFile is what stands before the name of a file until it is whole.
+	unfinishedFile = ".new-"
 )
 
 func backupCommand() *cobra.Command {
@@ -151,7 +151,7 @@ func writeBackupFile(path string, source func(io.Writer) error, to []age.Recipie
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return info, hint(fmt.Errorf("%s exists already", path), "name another file")
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), unfinishedFile) // mode 0600
+	file, err := os.CreateTemp(filepath.Dir(path), unfinishedFile+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
 		return info, fmt.Errorf("write backup: %w", err)
 	}

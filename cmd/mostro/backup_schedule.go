@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"filippo.io/age"
 
 	"mostro/escrow"
+	"mostro/relay/store"
 )
 
 // backups makes the backups of a running node: a full one at the start and each
@@ -24,6 +27,10 @@ type backups struct {
 	to       []age.Recipient
 	make     func(io.Writer, escrow.Chain) (escrow.Chain, error)
 	now      func() time.Time
+	// free tells the free and total bytes of the disk of a directory; nil: there is no end of room.
+	free func(dir string) (free, total uint64, err error)
+	// spared is what stays free of the disk on which the money store is too.
+	spared escrow.Space
 
 	next  escrow.Chain // zero = a full one
 	began time.Time    // of the chain
@@ -37,27 +44,98 @@ func (n *node) backUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now}
-	for {
+	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now, free: store.DiskFree}
+	if sameDisk(n.cfg.dir, b.dir) {
+		b.spared = n.cfg.settings.space()
+	}
+	for failed := 0; ; {
 		if err := b.once(); err != nil {
+			failed++
 			n.cfg.logger.Error("alarm: a backup failed, or old ones cannot be deleted", "directory", b.dir, "next_is_full", b.next.Base == "", "error", err)
+		} else {
+			failed = 0
 		}
 		select {
-		case <-time.After(seconds(s.Seconds)):
+		case <-time.After(pauseAfter(failed, seconds(s.Seconds))):
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
+// maxPause is the longest wait after backups that have failed: each next one is a full one, beside the
+// money store.
+const maxPause = time.Hour
+
+// pauseAfter is the wait before the next backup.
+func pauseAfter(failed int, interval time.Duration) time.Duration {
+	return min(interval<<min(failed, 10), max(interval, maxPause))
+}
+
 // once makes one backup. After one that has failed the next is a full one; that old ones cannot be
 // deleted is no reason for that, or each would be.
 func (b *backups) once() error {
 	full := b.next.Base == "" || b.now().Sub(b.began) >= time.Duration(b.settings.FullHours)*time.Hour
-	if err := b.write(full); err != nil || !full {
-		return err
+	if err := os.MkdirAll(b.dir, privateDir); err != nil {
+		return fmt.Errorf("make backup directory: %w", err)
 	}
-	return b.prune()
+	left := b.clear()
+	err := b.room(full)
+	if err != nil && full {
+		// The oldest gives way now instead of afterwards: else a full disk would never have room again.
+		err = cmp.Or(b.prune(b.settings.Keep-1), b.room(full))
+	}
+	if err == nil {
+		err = b.write(full)
+	}
+	if err != nil || !full {
+		return errors.Join(err, left)
+	}
+	return errors.Join(left, b.prune(b.settings.Keep))
+}
+
+// changesFree is the most that must be free for a backup of what has changed, which is small: it goes on
+// while running trades do.
+const changesFree = 256 << 20
+
+// room refuses to begin a backup that has no room: a disk that is filled to its end with it has none
+// for the money store either.
+func (b *backups) room(full bool) error {
+	if b.free == nil {
+		return nil
+	}
+	free, total, err := b.free(b.dir)
+	if err != nil {
+		return fmt.Errorf("find room for a backup: %w", err)
+	}
+	spared := max(b.spared.MinFree, uint64(b.spared.MinFreePercent/100*float64(total)))
+	want := min(spared, changesFree)
+	if full {
+		want = spared + b.lastFull()
+	}
+	if free < want {
+		return fmt.Errorf("no room for a backup in %s: %d MiB are free, and %d are needed, of which %d stay free for the money store; make room, lower backup.keep, or name another disk in backup.directory",
+			b.dir, free>>20, want>>20, spared>>20)
+	}
+	return nil
+}
+
+// lastFull is the size of the last full backup of this store, in bytes.
+func (b *backups) lastFull() uint64 {
+	chains, _ := b.chains() // a directory that cannot be read is told of by who writes there
+	for _, chain := range slices.Backward(chains) {
+		if info, err := os.Stat(filepath.Join(b.dir, chain[0])); err == nil {
+			return uint64(info.Size())
+		}
+	}
+	return 0
+}
+
+// chains are the backups of this store. Of another store nothing is deleted: it may be all that is left
+// of the money when this one was made by mistake.
+func (b *backups) chains() ([][]string, error) {
+	chains, err := backupChains(b.dir)
+	return slices.DeleteFunc(chains, func(chain []string) bool { return chainStore(chain) != b.store }), err
 }
 
 func (b *backups) write(full bool) (err error) {
@@ -66,9 +144,6 @@ func (b *backups) write(full bool) (err error) {
 			b.next = escrow.Chain{}
 		}
 	}()
-	if err := os.MkdirAll(b.dir, privateDir); err != nil {
-		return fmt.Errorf("make backup directory: %w", err)
-	}
 	if full {
 		b.next, b.began = escrow.Chain{}, b.now()
 	}
@@ -89,28 +164,34 @@ func (b *backups) write(full bool) (err error) {
 // writing it was killed.
 const unfinishedFor = 24 * time.Hour
 
-// prune deletes what is older than what is kept, and what was never finished. Of another store it
-// deletes nothing: those may be all that is left of the money when this one was made by mistake.
-func (b *backups) prune() error {
+// clear deletes what was never finished: of this store at once, since nobody else writes that.
+func (b *backups) clear() error {
 	entries, err := os.ReadDir(b.dir)
 	if err != nil {
 		return fmt.Errorf("list backups: %w", err)
 	}
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || !strings.HasPrefix(entry.Name(), strings.TrimSuffix(unfinishedFile, "*")) || b.now().Sub(info.ModTime()) < unfinishedFor {
-			continue // it has its name by now, or may still get one
+		if err != nil || !strings.HasPrefix(entry.Name(), unfinishedFile) {
+			continue // it has its name by now
+		}
+		if !strings.Contains(entry.Name(), "-"+b.store+"-") && b.now().Sub(info.ModTime()) < unfinishedFor {
+			continue // it may still get one
 		}
 		if err := os.Remove(filepath.Join(b.dir, entry.Name())); err != nil {
 			return fmt.Errorf("delete unfinished backup: %w", err)
 		}
 	}
-	chains, err := backupChains(b.dir)
+	return nil
+}
+
+// prune deletes what is older than what is kept.
+func (b *backups) prune(keep int64) error {
+	chains, err := b.chains()
 	if err != nil {
 		return err
 	}
-	chains = slices.DeleteFunc(chains, func(chain []string) bool { return chainStore(chain) != b.store })
-	for _, chain := range b.old(chains) {
+	for _, chain := range b.old(chains, max(keep, 1)) {
 		for _, name := range slices.Backward(chain) { // the full one last
 			if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
 				return fmt.Errorf("delete old backup: %w", err)
@@ -124,15 +205,15 @@ func (b *backups) prune() error {
 // starts again and again must not push out those of the days before, so beside the two latest the
 // last of each half of backup.full_hours is kept: of fixed ones, since a chain that was dropped for
 // being close to the next could never be replaced by a better one.
-func (b *backups) old(chains [][]string) (old [][]string) {
-	kept, half, seen := 0, int64(b.settings.FullHours)*1800, map[int64]bool{}
+func (b *backups) old(chains [][]string, keep int64) (old [][]string) {
+	kept, half, seen := int64(0), int64(b.settings.FullHours)*1800, map[int64]bool{}
 	for i, chain := range slices.Backward(chains) {
 		began, err := chainBegan(chain)
 		if err != nil {
 			continue
 		}
 		wanted := len(chains)-i <= 2 || !seen[began.Unix()/half]
-		if now := began.Equal(b.began.UTC().Truncate(time.Second)); now || wanted && kept < int(b.settings.Keep) {
+		if now := began.Equal(b.began.UTC().Truncate(time.Second)); now || wanted && kept < keep {
 			kept, seen[began.Unix()/half] = kept+1, true
 			continue
 		}

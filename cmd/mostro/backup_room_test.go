@@ -1,0 +1,86 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mostro/escrow"
+)
+
+// A backup is not begun that would leave too little to the money store, on whose disk it is; the
+// oldest gives way to the next one, but the last is never deleted.
+func TestBackupsLeaveRoom(t *testing.T) {
+	b, now := written(t, 3)
+	free := uint64(100 << 20)
+	b.free = func(string) (uint64, uint64, error) { return free, 1 << 40, nil }
+	b.spared = escrow.Space{MinFree: 50 << 20}
+	for range 3 {
+		b.mustOnce(t)
+		*now = now.Add(24 * time.Hour)
+	}
+	free = 50<<20 + 10 // not enough for another full one
+	err := b.once()
+	if err == nil || !strings.Contains(err.Error(), "no room for a backup") || !strings.Contains(err.Error(), "50 stay free for the money store") {
+		t.Fatalf("with no room: %v", err)
+	}
+	chains, err := backupChains(b.dir)
+	if err != nil || len(chains) != 2 {
+		t.Fatalf("one of three gives way to the next one: %v, %v", chains, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(b.dir, ".new-*")); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	free = 100 << 20
+	b.mustOnce(t)
+	if chains, err := backupChains(b.dir); err != nil || len(chains) != 3 {
+		t.Errorf("with room: %v, %v", chains, err)
+	}
+
+	// One that only has what changed is not begun either, and the chain goes on when there is room.
+	free = 50<<20 - 1
+	if err := b.once(); err == nil || b.next.Seq != 1 {
+		t.Errorf("one after the full one, with no room: %v, the next is number %d", err, b.next.Seq)
+	}
+	free = 100 << 20
+	if b.mustOnce(t); b.next.Seq != 2 {
+		t.Errorf("the next is number %d", b.next.Seq)
+	}
+	only, _ := written(t, 1)
+	only.mustOnce(t)
+	only.free, only.next = func(string) (uint64, uint64, error) { return 0, 1 << 40, nil }, escrow.Chain{}
+	if err := only.once(); err == nil {
+		t.Error("with no room at all, a backup")
+	}
+	if chains, err := backupChains(only.dir); err != nil || len(chains) != 1 {
+		t.Errorf("the only one: %v, %v", chains, err)
+	}
+}
+
+// What this node was writing when it was killed is deleted before the next one takes its room.
+func TestBackupsClearTheirOwnFirst(t *testing.T) {
+	b, _ := written(t, 1)
+	b.mustOnce(t)
+	mine := filepath.Join(b.dir, unfinishedFile+backupName(b.store, b.began, 1, false)+"-123")
+	if err := os.WriteFile(mine, nil, privateFile); err != nil {
+		t.Fatal(err)
+	}
+	b.mustOnce(t)
+	if _, err := os.Stat(mine); err == nil {
+		t.Error("it is still there")
+	}
+}
+
+// A disk that stays full is not written to its end each minute.
+func TestBackupsThatFailAreMadeMoreRarely(t *testing.T) {
+	for failed, want := range map[int]time.Duration{0: time.Minute, 1: 2 * time.Minute, 3: 8 * time.Minute, 6: time.Hour, 1000: time.Hour} {
+		if got := pauseAfter(failed, time.Minute); got != want {
+			t.Errorf("after %d: %v, want %v", failed, got, want)
+		}
+	}
+	if got := pauseAfter(9, 24*time.Hour); got != 24*time.Hour {
+		t.Errorf("of one a day: %v", got)
+	}
+}
