@@ -224,7 +224,7 @@ func TestStatusInDoubt(t *testing.T) {
 		"after a restore":              {escrow.Status{Strays: []escrow.Stray{{}}}, "--own if nobody here was paid with it", "snapshot"},
 	} {
 		var out bytes.Buffer
-		printStatus(&out, c.s)
+		printStatus(&out, nodeStatus{Status: c.s})
 		if text := out.String(); !strings.Contains(text, c.want) || strings.Contains(text, c.lack) {
 			t.Errorf("%s:\n%s", name, text)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,37 @@ func TestBackupsClearTheirOwnFirst(t *testing.T) {
 	b.mustOnce(t)
 	if _, err := os.Stat(mine); err == nil {
 		t.Error("it is still there")
+	}
+}
+
+// A disk that is not mounted is noticed: nothing is written to the directory that is there in its place.
+func TestBackupsOfADiskThatIsNotMounted(t *testing.T) {
+	b, now := written(t, 2)
+	b.note = filepath.Join(filepath.Dir(b.dir), backupNote)
+	b.mustOnce(t)
+	disk := b.dir + ".disk"
+	if err := errors.Join(os.Rename(b.dir, disk), os.Mkdir(b.dir, privateDir)); err != nil { // unmounted
+		t.Fatal(err)
+	}
+	b.next = escrow.Chain{} // a start
+	*now = now.Add(time.Hour)
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
+		t.Errorf("an empty directory in its place: %v", err)
+	}
+	if err := os.Remove(b.dir); err != nil { // nothing was written there
+		t.Fatal(err)
+	}
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
+		t.Errorf("no directory in its place: %v", err)
+	}
+	if err := os.Rename(disk, b.dir); err != nil {
+		t.Fatal(err)
+	}
+	b.mustOnce(t)
+
+	b.dir = filepath.Join(b.dir, "not", "there") // of a first start
+	if err := b.once(); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
+		t.Errorf("a parent that is missing: %v", err)
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"filippo.io/age"
@@ -27,6 +29,8 @@ type backups struct {
 	to       []age.Recipient
 	make     func(io.Writer, escrow.Chain) (escrow.Chain, error)
 	now      func() time.Time
+	// note is the file that names the last full backup; "" = none.
+	note string
 	// free tells the free and total bytes of the disk of a directory; nil: there is no end of room.
 	free func(dir string) (free, total uint64, err error)
 	// spared is what stays free of the disk on which the money store is too.
@@ -44,12 +48,15 @@ func (n *node) backUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now, free: store.DiskFree}
+	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now, note: filepath.Join(n.cfg.dir, backupNote), free: store.DiskFree}
 	if sameDisk(n.cfg.dir, b.dir) {
 		b.spared = n.cfg.settings.space()
 	}
+	n.backedUp.begin(b.dir)
 	for failed := 0; ; {
-		if err := b.once(); err != nil {
+		err := b.once()
+		n.backedUp.tell(err, b.now())
+		if err != nil {
 			failed++
 			n.cfg.logger.Error("alarm: a backup failed, or old ones cannot be deleted", "directory", b.dir, "next_is_full", b.next.Base == "", "error", err)
 		} else {
@@ -61,6 +68,44 @@ func (n *node) backUp(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// backupNote is the file of the data directory that names the last full backup.
+const backupNote = "backup.last"
+
+// backedUp is how scheduled backups stand, for mostro status.
+type backedUp struct {
+	mu sync.Mutex
+	backupState
+}
+
+// backupState is what an operator is told of them.
+type backupState struct {
+	Directory string `json:"directory,omitempty"` // "" = none are made
+	Last      int64  `json:"last,omitempty"`      // of this process, unix seconds; 0 = none yet
+	Error     string `json:"error,omitempty"`     // of the latest try
+}
+
+func (s *backedUp) begin(dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Directory = dir
+}
+
+func (s *backedUp) tell(err error, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.Error = ""; err != nil {
+		s.Error = err.Error()
+		return
+	}
+	s.Last = now.Unix()
+}
+
+func (s *backedUp) state() backupState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.backupState
 }
 
 // maxPause is the longest wait after backups that have failed: each next one is a full one, beside the
@@ -76,8 +121,8 @@ func pauseAfter(failed int, interval time.Duration) time.Duration {
 // deleted is no reason for that, or each would be.
 func (b *backups) once() error {
 	full := b.next.Base == "" || b.now().Sub(b.began) >= time.Duration(b.settings.FullHours)*time.Hour
-	if err := os.MkdirAll(b.dir, privateDir); err != nil {
-		return fmt.Errorf("make backup directory: %w", err)
+	if err := b.mounted(); err != nil {
+		return err
 	}
 	left := b.clear()
 	err := b.room(full)
@@ -157,6 +202,25 @@ func (b *backups) write(full bool) (err error) {
 		return err
 	}
 	b.next = next
+	if full && b.note != "" {
+		return writeWhole(b.note, []byte(path+"\n"))
+	}
+	return nil
+}
+
+// mounted makes the backup directory the first time, and refuses to write where the last full backup is
+// missing: a disk that is not mounted leaves an empty directory on another one.
+func (b *backups) mounted() error {
+	last, err := os.ReadFile(b.note) // a note that cannot be read is as good as none
+	if path := strings.TrimSpace(string(last)); err == nil && filepath.Dir(path) == b.dir {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("the last full backup, %s, is not there: is its disk mounted? If you have moved it away, delete %s", path, b.note)
+		}
+	}
+	err = os.Mkdir(b.dir, privateDir) // not its parents: they are there, or their disk is not
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make backup directory: %w; is its disk mounted?", err)
+	}
 	return nil
 }
 

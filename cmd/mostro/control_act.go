@@ -62,7 +62,7 @@ func (n *node) sendStatus(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(status) // the command may be gone
+	_ = json.NewEncoder(w).Encode(nodeStatus{status, n.backedUp.state()}) // the command may be gone
 }
 
 // act carries a decision to the running node.
@@ -78,7 +78,13 @@ func (c *control) act(ctx context.Context, a act) error {
 	return answer.Close()
 }
 
-func (c *control) status(ctx context.Context) (s escrow.Status, err error) {
+// nodeStatus is how a node stands: its escrow, and what this package does beside it.
+type nodeStatus struct {
+	escrow.Status
+	Backup backupState `json:"backup"`
+}
+
+func (c *control) status(ctx context.Context) (s nodeStatus, err error) {
 	body, err := c.ask(ctx, http.MethodGet, "/status", nil)
 	if err != nil {
 		return s, err

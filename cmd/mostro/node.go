@@ -64,6 +64,7 @@ type node struct {
 	commands net.Listener
 	ln       *lnd.Node
 	figures  *figures
+	backedUp backedUp
 }
 
 // openNode opens the stores and connects the parts. Nothing is served before run.

@@ -33,7 +33,7 @@ func (s *Settings) backupKeys() []key {
 		{"store.key_file", &textValue{to: &s.Store.KeyFile, max: maxPath}, `""`, "",
 			"File with the key that encrypts the money store; `mostro store-key FILE` makes one. It must lie outside the data directory. credential:NAME is one of systemd (LoadCredential). Empty: not encrypted. To change it: backup, restore."},
 		{"backup.directory", &textValue{to: &b.Directory, max: maxPath}, `""`, "",
-			"Where to, best another disk. A relative path starts at the data directory. Empty: no backups."},
+			"Where to, best another disk. A relative path starts at the data directory. The directory above it must be there. Empty: no backups."},
 		{"backup.interval_seconds", &intValue{&b.Seconds, 5, 86400}, "60", "seconds", "Between two backups. Each has what changed since the one before."},
 		{"backup.full_hours", &intValue{&b.FullHours, 1, 24 * 31}, "24", "hours", "Between two full backups."},
 		{"backup.keep", &intValue{&b.Keep, 1, 1000}, "7", "full backups", "That are kept, each with those that follow it."},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,7 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-func printStatus(out io.Writer, s escrow.Status) {
+func printStatus(out io.Writer, s nodeStatus) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(out, "  %-15s %s\n", name, fmt.Sprintf(format, args...))
 	}
@@ -70,6 +71,7 @@ func printStatus(out io.Writer, s escrow.Status) {
 	line("outbox", "%s to be sent or done", count(s.Waiting, "thing", "things"))
 	line("mode", "%s", modeText(s))
 	line("paid out", "%s in the last hour, %s in the last day", capText(s.VolumeHour, s.Limits.VolumeHour), capText(s.VolumeDay, s.Limits.VolumeDay))
+	line("backup", "%s", backupText(s.Backup, time.Unix(s.At, 0)))
 	breaker := "closed; payouts go out"
 	if l := s.Latch; l != nil {
 		breaker = fmt.Sprintf("OPEN since %s: %s sat went out beyond what the orders brought in, the last with order %s",
@@ -111,7 +113,21 @@ func printStatus(out io.Writer, s escrow.Status) {
 	}
 }
 
-func modeText(s escrow.Status) string {
+func backupText(b backupState, now time.Time) string {
+	if b.Directory == "" {
+		return "none is made; backup.directory names where to"
+	}
+	text := "none yet"
+	if b.Last != 0 {
+		text = fmt.Sprintf("%s, %s old, in %s", day(b.Last), ageText(now.Sub(time.Unix(b.Last, 0))), b.Directory)
+	}
+	if b.Error != "" {
+		text += "\n" + strings.Repeat(" ", 18) + "the latest try FAILED: " + b.Error
+	}
+	return text
+}
+
+func modeText(s nodeStatus) string {
 	switch {
 	case s.Closed == "":
 		return string(s.Mode)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"mostro/escrow"
 )
@@ -26,9 +28,32 @@ func TestStatusOfADrainedNode(t *testing.T) {
 	} {
 		c.s.Mode, c.s.Closed = escrow.ModeDrain, "closed"
 		var out bytes.Buffer
-		printStatus(&out, c.s)
+		printStatus(&out, nodeStatus{Status: c.s})
 		if text := out.String(); !strings.Contains(text, c.want) || strings.Contains(text, ended) != (c.want == ended) {
 			t.Errorf("%s:\n%s", name, text)
 		}
+	}
+}
+
+// Whether backups are made, and when the last one was, is seen without reading the log.
+func TestStatusOfBackups(t *testing.T) {
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	var b backedUp
+	print := func() string {
+		var out bytes.Buffer
+		printStatus(&out, nodeStatus{escrow.Status{At: now.Unix()}, b.state()})
+		return out.String()
+	}
+	if got := print(); !strings.Contains(got, "backup          none is made; backup.directory names where to") {
+		t.Error(got)
+	}
+	b.Directory = "/mnt/usb/mostro"
+	b.tell(nil, now.Add(-time.Minute))
+	if got := print(); !strings.Contains(got, "backup          26 Nov 2026 11:59 UTC, 1 min old, in /mnt/usb/mostro") || strings.Contains(got, "FAILED") {
+		t.Error(got)
+	}
+	b.tell(errors.New("no room"), now)
+	if got := print(); !strings.Contains(got, "11:59 UTC, 1 min old") || !strings.Contains(got, "the latest try FAILED: no room") {
+		t.Error(got)
 	}
 }
