@@ -38,7 +38,7 @@ func written(t *testing.T, keep int64) (b *backups, now *time.Time) {
 
 func (b *backups) mustOnce(t *testing.T) {
 	t.Helper()
-	if err := b.once(); err != nil {
+	if err := b.once(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -119,7 +119,7 @@ func TestBackupsClearUp(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(stuck, privateDir), os.WriteFile(filepath.Join(stuck, "x"), nil, privateFile)); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.once(); err == nil || !strings.Contains(err.Error(), "delete old backup") {
+	if err := b.once(t.Context()); err == nil || !strings.Contains(err.Error(), "delete old backup") {
 		t.Errorf("one that cannot be deleted: %v", err)
 	}
 	if b.next.Seq != 1 {

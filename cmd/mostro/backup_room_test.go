@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +27,7 @@ func TestBackupsLeaveRoom(t *testing.T) {
 		*now = now.Add(24 * time.Hour)
 	}
 	free = 50<<20 + 10 // not enough for another full one
-	err := b.once()
+	err := b.once(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "no room for a backup") || !strings.Contains(err.Error(), "50 stay free for the money store") {
 		t.Fatalf("with no room: %v", err)
 	}
@@ -42,7 +46,7 @@ func TestBackupsLeaveRoom(t *testing.T) {
 
 	// One that only has what changed is not begun either, and the chain goes on when there is room.
 	free = 50<<20 - 1
-	if err := b.once(); err == nil || b.next.Seq != 1 {
+	if err := b.once(t.Context()); err == nil || b.next.Seq != 1 {
 		t.Errorf("one after the full one, with no room: %v, the next is number %d", err, b.next.Seq)
 	}
 	free = 100 << 20
@@ -52,7 +56,7 @@ func TestBackupsLeaveRoom(t *testing.T) {
 	only, _ := written(t, 1)
 	only.mustOnce(t)
 	only.free, only.next = func(string) (uint64, uint64, error) { return 0, 1 << 40, nil }, escrow.Chain{}
-	if err := only.once(); err == nil {
+	if err := only.once(t.Context()); err == nil {
 		t.Error("with no room at all, a backup")
 	}
 	if chains, err := backupChains(only.dir); err != nil || len(chains) != 1 {
@@ -85,13 +89,13 @@ func TestBackupsOfADiskThatIsNotMounted(t *testing.T) {
 	}
 	b.next = escrow.Chain{} // a start
 	*now = now.Add(time.Hour)
-	if err := b.once(); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
+	if err := b.once(t.Context()); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
 		t.Errorf("an empty directory in its place: %v", err)
 	}
 	if err := os.Remove(b.dir); err != nil { // nothing was written there
 		t.Fatal(err)
 	}
-	if err := b.once(); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
+	if err := b.once(t.Context()); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
 		t.Errorf("no directory in its place: %v", err)
 	}
 	if err := os.Rename(disk, b.dir); err != nil {
@@ -100,9 +104,44 @@ func TestBackupsOfADiskThatIsNotMounted(t *testing.T) {
 	b.mustOnce(t)
 
 	b.dir = filepath.Join(b.dir, "not", "there") // of a first start
-	if err := b.once(); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
+	if err := b.once(t.Context()); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
 		t.Errorf("a parent that is missing: %v", err)
 	}
+}
+
+// A backup is cut off when the node ends, the chain goes on with the last one, and a disk that does not
+// answer at all keeps nobody from closing the stores.
+func TestBackupsEndWithTheNode(t *testing.T) {
+	b, _ := written(t, 1)
+	b.mustOnce(t)
+	whole := b.make
+	ctx, end := context.WithCancel(t.Context())
+	b.make = func(w io.Writer, at escrow.Chain) (escrow.Chain, error) {
+		end()
+		return whole(w, at)
+	}
+	if err := b.try(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("one that is cut off: %v", err)
+	}
+	n := &node{cfg: nodeConfig{logger: slog.New(slog.DiscardHandler)}}
+	b.make = whole
+	if n.lastBackup(t.Context(), b); b.next.Seq != 2 {
+		t.Errorf("after the last one the next is number %d", b.next.Seq)
+	}
+
+	var log bytes.Buffer
+	n.cfg.logger = slog.New(slog.NewTextHandler(&log, nil))
+	never := make(chan struct{})
+	t.Cleanup(func() { close(never) })
+	ended, end := context.WithCancel(t.Context())
+	end()
+	b.grace = time.Millisecond
+	b.make = func(io.Writer, escrow.Chain) (escrow.Chain, error) { <-never; return escrow.Chain{}, io.EOF }
+	n.lastBackup(ended, b)
+	if !b.hangs || !strings.Contains(log.String(), "does not answer") {
+		t.Errorf("a disk that hangs: %s", log.String())
+	}
+	n.lastBackup(ended, b) // returns
 }
 
 // A disk that stays full is not written to its end each minute.

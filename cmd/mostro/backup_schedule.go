@@ -31,6 +31,8 @@ type backups struct {
 	now      func() time.Time
 	// note is the file that names the last full backup; "" = none.
 	note string
+	// grace is how long a backup may take to end when the node ends; 0 = drainTime.
+	grace time.Duration
 	// free tells the free and total bytes of the disk of a directory; nil: there is no end of room.
 	free func(dir string) (free, total uint64, err error)
 	// spared is what stays free of the disk on which the money store is too.
@@ -38,23 +40,35 @@ type backups struct {
 
 	next  escrow.Chain // zero = a full one
 	began time.Time    // of the chain
+	hangs bool         // the disk has not answered: whoever waits for it has all the above
 }
 
-// backUp runs until ctx ends. A backup that fails is said and made anew; trades do not wait
-// for it.
-func (n *node) backUp(ctx context.Context) error {
+// newBackups is nil where none are to be made.
+func (n *node) newBackups() (*backups, error) {
 	s := n.cfg.settings.Backup
+	if s.Directory == "" {
+		return nil, nil
+	}
 	to, err := parseRecipients(s.Recipients)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now, note: filepath.Join(n.cfg.dir, backupNote), free: store.DiskFree}
 	if sameDisk(n.cfg.dir, b.dir) {
 		b.spared = n.cfg.settings.space()
 	}
 	n.backedUp.begin(b.dir)
+	return b, nil
+}
+
+// backUp runs until ctx ends. A backup that fails is said and made anew; trades do not wait
+// for it.
+func (n *node) backUp(ctx context.Context, b *backups) error {
 	for failed := 0; ; {
-		err := b.once()
+		err := b.try(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		n.backedUp.tell(err, b.now())
 		if err != nil {
 			failed++
@@ -63,11 +77,54 @@ func (n *node) backUp(ctx context.Context) error {
 			failed = 0
 		}
 		select {
-		case <-time.After(pauseAfter(failed, seconds(s.Seconds))):
+		case <-time.After(pauseAfter(failed, seconds(b.settings.Seconds))):
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// lastBackup is made when nothing changes the store any more, so that what is put back elsewhere after
+// an end in good order is all of it.
+func (n *node) lastBackup(ctx context.Context, b *backups) {
+	if b == nil || b.hangs || b.next.Base == "" {
+		return
+	}
+	if err := b.try(ctx); err != nil {
+		n.cfg.logger.Error("alarm: the last backup before the end failed", "directory", b.dir, "error", err)
+	}
+}
+
+// try makes one backup. When ctx ends it is cut off, and one whose disk does not answer even then is left alone: the
+// stores must be closed before somebody loses patience and kills the process.
+func (b *backups) try(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- b.once(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(cmp.Or(b.grace, drainTime)):
+		b.hangs = true
+		return fmt.Errorf("%s does not answer", b.dir)
+	}
+}
+
+// cuttable is a writer that fails when ctx has ended.
+type cuttable struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (c cuttable) Write(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.Writer.Write(p)
 }
 
 // backupNote is the file of the data directory that names the last full backup.
@@ -119,7 +176,7 @@ func pauseAfter(failed int, interval time.Duration) time.Duration {
 
 // once makes one backup. After one that has failed the next is a full one; that old ones cannot be
 // deleted is no reason for that, or each would be.
-func (b *backups) once() error {
+func (b *backups) once(ctx context.Context) error {
 	full := b.next.Base == "" || b.now().Sub(b.began) >= time.Duration(b.settings.FullHours)*time.Hour
 	if err := b.mounted(); err != nil {
 		return err
@@ -131,7 +188,7 @@ func (b *backups) once() error {
 		err = cmp.Or(b.prune(b.settings.Keep-1), b.room(full))
 	}
 	if err == nil {
-		err = b.write(full)
+		err = b.write(ctx, full)
 	}
 	if err != nil || !full {
 		return errors.Join(err, left)
@@ -183,9 +240,9 @@ func (b *backups) chains() ([][]string, error) {
 	return slices.DeleteFunc(chains, func(chain []string) bool { return chainStore(chain) != b.store }), err
 }
 
-func (b *backups) write(full bool) (err error) {
+func (b *backups) write(ctx context.Context, full bool) (err error) {
 	defer func() {
-		if err != nil {
+		if err != nil && (full || ctx.Err() == nil) { // one that was cut off can be made again
 			b.next = escrow.Chain{}
 		}
 	}()
@@ -195,7 +252,7 @@ func (b *backups) write(full bool) (err error) {
 	var next escrow.Chain
 	path := filepath.Join(b.dir, backupName(b.store, b.began, b.next.Seq, len(b.to) > 0))
 	_, err = writeBackupFile(path, func(w io.Writer) (err error) {
-		next, err = b.make(w, b.next)
+		next, err = b.make(cuttable{ctx, w}, b.next)
 		return err
 	}, b.to)
 	if err != nil {

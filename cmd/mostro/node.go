@@ -269,8 +269,12 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	if n.cfg.settings.Backup.Directory != "" {
-		part("back up", func() error { return n.backUp(ctx) })
+	backups, err := n.newBackups()
+	switch {
+	case err != nil:
+		cancel(err)
+	case backups != nil:
+		part("back up", func() error { return n.backUp(ctx, backups) })
 	}
 	part("copy from and to other relays", func() error { n.mirror.Run(ctx); return nil })
 	part("serve commands", func() error { return n.serveControl(ctx) })
@@ -282,13 +286,16 @@ func (n *node) run(ctx context.Context) error {
 
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer stop()
-	err := n.server.Shutdown(drain)
+	err = n.server.Shutdown(drain)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = n.server.Close() // a client that keeps its request open is cut
 	}
 	stopEngine()
 	parts.Wait()
 	// Clients are told and stores closed in a time of their own: a request that stands still uses the first one up.
+	saving, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer stop()
+	n.lastBackup(saving, backups)
 	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer stop()
 	err = errors.Join(err, n.close(closing))

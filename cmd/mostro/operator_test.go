@@ -218,7 +218,7 @@ func TestScheduledBackups(t *testing.T) {
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	b := &backups{dir: filepath.Join(dir, "backups"), store: "0badcafe", settings: BackupSettings{FullHours: 24, Keep: 2}, make: engine.Backup, now: func() time.Time { return now }}
 	for range 9 { // at noon, at eight, at four, at noon ...
-		if err := b.once(); err != nil {
+		if err := b.once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(8 * time.Hour)
@@ -239,7 +239,7 @@ func TestScheduledBackups(t *testing.T) {
 	// A failure is not papered over: the next one is full.
 	broken := errors.New("the disk is full")
 	b.make = func(io.Writer, escrow.Chain) (escrow.Chain, error) { return escrow.Chain{}, broken }
-	if err := b.once(); !errors.Is(err, broken) {
+	if err := b.once(t.Context()); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(b.dir, ".new-*")); len(left) > 0 {
@@ -247,7 +247,7 @@ func TestScheduledBackups(t *testing.T) {
 	}
 	b.make = engine.Backup
 	now = now.Add(time.Second)
-	if err := b.once(); err != nil {
+	if err := b.once(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if chains, err := backupChains(b.dir); err != nil || len(chains[len(chains)-1]) != 1 {
