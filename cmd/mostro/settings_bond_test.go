@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,5 +57,16 @@ max_live_bonds = 50
 		if tag := tags.Find(name); !slices.Equal([]string(tag), []string{name, value}) {
 			t.Errorf("%s is %v", name, tag)
 		}
+	}
+}
+
+// Without a fee and without a subsidy escrows would be settled whose payouts can never be made.
+func TestNoFeeNeedsASubsidy(t *testing.T) {
+	_, err := loadSettings("f", []byte("[mostro]\nfee = 0\n"), nil)
+	if err == nil || !strings.Contains(err.Error(), "f line 2: mostro.fee is 0, which leaves nothing to route payouts with") || !strings.Contains(err.Error(), "set lightning.routing_subsidy") {
+		t.Errorf("no fee: %v", err)
+	}
+	if _, err := loadSettings("f", []byte("[mostro]\nfee = 0\n[lightning]\nrouting_subsidy = 10\n"), nil); err != nil {
+		t.Errorf("no fee, and a subsidy: %v", err)
 	}
 }

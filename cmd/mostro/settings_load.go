@@ -142,6 +142,9 @@ func (l *loaded) checkTogether() (problems settingsError) {
 		wrong("mostro.min_payment_amount", fmt.Sprintf("is %d, above mostro.max_order_amount, %d",
 			l.Mostro.MinPaymentAmount, l.Mostro.MaxOrderAmount), "lower it or raise the other")
 	}
+	if l.Mostro.FeePPM == 0 && l.Lightning.RoutingSubsidy == 0 {
+		wrong("mostro.fee", "is 0, which leaves nothing to route payouts with: one that costs a millisat could never be made", "set lightning.routing_subsidy, which pays for routing then")
+	}
 	if least := minCLTVDelta(l.Lightning.HoldExpiry); l.Lightning.CLTVDelta < least {
 		wrong("lightning.hold_invoice_cltv_delta", fmt.Sprintf(
 			"is %d: too short for a trade with lightning.lnd_hold_expiry_delta %d", l.Lightning.CLTVDelta, l.Lightning.HoldExpiry),
