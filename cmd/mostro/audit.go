@@ -91,7 +91,7 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 			}
 			return hint(fmt.Errorf("the books and the Lightning node differ in %s", count(len(report.Differences), "thing", "things")),
 				"each is listed above; look at the order and the hash at LND before you do anything",
-				"while it is not explained, take no new orders: mostro mode maintenance --reason \"the audit\"")
+				"while it is not explained, take no new orders: "+nodeCall(cmd, "mode maintenance --reason \"the audit\""))
 		},
 	}
 	dataDirFlag(cmd, &o.dir, "~/.mostro")

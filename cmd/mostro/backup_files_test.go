@@ -206,7 +206,7 @@ func TestStatusOfManyStrays(t *testing.T) {
 		t.Fatalf("%d of them, %v", len(got.Strays), err)
 	}
 	var out bytes.Buffer
-	printStatus(&out, got)
+	printStatus(&out, got, bare)
 	if text := out.String(); strings.Count(text, "\n") > 80 || !strings.Contains(text, "and 19,950 others: mostro status --json") {
 		t.Errorf("status:\n%s", text)
 	}
@@ -224,7 +224,7 @@ func TestStatusInDoubt(t *testing.T) {
 		"after a restore":              {escrow.Status{Strays: []escrow.Stray{{}}}, "--own if nobody here was paid with it", "snapshot"},
 	} {
 		var out bytes.Buffer
-		printStatus(&out, nodeStatus{Status: c.s})
+		printStatus(&out, nodeStatus{Status: c.s}, bare)
 		if text := out.String(); !strings.Contains(text, c.want) || strings.Contains(text, c.lack) {
 			t.Errorf("%s:\n%s", name, text)
 		}
@@ -271,6 +271,9 @@ func TestRestoreNamesAWrongFile(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// bare is a command line for the node of the default directory.
+func bare(rest string) string { return "mostro " + rest }
 
 func hintsOf(err error) string {
 	var h hinted

@@ -12,6 +12,6 @@ more than guards.max_uncovered_outflow in a day. Look first: "mostro audit" says
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(decide("reset", "Reset the breaker; payouts that waited are made", "", cobra.NoArgs,
-		func([]string) (act, error) { return act{Do: "reset"}, nil }, "The breaker is reset; payouts go on."))
+		func([]string) (act, error) { return act{Do: "reset"}, nil }, "The breaker is reset. `mostro status` lists what payouts still wait for, if for anything."))
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -109,6 +110,16 @@ func toRunning(cmd *cobra.Command, dir string) (*control, error) {
 	return c, err
 }
 
+// nodeCall is a command line, ready to be typed, for the node whose directory was named: as it stands it
+// must not reach another one.
+func nodeCall(cmd *cobra.Command, rest string) string {
+	call := "mostro " + rest
+	if dir := cmd.Flags().Lookup("data-dir"); dir != nil && dir.Changed {
+		call += " --data-dir " + dir.Value.String()
+	}
+	return call
+}
+
 // reasonFlag adds --reason to a decision that is kept in the log of the guards.
 func reasonFlag(cmd *cobra.Command, reason *string) {
 	cmd.Flags().StringVar(reason, "reason", "", "why; it is kept, and mostro status shows it")
@@ -133,7 +144,7 @@ func decide(use, short, long string, args cobra.PositionalArgs, make func(args [
 			if err := c.act(cmd.Context(), a); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.ReplaceAll(done, "mostro status", nodeCall(cmd, "status")))
 			return err
 		},
 	}

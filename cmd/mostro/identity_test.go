@@ -45,10 +45,10 @@ func (l *lab) refusesAnotherNode(t *testing.T, held *labTrade) {
 // Whenever the other node is met, when the node starts or when its own answers again as another, the
 // operator reads what to do; other errors stay as they are.
 func TestWrongNodeHint(t *testing.T) {
-	if got := hintsOf(fmt.Errorf("run escrow: %w", noRoom(wrongNode(fmt.Errorf("%w: a, but b", escrow.ErrWrongNode))))); !strings.Contains(got, "set [lightning]") {
+	if got := hintsOf(fmt.Errorf("run escrow: %w", noRoom(wrongNode("/b", fmt.Errorf("%w: a, but b", escrow.ErrWrongNode))))); !strings.Contains(got, "set [lightning]") || !strings.Contains(got, "mode drain --reason moving --data-dir /b") {
 		t.Errorf("hints %q", got)
 	}
-	if err := errors.New("other"); wrongNode(err) != err || wrongNode(nil) != nil {
+	if err := errors.New("other"); wrongNode("/b", err) != err || wrongNode("/b", nil) != nil {
 		t.Error("another error is changed")
 	}
 }

@@ -17,7 +17,7 @@ every mode, and what you say lasts over a restart.
 		cobra.ExactArgs(1), func(args []string) (act, error) {
 			mode, err := escrow.ParseMode(args[0])
 			if err != nil {
-				return act{}, hint(err, "mostro mode drain --reason \"moving to another machine\"")
+				return act{}, err
 			}
 			return act{Do: "mode", Mode: mode}, nil
 		}, "Done. `mostro status` shows how many trades are running.")

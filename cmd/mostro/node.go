@@ -151,14 +151,14 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 func (n *node) meet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, meetTime)
 	defer cancel()
-	return wrongNode(n.engine.Meet(ctx))
+	return wrongNode(n.cfg.dir, n.engine.Meet(ctx))
 }
 
 // wrongNode says what to do about another Lightning node.
-func wrongNode(err error) error {
+func wrongNode(dir string, err error) error {
 	if errors.Is(err, escrow.ErrWrongNode) {
 		return hint(err, "set [lightning] back to the node on which that order lies: it alone can settle, cancel and pay what is there",
-			"to move to another node, first start beside the old one and let all trades end there: mostro mode drain")
+			"to move to another node, first start beside the old one and let all trades end there: mostro mode drain --reason moving --data-dir "+dir)
 	}
 	return err
 }
@@ -261,7 +261,7 @@ func (n *node) run(ctx context.Context) error {
 		}()
 	}
 	part("keep room on the disk", func() error { return n.keepRoom(ctx) })
-	part("run escrow", func() error { return noRoom(wrongNode(n.engine.Run(engineCtx))) })
+	part("run escrow", func() error { return noRoom(wrongNode(n.cfg.dir, n.engine.Run(engineCtx))) })
 	part("keep events", func() error { return n.relay.Watch(ctx) })
 	part("serve", func() error {
 		if err := n.server.Serve(n.cfg.listener); !errors.Is(err, http.ErrServerClosed) {

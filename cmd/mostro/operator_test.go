@@ -100,7 +100,7 @@ func TestOperator(t *testing.T) {
 	o.run(exitError, "required flag(s) \"reason\"", "mode", "drain")
 	o.run(exitError, "want open, maintenance or drain", "mode", "shut", "--reason", "x")
 	o.run(exitError, "a reason is needed", "mode", "drain", "--reason", " ")
-	o.run(exitOK, "Done", "mode", "drain", "--reason", "a new machine")
+	o.run(exitOK, "Done. `mostro status --data-dir "+o.dir+"` shows", "mode", "drain", "--reason", "a new machine")
 	o.run(exitOK, "mode drain: a new machine", "status")
 	o.run(exitOK, `"mode": "drain"`, "status", "--json")
 	o.run(exitError, "has not tripped", "breaker", "reset", "--reason", "x")
@@ -155,7 +155,7 @@ func TestOperator(t *testing.T) {
 	}
 	o.run(exitError, "--identity FILE", "restore", backups)
 	o.run(exitError, "no secret key of age", "restore", backups, "--identity", keyFile)
-	o.run(exitOK, "mostro status and mostro audit", "restore", backups, "--identity", secret)
+	o.run(exitOK, "then mostro status --data-dir "+o.dir+" and mostro audit --data-dir "+o.dir, "restore", backups, "--identity", secret)
 	o.start()
 	status := o.run(exitOK, "wait until the payments of LND have been read", "status")
 	if !strings.Contains(status, "a new machine") {

@@ -77,7 +77,7 @@ func followCommand(name, short string, end bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done := "It is followed from now on, also after the next start.\n  -> see how that goes: " + peersCall(cmd, "")
+			done := "It is followed from now on, also after the next start.\n  -> see how that goes: " + nodeCall(cmd, "peers")
 			if end {
 				done = "It is followed no more. What was copied stays until it expires."
 			}
@@ -117,21 +117,12 @@ func foundCommand() *cobra.Command {
 				// Whoever chose the name chose every character of it.
 				fmt.Fprintf(cmd.OutOrStdout(), "%s %q, last heard %s, on %s\n", npub(c.Pubkey), c.Name, time.Unix(c.At, 0).UTC().Format(time.DateTime), c.Relay)
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "  -> follow one: "+peersCall(cmd, "follow KEY@RELAY"))
+			fmt.Fprintln(cmd.OutOrStdout(), "  -> follow one: "+nodeCall(cmd, "peers follow KEY@RELAY"))
 			return nil
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	return cmd
-}
-
-// peersCall is a command line about other relays, for the node whose directory was named.
-func peersCall(cmd *cobra.Command, rest string) string {
-	call := strings.TrimSpace("mostro peers " + rest)
-	if dir := cmd.Flags().Lookup("data-dir"); dir.Changed {
-		call += " --data-dir " + dir.Value.String()
-	}
-	return call
 }
 
 // peers reads how things stand with other relays.

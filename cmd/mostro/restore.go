@@ -79,7 +79,7 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 			if _, err := readEscrowSecret(dir); err != nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "Put %s and the node's key back too: without them the store cannot be used.\n", escrowSecretFile)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Next: %s, then mostro status and mostro audit.\n", startsIn(dir))
+			fmt.Fprintf(cmd.OutOrStdout(), "Next: %s, then %s and %s.\n", startsIn(dir), nodeCall(cmd, "status"), nodeCall(cmd, "audit"))
 			return nil
 		},
 	}

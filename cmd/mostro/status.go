@@ -42,7 +42,7 @@ func statusCommand() *cobra.Command {
 				encoder.SetIndent("", "  ")
 				return encoder.Encode(s)
 			}
-			printStatus(cmd.OutOrStdout(), s)
+			printStatus(cmd.OutOrStdout(), s, func(rest string) string { return nodeCall(cmd, rest) })
 			return nil
 		},
 	}
@@ -51,7 +51,8 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-func printStatus(out io.Writer, s nodeStatus) {
+// printStatus prints it for people; call makes a command line of what comes after "mostro".
+func printStatus(out io.Writer, s nodeStatus, call func(rest string) string) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(out, "  %-15s %s\n", name, fmt.Sprintf(format, args...))
 	}
@@ -87,23 +88,23 @@ func printStatus(out io.Writer, s nodeStatus) {
 			fmt.Fprintf(out, "  %s  %s sat, sent %s\n", p.Hash, msats(p.Amount), day(p.At))
 		}
 		if more := len(s.Strays) - shownStrays; more > 0 {
-			fmt.Fprintf(out, "  and %s: mostro status --json\n", count(more, "other", "others"))
+			fmt.Fprintf(out, "  and %s: %s\n", count(more, "other", "others"), call("status --json"))
 		}
 		if slices.ContainsFunc(s.Strays, func(p escrow.Stray) bool { return p.Doubt }) {
 			fmt.Fprintln(out, "    They are over just what is owed. If you made them yourself, or the node is not the escrow's alone, that is chance.")
 			fmt.Fprintln(out, "    If not, a snapshot of this machine was put back, and they may have paid what is owed: ask the payee first.")
 		}
-		fmt.Fprintln(out, "    -> mostro restored explain HASH --order ORDER, or --own if nobody here was paid with it")
+		fmt.Fprintf(out, "    -> %s, with --own if nobody here was paid with it\n", call("restored explain HASH --order ORDER --reason WHY"))
 	}
 	if len(s.Held) > 0 {
 		fmt.Fprintln(out, "\nOrders that are held back after a defect")
 		for _, id := range slices.Sorted(maps.Keys(s.Held)) {
 			fmt.Fprintf(out, "  %s  %s\n", id, s.Held[id])
 		}
-		fmt.Fprintln(out, "    -> mostro held free ORDER, when the defect is mended")
+		fmt.Fprintf(out, "    -> %s, when the defect is mended\n", call("held free ORDER --reason WHY"))
 	}
 	if s.Latch != nil {
-		fmt.Fprintln(out, "\nAll payouts have stopped\n    -> mostro audit, then mostro breaker reset")
+		fmt.Fprintf(out, "\nAll payouts have stopped\n    -> %s, then %s\n", call("audit"), call("breaker reset --reason WHY"))
 	}
 	if len(s.Log) > 0 {
 		fmt.Fprintln(out, "\nWhat operators decided")

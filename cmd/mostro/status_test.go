@@ -28,7 +28,7 @@ func TestStatusOfADrainedNode(t *testing.T) {
 	} {
 		c.s.Mode, c.s.Closed = escrow.ModeDrain, "closed"
 		var out bytes.Buffer
-		printStatus(&out, nodeStatus{Status: c.s})
+		printStatus(&out, nodeStatus{Status: c.s}, bare)
 		if text := out.String(); !strings.Contains(text, c.want) || strings.Contains(text, ended) != (c.want == ended) {
 			t.Errorf("%s:\n%s", name, text)
 		}
@@ -41,7 +41,7 @@ func TestStatusOfBackups(t *testing.T) {
 	var b backedUp
 	print := func() string {
 		var out bytes.Buffer
-		printStatus(&out, nodeStatus{escrow.Status{At: now.Unix()}, b.state()})
+		printStatus(&out, nodeStatus{escrow.Status{At: now.Unix()}, b.state()}, bare)
 		return out.String()
 	}
 	if got := print(); !strings.Contains(got, "backup          none is made; backup.directory names where to") {
@@ -55,5 +55,24 @@ func TestStatusOfBackups(t *testing.T) {
 	b.tell(errors.New("no room"), now)
 	if got := print(); !strings.Contains(got, "11:59 UTC, 1 min old") || !strings.Contains(got, "the latest try FAILED: no room") {
 		t.Error(got)
+	}
+}
+
+// What status tells an operator to type reaches the node that it has shown, and has all that is required.
+func TestStatusCommandsReachTheSameNode(t *testing.T) {
+	cmd := statusCommand()
+	if err := cmd.ParseFlags([]string{"--data-dir", "/b"}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	s := escrow.Status{Strays: make([]escrow.Stray, shownStrays+1), Held: map[string]string{"a": "broken"}, Latch: &escrow.Latch{}}
+	printStatus(&out, nodeStatus{Status: s}, func(rest string) string { return nodeCall(cmd, rest) })
+	for _, want := range []string{
+		"mostro restored explain HASH --order ORDER --reason WHY --data-dir /b", "mostro held free ORDER --reason WHY --data-dir /b",
+		"mostro audit --data-dir /b", "mostro breaker reset --reason WHY --data-dir /b", "mostro status --json --data-dir /b",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
 	}
 }
