@@ -38,7 +38,7 @@ func (s *Settings) backupKeys() []key {
 		{"backup.full_hours", &intValue{&b.FullHours, 1, 24 * 31}, "24", "hours", "Between two full backups."},
 		{"backup.keep", &intValue{&b.Keep, 1, 1000}, "7", "full backups", "That are kept, each with those that follow it."},
 		{"backup.recipients", &recipientsValue{&b.Recipients}, "[]", "",
-			"Keys of age (age1...) that backups are encrypted to; `age-keygen` makes a pair. The secret one stays off this machine. []: not encrypted."},
+			"Keys of age (age1...) that backups are encrypted to; `age-keygen` makes a pair. The secret one stays off this machine. []: not encrypted, which store.key_file does not go with."},
 	}
 }
 

@@ -70,3 +70,16 @@ func TestNoFeeNeedsASubsidy(t *testing.T) {
 		t.Errorf("no fee, and a subsidy: %v", err)
 	}
 }
+
+// Whoever encrypts the money store does not want it beside that as plain text.
+func TestEncryptedStoreNeedsEncryptedBackups(t *testing.T) {
+	store, to := "[store]\nkey_file = \"/k\"\n[backup]\ndirectory = \"/b\"\n", "recipients = [\"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\"]\n"
+	if _, err := loadSettings("f", []byte(store), nil); err == nil || !strings.Contains(err.Error(), "backup.recipients is empty") {
+		t.Errorf("plain backups of an encrypted store: %v", err)
+	}
+	for _, file := range []string{store + to, "[store]\nkey_file = \"/k\"\n", "[backup]\ndirectory = \"/b\"\n"} {
+		if _, err := loadSettings("f", []byte(file), nil); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}

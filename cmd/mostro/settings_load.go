@@ -166,6 +166,9 @@ func (l *loaded) checkTogether() (problems settingsError) {
 	if f := l.Mostro.PowFirstContact; f != samePow && f < l.Mostro.Pow {
 		wrong("mostro.pow_first_contact", fmt.Sprintf("is %d, below mostro.pow, %d", f, l.Mostro.Pow), "raise it, or delete it to use mostro.pow")
 	}
+	if l.Store.KeyFile != "" && l.Backup.Directory != "" && len(l.Backup.Recipients) == 0 {
+		wrong("backup.recipients", "is empty: the backups of an encrypted money store would not be encrypted", "`age-keygen -o FILE` makes a pair of keys; name the public one here, and keep FILE off this machine")
+	}
 	l.Price.check(string(l.Network.Proxy), wrong)
 	l.checkRelays(wrong)
 	l.Relay.check(wrong)
