@@ -187,7 +187,7 @@ func TestStoreKeyFile(t *testing.T) {
 		filepath.Join(outside, "link/store.key"): "lies in the data directory",
 		filepath.Join(outside, "none.key"):       "is not there",
 		filepath.Join(outside, "short.key"):      "is damaged",
-		"credential:../store.key":                "has handed none over",
+		"credential:../store.key":                "in a shell name the file instead: --settings store.key_file=/path/to/key",
 		"credential:none.key":                    "is not there",
 	} {
 		l := &loaded{origin: map[string]string{}}

@@ -69,7 +69,7 @@ func (l *loaded) storeKey(dir string) (key escrow.StoreKey, err error) {
 	if name, ok := strings.CutPrefix(path, credential); ok {
 		given := os.Getenv("CREDENTIALS_DIRECTORY")
 		if given == "" || name == "" || name != filepath.Base(name) {
-			return key, wrong("names a credential, and systemd has handed none over", "put LoadCredential="+name+":/path/to/key into the unit")
+			return key, wrong("names a credential, and systemd has handed none over", "put LoadCredential="+name+":/path/to/key into the unit; in a shell name the file instead: --settings store.key_file=/path/to/key")
 		}
 		path = filepath.Join(given, name)
 	} else {
