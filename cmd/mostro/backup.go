@@ -148,23 +148,32 @@ func copyBackup(out io.Writer, source func(io.Writer) error, to []age.Recipient)
 
 // writeBackupFile makes a file that is either whole or not there, for its owner alone.
 func writeBackupFile(path string, source func(io.Writer) error, to []age.Recipient) (info escrow.BackupInfo, err error) {
+	err = writeLarge(path, func(w io.Writer) error {
+		info, err = copyBackup(w, source, to)
+		return err
+	})
+	return info, err
+}
+
+// writeLarge makes a new file of what write writes, that is either whole and on the disk or not there, for its
+// owner alone.
+func writeLarge(path string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return info, hint(fmt.Errorf("%s exists already", path), "name another file")
+		return hint(fmt.Errorf("%s exists already", path), "name another file")
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), unfinishedFile+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
-		return info, fmt.Errorf("write backup: %w", err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	info, err = copyBackup(file, source, to)
-	err = errors.Join(err, file.Sync(), file.Close())
+	err = errors.Join(write(file), file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
 		os.Remove(file.Name())
-		return info, fmt.Errorf("write backup %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return info, syncDir(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
 }
 
 // sendBackup streams a full backup. What fails in the middle cuts the connection.

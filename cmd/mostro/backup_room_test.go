@@ -155,3 +155,30 @@ func TestBackupsThatFailAreMadeMoreRarely(t *testing.T) {
 		t.Errorf("of one a day: %v", got)
 	}
 }
+
+// An export that ends in the middle, or whose last bytes do not get to the disk, is an error, and leaves no
+// file that looks whole.
+func TestLargeFilesAreWholeOrNotThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	broken := errors.New("interrupted")
+	for name, write := range map[string]func(io.Writer) error{
+		"an error in the middle": func(w io.Writer) error { w.Write([]byte("half")); return broken },
+		"an error at the end":    func(w io.Writer) error { return w.(*os.File).Close() }, // Sync and Close fail
+	} {
+		err := writeLarge(path, write)
+		left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+		hidden, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*"))
+		if err == nil || len(left)+len(hidden) > 0 {
+			t.Errorf("%s: %v, left %v %v", name, err, left, hidden)
+		}
+	}
+	if err := writeLarge(path, func(w io.Writer) error { _, err := w.Write([]byte("all")); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeLarge(path, func(io.Writer) error { return nil }); err == nil || !strings.Contains(err.Error(), "exists already") {
+		t.Errorf("over one that is there: %v", err)
+	}
+	if data, err := readSecretFile(path); err != nil || string(data) != "all" {
+		t.Errorf("%q, %v", data, err)
+	}
+}

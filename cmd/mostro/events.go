@@ -34,26 +34,21 @@ func eventsExportCommand() *cobra.Command {
 		Use:   "export [FILE]",
 		Short: "Write all events, one a line, to a new file or to the standard output",
 		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			events, err := openEvents(cmd, dir, false)
 			if err != nil {
 				return err
 			}
 			defer events.Close()
-			out := cmd.OutOrStdout()
-			if len(args) == 1 {
-				// Messages are in there: for the owner's eyes.
-				file, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-				if err != nil {
-					return fmt.Errorf("make export: %w", err)
-				}
-				defer func() { err = errors.Join(err, file.Sync(), file.Close()) }()
-				out = file
+			export := func(out io.Writer) error {
+				return events.Export(cmd.Context(), out, func(done, total int) {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d events written\n", done, total)
+				})
 			}
-			progress := cmd.ErrOrStderr()
-			return events.Export(cmd.Context(), out, func(done, total int) {
-				fmt.Fprintf(progress, "%d of %d events written\n", done, total)
-			})
+			if len(args) == 1 { // messages are in there: for the owner's eyes
+				return writeLarge(args[0], export)
+			}
+			return export(cmd.OutOrStdout())
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
