@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -182,3 +183,29 @@ func TestLargeFilesAreWholeOrNotThere(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 }
+
+// A restore that runs out of room says so before Badger is killed, and leaves nothing behind.
+func TestRestoreLeavesRoom(t *testing.T) {
+	b, _ := written(t, 1)
+	b.mustOnce(t)
+	files, closeAll, err := openBackups([]string{b.dir}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll()
+	dir, looks := t.TempDir(), 0
+	full := func() error { looks++; return fmt.Errorf("%w: 95 MiB are free", escrow.ErrNoSpace) }
+	_, err = escrow.Restore(filepath.Join(dir, escrowDir), escrow.StoreKey{}, whileRoom(files, full)...)
+	if left, _ := os.ReadDir(dir); !errors.Is(err, escrow.ErrNoSpace) || looks == 0 || len(left) > 0 {
+		t.Errorf("on a full disk, after %d looks: %v, left %v", looks, err, left)
+	}
+	looks = 0
+	large := whileRoom([]io.Reader{io.LimitReader(zeros{}, 4*roomStep+1)}, func() error { looks++; return nil })
+	if n, err := io.Copy(io.Discard, large[0]); err != nil || n != 4*roomStep+1 || looks < 5 {
+		t.Errorf("%d bytes with %d looks, %v", n, looks, err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,7 +67,14 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 			if err := openDataDir(dir); err != nil { // a wrong --data-dir is not made for a backup that cannot be read
 				return err
 			}
-			info, err := escrow.Restore(store, key, files...)
+			space, err := spaceOf(dir, overrides)
+			if err != nil {
+				return err
+			}
+			info, err := escrow.Restore(store, key, whileRoom(files, func() error { return space.Check(dir, slog.Default()) })...)
+			if errors.Is(err, escrow.ErrNoSpace) {
+				return hint(err, "make room on that disk, such as by moving an old money store to another, then restore again: nothing of this try is left")
+			}
 			if err != nil {
 				return err
 			}
@@ -87,6 +95,52 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 	settingsFlag(cmd, &overrides)
 	identityFlag(cmd, &identity)
 	return cmd
+}
+
+// spaceOf is the room that the money store of a directory leaves on its disk.
+func spaceOf(dir string, overrides []string) (escrow.Space, error) {
+	if _, err := os.Stat(filepath.Join(dir, settingsFile)); !errors.Is(err, fs.ErrNotExist) {
+		l, err := readSettings(dir, overrides)
+		if err != nil {
+			return escrow.Space{}, err
+		}
+		return l.space(), nil
+	}
+	l, err := loadSettings(settingsFile, nil, nil)
+	if err != nil {
+		return escrow.Space{}, err
+	}
+	return l.space(), nil
+}
+
+// roomStep is after how many bytes of a backup, which is compressed, the disk is looked at: Badger would
+// be killed on one that is full.
+const roomStep = 256 << 10
+
+// whileRoom reads backups as long as check finds room for what is made of them.
+func whileRoom(files []io.Reader, check func() error) (guarded []io.Reader) {
+	for _, file := range files {
+		guarded = append(guarded, &roomReader{Reader: file, check: check})
+	}
+	return guarded
+}
+
+type roomReader struct {
+	io.Reader
+	check func() error
+	left  int // bytes until the next look
+}
+
+func (r *roomReader) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		if err := r.check(); err != nil {
+			return 0, err
+		}
+		r.left = roomStep
+	}
+	n, err := r.Reader.Read(p[:min(len(p), roomStep)])
+	r.left -= n
+	return n, err
 }
 
 // holdings says what is in a store, so that a wrong one is noticed.
