@@ -192,6 +192,19 @@ func TestSimulateNothing(t *testing.T) {
 	}
 }
 
+// One that is stopped says so too: it has not proved what it was asked to.
+func TestSimulateStopped(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	cmd := simulateCommand()
+	cmd.SetArgs([]string{"--seeds", "5", "--jobs", "1"})
+	cmd.SetOut(io.Discard)
+	cmd.SetErr(io.Discard)
+	if err := cmd.ExecuteContext(ctx); err == nil || !strings.Contains(err.Error(), "stopped after 0 of 5 seeds") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A restored store may not know thousands of payments. Status still says so, in a page.
 func TestStatusOfManyStrays(t *testing.T) {
 	s := escrow.Status{Strays: make([]escrow.Stray, 20_000)}

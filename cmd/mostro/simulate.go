@@ -63,6 +63,9 @@ and printed as a story; it always plays the same:
 				return hint(fmt.Errorf("%d seeds broke: %w", len(r.broken), errors.Join(r.broken...)),
 					"mostro simulate --from SEED --seeds 1 --trace shows all that happened; a story above, kept in a file, is played by --replay FILE")
 			}
+			if r.played < seeds { // what was stopped must not look like what is whole
+				return fmt.Errorf("stopped after %d of %d seeds; those that were played broke nothing", r.played, seeds)
+			}
 			return nil
 		},
 	}
