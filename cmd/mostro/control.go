@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,43 +32,45 @@ const (
 // errNotRunning says that no node answers in a data directory.
 var errNotRunning = errors.New("no node runs there")
 
-// controlPath is the socket by which commands of the operator reach a running node. It lies in
-// the data directory; whoever can open it can read the node's key there as well. Where that
-// path is too long for a socket it lies in a private directory of its own.
-func controlPath(dir string) (string, error) {
-	if path := filepath.Join(dir, controlFile); len(path) <= maxSocketPath {
-		return path, nil
+// atControl calls use with a path of the socket by which commands of the operator reach a running
+// node. It lies in the data directory; whoever can open it can read the node's key there as well. A
+// path that is too long for a socket is made short by way of the open directory: nowhere else would
+// both sides find it whatever their TMPDIR, and nobody else be able to put something there first.
+func atControl(dir string, use func(path string) error) error {
+	path := filepath.Join(dir, controlFile)
+	if len(path) <= maxSocketPath {
+		return use(path)
 	}
-	sum := sha256.Sum256([]byte(dir))
-	private := filepath.Join(os.TempDir(), "mostro-"+hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(private, privateDir); err != nil {
-		return "", fmt.Errorf("make control directory: %w", err)
+	if runtime.GOOS != "linux" {
+		return hint(fmt.Errorf("the path %s is too long for a socket: %d bytes, at most %d", path, len(path), maxSocketPath), "name a data directory with a shorter path")
 	}
-	// Only its owner can change a mode: a directory that somebody else has put there fails.
-	if err := os.Chmod(private, privateDir); err != nil {
-		return "", fmt.Errorf("control directory is not ours: %w", err)
+	open, err := os.Open(dir)
+	if err != nil {
+		return err
 	}
-	return filepath.Join(private, controlFile), nil
+	defer open.Close()
+	return use(fmt.Sprintf("/proc/self/fd/%d/%s", open.Fd(), controlFile))
 }
 
 // listenControl makes the socket. The locks of the stores say that no other node has this data
 // directory, so a socket that is there was left behind.
-func listenControl(dir string) (net.Listener, error) {
-	path, err := controlPath(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove old control socket: %w", err)
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen for commands: %w", err)
-	}
-	if err := os.Chmod(path, privateFile); err != nil {
-		return nil, errors.Join(fmt.Errorf("close the control socket to others: %w", err), listener.Close())
-	}
-	return listener, nil
+func listenControl(dir string) (listener net.Listener, err error) {
+	err = atControl(dir, func(path string) error {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove old control socket: %w", err)
+		}
+		socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			return fmt.Errorf("listen for commands: %w", err)
+		}
+		socket.SetUnlinkOnClose(false) // the path may lead elsewhere by then; nobody answers at the file
+		if err := os.Chmod(path, privateFile); err != nil {
+			return errors.Join(fmt.Errorf("close the control socket to others: %w", err), socket.Close())
+		}
+		listener = socket
+		return nil
+	})
+	return listener, err
 }
 
 // serveControl answers commands of the operator until ctx ends.
@@ -130,13 +131,13 @@ type control struct{ client *http.Client }
 
 // dialControl finds the node that runs in a data directory; errNotRunning when none does.
 func dialControl(ctx context.Context, dir string) (*control, error) {
-	path, err := controlPath(dir)
-	if err != nil {
-		return nil, err
-	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
+	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+		err = atControl(dir, func(path string) error {
+			var d net.Dialer
+			conn, err = d.DialContext(ctx, "unix", path)
+			return err
+		})
+		return conn, err
 	}
 	conn, err := dial(ctx, "", "")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {

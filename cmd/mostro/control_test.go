@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,5 +37,37 @@ func TestControlEnds(t *testing.T) {
 	}
 	if !answered.Load() {
 		t.Error("serving has ended while a command was being answered")
+	}
+}
+
+// TestControlOfALongPath: the socket is in the data directory, wherever that is and whatever TMPDIR each
+// side has, so that a node that runs is always found.
+func TestControlOfALongPath(t *testing.T) {
+	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), strings.Repeat("a long name/", 20))} {
+		if err := os.MkdirAll(dir, privateDir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dialControl(t.Context(), dir); !errors.Is(err, errNotRunning) {
+			t.Errorf("before the start: %v", err)
+		}
+		for range 2 { // the second finds the file of the first
+			t.Setenv("TMPDIR", t.TempDir())
+			listener, err := listenControl(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(filepath.Join(dir, controlFile))
+			if err != nil || info.Mode().Perm() != privateFile {
+				t.Errorf("the socket: %v, %v", info, err)
+			}
+			t.Setenv("TMPDIR", t.TempDir())
+			if _, err := dialControl(t.Context(), dir); err != nil {
+				t.Errorf("while it runs: %v", err)
+			}
+			listener.Close()
+			if _, err := dialControl(t.Context(), dir); !errors.Is(err, errNotRunning) {
+				t.Errorf("after the end: %v", err)
+			}
+		}
 	}
 }
