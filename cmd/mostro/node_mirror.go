@@ -21,11 +21,6 @@ const mirrorDir = "mirror"
 // mirrorConfig translates settings to what the mirror takes.
 func (n *node) mirrorConfig() (mirror.Config, error) {
 	s := &n.cfg.settings.Federation
-	for _, f := range slices.Concat(s.Follow, s.Platforms) {
-		if f.Pubkey == n.cfg.key.Public() {
-			return mirror.Config{}, hint(errors.New("the settings follow this node's own key, "+f.Pubkey), "take it out of federation.follow and federation.platforms")
-		}
-	}
 	dial, err := n.cfg.settings.Network.relayDial()
 	return mirror.Config{
 		Dir:       filepath.Join(n.cfg.dir, mirrorDir),

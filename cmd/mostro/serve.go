@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mostro/escrow"
 	"mostro/escrow/lightning/lnd"
+	"mostro/escrow/mostro"
 )
 
 func serveCommand() *cobra.Command {
@@ -83,26 +85,29 @@ func firstStart(dir string) string {
 `, dir, filepath.Join(dir, settingsFile), nsecVariable)
 }
 
-func serve(ctx context.Context, dir string, overrides []string, logger *slog.Logger) error {
-	settings, err := readSettings(dir, overrides)
-	if err != nil {
-		return err
+// readAll reads the settings and the files that they name, and refuses what cannot be served with.
+func readAll(dir string, overrides []string, logger *slog.Logger) (settings *loaded, key mostro.Secret, storeKey escrow.StoreKey, err error) {
+	if settings, err = readSettings(dir, overrides); err != nil {
+		return nil, key, storeKey, err
 	}
 	if err := settings.requireLightning(dir); err != nil {
-		return err
+		return nil, key, storeKey, err
 	}
-	key, err := nodeKey(dir, settings)
-	if err != nil {
-		return err
+	if key, err = nodeKey(dir, settings); err != nil {
+		return nil, key, storeKey, err
 	}
 	if err := settings.checkOwn(key.Public()); err != nil {
-		return err
+		return nil, key, storeKey, err
 	}
-	storeKey, err := settings.storeKey(dir)
+	if storeKey, err = settings.storeKey(dir); err != nil {
+		return nil, key, storeKey, err
+	}
+	return settings, key, storeKey, settings.checkMacaroon(logger)
+}
+
+func serve(ctx context.Context, dir string, overrides []string, logger *slog.Logger) error {
+	settings, key, storeKey, err := readAll(dir, overrides, logger)
 	if err != nil {
-		return err
-	}
-	if err := settings.checkMacaroon(logger); err != nil {
 		return err
 	}
 	listener, err := listen(settings.Relay.Listen)

@@ -41,21 +41,7 @@ func settingsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			settings, err := readSettings(dir, overrides)
-			if err != nil {
-				return err
-			}
-			if err := settings.requireLightning(dir); err != nil {
-				return err
-			}
-			if _, err := nodeKey(dir, settings); err != nil {
-				return err
-			}
-			if _, err := settings.storeKey(dir); err != nil {
-				return err
-			}
-			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			if err := settings.checkMacaroon(logger); err != nil {
+			if _, _, _, err := readAll(dir, overrides, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the settings are good")
