@@ -26,8 +26,8 @@ func serveCommand() *cobra.Command {
 		Short: "Run a node: relay and escrow, beside your own LND",
 		Long: `Run a node: relay and escrow in this process, beside an LND that may run anywhere.
 
-The first start makes the data directory and writes settings.toml into it, with every key
-explained. The node's key is looked for in the environment variable MOSTRO_NSEC_PRIVKEY, then
+The first start makes the data directory, writes settings.toml into it, with every key
+explained, and ends with exit code 1, since nothing is served yet. The node's key is looked for in the environment variable MOSTRO_NSEC_PRIVKEY, then
 in the file .env of the data directory, then in settings.toml.
 
 Back up escrow.secret once, apart from the data: with it and LND's own backup every held
@@ -48,7 +48,8 @@ invoice can be settled.`,
 				return err
 			} else if first && primary == "" {
 				fmt.Fprint(cmd.OutOrStdout(), firstStart(dir))
-				return nil
+				return hint(errors.New("nothing is served yet: the settings are to be filled in"),
+					"if this node has run before, its data directory is not there: is the disk mounted?")
 			}
 			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 			if primary != "" {
