@@ -306,7 +306,7 @@ func loadDevIdentity(o devOptions, priceURL string) (d devIdentity, err error) {
 			return d, d.settings.problemOf(path, "is chosen by mostro dev", "leave it out; --port chooses the port")
 		}
 	}
-	return d, nil
+	return d, d.settings.checkOwn(d.node.Public())
 }
 
 // devKey reads a key of the dev network from a file, after prefix, and makes it the first time.

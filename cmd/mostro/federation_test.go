@@ -76,8 +76,7 @@ func TestFederationCareless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{cfg: nodeConfig{settings: &l.Settings, key: secret}}
-	if _, err := n.mirrorConfig(); err == nil || !strings.Contains(err.Error(), "own key") {
+	if err := l.checkOwn(secret.Public()); err == nil || !strings.Contains(err.Error(), "federation.follow names this node itself") {
 		t.Errorf("it follows itself: %v", err)
 	}
 	var out bytes.Buffer
