@@ -169,7 +169,7 @@ func (a *auditor) findBooks(ctx context.Context, o auditOptions) error {
 	a.source = o.dir + ", of a node that is not running"
 	a.books = func(context.Context) (list []audit.Account, err error) {
 		err = escrow.ReadBooks(store, key, func(a audit.Account) error { list = append(list, a); return nil })
-		return list, storeKeyHint(err)
+		return list, endedHint(o.dir, err)
 	}
 	return nil
 }

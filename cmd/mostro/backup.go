@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -88,7 +89,9 @@ func backupSource(ctx context.Context, dir string, overrides []string) (func(io.
 				return err
 			}
 			defer body.Close()
-			_, err = io.Copy(w, body)
+			if _, err = io.Copy(w, body); errors.Is(err, io.ErrUnexpectedEOF) {
+				return hint(fmt.Errorf("the node has cut its backup off: %w", err), "its log says why")
+			}
 			return err
 		}, nil
 	}
@@ -103,7 +106,7 @@ func backupSource(ctx context.Context, dir string, overrides []string) (func(io.
 	if err != nil {
 		return nil, err
 	}
-	return func(w io.Writer) error { return storeKeyHint(escrow.BackupStore(store, key, w)) }, nil
+	return func(w io.Writer) error { return endedHint(dir, escrow.BackupStore(store, key, w)) }, nil
 }
 
 // endedStoreKey is the key of a store that no node has open. A dev network has no settings
@@ -117,6 +120,14 @@ func endedStoreKey(dir string, overrides []string) (escrow.StoreKey, error) {
 		return escrow.StoreKey{}, err
 	}
 	return settings.storeKey(dir)
+}
+
+// endedHint says what to do about the store of a node that has ended when it cannot be opened.
+func endedHint(dir string, err error) error {
+	if err != nil && strings.Contains(err.Error(), "directory lock") {
+		return hint(fmt.Errorf("%s is in use: %w", dir, err), "a node starts or ends there at this moment, and answers no commands yet: try again")
+	}
+	return storeKeyHint(err)
 }
 
 // copyBackup writes a backup, encrypted or not, and reads it while it passes: one that is not

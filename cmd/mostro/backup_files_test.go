@@ -265,12 +265,59 @@ func TestHintsInADevNetwork(t *testing.T) {
 	if url, err := healthURL(dir); err != nil || url != "http://127.0.0.1:7" {
 		t.Errorf("health of a dev network is asked at %q, %v", url, err)
 	}
+	if _, err := healthURL(portless(t)); err == nil || !strings.Contains(hintsOf(err), "--url http://127.0.0.1:PORT") {
+		t.Errorf("a node on any free port is asked: %v", err)
+	}
 	// Its file may have been left behind by one that was killed.
 	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte("[relay]\nlisten = \"127.0.0.1:8\"\n"), privateFile); err != nil {
 		t.Fatal(err)
 	}
 	if url, err := healthURL(dir); err != nil || url != "http://127.0.0.1:8" {
 		t.Errorf("health beside settings is asked at %q, %v", url, err)
+	}
+}
+
+// portless is the directory of a node that listens on any free port.
+func portless(t *testing.T) string {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte("[relay]\nlisten = \"127.0.0.1:0\"\n"), privateFile); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A store that a node is just opening or closing is no defect, and a backup that the node cuts off leads to its log.
+func TestHintsOfAStoreInUse(t *testing.T) {
+	dir := t.TempDir()
+	store := filepath.Join(dir, escrowDir)
+	engine, err := escrow.Open(escrow.Config{Dir: store, Node: lightning.NewSimNetwork(lightning.SimConfig{}).Node("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	source, err := backupSource(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := source(io.Discard); err == nil || !strings.Contains(hintsOf(err), "a node starts or ends there") {
+		t.Errorf("in use: %v", err)
+	}
+	listener, err := listenControl(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})}
+	go server.Serve(listener)
+	defer server.Close()
+	if source, err = backupSource(t.Context(), dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err = writeBackupFile(filepath.Join(dir, "x"), source, nil)
+	if err == nil || !strings.Contains(err.Error(), "the node has cut its backup off") || !strings.Contains(hintsOf(err), "its log says why") {
+		t.Errorf("cut off: %v", err)
 	}
 }
 

@@ -53,6 +53,10 @@ func healthURL(dir string) (string, error) {
 		}
 		return "", err
 	}
+	if _, port, err := net.SplitHostPort(settings.Relay.Listen); err == nil && port == "0" {
+		return "", hint(fmt.Errorf("relay.listen is %s: any port that is free, which the settings do not know", settings.Relay.Listen),
+			"take the port from the line of the node's log that says serving: mostro health --url http://127.0.0.1:PORT")
+	}
 	return "http://" + dialable(settings.Relay.Listen), nil
 }
 

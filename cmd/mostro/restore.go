@@ -80,7 +80,7 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 			}
 			holds, err := holdings(store, key)
 			if err != nil {
-				return err
+				return fmt.Errorf("the money store of %s is back, and cannot be read: %w", day(info.Made), err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "The money store of %s is back, %s old: %s.\n",
 				day(info.Made), ageText(time.Since(time.Unix(info.Made, 0))), holds)
