@@ -103,7 +103,11 @@ func loadSettings(name string, file []byte, overrides []string) (*loaded, error)
 			problems = append(problems, unknownKey(a, keys))
 			continue
 		}
-		if _, secret := k.value.(*secretValue); secret && a.where == onCommandLine {
+		_, secret := k.value.(*secretValue)
+		if _, proxy := k.value.(*proxyValue); proxy && strings.Contains(a.value.text, "@") {
+			secret = true // a password stands before the host
+		}
+		if secret && a.where == onCommandLine {
 			problems = append(problems, problem{a.where, a.path, "is a secret, and every user of the machine can read a command line", "put it into settings.toml"})
 			continue
 		}

@@ -199,11 +199,19 @@ func TestSecretsStayOut(t *testing.T) {
 	for _, file := range []string{
 		"[nostr]\nnsec_privkey = [\"" + secret + "\"]",
 		"[admin]\npubkeys = [\"" + secret + "\"]",
+		"[admin]\npubkeys = [\" nostr:" + secret + "\"]",
+		"[admin]\npubkeys = [\"" + strings.ToUpper(secret) + "\"]",
 	} {
 		_, err := loadSettings("f", []byte(file), nil)
-		if err == nil || strings.Contains(err.Error(), secret) {
+		if err == nil || strings.Contains(strings.ToLower(err.Error()), secret) {
 			t.Errorf("%q: %v", file, err)
 		}
+	}
+	if _, err := loadSettings("f", nil, []string{"network.proxy=socks5h://me:hush@127.0.0.1:9050"}); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("a proxy's password on the command line: %v", err)
+	}
+	if _, err := loadSettings("f", nil, []string{"network.proxy=socks5h://127.0.0.1:9050"}); err != nil {
+		t.Errorf("a proxy without one: %v", err)
 	}
 	_, err := loadSettings("f", nil, []string{"nostr.nsec_privkey=" + secret})
 	if err == nil || strings.Contains(err.Error(), secret) {

@@ -351,7 +351,7 @@ func (v *pubkeysValue) set(l literal) error {
 		return err
 	}
 	for i, key := range keys {
-		if strings.HasPrefix(key, "nsec1") {
+		if strings.Contains(strings.ToLower(key), "nsec1") { // however it is written, it is not quoted
 			return errors.New("holds a secret key (nsec1...), want public keys (npub1...); treat that secret as leaked")
 		}
 		if prefix, decoded, err := nip19.Decode(key); err == nil && prefix == "npub" {
