@@ -149,7 +149,7 @@ func (s *Settings) keys() []key {
 		{"lightning.payout_max_parts", &intValue{&l.PayoutParts, 1, 100}, "16", "parts", "Most parts that a payout is split into."},
 		{"lightning.payout_timeout_seconds", &intValue{&l.PayoutSeconds, 5, 3600}, "60", "seconds",
 			"How long a payout looks for a route. One that is on its way may take longer; nobody else waits for it."},
-		{"lightning.payout_grace_seconds", &intValue{&l.PayoutGrace, 0, 86400}, "300", "seconds",
+		{"lightning.payout_grace_seconds", &intValue{&l.PayoutGrace, 1, 86400}, "300", "seconds",
 			"After LND has called a payout failed, before another invoice is paid instead: a busy LND may take its word back for a while."},
 		{"lightning.lnd_hold_expiry_delta", &intValue{&l.HoldExpiry, 11, 144}, "12", "blocks",
 			"LND's own invoices.holdexpirydelta. Must say what LND's configuration says: the deadlines of a trade are counted from it."},
