@@ -130,7 +130,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Logger:       cfg.logger,
 	})
 	if err != nil {
-		return nil, errors.Join(storeKeyHint(err), n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())
+		return nil, errors.Join(storeKeyHint(inUse(cfg.dir, err)), n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())
 	}
 	err = n.meet(ctx)
 	if err == nil {
@@ -255,8 +255,12 @@ func (n *node) run(ctx context.Context) error {
 		parts.Add(1)
 		go func() {
 			defer parts.Done()
-			if err := f(); err != nil {
-				cancel(fmt.Errorf("%s: %w", what, err))
+			err := f()
+			if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+				n.cfg.logger.Error("a part failed while the node was ending", "part", what, "error", err)
+			}
+			if err != nil {
+				cancel(partFailed{fmt.Errorf("%s: %w", what, err)})
 			}
 		}()
 	}
@@ -272,7 +276,7 @@ func (n *node) run(ctx context.Context) error {
 	backups, err := n.newBackups()
 	switch {
 	case err != nil:
-		cancel(err)
+		cancel(partFailed{err})
 	case backups != nil:
 		part("back up", func() error { return n.backUp(ctx, backups) })
 	}
@@ -299,11 +303,17 @@ func (n *node) run(ctx context.Context) error {
 	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer stop()
 	err = errors.Join(err, n.close(closing))
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+	cause := context.Cause(ctx)
+	if failed := (partFailed{}); errors.As(cause, &failed) || !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
 	return err
 }
+
+// partFailed is why a node ends by itself, also where the cause of that was that something had been canceled.
+type partFailed struct{ error }
+
+func (p partFailed) Unwrap() error { return p.error }
 
 // waitReady returns when the node has told its terms to the world (kind 38385) with what its
 // Lightning node says of itself in them.
