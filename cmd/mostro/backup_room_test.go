@@ -36,6 +36,9 @@ func TestBackupsLeaveRoom(t *testing.T) {
 	if err != nil || len(chains) != 2 {
 		t.Fatalf("one of three gives way to the next one: %v, %v", chains, err)
 	}
+	if len(chains[1]) != 2 {
+		t.Errorf("meanwhile what has changed is kept: %v", chains)
+	}
 	if left, _ := filepath.Glob(filepath.Join(b.dir, ".new-*")); len(left) > 0 {
 		t.Errorf("left %v", left)
 	}

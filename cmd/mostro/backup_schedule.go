@@ -187,6 +187,9 @@ func (b *backups) once(ctx context.Context) error {
 		// The oldest gives way now instead of afterwards: else a full disk would never have room again.
 		err = cmp.Or(b.prune(b.settings.Keep-1), b.room(full))
 	}
+	if err != nil && full && b.next.Base != "" && b.room(false) == nil {
+		return errors.Join(err, b.write(ctx, false), left) // the chain that is there goes on until there is room
+	}
 	if err == nil {
 		err = b.write(ctx, full)
 	}
