@@ -107,7 +107,7 @@ func describeChain(dir string, chain []string, identity string) string {
 	defer full.close()
 	if info, err := escrow.CheckBackup(full); err == nil {
 		holds = "with " + count(info.Orders, "order", "orders")
-	} else if identity == "" {
+	} else if identity == "" && strings.HasSuffix(chain[0], ageSuffix) {
 		holds = "which cannot be read without --identity FILE"
 	}
 	start := chain[0][:strings.LastIndex(chain[0], "-")+1]
