@@ -230,7 +230,7 @@ func TestC3StoreLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.makeRoom(t.Context()); err != nil {
+	if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if r.store.Len() != 40 {
@@ -253,7 +253,7 @@ func TestC3StoreLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.makeRoom(t.Context()); err != nil {
+	if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if found, err := r.Query(t.Context(), nostr.Filter{Kinds: []int{14}}); err != nil || len(found) != 60 {
@@ -354,7 +354,7 @@ func TestC3IndexMemory(t *testing.T) {
 	if err := r.Publish(t.Context(), own); err != nil {
 		t.Error(err)
 	}
-	if err := r.makeRoom(t.Context()); err != nil {
+	if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]bool{ids[0]: false, ids[len(ids)-1]: true, own.ID: true} {

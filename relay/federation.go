@@ -109,7 +109,9 @@ func (r *Relay) Take(ctx context.Context, from string, evs []*nostr.Event) []Tak
 		}
 	}
 	for i, done := range r.keep(ctx, good...) {
-		out[places[i]] = taken(done)
+		if out[places[i]] = taken(done); out[places[i]].New {
+			r.agrees(good[i].Event)
+		}
 	}
 	return out
 }

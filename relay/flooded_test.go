@@ -56,7 +56,7 @@ func TestC3MessagesTakeRoom(t *testing.T) {
 			t.Fatalf("%d bytes of index are not too many", bytes)
 		}
 		for range 2 {
-			if err := r.makeRoom(t.Context()); err != nil {
+			if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -65,7 +65,7 @@ func TestC3MessagesTakeRoom(t *testing.T) {
 				left(public), len(public), left(needed), len(needed), left(young), len(young), left(old), len(old))
 		}
 		add(200, 1059, 1) // and when none of them may go
-		if err := r.makeRoom(t.Context()); err != nil {
+		if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if left(public) != len(public) || left(needed) != len(needed) || left(young) != len(young) {

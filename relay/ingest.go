@@ -200,7 +200,9 @@ func (r *Relay) finish(from string, batch []arrival) {
 			items[i] = events.Item{Event: &batch[i].ev, Raw: batch[i].raw}
 		}
 		for i, out := range r.keep(ctx, items...) {
-			batch[i].ok, batch[i].reason = r.answer(out)
+			if batch[i].ok, batch[i].reason = r.answer(out); batch[i].ok {
+				r.agrees(&batch[i].ev)
+			}
 		}
 		r.letFanOutCatchUp(from)
 	}

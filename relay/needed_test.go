@@ -17,7 +17,7 @@ func TestC3OldestNeeded(t *testing.T) {
 	r, _ := startAt(t, Config{Limits: limits, Running: func(pubkey string) bool { return pubkey == trade }}, at.time)
 	needed := put(t, r, neededAtOnce+400, 1059, at.time().Add(-20*day), nostr.Tag{"p", trade})
 	junk := put(t, r, 300, 14, at.time().Add(-5*day))
-	if err := r.makeRoom(t.Context()); err != nil {
+	if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if n := r.store.Len(); n != limits.Events {

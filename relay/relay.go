@@ -164,6 +164,7 @@ type Relay struct {
 	backlog    atomic.Int64 // bytes of live events that wait in queues
 	held       atomic.Int64 // bytes of stored events that wait in queues
 	messages   atomic.Int64 // of clients that were handled, and events of other relays
+	agreed     atomic.Int64 // second by the clock at which somebody else's event was last of about that time
 	reads      atomic.Int32 // PrivateReads
 	slots      *turns       // for clients whose message is being worked on, or decrypted
 	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
@@ -284,7 +285,8 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.ctx, r.stop = ctx, stop
-	r.done.Go(func() { r.sweep(ctx) })
+	clock := r.openClock()
+	r.done.Go(func() { r.sweep(ctx, clock) })
 	r.done.Go(func() { r.ping(ctx) })
 	r.done.Go(func() { r.giveBack(ctx) })
 	r.flushers.some.L = &r.flushers.mu
@@ -393,57 +395,4 @@ func (r *Relay) Close(ctx context.Context) error {
 	r.flushers.end()
 	r.store.Close()
 	return err
-}
-
-// sweep removes expired events from disk, and those that have been kept long enough, until ctx
-// ends.
-func (r *Relay) sweep(ctx context.Context) {
-	// A process that never lives for a whole period removes what is old too.
-	old, first := time.NewTicker(retainEvery), time.After(retainFirst)
-	expired := time.NewTicker(sweepEvery)
-	defer expired.Stop()
-	defer old.Stop()
-	flooded := false
-	clock, began := steps{began: r.store.opts.Now()}, time.Now()
-	believed := func() bool {
-		doubts, isNew := clock.doubts(r.store.opts.Now(), time.Since(began))
-		if isNew {
-			r.log.Warn("the clock was put forward, or this machine has slept: no event is removed for its age for a while", "for", stepStays, "remedy", "if the clock is wrong, put it right")
-		}
-		return !doubts
-	}
-	for {
-		var err error
-		select {
-		case <-ctx.Done():
-			return
-		case <-first:
-			if believed() {
-				err = r.retain(ctx)
-			}
-		case <-old.C:
-			if believed() {
-				err = r.retain(ctx)
-			}
-			inMemory, onDisk, bytes := r.Indexed()
-			r.log.Info("stored events", "indexed_in_memory", inMemory, "bytes", bytes, "indexed_on_disk", onDisk)
-		case <-expired.C:
-			if believed() {
-				for more := true; more && err == nil; {
-					more, err = r.store.Sweep(ctx)
-				}
-				err = errors.Join(err, r.store.Forget(ctx))
-			}
-			err = errors.Join(err, r.makeRoom(ctx))
-			if now := r.flooded(); now != flooded {
-				if flooded = now; flooded {
-					r.log.Warn("messages are most of what is stored, and little room is left: an address can have only so many more stored", "a day", messagesPerDay,
-						"remedy", "raise relay.max_events or relay.max_index_memory_mib, or list the addresses behind which many people are in federation.peers or, for proxies, in relay.trusted_proxies")
-				}
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			r.log.Error("remove events", "error", err)
-		}
-	}
 }

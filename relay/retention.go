@@ -62,8 +62,9 @@ func (r *Relay) namedKinds() map[int]bool {
 }
 
 // makeRoom removes the oldest events when there are more than the limit, or more than the index has
-// memory for (then of kinds that are always in memory). When none may go, new ones are refused.
-func (r *Relay) makeRoom(ctx context.Context) error {
+// memory for (then of kinds that are always in memory). When none may go, new ones are refused. now is the time that is
+// believed.
+func (r *Relay) makeRoom(ctx context.Context, now time.Time) error {
 	for ctx.Err() == nil {
 		over, kinds := r.store.Len()-r.cfg.Limits.Events, []int(nil)
 		if over <= 0 && r.overIndex() {
@@ -72,7 +73,7 @@ func (r *Relay) makeRoom(ctx context.Context) error {
 		if over <= 0 {
 			return nil
 		}
-		old, err := r.spare(ctx, min(over, maxRetired), kinds)
+		old, err := r.spare(ctx, now, min(over, maxRetired), kinds)
 		if err == nil {
 			err = r.retire(ctx, old)
 		}
@@ -92,7 +93,7 @@ func (r *Relay) makeRoom(ctx context.Context) error {
 // followed Mostros, and no messages that could belong to a trade that is under way. Where messages are more than two thirds of
 // all, somebody floods the relay with them: then none but messages go, else a flood of them would have all that others
 // have published removed for it; and they go sooner where it is known which ones trades need.
-func (r *Relay) spare(ctx context.Context, n int, kinds []int) ([]key, error) {
+func (r *Relay) spare(ctx context.Context, now time.Time, n int, kinds []int) ([]key, error) {
 	all, stay := r.store.Len(), wrapsStay
 	if kinds != nil {
 		all = r.store.CountOfKinds(kinds...)
@@ -101,7 +102,7 @@ func (r *Relay) spare(ctx context.Context, n int, kinds []int) ([]key, error) {
 	if flooded && r.cfg.Running != nil {
 		stay = floodedStay
 	}
-	young := r.store.opts.Now().Add(-stay).Unix()
+	young := now.Add(-stay).Unix()
 	mayGo := func(m *events.Meta) bool {
 		if m.Author == r.node || r.writesToAll(m.Author) {
 			return false

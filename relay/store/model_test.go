@@ -53,7 +53,6 @@ func TestAgainstModel(t *testing.T) {
 			if s, err = Open(opts); err != nil {
 				t.Fatal(err)
 			}
-			m.sweep()
 		}
 		for left := events; left > 0; {
 			items := make([]Item, 1+r.IntN(1+r.IntN(30)))
