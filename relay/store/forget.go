@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -17,7 +18,8 @@ import (
 const (
 	defaultTombstones = 2_000_000 // about 100 bytes of disk each
 	tombstonesStay    = 4 * 24 * time.Hour
-	tombstonesLeft    = 4 // parts of five that stay when some go, so that it is not for a few each time
+	tombstonesLeft    = 4  // parts of five that stay when some go, so that it is not for a few each time
+	tombstonesWorth   = 20 // part of the limit that must be able to go, or be new, until all are looked through again
 	// inAdvance is how much younger an event may be than the deletion that came before it, seconds. Who deletes what
 	// there is does not meet it.
 	inAdvance   = 24 * 60 * 60
@@ -30,10 +32,21 @@ var ErrTombstones = errors.New("too many deletions are remembered")
 // Tombstones is how many deletions and requests to vanish are remembered, each id, address and key once.
 func (s *Store) Tombstones() int { return int(s.buried.Load()) }
 
+// looked is what the last look through all tombstones has shown. While they are too many and too young it would be for
+// nothing, and there are millions.
+type looked struct {
+	due int64 // second of the youngest of those that are to be old enough before the next one
+	had int   // tombstones that it left
+}
+
 // Forget removes the oldest tombstones when there are too many. What it cannot do now, since they are too young, a later
-// call does.
+// call does. Only one runs at a time.
 func (s *Store) Forget(ctx context.Context) error {
-	if s.Tombstones() <= s.opts.MaxTombstones {
+	worth, young := max(s.opts.MaxTombstones/tombstonesWorth, 1), s.now().Add(-s.opts.TombstonesStay).Unix()
+	switch n := s.Tombstones(); {
+	case n <= s.opts.MaxTombstones:
+		return nil
+	case s.looked.due > young && n < s.looked.had+worth:
 		return nil
 	}
 	seconds := make([]int64, 0, s.Tombstones())
@@ -49,8 +62,14 @@ func (s *Store) Forget(ctx context.Context) error {
 	if many <= 0 {
 		return nil
 	}
-	floor := min(seconds[many-1], s.now().Add(-s.opts.TombstonesStay).Unix())
-	if floor < seconds[0] {
+	floor := min(seconds[many-1], young)
+	left := seconds[sort.Search(len(seconds), func(i int) bool { return seconds[i] > floor }):]
+	s.log.Info("looked through the deletions that are remembered", "remembered", len(seconds), "old_enough", len(seconds)-len(left))
+	s.looked = looked{had: len(left)}
+	if len(left) > 0 {
+		s.looked.due = left[min(worth, len(left))-1]
+	}
+	if len(left) == len(seconds) {
 		return nil // all of them are young
 	}
 	s.log.Warn("deletions are forgotten: no event of that time or before is taken from outside any more",

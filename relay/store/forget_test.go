@@ -1,8 +1,11 @@
 package store
 
 import (
+	"context"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,3 +202,64 @@ func TestForgetMany(t *testing.T) {
 		t.Errorf("%d tombstones are left, %d are counted, %v", left, s.Tombstones(), err)
 	}
 }
+
+// TestForgetLooksSeldom: while there are too many tombstones and nearly all are young, a call costs nothing. All are looked
+// through when a twentieth of the limit can go, or has come.
+func TestForgetLooksSeldom(t *testing.T) {
+	const most, stay = 200, 1000
+	clock := newClock()
+	looks := 0
+	s := openTest(t, Options{Now: clock.now, MaxTombstones: most, TombstonesStay: stay * time.Second, Log: slog.New(counting{"looked through", &looks})})
+	add := func(n int) {
+		for range n {
+			target := unsigned(person(1), 1, clock.now().Unix(), strconv.Itoa(s.Tombstones()))
+			mustAdd(t, s, target, Stored)
+			mustAdd(t, s, unsigned(person(1), 5, clock.now().Unix(), strconv.Itoa(s.Tombstones()), nostr.Tag{"e", target.ID}), Stored)
+			clock.second.Add(1)
+		}
+	}
+	wants := func(what string, calls, want, left int) {
+		t.Helper()
+		looks = 0
+		for range calls {
+			if err := s.Forget(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if looks != want || s.Tombstones() != left {
+			t.Errorf("%s: %d looks, want %d; %d tombstones are left, want %d", what, looks, want, s.Tombstones(), left)
+		}
+	}
+	add(most)
+	wants("as many as may be", 3, 0, most)
+	add(5)
+	wants("too many, all of them young", 10, 1, most+5)
+	add(4)
+	wants("some more", 10, 0, most+9)
+	add(20)
+	wants("many more", 10, 1, most+29)
+	clock.second.Add(stay - (most + 29)) // the first becomes old enough
+	wants("one could go", 10, 0, most+29)
+	clock.second.Add(5)
+	wants("some could go", 10, 0, most+29)
+	clock.second.Add(4)
+	wants("a twentieth can go", 10, 1, most+19)
+	clock.second.Add(stay)
+	wants("all can go", 10, 1, most*tombstonesLeft/5)
+}
+
+// counting counts the messages of a log that begin so.
+type counting struct {
+	text string
+	n    *int
+}
+
+func (c counting) Enabled(context.Context, slog.Level) bool { return true }
+func (c counting) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, c.text) {
+		*c.n++
+	}
+	return nil
+}
+func (c counting) WithAttrs([]slog.Attr) slog.Handler { return c }
+func (c counting) WithGroup(string) slog.Handler      { return c }

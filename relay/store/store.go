@@ -128,6 +128,7 @@ type Store struct {
 	last   atomic.Uint64 // serial of the last visible commit
 	buried atomic.Int64  // tombstones on disk
 	cache  *cache
+	looked looked // belongs to Forget
 
 	// The following belong to the committer.
 	next       uint64
