@@ -7,8 +7,8 @@
 // verified, because verifying costs more than all of them together: what a policy reads is a
 // claim of the sender, good for refusing and never for granting.
 //
-// One rule is not here: that some of the disk stays free. It depends on what is written between two looks at the disk,
-// holds for events from inside in another way, and must be decided where they are written: see the event store's Space.
+// One rule is no hook: FreeSpace, which says what a disk is used for. It depends on what is written between two looks at the
+// disk and holds for events from inside in another way, so that the event store asks it where it writes.
 //
 // Everything a policy needs comes in through its constructor (keys, bounds, a clock, a
 // look-up); it keeps no state but rate counters, and it knows neither the relay that calls it

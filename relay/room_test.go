@@ -9,6 +9,7 @@ import (
 
 	"github.com/nbd-wtf/go-nostr"
 
+	"mostro/policies"
 	events "mostro/relay/store"
 )
 
@@ -19,7 +20,7 @@ func TestC3DeletionsAndRoom(t *testing.T) {
 	limits.Events, limits.EventsPerKey = 40, 5
 	var free atomic.Uint64
 	free.Store(10 << 30)
-	r, _ := start(t, Config{Dir: t.TempDir(), Limits: limits, Space: events.Space{MinFree: 1 << 30, Free: func(string) (uint64, uint64, error) { return free.Load(), 100 << 30, nil }}})
+	r, _ := start(t, Config{Dir: t.TempDir(), Limits: limits, Space: events.Space{Rule: policies.FreeSpace(1<<30, 0, 0, events.CriticalFree), Free: func(string) (uint64, uint64, error) { return free.Load(), 100 << 30, nil }}})
 	alice, bob := nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey()
 	wants := func(what, secret string, ev nostr.Event, want string) {
 		t.Helper()

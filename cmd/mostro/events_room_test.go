@@ -45,7 +45,13 @@ func TestImportLeavesRoom(t *testing.T) {
 		}
 	}
 	// Without settings the defaults hold.
-	if url, space, err := relayOf(t.TempDir()); url != "" || space.MinFree != 2<<30 || err != nil {
-		t.Error(url, space, err)
+	url, space, err := relayOf(t.TempDir())
+	if url != "" || space.Rule == nil || err != nil {
+		t.Fatal(url, space, err)
+	}
+	for free, want := range map[uint64]bool{2 << 30: true, 2<<30 - 1: false} {
+		if outside, _, _ := space.Rule(free, 1<<40, false); outside != want {
+			t.Errorf("%d bytes free: events are taken: %v", free, outside)
+		}
 	}
 }

@@ -21,8 +21,7 @@ const (
 // space is the guard of the money store. It shares its minimums with the event store, which is on
 // the same disk and refuses events from outside then.
 func (s *Settings) space() escrow.Space {
-	free := s.Relay.space(0)
-	return escrow.Space{MinFree: free.MinFree, MinFreePercent: free.MinFreePercent, Reserve: moneyReserve, Free: store.DiskFree, Allocate: allocate}
+	return escrow.Space{MinFree: uint64(s.Relay.MinFreeMiB) << 20, MinFreePercent: float64(s.Relay.MinFreePercent), Reserve: moneyReserve, Free: store.DiskFree, Allocate: allocate}
 }
 
 // noRoom explains the error of a disk that is full.
@@ -84,7 +83,7 @@ func allocateLog(path string) error {
 // closing writes what the next start finds in their logs anyhow.
 func (n *node) close(ctx context.Context) error {
 	free, _, err := store.DiskFree(n.cfg.dir)
-	if err == nil && free < closeFree && n.cfg.settings.Relay.space(0).On() {
+	if err == nil && free < closeFree && n.cfg.settings.Relay.space(0).Rule != nil {
 		n.cfg.logger.Warn("the disk is too full to close the stores; the next start repairs them", "free_bytes", free)
 		return n.ln.Close()
 	}

@@ -179,7 +179,7 @@ func (s *RelaySettings) limits() relay.Limits {
 // space is the guard of the event store. Each minimum is one that the operator wants to hold, so the
 // larger counts.
 func (s *RelaySettings) space(reserve uint64) store.Space {
-	return store.Space{MinFree: uint64(s.MinFreeMiB) << 20, MinFreePercent: float64(s.MinFreePercent), Reserve: reserve}
+	return store.Space{Rule: policies.FreeSpace(uint64(s.MinFreeMiB)<<20, float64(s.MinFreePercent), reserve, store.CriticalFree), Reserve: reserve}
 }
 
 func days(n int64) time.Duration { return time.Duration(n) * 24 * time.Hour }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mostro/policies"
 )
 
 const (
@@ -143,7 +145,7 @@ func fill(t *testing.T, path string) {
 
 // storeForEver is the process that stores events and says so.
 func storeForEver(t *testing.T) {
-	s := openTest(t, Options{Dir: filepath.Join(os.Getenv("MOSTRO_TEST_DIR"), "store"), Now: newClock().now, Space: Space{MinFree: 1, Reserve: 16 << 20}})
+	s := openTest(t, Options{Dir: filepath.Join(os.Getenv("MOSTRO_TEST_DIR"), "store"), Now: newClock().now, Space: Space{Rule: policies.FreeSpace(1, 0, 16<<20, CriticalFree), Reserve: 16 << 20}})
 	for i := 0; ; i++ {
 		ev := unsigned(person(1), 1, start+int64(i), os.Getenv("MOSTRO_TEST_ROUND")+strings.Repeat("x", fullEvent))
 		switch out := s.Add(t.Context(), Item{Event: ev, Own: true})[0]; {

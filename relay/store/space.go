@@ -10,23 +10,22 @@ import (
 	"time"
 )
 
-// Space says how much of the disk stays free. Badger maps its files, so a disk that is really full
-// kills the process.
-//
-// Below the minimum, events from outside are refused and those of the node are taken. When not
-// even criticalFree is left, the reserve file is removed, and the node writes on in its place;
-// when that is used up, nothing is taken. The file comes back with the space.
+// Space says what the disk is used for. Badger maps its files, so a disk that is really full kills the process. The store
+// measures it and holds the reserve file; what follows from that is decided by the rule.
 type Space struct {
-	MinFree        uint64  // bytes, 0 = no minimum; the larger of the two counts
-	MinFreePercent float64 // of the disk, 0 = no minimum
-	Reserve        uint64  // bytes of the reserve file, 0 = none
+	// Rule says by the free and total bytes of the disk whether events from outside are taken, whether those of the node
+	// are, and whether the reserve file is to be there, which it is if held. nil = everything is taken.
+	Rule    func(free, total uint64, held bool) (outside, own, hold bool)
+	Reserve uint64 // bytes of the reserve file, 0 = none
 
 	// Free tells the free and total bytes of the disk that holds dir; nil asks the system.
 	Free func(dir string) (free, total uint64, err error)
 }
 
+// CriticalFree is what must stay free for the store: Badger's next files, and what it compacts.
+const CriticalFree = 2*memTableBytes*memTables + 32<<20
+
 const (
-	criticalFree = 2*memTableBytes*memTables + 32<<20 // Badger's next files, and what it compacts
 	measureEvery = time.Second
 	measureBytes = 4 << 20 // written since the last look
 	reserveName  = "reserve"
@@ -40,10 +39,10 @@ type guard struct {
 	measured time.Time
 	written  int
 	low      bool // outsiders are refused
-	full     bool // everything is
+	full     bool // the node is
 }
 
-// newGuard makes the guard of a folder; without a folder or a minimum it guards nothing.
+// newGuard makes the guard of a folder; without a folder or a rule it guards nothing.
 func newGuard(dir string, space Space, log *slog.Logger) (*guard, error) {
 	g := &guard{Space: space, dir: dir, log: log}
 	if g.Free == nil {
@@ -58,10 +57,7 @@ func newGuard(dir string, space Space, log *slog.Logger) (*guard, error) {
 	return g, nil
 }
 
-// On reports whether there is a minimum.
-func (s Space) On() bool { return s.MinFree > 0 || s.MinFreePercent > 0 }
-
-func (g *guard) on() bool { return g.dir != "" && g.On() }
+func (g *guard) on() bool { return g.dir != "" && g.Rule != nil }
 
 // allow is asked before each event, and answers with ErrFull or nil.
 func (g *guard) allow(bytes int, own bool) error {
@@ -73,7 +69,7 @@ func (g *guard) allow(bytes int, own bool) error {
 			return err
 		}
 	}
-	if g.full || g.low && !own {
+	if own && g.full || !own && g.low {
 		return ErrFull
 	}
 	return nil
@@ -86,24 +82,21 @@ func (g *guard) measure() error {
 		return fmt.Errorf("measure free space of %q: %w", g.dir, err)
 	}
 	g.measured, g.written = time.Now(), 0
-	least := max(g.MinFree, uint64(g.MinFreePercent/100*float64(total)))
-	if low := free < least; low != g.low {
-		g.low = low
-		g.log.Warn("free space of the event store", "free_bytes", free, "minimum_bytes", least, "refusing", low)
-	}
 	path := filepath.Join(g.dir, reserveName)
 	_, err = os.Stat(path)
 	held := err == nil
-	g.full = false
+	outside, own, hold := g.Rule(free, total, held)
+	if g.low == outside {
+		g.log.Warn("free space of the event store", "free_bytes", free, "refusing", !outside)
+	}
+	g.low, g.full = !outside, !own
 	switch {
-	case free < criticalFree && held:
+	case held && !hold:
 		g.log.Error("the disk is nearly full: the reserve is given up", "free_bytes", free)
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("remove reserve: %w", err)
 		}
-	case free < criticalFree:
-		g.full = true
-	case !held && g.Reserve > 0 && free > least+2*g.Reserve:
+	case !held && hold:
 		return g.reserve(path)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"mostro/policies"
 )
 
 // TestSpace fills a disk and empties it: outsiders are refused first, then the reserve goes, then
@@ -15,7 +17,7 @@ func TestSpace(t *testing.T) {
 	dir := t.TempDir()
 	free := uint64(5000 * mib)
 	s := openTest(t, Options{Dir: dir, Now: newClock().now, Space: Space{
-		MinFree: 10 * mib, MinFreePercent: 5, Reserve: mib,
+		Rule: policies.FreeSpace(10*mib, 5, mib, CriticalFree), Reserve: mib,
 		Free: func(string) (uint64, uint64, error) {
 			if free == 0 {
 				return 0, 0, errors.New("no such disk")
@@ -31,10 +33,10 @@ func TestSpace(t *testing.T) {
 		{5000 * mib, nil, nil, true},
 		{1001 * mib, nil, nil, true},
 		{999 * mib, ErrFull, nil, true},
-		{criticalFree - 1, ErrFull, nil, false}, // the node writes in place of the reserve
-		{criticalFree + mib - 1, ErrFull, nil, false},
-		{criticalFree - 1, ErrFull, ErrFull, false},
-		{criticalFree + 10*mib, ErrFull, nil, false},
+		{CriticalFree - 1, ErrFull, nil, false}, // the node writes in place of the reserve
+		{CriticalFree + mib - 1, ErrFull, nil, false},
+		{CriticalFree - 1, ErrFull, ErrFull, false},
+		{CriticalFree + 10*mib, ErrFull, nil, false},
 		{1001 * mib, nil, nil, false},
 		{1003 * mib, nil, nil, true},
 	} {
