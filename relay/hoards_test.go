@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -82,5 +83,62 @@ func TestC3QueuesOfOthers(t *testing.T) {
 		if got == stored+later {
 			break
 		}
+	}
+}
+
+// TestC3SlowReaders: thousands that ask for much and do not read hold no more than a bounded amount, what is being written to
+// them included. Those for whose address most waits are cut off for it, and others get their answers.
+func TestC3SlowReaders(t *testing.T) {
+	limits := DefaultLimits()
+	limits.AllQueuesBytes = 1 << 20
+	r, url := serveWhole(t, Config{Limits: limits})
+	const stored, size, slow = 60, 100_000, 30
+	for i := range stored {
+		ev := nostr.Event{Kind: 1, PubKey: publicKey(t, nodeKey), CreatedAt: nostr.Now(), Content: fmt.Sprint(i, strings.Repeat("x", size)), Sig: strings.Repeat("0", 128)}
+		ev.ID = ev.GetID()
+		if err := r.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range slow {
+		w, err := dialFrom(t, url, fmt.Sprint("127.0.0.", 2+i%3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		w.write(`["REQ","a",{}]`)
+	}
+	sessions := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.sessions)
+	}
+	bound := int64(2 * limits.AllQueuesBytes)
+	for sessions() == slow || r.held.Load() > bound { // each holds a frame, which is more than that
+		time.Sleep(10 * time.Millisecond)
+	}
+	if left := sessions(); left < 5 {
+		t.Errorf("%d of %d slow readers are left: more were cut off than had to be", left, slow)
+	}
+	w := dial(t, url)
+	w.write(`["REQ","a",{}]`)
+	for got := 0; ; got++ {
+		parts := w.next()
+		if label := string(parts[0]); label == `"EOSE"` && got == stored {
+			break
+		} else if label != `"EVENT"` {
+			t.Fatalf("after %d events: %s", got, parts)
+		}
+		if held := r.held.Load(); held > bound+size+writeBuffer { // until those who are cut off have gone
+			t.Errorf("queues hold %d bytes", held)
+		}
+	}
+	l := DefaultLimits()
+	whole := 2*l.AllQueuesBytes + l.Connections*(writeBuffer+spareBytes+32<<10) // with the buffer of each write and what each has read ahead
+	t.Logf("by default %d slow readers hold %d MiB at most", l.Connections, whole>>20)
+	if whole > 900<<20 {
+		t.Error("that is too much")
 	}
 }

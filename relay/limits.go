@@ -76,6 +76,8 @@ const (
 	maxRefusalPause   = time.Second
 	writeTime         = 10 * time.Second       // one write to a client, of writeBuffer or of one frame
 	writeBuffer       = 32 << 10               // bytes that are joined to one write
+	spareBytes        = 8 << 10                // of a buffer for one, for the last frame in it
+	relieveEvery      = lingerTime / 4         // while queues hold far too much
 	spareFrames       = 4                      // in the queue that a connection keeps
 	flushAtOnce       = 16                     // connections that a flusher takes on
 	readBuffer        = 1 << 10                // bytes

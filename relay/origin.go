@@ -14,6 +14,7 @@ import (
 type origin struct {
 	sessions atomic.Int64
 	backlog  atomic.Int64 // bytes of live events that wait in the queues of its sessions
+	held     atomic.Int64 // the same of stored events, and what of them is being written
 	comparisons
 
 	mu       sync.Mutex // guards the following

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -112,7 +114,7 @@ func (s *session) deadline() time.Time {
 // takeQueue empties the queue for the one who writes; the caller holds mu.
 func (s *session) takeQueue() []outgoing {
 	s.countLive(-s.live)
-	s.relay.held.Add(-int64(s.flying))
+	s.countHeld(-s.flying)
 	frames := s.queue
 	s.queue, s.spare = s.spare, nil
 	s.queued, s.live, s.held, s.flying = 0, 0, 0, s.held
@@ -124,7 +126,7 @@ func (s *session) takeQueue() []outgoing {
 // written; the caller holds mu.
 func (s *session) written(frames []outgoing) {
 	s.writing = false
-	s.relay.held.Add(-int64(s.flying))
+	s.countHeld(-s.flying)
 	s.flying = 0
 	if cap(frames) <= spareFrames {
 		clear(frames)
@@ -163,7 +165,7 @@ func (s *session) fail() {
 // dropQueue forgets what is queued; the caller holds mu.
 func (s *session) dropQueue() {
 	s.countLive(-s.live)
-	s.relay.held.Add(-int64(s.held))
+	s.countHeld(-s.held)
 	s.queue, s.queued, s.live, s.held = nil, 0, 0, 0
 }
 
@@ -205,14 +207,77 @@ func (s *session) sendPatiently(o outgoing) bool {
 	return false
 }
 
-// fits reports whether o can wait in the queue; a single frame always can. When all queues
-// together hold much, each gets little more than that of stored events, which wait until there is room: live ones, whose
-// text all clients share, and pings do not wait, and nobody is to be cut off for what others hold.
+// fits reports whether o can wait in the queue; a single frame always can. When the queues of all together
+// hold much, those of an address that has more than its part of that get little more of stored events, which wait until there
+// is room, what is being written included: live ones, whose text all clients share, and pings do not wait, and nobody is to be
+// cut off for what others hold.
 func (s *session) fits(o *outgoing, limit int, live bool) bool {
-	if !live && o.op == opText && s.relay.held.Load() > int64(s.relay.cfg.Limits.AllQueuesBytes) {
-		limit = min(limit, writeBuffer)
+	if !live && o.op == opText && s.relay.pressed(s.origin) {
+		held := s.held + s.flying
+		return held == 0 || held+o.size() <= min(limit, writeBuffer)
 	}
 	return s.queued == 0 || s.queued+o.size() <= limit
+}
+
+// pressed reports whether the queues of an address are to hold little: all together hold more than they may, and these more
+// than their part, or all more than twice as much: addresses are many.
+func (r *Relay) pressed(o *origin) bool {
+	all, most := r.held.Load(), int64(r.cfg.Limits.AllQueuesBytes)
+	return all > most && (o == nil || o.held.Load() > most/shareOfAll || all > 2*most)
+}
+
+// countHeld counts bytes of stored events that wait or are being written more, or less.
+func (s *session) countHeld(bytes int) {
+	if s.origin != nil {
+		s.origin.held.Add(int64(bytes))
+	}
+	all, most := s.relay.held.Add(int64(bytes)), int64(s.relay.cfg.Limits.AllQueuesBytes)
+	if bytes > 0 && all > 2*most && s.relay.relieving.CompareAndSwap(false, true) {
+		go s.relay.relieve()
+	}
+}
+
+// relieve cuts off clients that have asked for much and do not read, until queues hold no more than twice what they may: each
+// may have a frame waiting, and there are thousands. Those go that hold most, of the address that holds most.
+func (r *Relay) relieve() {
+	defer r.relieving.Store(false)
+	for {
+		excess := r.held.Load() - 2*int64(r.cfg.Limits.AllQueuesBytes)
+		if excess <= 0 || r.ctx.Err() != nil {
+			return
+		}
+		type holder struct {
+			s           *session
+			bytes, from int64
+		}
+		var holders []holder
+		r.mu.Lock()
+		for s := range r.sessions {
+			s.mu.Lock()
+			bytes := int64(s.held + s.flying)
+			if !s.until.IsZero() {
+				excess -= bytes // it is on its way out
+			} else if bytes > 0 && !r.carries(s.from) && !r.isPeer(s.keys.Load()) {
+				holders = append(holders, holder{s, bytes, s.origin.held.Load()})
+			}
+			s.mu.Unlock()
+		}
+		r.mu.Unlock()
+		slices.SortFunc(holders, func(a, b holder) int { return cmp.Or(cmp.Compare(b.from, a.from), cmp.Compare(b.bytes, a.bytes)) })
+		gone := 0
+		for i := 0; i < len(holders) && excess > 0; i++ {
+			excess -= holders[i].bytes
+			holders[i].s.dismiss("error: too much waits for clients to read, and most of it for your address: read faster, or ask for less", "reading too slowly")
+			gone++
+		}
+		if gone > 0 {
+			r.log.Warn("cut off clients that do not read what they asked for", "connections", gone)
+		}
+		select { // what is being written to them goes when their time is over
+		case <-r.ctx.Done():
+		case <-time.After(relieveEvery):
+		}
+	}
 }
 
 // sendLive queues an event without waiting. A client whose queue is full is cut off: it would
@@ -270,7 +335,7 @@ func (s *session) append(o outgoing, live bool) {
 		s.countLive(o.size())
 	} else {
 		s.held += o.size()
-		s.relay.held.Add(int64(o.size()))
+		s.countHeld(o.size())
 	}
 }
 
@@ -321,7 +386,7 @@ type outBuffer struct {
 }
 
 func newOutBuffer() any {
-	o := &outBuffer{b: make([]byte, 0, 2*writeBuffer)}
+	o := &outBuffer{b: make([]byte, 0, writeBuffer+spareBytes)}
 	o.call = func(fd uintptr) bool {
 		o.n, o.err = writeNow(fd, o.now)
 		return true // whatever came of it: nobody waits here
@@ -330,11 +395,12 @@ func newOutBuffer() any {
 }
 
 // join writes frames as long as each write takes all; rest is what the last one left, and left
-// are the frames after it.
+// are the frames after it. It forgets those that are in the buffer: a write can wait, and they would be in memory twice.
 func (o *outBuffer) join(frames []outgoing, write func([]byte) (int, error)) (rest []byte, left []outgoing, err error) {
 	b := o.b[:0]
 	for i := range frames {
 		b = frames[i].append(b)
+		frames[i] = outgoing{}
 		if len(b) < writeBuffer && i < len(frames)-1 {
 			continue
 		}

@@ -162,7 +162,8 @@ type Relay struct {
 	up         time.Time // the same, by what no clock changes
 	live       *live
 	backlog    atomic.Int64 // bytes of live events that wait in queues
-	held       atomic.Int64 // bytes of stored events that wait in queues
+	held       atomic.Int64 // bytes of stored events that wait in queues or are being written
+	relieving  atomic.Bool  // somebody sees to it that they are not too many
 	messages   atomic.Int64 // of clients that were handled, and events of other relays
 	agreed     atomic.Int64 // second by the clock at which somebody else's event was last of about that time
 	reads      atomic.Int32 // PrivateReads

@@ -89,7 +89,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_silence_seconds", &intValue{&s.SilenceSeconds, 2, 3600}, "75", "seconds", "Without a sign of life, after which a client is taken for gone. Each is asked for one twice in that time."},
 		{"relay.max_queue_bytes", number(&l.QueueBytes, 64<<10, 1<<30), "4194304", "bytes", "That wait for one client to read, 64 more for each frame than it has. One that lets more pile up is cut off."},
 		{"relay.max_queue_seconds", &intValue{&s.QueueSeconds, 1, 3600}, "5", "seconds", "In which a client reads the new events that wait for it. One that takes longer is cut off: it would go on with a book of the past. Answers to its own requests it may read as slowly as it wants."},
-		{"relay.max_all_queues_bytes", number(&l.AllQueuesBytes, 1<<20, 1<<40), "268435456", "bytes", "Stored events that wait for all clients to read. When there are more, each client gets little at a time."},
+		{"relay.max_all_queues_bytes", number(&l.AllQueuesBytes, 1<<20, 1<<40), "268435456", "bytes", "Stored events that wait for all clients to read. When there are more, each client of an address that has more than a sixteenth of it gets little at a time; when there are twice as many, those clients are cut off for which most waits."},
 
 		{"relay.max_message_bytes", number(&l.MessageBytes, 16<<10, 512<<10), "131072", "bytes", "Largest message of a client."},
 		{"relay.max_fragments", number(&l.Fragments, 1, 100_000), "1000", "fragments", "That one message comes in."},

@@ -66,7 +66,7 @@ func (f *Found) Event() (*nostr.Event, error) {
 const (
 	stepMatches = 128      // events found while the index is locked once
 	stepRecords = 1024     // records looked at, the same
-	partBytes   = 64 << 10 // of JSON that is held for one who takes it slowly, or one event
+	partBytes   = 32 << 10 // of JSON that is held for one who takes it slowly, or one event
 )
 
 // Query gives the stored events that match a filter to visit, filter by filter, each event once,
