@@ -74,7 +74,7 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 	case err == nil:
 		p.negentropy.Store(true)
 		p.backlog.Store(int64(len(d.Need)))
-		err := l.fetchIDs(ctx, d.Need, p.pace, func(ev *nostr.Event) {
+		err := l.fetchIDs(ctx, d.Need, f.Kinds, p.pace, func(ev *nostr.Event) {
 			in.take(ev)
 			p.backlog.Add(-1)
 		})

@@ -26,9 +26,10 @@ import (
 //
 // MIRROR_FOREIGN_WRAPS=no says that it gives gift wraps to their recipients only. Done so with
 //
-//   - nostr-relay-builder 0.44.1 (rust-nostr; a main of ten lines around LocalRelay): negentropy of
-//     another make than ours. With nip42 it asks who somebody is when it refuses him and not before,
-//     with auth_dm it gives gift wraps to their recipients only. What it does not store for reasons of
+//   - nostr-relay-builder 0.44.1 (rust-nostr; a main of ten lines around LocalRelay), and 0.45.1, which the Python package
+//     nostr-sdk brings along: negentropy of another make than ours. With nip42 it asks who somebody is when it refuses
+//     him and not before, with auth_dm it gives gift wraps to their recipients only, and since 0.45 answers no question by id alone; it
+//     compares the relay's address in a login then, which the gate of this course changes. What it does not store for reasons of
 //     its own gets OK false "error: unknown" for ever, and more than 60 events a minute
 //     "rate-limited: slow down". A frame that it cannot read ends the connection.
 //   - nostr_relay 1.14 (Python): NIP-01. It takes until for the first second that is not asked for, and

@@ -367,7 +367,7 @@ func (r *Replica) level(ctx context.Context, l *link, in *intake) error {
 			return fmt.Errorf("compare with the primary: %w", err)
 		}
 		before := r.stored.Load()
-		if err := l.fetchIDs(ctx, d.Need, unhurried, in.take); err != nil {
+		if err := l.fetchIDs(ctx, d.Need, nil, unhurried, in.take); err != nil {
 			return err
 		}
 		if err := in.settle(); err != nil {

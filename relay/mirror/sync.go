@@ -158,7 +158,8 @@ func unhurried(context.Context, int, int) error { return nil }
 
 // fetchIDs gets events by their ids. What the relay does not give out is left, unless that is nearly
 // all: then it has made up the ids.
-func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, wait pace, take func(*nostr.Event)) error {
+// kinds are theirs, nil when that is not known: a relay may refuse a question that could be about others' messages.
+func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, kinds []int, wait pace, take func(*nostr.Event)) error {
 	atOnce := idsAtOnce
 	for empty := 0; len(ids) > 0; {
 		n := min(len(ids), atOnce)
@@ -171,7 +172,7 @@ func (l *link) fetchIDs(ctx context.Context, ids []reconcile.ID, wait pace, take
 		// When some do not come, the relay has them no more, or that was as many as it gives out.
 		for got := 1; got > 0 && len(missing) > 0; {
 			asked := len(missing)
-			err := l.fetch(ctx, nostr.Filter{IDs: slices.Collect(maps.Keys(missing)), Limit: asked}, func(ev *nostr.Event) {
+			err := l.fetch(ctx, nostr.Filter{IDs: slices.Collect(maps.Keys(missing)), Kinds: kinds, Limit: asked}, func(ev *nostr.Event) {
 				delete(missing, ev.ID)
 				bytes += sizeOf(ev)
 				take(ev)
