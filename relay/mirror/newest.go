@@ -64,7 +64,7 @@ func (m *Mirror) offered(ev *nostr.Event) {
 	}
 }
 
-// thinOut takes away what is too much, until ctx ends.
+// thinOut takes away what is too much soon after it was stored, whatever way it came, until ctx ends.
 func (m *Mirror) thinOut(ctx context.Context) {
 	for {
 		select {

@@ -16,7 +16,7 @@ import (
 // the node's own out of what a plain question shows, not even for a moment. Of its own the newest are shown; when they are
 // gone the others come back.
 func TestC3BookFlood(t *testing.T) {
-	const most, asked = 100, 200
+	const most, asked = 100, 250
 	p := newPlain(t, 1000, "127.0.0.1:0")
 	a, b, other := newInstance(t, "a"), newPerson(t), newPerson(t)
 	a.cfg.MaxOffers = most

@@ -23,14 +23,22 @@ import (
 // deal with this node are brought to outside relays over which traders come.
 
 // Arrived learns that a message has come over from another relay, which therefore has it. It refuses
-// what a followed key publishes here itself when as much of it is kept as may be: the relay has no
+// what a followed key publishes here itself when as much of it is kept as may be, and makes room for offers: the relay has no
 // other limit for such keys (relay.Config.Verified).
 func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg string) {
 	if ev.Kind == kindMessage && isMirror(ctx) {
 		m.crossed.Add(nameOf(ev), struct{}{})
 	}
+	if m.outdone(ev) {
+		return true, older
+	}
 	if m.Followed(ev.PubKey) && ev.Kind != nostr.KindDeletion && ev.Kind != kindVanish && !nostr.IsEphemeralKind(ev.Kind) && !m.room(ev) {
 		return true, crowded
+	}
+	if m.crowded(ev, 0) {
+		if err := m.thin(ctx, ev.PubKey); err != nil {
+			return true, "error: take away older offers: " + err.Error()
+		}
 	}
 	return false, ""
 }
