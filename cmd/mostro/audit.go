@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,7 @@ import (
 )
 
 const (
-	auditTime   = 10 * time.Minute // for the node's whole books
+	auditTime   = 10 * time.Minute // for the node's whole books, where --timeout says nothing else
 	auditRounds = 5                // in which a running escrow may still be hearing of something
 	auditPause  = 2 * time.Second  // between two of them
 )
@@ -31,6 +30,7 @@ type auditOptions struct {
 	dir, macaroon, month string
 	backup, identity     string
 	settings             []string
+	timeout              time.Duration
 	json, csv            bool
 }
 
@@ -59,7 +59,7 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 				return err
 			}
 			o.dir = dir
-			ctx, cancel := context.WithTimeout(cmd.Context(), auditTime)
+			ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 			defer cancel()
 			a, err := newAuditor(ctx, o)
 			if err != nil {
@@ -83,6 +83,7 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 				err = encoder.Encode(report)
 			case o.csv:
 				err = printBookings(out, audit.Bookings(accounts, from, before))
+				printFindings(cmd.ErrOrStderr(), differences, report.Differences)
 			default:
 				printAudit(out, report, a.source)
 			}
@@ -100,6 +101,7 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 	flags.StringVar(&o.macaroon, "macaroon", "", "macaroon that can read (default: the escrow's own)")
 	flags.StringVar(&o.backup, "backup", "", "take the books from a backup: a full one, or the latest of a directory")
 	identityFlag(cmd, &o.identity)
+	flags.DurationVar(&o.timeout, "timeout", auditTime, "how long it may take to read all that the Lightning node has")
 	flags.StringVar(&o.month, "month", "", "only what was booked in a month, YYYY-MM in UTC")
 	flags.BoolVar(&o.json, "json", false, "print JSON; amounts are millisats")
 	flags.BoolVar(&o.csv, "csv", false, "print each booking as a line of CSV; amounts are millisats")
@@ -219,32 +221,58 @@ func auditLightning(o auditOptions) (lnd.Config, error) {
 	return lnd.Config{Host: l.Host, CertFile: l.CertFile, MacaroonFile: l.MacaroonFile}, nil
 }
 
-// audit compares. While the escrow runs the two sides are read one after the other and things
-// go on in between, so what differs is looked at again until it stays the same.
+// audit compares what both sides say now.
 func (a *auditor) audit(ctx context.Context) (*audit.Report, []audit.Account, error) {
-	var last []audit.Finding
+	return standing(ctx, a.running, auditPause, a.look)
+}
+
+// look reads both sides once.
+func (a *auditor) look(ctx context.Context) (*audit.Report, []audit.Account, error) {
+	accounts, err := a.books(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	node, err := audit.ReadNode(ctx, a.node)
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil, hint(fmt.Errorf("read all invoices and payments of the Lightning node: %w", context.Cause(ctx)),
+			"a large node needs more time: mostro audit --timeout 1h")
+	case err != nil:
+		return nil, nil, hint(err, "the Lightning node must be running, and the macaroon allow to read",
+			"`mostro macaroon --audit` prints how to bake one that can only read")
+	}
+	report := audit.Compare(accounts, node, a.derive, time.Now().Unix(), a.written)
+	if !a.running {
+		report.NotRunning()
+	}
+	return report, accounts, nil
+}
+
+// standing looks until what differs stays. While the escrow runs the two sides are read one after the other and
+// things go on in between: what was under way in one round is not there in the next, where something else is. What
+// was found is not lost when the time ends in a later round.
+func standing(ctx context.Context, running bool, pause time.Duration, look func(context.Context) (*audit.Report, []audit.Account, error)) (report *audit.Report, accounts []audit.Account, err error) {
 	for round := 1; ; round++ {
-		accounts, err := a.books(ctx)
+		next, books, err := look(ctx)
+		if err != nil && report != nil && ctx.Err() != nil {
+			return report, accounts, nil
+		}
 		if err != nil {
 			return nil, nil, err
 		}
-		node, err := audit.ReadNode(ctx, a.node)
-		if err != nil {
-			return nil, nil, hint(err, "the Lightning node must be running, and the macaroon allow to read",
-				"`mostro macaroon --audit` prints how to bake one that can only read")
+		stays := false
+		if report != nil {
+			next.Standing(report)
+			stays = len(next.Differences) == len(report.Differences)
 		}
-		report := audit.Compare(accounts, node, a.derive, time.Now().Unix(), a.written)
-		if !a.running {
-			report.NotRunning()
-		}
-		if report.Agrees() || !a.running || round > 1 && reflect.DeepEqual(report.Differences, last) || round == auditRounds {
+		report, accounts = next, books
+		if report.Agrees() || !running || stays || round == auditRounds {
 			return report, accounts, nil
 		}
-		last = report.Differences
 		select {
-		case <-time.After(auditPause):
+		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
+			return report, accounts, nil
 		}
 	}
 }

@@ -34,6 +34,8 @@ type auditColumn struct {
 	of     func(audit.Sums) order.Msat
 }
 
+const differences = "DIFFERENCES"
+
 // printAudit prints a report for people. Amounts are sats.
 func printAudit(out io.Writer, r *audit.Report, source string) {
 	fmt.Fprintf(out, "\nAudit of %s\n\n  books           %s, %s\n  Lightning node  %s %s (%s)\n\n",
@@ -49,7 +51,7 @@ func printAudit(out io.Writer, r *audit.Report, source string) {
 	printOthersHolds(out, r.OthersHolds)
 	printOwed(out, r)
 	printFindings(out, "What the node knows and the escrow has yet to hear", r.News)
-	printFindings(out, "DIFFERENCES", r.Differences)
+	printFindings(out, differences, r.Differences)
 	switch {
 	case r.Agrees() && r.Later():
 		fmt.Fprintln(out, "\nThe books and the node agree to the millisat, but for what came after the books were written.")

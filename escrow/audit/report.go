@@ -36,6 +36,15 @@ type Report struct {
 // Agrees tells that the books and the node agree to the millisat, but for what came Later.
 func (r *Report) Agrees() bool { return len(r.Differences) == 0 }
 
+// Standing drops the differences that an earlier look at the same books has not found.
+func (r *Report) Standing(before *Report) {
+	r.Differences = slices.DeleteFunc(r.Differences, func(f Finding) bool {
+		return !slices.ContainsFunc(before.Differences, func(was Finding) bool {
+			return was.Kind == f.Kind && was.Order == f.Order && was.Hash == f.Hash
+		})
+	})
+}
+
 // Later tells that the node did things after the books were written which would be differences else.
 func (r *Report) Later() bool {
 	return slices.ContainsFunc(r.News, func(f Finding) bool { return f.Kind == LaterNews })
