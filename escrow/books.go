@@ -67,7 +67,7 @@ func readBooks(db *badger.DB, f func(audit.Account) error) error {
 			return err
 		}
 		prefix = []byte{tableBond, 0}
-		return scan(txn, prefix, true, func(key, value []byte) error {
+		err = scan(txn, prefix, true, func(key, value []byte) error {
 			id := string(key[len(prefix):])
 			var b order.Bond
 			if err := json.Unmarshal(value, &b); err != nil {
@@ -80,6 +80,16 @@ func readBooks(db *badger.DB, f func(audit.Account) error) error {
 			a := audit.OfBond(&b, firstLine(broken))
 			a.Canceling = canceling[id]
 			return f(a)
+		})
+		if err != nil {
+			return err
+		}
+		return scan(txn, []byte{tableStray, 0}, true, func(key, value []byte) error {
+			var s Stray
+			if err := json.Unmarshal(value, &s); err != nil {
+				return fmt.Errorf("decode row %q: %w", key, err)
+			}
+			return f(audit.Account{Stray: &audit.Stray{Hash: s.Hash, Amount: s.Amount, Own: s.Own}})
 		})
 	})
 }

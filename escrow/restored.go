@@ -165,25 +165,20 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 			}
 			found = max(found, made)
 		}
-		err := scan(txn, []byte{tableStray, 0}, true, func(key, value []byte) error {
-			var s Stray
-			if err := json.Unmarshal(value, &s); err != nil {
-				return fmt.Errorf("decode row %q: %w", key, err)
-			}
-			known[s.Hash] = known[s.Hash] || s.Own
-			return nil
-		})
-		return first(err, eachLive(txn, func(o *order.Order) {
+		return eachLive(txn, func(o *order.Order) {
 			owes(o.ID, order.Dues(o), o.CreatedAt)
 		}, func(b *order.Bond) {
 			owes(b.ID, b.Dues(), b.CreatedAt)
-		}))
+		})
 	}); err != nil {
 		return err
 	}
 	if err := e.Books(func(a audit.Account) error {
 		if a.Unread {
 			e.log.Error("alarm: an order cannot be read; what was paid for it is not known", "order", a.ID)
+		}
+		if a.Stray != nil && a.Stray.Own {
+			known[a.Stray.Hash] = true
 		}
 		for _, h := range a.Payout.Claims {
 			known[h] = true

@@ -41,6 +41,16 @@ type Account struct {
 	Broken string `json:"broken,omitempty"`
 	// Unread: nothing but ID and Broken is known.
 	Unread bool `json:"unread,omitempty"`
+	// Stray: this is no account, but a payment of the node that the store does not know.
+	Stray *Stray `json:"stray,omitempty"`
+}
+
+// Stray is a payment of the node over which the escrow asks its operator; Own: he has said that it
+// has nothing to do with the escrow.
+type Stray struct {
+	Hash   order.Hash `json:"hash"`
+	Amount order.Msat `json:"amount"`
+	Own    bool       `json:"own,omitempty"`
 }
 
 // Hold is the present hold invoice of an order.

@@ -23,7 +23,12 @@ func Compare(accounts []Account, node Node, derive Derive, now, written int64) *
 			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{}, OthersHolds: []OthersHold{},
 		},
 	}
+	strays := map[order.Hash]*Stray{}
 	for i := range accounts {
+		if stray := accounts[i].Stray; stray != nil {
+			strays[stray.Hash] = stray
+			continue
+		}
 		c.accounts[accounts[i].ID] = &accounts[i]
 		if accounts[i].Order == "" {
 			c.r.Orders++
@@ -40,6 +45,7 @@ func Compare(accounts []Account, node Node, derive Derive, now, written int64) *
 		c.account(c.accounts[id])
 	}
 	c.invoices()
+	c.strays(strays)
 	c.others()
 	c.othersHolds()
 	c.sort()
@@ -244,6 +250,27 @@ func (c *comparison) invoices() {
 			c.given(a, invoice)
 		case invoice.State != lightning.Canceled:
 			c.differSince(invoice.CreatedAt, Orphan, id, hash, 0, invoice.AmountPaid)
+		}
+	}
+}
+
+// strays compares the payments that no order claims with those that the escrow has found, and with what is
+// owed: after a restore one of them may have paid that.
+func (c *comparison) strays(found map[order.Hash]*Stray) {
+	for hash, p := range c.node.Payments {
+		if p.State == lightning.Failed || c.payer[hash] != "" {
+			continue
+		}
+		switch stray := found[hash]; {
+		case stray != nil && !stray.Own:
+			c.differ(Unexplained, "", hash, 0, p.Amount+p.RoutingFee)
+		case stray == nil:
+			i := slices.IndexFunc(c.r.Owed, func(l Liability) bool {
+				return l.Amount == p.Amount && c.accounts[l.Order].CreatedAt <= p.CreatedAt
+			})
+			if i >= 0 {
+				c.news(MayBePaid, c.r.Owed[i].Order, hash, c.r.Owed[i].Amount, p.Amount)
+			}
 		}
 	}
 }

@@ -117,6 +117,7 @@ const (
 	OutUnbooked  Kind = "out-unbooked"  // paid by the node, and not owed in the books
 	PaidTwice    Kind = "paid-twice"    // a second payment for what is owed once
 	HashShared   Kind = "hash-shared"   // one payment hash in two orders
+	Unexplained  Kind = "unexplained"   // a payment that the store does not know, and may have forgotten
 )
 
 // News.
@@ -126,6 +127,7 @@ const (
 	SettledNews   Kind = "settled-news"   // settled as asked
 	GoneNews      Kind = "gone-news"      // the node gave the sats back
 	PaidNews      Kind = "paid-news"      // the payout has arrived
+	MayBePaid     Kind = "may-be-paid"    // a payment of nobody's over just what is owed
 	CancelWaits   Kind = "cancel-waits"   // the node is to be asked to cancel it
 	LaterNews     Kind = "later-news"     // a difference that is younger than the books
 	ExpiresItself Kind = "expires-itself" // an old invoice that nobody has paid
@@ -154,6 +156,7 @@ func remedies() map[Kind]string {
 		OutUnbooked: "if mostro status lists it: mostro restored explain HASH --order ORDER; else " + report,
 		PaidTwice:   "stop payouts and look: mostro mode maintenance; ask the payee to send the second one back; " + report,
 		HashShared:  report,
+		Unexplained: "mostro status lists what it may have paid; ask the payee, then: mostro restored explain HASH --order ORDER, or --own if it has nothing to do with the escrow",
 	}
 }
 
@@ -187,12 +190,14 @@ func texts() map[Kind]string {
 		OutUnbooked:  "the node has paid what the books do not owe",
 		PaidTwice:    "a second payment went out for what is owed once",
 		HashShared:   "two orders claim the same payment",
+		Unexplained:  "the node has paid what the store does not know; payouts over the same amount wait",
 
 		HeldBack:      "the order is held back after a defect",
 		AcceptedNews:  "the seller has paid",
 		SettledNews:   "the escrow is settled",
 		GoneNews:      "the node has given the sats back",
 		PaidNews:      "the payout has arrived",
+		MayBePaid:     "the node has made a payment over just as much, which no order claims; the escrow asks about it when it starts",
 		CancelWaits:   "the hold invoice is to be canceled",
 		ExpiresItself: "an earlier hold invoice that nobody has paid will expire",
 	}
