@@ -397,16 +397,13 @@ func (e *Engine) pay(ctx context.Context, c order.Call, r *row) (*order.Event, e
 	p, err := e.track(ctx, c.Hash)
 	switch {
 	case errors.Is(err, lightning.ErrNotFound), err == nil && p.State == lightning.Failed:
-		if err := e.beforeSend(ctx, r); err != nil {
-			return nil, err
-		}
-		p, err = e.cfg.Node.Send(ctx, lightning.PayRequest{
-			Invoice: c.Invoice, Amount: c.Amount, FeeLimit: c.FeeLimit, CLTVLimit: e.cfg.Settings.PayoutCLTV,
-			MaxParts: e.cfg.Settings.PayoutParts, Timeout: e.cfg.Settings.PayoutTimeout,
-		})
+		p, err = e.send(ctx, c, r)
 	}
 	p.Hash = c.Hash
 	switch {
+	case errors.Is(err, errUnheard):
+		p.Reason = err.Error()
+		return e.paymentEvent(order.PayUnheard, p, c.Try), nil
 	case errors.Is(err, lightning.ErrRefused) && e.tried(r) < unknownAfter && r.Tries > 1:
 		// lnd refuses an expired invoice before it looks whether it has paid it. An earlier
 		// try whose answer was lost must have had the time to show up first.

@@ -29,6 +29,10 @@ type row struct {
 	// Uptime is how long this node had run, with its Lightning node ready, before the first try,
 	// and one more; 0 = not known.
 	Uptime int64 `json:"uptime,omitempty"`
+	// Unheard is how often the node was told to send a payment and said nothing of it; SentUptime is
+	// the uptime at the last time.
+	Unheard    int   `json:"unheard,omitempty"`
+	SentUptime int64 `json:"sent_uptime,omitempty"`
 
 	lane string
 	seq  uint64

@@ -106,7 +106,11 @@ var (
 	bondFlying      = BondEffect{"the payment is on its way", func(s *bondStep) { s.paying().flies() }}
 	bondPayFailed   = BondEffect{"try again later", func(s *bondStep) { s.paying().failed(s.e.On == PayFailed) }}
 	bondLookAgain   = BondEffect{"look whether one was paid after all", func(s *bondStep) { s.paying().lookAgain() }}
-	bondPayLost     = BondEffect{"wait: the node has lost the payment", func(s *bondStep) {
+	bondPayUnheard  = BondEffect{"pay another invoice when this one had the time to show", func(s *bondStep) {
+		s.paying().unheard()
+		s.alarm("bond %s of order %s: payment %s: %s; it is not sent again, and the winner is asked for another invoice; the log of the Lightning node may say why", s.b.ID, s.b.Order, s.e.Payment.Hash, s.e.Payment.Reason)
+	}}
+	bondPayLost = BondEffect{"wait: the node has lost the payment", func(s *bondStep) {
 		s.paying().lost()
 		s.alarm("bond %s of order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.b.ID, s.b.Order, s.b.Payout.Hash)
 	}}

@@ -58,7 +58,7 @@ var bondCells = []bondCell{
 }
 
 var bondEvents = []EventName{
-	HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnknown, PayFound,
+	HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnheard, PayUnknown, PayFound,
 	CallWaits, BondTimeout, Forfeit, RetryPayout, AskAgain, Overdue, Expire, WaitingTimeout, Resumed, Renew, LadderDeadline,
 	BondFree, BondSlash, BondWithdraw, BondRemind, BondCarry, on(mostro.AddBondInvoice), on(mostro.AddInvoice), on(mostro.Cancel), on(mostro.TakeSell),
 }
@@ -206,7 +206,7 @@ func doesOf(out Out) string {
 func TestBondPayoutMatrix(t *testing.T) {
 	cells := map[PayoutState]map[EventName]string{
 		PayoutResolving: {PayResolved: "sending: pay", PayUnresolved: "failed: "},
-		PayoutSending:   {PayAcked: "flying: ", PaySucceeded: "paid: bond-payout-completed to winner", PayFailed: "failed: ", PayRefused: "asking: add-bond-invoice to winner"},
+		PayoutSending:   {PayAcked: "flying: ", PaySucceeded: "paid: bond-payout-completed to winner", PayFailed: "failed: ", PayRefused: "asking: add-bond-invoice to winner", PayUnheard: "asking: add-bond-invoice to winner, alarm"},
 		PayoutFlying:    {PaySucceeded: "paid: bond-payout-completed to winner", PayFailed: "failed: ", PayUnknown: "unknown: alarm"},
 		PayoutUnknown:   {PaySucceeded: "paid: bond-payout-completed to winner", PayFailed: "failed: "},
 		PayoutFailed:    {PaySucceeded: "paid: bond-payout-completed to winner"},
@@ -215,7 +215,7 @@ func TestBondPayoutMatrix(t *testing.T) {
 	}
 	m := NewMachine()
 	for state, may := range cells {
-		for _, event := range []EventName{PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnknown, on(mostro.AddBondInvoice)} {
+		for _, event := range []EventName{PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnheard, PayUnknown, on(mostro.AddBondInvoice)} {
 			for _, other := range []bool{false, true} { // of another hash, or another try
 				in := BondPayout
 				if state == PayoutPaid {

@@ -94,6 +94,7 @@ func BondTable() []BondRow {
 		{From: claimed, On: PayFailed, By: Node, If: allOf(presentBondPay, bondPayOut, lastBondTry), To: sameBond, Do: bondDo(bondPayFailed, askWinner)},
 		{From: claimed, On: PayFailed, By: Node, If: allOf(presentBondPay, bondPayOut), To: sameBond, Do: bondDo(bondPayFailed)},
 		{From: claimed, On: PayRefused, By: Node, If: allOf(presentBondPay, bondSending), To: sameBond, Do: bondDo(bondPayFailed, askWinner)},
+		{From: claimed, On: PayUnheard, By: Node, If: allOf(presentBondPay, bondSending), To: sameBond, Do: bondDo(bondPayUnheard, askWinner)},
 		{From: claimed, On: PayUnknown, By: Node, If: allOf(presentBondPay, bondFlies), To: sameBond, Do: bondDo(bondPayLost)},
 		{From: claimed, On: PayFound, By: Node, If: bondNothingFlies, To: BondSlashed, Do: bondDo(keepFoundShare, bookShare, tellShareCompleted)},
 		{From: claimed, On: RetryPayout, By: Clock, To: sameBond, Do: bondDo(payWinner)},

@@ -28,6 +28,7 @@ func devFeeRows() []Row {
 		{From: success, On: PaySucceeded, By: Node, If: anyDevFee, To: same, Do: do(bookDevFee)},
 		{From: success, On: PayFailed, By: Node, If: all(presentDevFee, devFeeOut), To: same, Do: do(devFeeFailed)},
 		{From: success, On: PayRefused, By: Node, If: all(presentDevFee, devFeeSending), To: same, Do: do(devFeeFailed)},
+		{From: success, On: PayUnheard, By: Node, If: all(presentDevFee, devFeeSending), To: same, Do: do(devFeeUnheard)},
 		{From: success, On: PayUnknown, By: Node, If: all(presentDevFee, devFeeFlies), To: same, Do: do(devFeeUnknown)},
 		{From: success, On: PayFound, By: Node, If: devFeeNothingFlies, To: same, Do: do(keepFoundDevFee, bookDevFee)},
 		{From: success, On: RetryPayout, By: Clock, To: same, Do: do(payDevFee)},
@@ -105,6 +106,10 @@ var (
 			s.alarm("order %s: the development fee could not be paid to %s %d times, the last time: %s; mostro.dev_fee_address says where to",
 				s.o.ID, s.o.DevFee.Payout.Address, devFeeTries, s.e.Payment.Reason)
 		}
+	}}
+	devFeeUnheard = Effect{"pay another invoice later", func(s *step) {
+		s.payingDevFee().unheard()
+		s.alarm("order %s: development fee: payment %s: %s; it is not sent again; the log of the Lightning node may say why", s.o.ID, s.e.Payment.Hash, s.e.Payment.Reason)
 	}}
 	devFeeUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
 		s.payingDevFee().lost()

@@ -184,6 +184,10 @@ var (
 	payoutFlying  = Effect{"the payment is on its way", func(s *step) { s.paying().flies() }}
 	payoutFailed  = Effect{"try again later", func(s *step) { s.paying().failed(s.e.On == PayFailed) }}
 	lookAgain     = Effect{"look whether one was paid after all", func(s *step) { s.paying().lookAgain() }}
+	payoutUnheard = Effect{"pay another invoice when this one had the time to show", func(s *step) {
+		s.paying().unheard()
+		s.alarm("order %s: payment %s: %s; it is not sent again, and the buyer is asked for another invoice; the log of the Lightning node may say why", s.o.ID, s.e.Payment.Hash, s.e.Payment.Reason)
+	}}
 	payoutUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
 		s.paying().lost()
 		s.alarm("order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.o.ID, s.o.Payout.Hash)

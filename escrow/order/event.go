@@ -20,6 +20,7 @@ const (
 	PaySucceeded  EventName = "pay-succeeded"  // final
 	PayFailed     EventName = "pay-failed"     // final for this try
 	PayRefused    EventName = "pay-refused"    // the node will never pay this invoice; nothing was sent
+	PayUnheard    EventName = "pay-unheard"    // told to pay often enough, the node has acknowledged nothing and knows of none
 	PayUnknown    EventName = "pay-unknown"    // acknowledged once, now not known to the node
 )
 

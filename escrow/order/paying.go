@@ -86,6 +86,14 @@ func (p paying) graceLeft() int64 {
 	return max(0, p.EarlierFailedUptime-1+p.grace-p.uptime)
 }
 
+// unheard gives up a payment of which the node has never said a word and which it does not know, or has
+// called failed. It counts like one that has failed now: no other hash is paid before this one had the
+// time to show after all. Its own is paid no more.
+func (p paying) unheard() {
+	p.failed(true)
+	p.leave(p.run)
+}
+
 func (p paying) lost() { p.State, p.Since = PayoutUnknown, p.at }
 
 // asks waits for another invoice, and says when to ask again.

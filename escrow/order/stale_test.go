@@ -34,7 +34,7 @@ func TestM5NewsOfAnotherEscrow(t *testing.T) {
 func TestM5NewsOfAnEarlierTry(t *testing.T) {
 	m := NewMachine()
 	for _, state := range []PayoutState{PayoutSending, PayoutFlying, PayoutUnknown} {
-		for _, news := range []EventName{PayAcked, PayFailed, PayRefused, PayUnknown} {
+		for _, news := range []EventName{PayAcked, PayFailed, PayRefused, PayUnheard, PayUnknown} {
 			o := orderIn(mostro.Sell, mostro.StatusSettledHoldInvoice)
 			o.Payout.State, o.Payout.Tries = state, 2
 			out, err := m.Step(o, Event{On: news, Order: o.ID, At: 3000, Payment: &PaymentNotice{Hash: o.Payout.Hash, Try: 1}}, Facts{})
@@ -49,7 +49,7 @@ func TestM5NewsOfAnEarlierTry(t *testing.T) {
 func TestM5NewsOfAnEarlierDevFee(t *testing.T) {
 	m := NewMachine()
 	for _, state := range []PayoutState{PayoutSending, PayoutFlying, PayoutUnknown} {
-		for _, news := range []EventName{PayAcked, PayFailed, PayRefused, PayUnknown} {
+		for _, news := range []EventName{PayAcked, PayFailed, PayRefused, PayUnheard, PayUnknown} {
 			o := orderIn(mostro.Sell, mostro.StatusSuccess)
 			o.DevFee = &DevFee{Payout: Payout{State: state, Hash: Hash{7}, Tries: 2, Address: "dev@ln.example", Invoice: "lnbc7"}}
 			o.Ledger = append(o.Ledger, Entry{Kind: OwedDev, State: Owed, Amount: 100_000}, Entry{Kind: NodeFee, State: Booked, Amount: -100_000})

@@ -226,6 +226,7 @@ func Table() []Row {
 		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut, lastAttempt), To: same, Do: do(payoutFailed, askInvoice)},
 		{From: settled, On: PayFailed, By: Node, If: all(presentPayout, payoutOut), To: same, Do: do(payoutFailed, tellPaymentFailed)},
 		{From: settled, On: PayRefused, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutFailed, askInvoice)},
+		{From: settled, On: PayUnheard, By: Node, If: all(presentPayout, payoutSending), To: same, Do: do(payoutUnheard, askInvoice)},
 		{From: settled, On: PayUnknown, By: Node, If: all(presentPayout, payoutFlies), To: same, Do: do(payoutUnknown)},
 		// Whoever settled it had the preimage, which only this escrow can make: somebody released
 		// it or decided so, and the store was put back from a copy that does not know.
