@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -370,8 +371,15 @@ func (e *Engine) cancelHold(ctx context.Context, c order.Call) (*order.Event, er
 
 func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment, try int64) *order.Event {
 	ev := e.newEvent(name, "")
-	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Try: try, Routing: p.RoutingFee, Reason: p.Reason}
+	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Try: try, Routing: p.RoutingFee, Reason: cut(p.Reason)}
 	return &ev
+}
+
+// maxReason bounds the words of others that go into a history [bytes].
+const maxReason = 300
+
+func cut(reason string) string {
+	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 }
 
 // pay sends a payment, after making sure that none of the order is under way: the hashes

@@ -126,6 +126,10 @@ func (c *Client) getJSON(ctx context.Context, u *url.URL, into any) error {
 		if errors.As(err, &position) {
 			return fmt.Errorf("%w: %s answers with something else than JSON", ErrRefusedByPayee, u.Host)
 		}
+		// The error would quote a number as long as the server has made it.
+		if field := (*json.UnmarshalTypeError)(nil); errors.As(err, &field) {
+			return fmt.Errorf("%w: %s answers with a %s that is no %s", ErrRefusedByPayee, u.Host, field.Field, field.Type)
+		}
 		return fmt.Errorf("%w: %w", ErrRefusedByPayee, err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package lnurl
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,6 +72,7 @@ func TestRefusedByPayee(t *testing.T) {
 		"zero":         {"minSendable": 0},
 		"negative":     {"minSendable": -5},
 		"beyond int64": {"maxSendable": 1e30},
+		"many digits":  {"maxSendable": json.RawMessage(strings.Repeat("1", 65_000))},
 		"text amount":  {"maxSendable": "5000000000"},
 		"long reason":  {"status": "ERROR", "reason": strings.Repeat("é\x00\n", 20_000)},
 	} {

@@ -302,7 +302,10 @@ var (
 	payoutSending = Guard{"not acknowledged yet", func(s *step) bool { return s.o.Payout.State == PayoutSending }}
 	payoutFlies   = Guard{"payout is on its way", func(s *step) bool { return s.o.Payout.State == PayoutFlying }}
 	payoutOut     = Guard{"payout is out", func(s *step) bool { return s.o.Payout.State.Busy() }}
-	payoutBusy    = Guard{"a payout may still succeed", func(s *step) bool { return s.o.Payout.State.Busy() }}
+	payoutBusy    = Guard{"a payout may still succeed", func(s *step) bool {
+		return s.o.Payout.State.Busy() || s.o.Payout.State == PayoutResolving
+	}}
+	replacedOften = Guard{"replaced too often since the last try", func(s *step) bool { return s.o.Payout.Replaced >= maxReplaced }}
 	lastAttempt   = Guard{"last attempt", func(s *step) bool {
 		return s.o.Payout.Attempts+1 >= s.o.Terms.PaymentAttempts
 	}}

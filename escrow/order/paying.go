@@ -29,7 +29,7 @@ func (p paying) begin() {
 		return
 	}
 	p.Tries++
-	p.Since, p.NextTry = p.at, 0
+	p.Since, p.NextTry, p.Replaced = p.at, 0, 0
 	if p.Invoice == "" {
 		p.State = PayoutResolving
 		p.call(Call{Do: Resolve, Address: p.Address, Amount: p.amount, Try: p.Tries})
@@ -40,14 +40,25 @@ func (p paying) begin() {
 
 // again goes on with what the payee has given. The same as before is worth no try of its own: it
 // waits for its time, though no longer than another would. Else whoever names what cannot be paid
-// once more, and once more, would keep the node trying without an end.
+// once more, and once more, would keep the node trying without an end. An address in place of another
+// waits as long as between two tries: whoever names them chooses the server that is asked.
 func (p paying) again() {
-	if left := min(p.NextTry-p.at, max(p.retry, p.grace)); left > 0 {
-		p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+left
+	left := min(p.NextTry-p.at, max(p.retry, p.grace))
+	if p.Address != "" {
+		left = min(left, p.Since+p.retry-p.at)
+	} else {
+		p.Since = p.at
+	}
+	if left > 0 {
+		p.State, p.NextTry = PayoutFailed, p.at+left
 		return
 	}
 	p.begin()
 }
+
+// maxReplaced is how many invoices and addresses a payee may give before one of them is tried: each
+// is kept in the order's history.
+const maxReplaced = 10
 
 func (p paying) send() {
 	p.State, p.UnsentIn = PayoutSending, 0
@@ -137,9 +148,15 @@ func (p *Payout) nothingFlies() bool {
 
 // replaced is the payout with another invoice or address in place of the one that failed.
 func (p Payout) replaced(by Payout, run uint64) Payout {
-	by.UnsentIn = p.UnsentIn
+	by.UnsentIn, by.Replaced = p.UnsentIn, p.Replaced+1
 	if p.Hash == by.Hash && !by.Hash.IsZero() { // of an address each try is another, and waits for the grace
 		by.Attempts, by.NextTry = p.Attempts, p.NextTry
+	}
+	if p.Address != "" && by.Address != "" {
+		by.NextTry, by.Since = p.NextTry, p.Since
+		if p.Address == by.Address {
+			by.Attempts = p.Attempts
+		}
 	}
 	if p.Hash != by.Hash {
 		p.leave(run)

@@ -165,6 +165,7 @@ func Table() []Row {
 		// instead of one that could not be paid.
 		{From: existing, On: addInv, By: Anyone, If: notBuyer, Refuse: mostro.InvalidPeer},
 		{From: settled, On: addInv, By: Buyer, If: payoutBusy, Refuse: mostro.NotAllowedByStatus},
+		{From: settled, On: addInv, By: Buyer, If: replacedOften, Refuse: mostro.TooManyRequests},
 		{From: join(wantInvoice, settled), On: addInv, By: Buyer, If: badInvoice, Refuse: mostro.InvalidInvoice},
 		{From: wantInvoice, On: addInv, By: Buyer, If: escrowMissing, Refuse: mostro.NotAllowedByStatus},
 		{From: wantInvoice, On: addInv, By: Buyer, If: escrowHeld, To: mostro.StatusActive, Do: do(keepInvoice, tellActive)},

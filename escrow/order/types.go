@@ -211,6 +211,8 @@ type Payout struct {
 	FailedUptime        int64 `json:"failed_uptime,omitempty"`
 	EarlierFailedUptime int64 `json:"earlier_failed_uptime,omitempty"`
 	Asked               int64 `json:"asked,omitempty"` // times that another invoice was asked for
+	// Replaced is how often the payee has given another invoice or address since the last try.
+	Replaced int64 `json:"replaced,omitempty"`
 	NextTry             int64 `json:"next_try,omitempty"`
 	Since               int64 `json:"since,omitempty"` // of State
 }
