@@ -145,15 +145,16 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	if c.Do == order.Resolve {
 		return e.resolve(ctx, c)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	inTime, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	switch c.Do {
 	case order.OpenHold:
-		return e.openHold(ctx, c, r)
+		return e.openHold(inTime, c, r)
 	case order.SettleHold:
-		return e.settleHold(ctx, c, r.owner())
+		return e.settleHold(inTime, c, r.owner())
 	case order.CancelHold:
-		return e.cancelHold(ctx, c)
+		return e.cancelHold(inTime, c)
+	// These ask about all payments that were tried before, and each question has its own time.
 	case order.Pay:
 		return e.pay(ctx, c, r)
 	case order.LookAgain:
@@ -371,16 +372,12 @@ func (e *Engine) cancelHold(ctx context.Context, c order.Call) (*order.Event, er
 
 func (e *Engine) paymentEvent(name order.EventName, p lightning.Payment, try int64) *order.Event {
 	ev := e.newEvent(name, "")
-	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Try: try, Routing: p.RoutingFee, Reason: cut(p.Reason)}
+	ev.Payment = &order.PaymentNotice{Hash: p.Hash, Try: try, Routing: p.RoutingFee, Reason: strings.ToValidUTF8(p.Reason[:min(len(p.Reason), maxReason)], "")}
 	return &ev
 }
 
 // maxReason bounds the words of others that go into a history [bytes].
 const maxReason = 300
-
-func cut(reason string) string {
-	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
-}
 
 // pay sends a payment, after making sure that none of the order is under way: the hashes
 // tried before must still be known as failed, and this one must not have been sent already.

@@ -39,6 +39,8 @@ func (e *Engine) send(ctx context.Context, c order.Call, r *row) (lightning.Paym
 	if err := e.beforeSend(ctx, r); err != nil {
 		return lightning.Payment{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	p, err := e.cfg.Node.Send(ctx, lightning.PayRequest{
 		Invoice: c.Invoice, Amount: c.Amount, FeeLimit: c.FeeLimit, CLTVLimit: e.cfg.Settings.PayoutCLTV,
 		MaxParts: e.cfg.Settings.PayoutParts, Timeout: e.cfg.Settings.PayoutTimeout,

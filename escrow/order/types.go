@@ -213,8 +213,8 @@ type Payout struct {
 	Asked               int64 `json:"asked,omitempty"` // times that another invoice was asked for
 	// Replaced is how often the payee has given another invoice or address since the last try.
 	Replaced int64 `json:"replaced,omitempty"`
-	NextTry             int64 `json:"next_try,omitempty"`
-	Since               int64 `json:"since,omitempty"` // of State
+	NextTry  int64 `json:"next_try,omitempty"`
+	Since    int64 `json:"since,omitempty"` // of State
 }
 
 // Hashes are all payment hashes that the node was ever asked to pay, and the present one.
