@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -73,17 +72,7 @@ func TestAudit(t *testing.T) {
 	open.run(ctx, open.funding())
 	l.agrees(t)
 
-	report := func() (r audit.Report) {
-		t.Helper()
-		_, out, err := l.audit(ctx, "--json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.NewDecoder(strings.NewReader(out)).Decode(&r); err != nil {
-			t.Fatalf("%v:\n%s", err, out)
-		}
-		return r
-	}
+	report := func() audit.Report { return l.report(t, ctx) }
 	r := report()
 	want := audit.Sums{SettledIn: 100_300_000, PaidOut: 99_700_000, NodeFee: 600_000, Held: 100_300_000}
 	if r.Total != want || r.Settled.Amount != want.SettledIn || r.Paid.Amount != want.PaidOut {
