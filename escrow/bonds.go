@@ -11,6 +11,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
 )
@@ -219,6 +220,11 @@ func (e *Engine) lookBeforeBlame(ctx context.Context, id string) (told bool, err
 	held, err := e.cfg.Node.Lookup(ctx, o.Escrow.Hash)
 	if errors.Is(err, context.DeadlineExceeded) {
 		e.lookHung = time.Now()
+	}
+	if errors.Is(err, lightning.ErrNotFound) { // or the time would never be over
+		ev := e.holdEvent(order.HoldUnknown, lightning.HoldInvoice{Hash: o.Escrow.Hash})
+		ev.Order = id
+		return false, e.apply(ctx, *ev)
 	}
 	if err != nil || holdEvents[held.State] == "" {
 		return false, err

@@ -74,9 +74,10 @@ type Simulation struct {
 	lies      map[order.Hash]time.Time // payments that the node calls failed and are not, and until when
 	lied      map[order.Hash]bool      // that it has called so, ever
 	unindexed map[order.Hash]time.Duration
-	hidden    map[order.Hash]bool              // payments that the node does not find any more
-	forgotten map[order.Hash]lightning.Payment // that it has deleted, and what they were
-	orphans   map[order.Hash]bool              // hold invoices that were opened after their time
+	hidden    map[order.Hash]bool                  // payments that the node does not find any more
+	forgotten map[order.Hash]lightning.Payment     // that it has deleted, and what they were
+	lost      map[order.Hash]lightning.HoldInvoice // hold invoices that it has deleted, and what became of them
+	orphans   map[order.Hash]bool                  // hold invoices that were opened after their time
 
 	deals     []*deal
 	limits    map[order.Hash]order.Msat // the most that a payment was ever let cost
@@ -135,7 +136,7 @@ func newSimulation(cfg SimulationConfig) *Simulation {
 		source: rand.NewPCG(0, 0), nth: map[string]int{}, known: map[string]bool{}, faulty: true,
 		missing: map[order.Hash]time.Time{}, stored: map[string]bool{}, stamps: map[string]int64{}, public: map[string]string{},
 		lies: map[order.Hash]time.Time{}, lied: map[order.Hash]bool{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
-		forgotten: map[order.Hash]lightning.Payment{}, orphans: map[order.Hash]bool{},
+		forgotten: map[order.Hash]lightning.Payment{}, lost: map[order.Hash]lightning.HoldInvoice{}, orphans: map[order.Hash]bool{},
 		limits: map[order.Hash]order.Msat{}, byHold: map[order.Hash]*deal{}, byPayment: map[order.Hash]*deal{},
 		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{}, duties: map[string]time.Duration{},
 		Stats: newSimulationStats(),

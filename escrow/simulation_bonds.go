@@ -157,7 +157,7 @@ func (s *Simulation) checkBond(b *order.Bond) error {
 	if alive > 1 {
 		return fmt.Errorf("I2: bond %s has %d payments under way or done", b.ID, alive)
 	}
-	if h, ok := s.node.HoldState(b.Hold.Hash); ok {
+	if h, ok := s.hold(b.Hold.Hash); ok {
 		switch {
 		case h.State == lightning.Settled && b.Hold.State != order.EscrowSettling && b.Hold.State != order.EscrowSettled && !s.forgot(h.Hash):
 			return fmt.Errorf("I4: bond %s is settled at the node and %q here", b.ID, b.Hold.State)
@@ -187,7 +187,7 @@ func (s *Simulation) bondAccounts() (net order.Msat, err error) {
 			if !b.Ended() {
 				return fmt.Errorf("bond %s of %s has not ended: %s, payout %q, hold invoice %q", b.ID, b.Order, b.State, b.Payout.State, b.Hold.State)
 			}
-			if h, ok := s.node.HoldState(b.Hold.Hash); ok && !h.State.Final() && !s.orphans[h.Hash] {
+			if h, ok := s.hold(b.Hold.Hash); ok && !h.State.Final() && !s.orphans[h.Hash] {
 				return fmt.Errorf("bond %s is left %s at the node", b.ID, h.State)
 			}
 			net += b.Ledger.SettledIn() - b.Ledger.PaidOut() - b.Ledger.Routing()

@@ -103,7 +103,7 @@ func (s *Simulation) booked(id string, d *deal, was, is order.Ledger) error {
 		}
 		switch {
 		case entry.Kind == order.SettledIn:
-			if h, _ := s.node.HoldState(d.hold); h.State != lightning.Settled || entry.Amount > h.AmountPaid {
+			if h, _ := s.hold(d.hold); h.State != lightning.Settled || entry.Amount > h.AmountPaid {
 				return fmt.Errorf("I1: %s books %d msat as settled in, and the node has %s over %d", id, entry.Amount, h.State, h.AmountPaid)
 			}
 		case entry.State == order.Paid:
@@ -126,7 +126,7 @@ func (s *Simulation) hasDeadline(o *order.Order) error {
 	if o.Escrow.State != order.EscrowAccepted {
 		return nil
 	}
-	if h, ok := s.node.HoldState(o.Escrow.Hash); ok && h.State == lightning.Accepted && h.ExpiryHeight != o.Escrow.ExpiryHeight {
+	if h, ok := s.hold(o.Escrow.Hash); ok && h.State == lightning.Accepted && h.ExpiryHeight != o.Escrow.ExpiryHeight {
 		return fmt.Errorf("I7: order %s says that its HTLC expires at %d, the node says %d", o.ID, o.Escrow.ExpiryHeight, h.ExpiryHeight)
 	}
 	at, height := order.NextWake(o)
@@ -171,7 +171,7 @@ func (s *Simulation) clockLooked() error {
 func (s *Simulation) steps() error {
 	var in, out order.Msat
 	for _, d := range s.deals {
-		h, there := s.node.HoldState(d.hold)
+		h, there := s.hold(d.hold)
 		settled := there && h.State == lightning.Settled
 		if settled {
 			in += h.AmountPaid
@@ -240,6 +240,17 @@ func (s *Simulation) newest(kind int, address, published, id string) string {
 	return published
 }
 
+// booksSay is how the hold invoice of a deal stands by the rows.
+func (s *Simulation) booksSay(d *deal) order.EscrowState {
+	if o := s.rows[d.id]; o != nil && o.Escrow.Hash == d.hold {
+		return o.Escrow.State
+	}
+	if b := s.bonds[d.id]; b != nil && b.Hold.Hash == d.hold {
+		return b.Hold.State
+	}
+	return order.EscrowNone
+}
+
 // mayEnd is I4 and I6, at the moment in which the node is asked: nothing is settled that nobody
 // has decided, or so late that its HTLC may be gone; nothing is canceled that was to be settled.
 func (s *Simulation) mayEnd(m lightning.SimMethod, hash order.Hash) error {
@@ -247,13 +258,8 @@ func (s *Simulation) mayEnd(m lightning.SimMethod, hash order.Hash) error {
 	if d == nil || m != lightning.SimSettle && m != lightning.SimCancel {
 		return nil
 	}
-	state := order.EscrowNone
-	if o := s.rows[d.id]; o != nil && o.Escrow.Hash == hash {
-		state = o.Escrow.State
-	} else if b := s.bonds[d.id]; b != nil && b.Hold.Hash == hash {
-		state = b.Hold.State
-	}
-	switch h, _ := s.node.HoldState(hash); {
+	state := s.booksSay(d)
+	switch h, _ := s.hold(hash); {
 	case m == lightning.SimCancel && d.decided && !d.forgotten:
 		return fmt.Errorf("I6: the hold invoice of %s is to be canceled after its settle was decided", d.id)
 	case m == lightning.SimCancel:
@@ -279,7 +285,7 @@ func (s *Simulation) maySend(req lightning.PayRequest, hash order.Hash) error {
 		return fmt.Errorf("M28: payment %s of %d may cost %d", hash, req.Amount, req.FeeLimit)
 	}
 	s.limits[hash] = max(s.limits[hash], req.FeeLimit)
-	h, _ := s.node.HoldState(d.hold)
+	h, _ := s.hold(d.hold)
 	left := h.AmountPaid - req.Amount - req.FeeLimit
 	for what, hashes := range d.asked {
 		if what != devFee { // it pays its own way

@@ -63,6 +63,8 @@ const (
 	worldClockAhead = "the clock is set forward"
 	worldHidden     = "a paid hash is no longer found"
 	worldForgotten  = "the node deletes an old payment"
+	worldCollected  = "the node deletes a canceled invoice"
+	worldLostHold   = "the node loses a hold invoice"
 	worldAutoCancel = "the node cancels at the deadline"
 	worldOldStore   = "an old copy of the store is put back"
 	worldSnapshot   = "an old copy of the whole machine is put back"
@@ -78,7 +80,7 @@ func simFaults() []string {
 	return []string{
 		faultDelayed, faultDoubled, worldReordered, worldSentAgain,
 		faultLostBefore, faultLostAfter, faultLateRequest, faultRepeated, faultOldNews, faultStream,
-		faultStuck, faultFrozen, faultLie, faultUnindexed, worldHidden, worldForgotten, worldAutoCancel,
+		faultStuck, faultFrozen, faultLie, faultUnindexed, worldHidden, worldForgotten, worldCollected, worldLostHold, worldAutoCancel,
 		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack, worldClockAhead, worldNoRoute, worldDearRoute,
 		faultServer, faultServerLies, faultPublish, faultPublished,
 		faultWrongAmount, faultHoldInvoice, faultShortInvoice, faultOverpaid, faultChange, faultStranger,

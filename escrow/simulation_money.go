@@ -60,8 +60,13 @@ func (s *Simulation) checkBlame(was, is *order.Bond) error {
 		return nil
 	}
 	if s.forgot(is.Hold.Hash) {
-		if h, _ := s.node.HoldState(is.Hold.Hash); h.State == lightning.Settled { // it was slashed in the forgotten time, for whatever reason
+		if h, _ := s.hold(is.Hold.Hash); h.State == lightning.Settled { // it was slashed in the forgotten time, for whatever reason
 			return nil
+		}
+	}
+	if o := s.rows[is.Order]; o != nil && o.Status == mostro.StatusWaitingPayment {
+		if _, ok := s.node.HoldState(o.Escrow.Hash); !ok {
+			return fmt.Errorf("I8: bond %s is slashed, and the node does not know the hold invoice that was to be paid", is.ID)
 		}
 	}
 	had, due := s.usable-s.duties[is.Order], time.Duration(s.e.cfg.Settings.Terms.WaitingSeconds)*time.Second
@@ -140,7 +145,7 @@ func (s *Simulation) checkOrder(was, is *order.Order) error {
 }
 
 func (s *Simulation) settledAtNode(h order.Hash) bool {
-	hold, ok := s.node.HoldState(h)
+	hold, ok := s.hold(h)
 	return ok && hold.State == lightning.Settled
 }
 
@@ -167,7 +172,7 @@ func (s *Simulation) finishTrades() error {
 	for _, id := range s.e.live.ids() {
 		o := s.load(id)
 		// I7: with the engine at rest and the node up, no trade stands on a dead escrow.
-		if h, ok := s.node.HoldState(o.Escrow.Hash); ok && o.Escrow.State == order.EscrowAccepted && h.State != lightning.Accepted {
+		if h, ok := s.hold(o.Escrow.Hash); ok && o.Escrow.State == order.EscrowAccepted && h.State != lightning.Accepted {
 			return fmt.Errorf("I7: order %s is %s and its escrow is %s", id, o.Status, h.State)
 		}
 		if o.Status != mostro.StatusPending {
@@ -272,7 +277,7 @@ func (s *Simulation) check(o *order.Order) error {
 		}
 	}
 	// I4, I6: nothing is settled without a release or a decision, nothing canceled after one.
-	if h, ok := s.node.HoldState(o.Escrow.Hash); ok {
+	if h, ok := s.hold(o.Escrow.Hash); ok {
 		switch {
 		case h.State == lightning.Settled && o.Escrow.State != order.EscrowSettling && o.Escrow.State != order.EscrowSettled && !s.forgot(h.Hash):
 			return fmt.Errorf("I4: the escrow of %s is settled at the node and %q here", o.ID, o.Escrow.State)
@@ -364,7 +369,7 @@ func (s *Simulation) accounts() error {
 		if !order.Over(&o) {
 			return fmt.Errorf("order %s still owes: %+v", id, o.DevFee)
 		}
-		if h, ok := s.node.HoldState(o.Escrow.Hash); ok && !h.State.Final() && !s.orphans[h.Hash] {
+		if h, ok := s.hold(o.Escrow.Hash); ok && !h.State.Final() && !s.orphans[h.Hash] {
 			return fmt.Errorf("the escrow of %s is left %s at the node", id, h.State)
 		}
 	}

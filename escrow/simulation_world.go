@@ -141,6 +141,7 @@ func (s *Simulation) rarely() error {
 		s.forget()
 	case 7:
 		clear(s.hidden)
+		s.loseHolds()
 	case 8:
 		for _, hash := range append(s.watched(false), s.watched(true)...) {
 			s.silent[hash] = s.wall
@@ -215,6 +216,51 @@ func (s *Simulation) forget() {
 	}
 }
 
+// loseHolds has the node delete canceled invoices, and lose one that is not paid yet. A copy of the
+// store that is put back may use the same hash once more, so there it forgets none.
+func (s *Simulation) loseHolds() {
+	if s.restores() {
+		return
+	}
+	open := s.chance(50)
+	for _, d := range s.deals {
+		h, ok := s.node.HoldState(d.hold)
+		says := s.booksSay(d)
+		switch {
+		case !ok || says == order.EscrowAccepted || says == order.EscrowSettling:
+		case h.State == lightning.Canceled:
+			s.happened(worldCollected)
+			s.lose(h)
+		case h.State == lightning.Open && open:
+			s.happened(worldLostHold)
+			s.lose(h)
+			open = false
+		}
+	}
+}
+
+// lose has the node forget a hold invoice. Who had paid it has his sats back.
+func (s *Simulation) lose(h lightning.HoldInvoice) {
+	s.say("  of %.4s, which was %s", h.Hash, h.State)
+	if h.State != lightning.Settled {
+		h.State, h.AmountPaid = lightning.Canceled, 0
+	}
+	s.lost[h.Hash] = h
+	s.node.ForgetHold(h.Hash)
+}
+
+// hold is the truth about a hold invoice, also where the node has forgotten it.
+func (s *Simulation) hold(hash order.Hash) (lightning.HoldInvoice, bool) {
+	if h, ok := s.lost[hash]; ok && h.State == lightning.Settled {
+		return h, true
+	}
+	if h, ok := s.node.HoldState(hash); ok {
+		return h, true
+	}
+	h, ok := s.lost[hash]
+	return h, ok
+}
+
 // payee settles or cancels one of the hold invoices that buyers gave.
 func (s *Simulation) payee(i int) {
 	preimage := s.holds[i]
@@ -287,9 +333,13 @@ func (s *Simulation) hearOf(ctx context.Context, each watch) error {
 	} else {
 		h, ok := s.node.HoldState(each.hash)
 		if !ok {
-			s.e.live.heard(each)
-			return nil
+			since := s.missing[each.hash]
+			err := s.e.missedHold(ctx, each, &since)
+			s.missing[each.hash] = since
+			delete(s.told, each.hash) // what it says when it knows it again is news
+			return err
 		}
+		delete(s.missing, each.hash)
 		state, tell = string(h.State), func() error { return s.e.sawHold(ctx, each, h) }
 	}
 	switch {

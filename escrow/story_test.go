@@ -259,6 +259,12 @@ func (w *world) nodeCommand(what string, a args) error {
 		}
 	case "loses": // its hold invoices, as one does that was put back from its seed
 		w.amnesia = true
+	case "deletes": // its hold invoices that nobody has paid
+		for hash, each := range w.watches {
+			if h, ok := w.node.HoldState(hash); ok && !each.payment && h.State == lightning.Open {
+				w.node.ForgetHold(hash)
+			}
+		}
 	case "finds":
 		w.amnesia, w.missing = false, map[order.Hash]time.Time{}
 	case "forgets":

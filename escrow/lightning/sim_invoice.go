@@ -90,6 +90,27 @@ func (s *SimNode) HoldState(hash order.Hash) (invoice HoldInvoice, ok bool) {
 	return HoldInvoice{}, false
 }
 
+// ForgetHold deletes the node's record of an invoice, as a node does that was put back from its seed, or
+// that collects canceled invoices. What it held goes back to who has paid it: his channel is closed,
+// and the HTLC times out. Nobody hears a word of it.
+func (s *SimNode) ForgetHold(hash order.Hash) {
+	s.network.update(func() {
+		invoice := s.invoices[hash]
+		if invoice == nil {
+			return
+		}
+		delete(s.invoices, hash)
+		if invoice.state.Final() {
+			return
+		}
+		held := invoice.htlcs
+		invoice.state, invoice.htlcs = Canceled, nil
+		for _, htlc := range held {
+			htlc.release(reasonIncorrectDetails)
+		}
+	})
+}
+
 // nextPreimage is never the same twice and always the same in a replay.
 func (s *SimNode) nextPreimage() [32]byte {
 	s.preimages++

@@ -110,7 +110,7 @@ var (
 	}}
 	escrowAccepted = Effect{"the sats are held", func(s *step) {
 		o := s.o
-		o.Escrow.State, o.Escrow.AcceptedAt, o.Awaits = EscrowAccepted, s.e.At, nil
+		o.Escrow.State, o.Escrow.AcceptedAt, o.Escrow.Missing, o.Awaits = EscrowAccepted, s.e.At, false, nil
 		o.Escrow.Paid, o.Escrow.ExpiryHeight, o.Escrow.AcceptedHeight = s.e.Hold.Paid, s.e.Hold.ExpiryHeight, s.f.Node.Height
 	}}
 	cancelEscrow = Effect{"cancel the hold invoice", func(s *step) {
@@ -129,6 +129,12 @@ var (
 	escrowLost = Effect{"the escrow is missed", func(s *step) {
 		s.o.Escrow.Missing = true
 		s.alarm("order %s: the node does not know the escrow %s any more, which it had accepted; the trade is told to wait. Was LND put back from its seed, or does it delete invoices (gc-canceled-invoices)? Run mostro audit", s.o.ID, s.o.Escrow.Hash)
+	}}
+	// cannotBePaid remembers that nobody can do what he is waited for, so that it costs no bond when his
+	// time is over.
+	cannotBePaid = Effect{"the hold invoice cannot be paid", func(s *step) {
+		s.o.Escrow.Missing = true
+		s.alarm("order %s: the node does not know the hold invoice %s any more, which it had made; nobody can pay it, and the order ends without blame when its time is over. Was LND put back from its seed, or does it delete invoices (gc-canceled-invoices)?", s.o.ID, s.o.Escrow.Hash)
 	}}
 	escrowFound = Effect{"the escrow is there again", func(s *step) { s.o.Escrow.Missing = false }}
 

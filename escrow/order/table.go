@@ -192,6 +192,7 @@ func Table() []Row {
 		{From: wantPayment, On: HoldCanceled, By: Node, If: presentEscrow, To: toPending, Do: do(escrowGone, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: wantInvoice, On: HoldCanceled, By: Node, If: all(presentEscrow, escrowHeld), To: mostro.StatusCanceled, Do: do(escrowGone, tellEscrowLost, tellBothCanceled, alarmEscrowLost)},
 		{From: held, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, tellSolverClosed, tellRestGone, alarmEscrowLost)},
+		{From: wantPayment, On: HoldUnknown, By: Node, If: all(openedEscrow, newlyMissing), To: same, Do: do(cannotBePaid)},
 		{From: join(wantInvoice, held), On: HoldUnknown, By: Node, If: all(presentEscrow, escrowHeld, newlyMissing), To: same, Do: do(escrowLost, tellEscrowMissing)},
 		{From: join(wantInvoice, held), On: HoldAccepted, By: Node, If: all(presentEscrow, escrowMissing), To: same, Do: do(escrowFound, tellEscrowFound)},
 

@@ -165,7 +165,7 @@ type Escrow struct {
 	// AcceptedHeight is the block at which the payment was heard of, 0 = not known. Who pays may give
 	// an HTLC more time than he was asked to, and the trade has no more by that.
 	AcceptedHeight uint32 `json:"accepted_height,omitempty"`
-	// Missing: the node does not know the invoice any more, though it has held the sats.
+	// Missing: the node does not know the invoice any more, though it had made it.
 	Missing bool `json:"missing,omitempty"`
 }
 
