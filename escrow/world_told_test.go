@@ -135,7 +135,10 @@ func (w *world) hand(p *person, m mostro.Message) {
 func small(so *mostro.SmallOrder) string {
 	fiat := fmt.Sprint(so.FiatAmount)
 	if so.MinAmount != nil && so.MaxAmount != nil {
-		fiat = fmt.Sprintf("%d to %d", *so.MinAmount, *so.MaxAmount)
+		limits := fmt.Sprintf("%d to %d", *so.MinAmount, *so.MaxAmount)
+		if fiat = limits; so.FiatAmount != 0 {
+			fiat = fmt.Sprintf("%d of %s", so.FiatAmount, limits)
+		}
 	}
 	s := fmt.Sprintf("%s %s, %d sat for %s %s", so.Status, so.Kind, so.Amount, fiat, so.FiatCode)
 	switch buyer, seller := so.BuyerTradePubkey != "", so.SellerTradePubkey != ""; {

@@ -66,7 +66,7 @@ func Small(o *Order, amount Sat) mostro.SmallOrder {
 		FiatCode: o.FiatCode, FiatAmount: o.FiatAmount, PaymentMethod: o.PaymentMethod, Premium: o.Premium,
 		CreatedAt: &created, ExpiresAt: &expires,
 	}
-	if o.Range() && o.FiatAmount == 0 {
+	if o.Range() { // taken or not: by the two and the fiat amount, mobile tells whether it has to name a key for the rest
 		least, most := o.MinFiat, o.MaxFiat
 		so.MinAmount, so.MaxAmount = &least, &most
 	}
