@@ -55,7 +55,7 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 	}
 	w.stepped = true
 	if ev.Order == "" && ev.Message != nil && ev.Message.Action != mostro.NewOrder {
-		return e.tell(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound, false), laneOf(ev), 0)
+		return e.answer(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound, false), laneOf(ev), 0)
 	}
 	if ev.Order != "" {
 		held, err := has(txn, rowKey(tableHeld, ev.Order))
@@ -70,7 +70,7 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 			if ev.Message == nil {
 				return nil
 			}
-			return e.tell(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound, false), laneOf(ev), 0)
+			return e.answer(txn, w, ev, order.Refusal(ev.Sender, *ev.Message, mostro.NotFound, false), laneOf(ev), 0)
 		}
 	}
 	facts, err := e.facts(txn, &prev, ev, given)
@@ -111,8 +111,12 @@ func (e *Engine) stepOrder(txn *badger.Txn, w *writes, ev order.Event, given *re
 			return err
 		}
 	}
+	tell := e.tell
+	if len(out.Bonds) == 0 && (out.Row < 0 || out.Refusal != "") || said(&prev, ev, out) {
+		tell = e.answer
+	}
 	for i, t := range out.Tells {
-		if err := e.tell(txn, w, ev, t, laneOf(ev, next.ID), i); err != nil {
+		if err := tell(txn, w, ev, t, laneOf(ev, next.ID), i); err != nil {
 			return err
 		}
 	}
@@ -277,6 +281,23 @@ func (e *Engine) hashOwner(txn *badger.Txn, inv *order.Invoice) (string, error) 
 
 // tell queues a message to a person, on the transport that his key last used.
 func (e *Engine) tell(txn *badger.Txn, w *writes, ev order.Event, t order.Tell, lane string, n int) error {
+	return e.tellFor(txn, w, ev, t, lane, n, int64(e.cfg.Settings.MessageDays))
+}
+
+// answer is tell for the answer to a message that has changed nothing. Anybody can ask for as many as he likes, from keys
+// that are made for one each: what is for nobody with a trade is not kept longer than clients look back for answers.
+func (e *Engine) answer(txn *badger.Txn, w *writes, ev order.Event, t order.Tell, lane string, n int) error {
+	days := int64(e.cfg.Settings.MessageDays)
+	if !e.live.knows(t.To) && e.level(txn, t.To) == order.NoSolver {
+		days = min(days, answerDays)
+	}
+	return e.tellFor(txn, w, ev, t, lane, n, days)
+}
+
+// answerDays is how long answers to strangers stay on the relay. mostro-cli reads two days back.
+const answerDays = 2
+
+func (e *Engine) tellFor(txn *badger.Txn, w *writes, ev order.Event, t order.Tell, lane string, n int, days int64) error {
 	transport := mostro.NIP44
 	for _, key := range []string{t.Like, t.To} {
 		kept, err := text(txn, rowKey(tableKey, key))
@@ -297,7 +318,7 @@ func (e *Engine) tell(txn *badger.Txn, w *writes, ev order.Event, t order.Tell, 
 	}
 	return e.queue(w, lane, row{Tell: &mostro.Outgoing{
 		Transport: transport, To: t.To, Plaintext: plain, CreatedAt: ev.At,
-		Expiration: ev.At + int64(e.cfg.Settings.MessageDays)*86400,
+		Expiration: ev.At + days*86400,
 		Seed:       sha256.Sum256(binary.BigEndian.AppendUint32(ev.Seed[:], uint32(n))),
 	}})
 }

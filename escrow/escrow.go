@@ -79,6 +79,9 @@ type Config struct {
 	// Turn waits until a message may be decrypted, with the context that Receive got, and done ends that: decrypting
 	// costs more than anything else that a stranger can ask for. nil = at once.
 	Turn func(ctx context.Context) (done func())
+	// Stranger is asked, with the context that Receive got, about a proven message of a key without a trade: an error, with
+	// a NIP-01 prefix, refuses it without a trace. nil = all are taken.
+	Stranger func(ctx context.Context, message *nostr.Event) error
 	// Heard is told the trade key of each proven message before it is acted on, and of each copy that comes later, with
 	// the context that Receive got: whoever publishes the answer learns the way it should go. An error refuses
 	// the message. nil = nobody is told.

@@ -35,6 +35,9 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 	var bad *mostro.DecodeError
 	switch {
 	case errors.As(err, &bad) && bad.Answerable():
+		if err := e.ration(ctx, ev, got); err != nil {
+			return err
+		}
 		if err := e.hear(ctx, got.Sender); err != nil {
 			return err
 		}
@@ -44,6 +47,9 @@ func (e *Engine) Receive(ctx context.Context, ev *nostr.Event) error {
 		return fmt.Errorf("invalid: %w", err)
 	}
 	if err := e.checkAge(got); err != nil {
+		return err
+	}
+	if err := e.ration(ctx, ev, got); err != nil {
 		return err
 	}
 	if err := e.hear(ctx, got.Sender); err != nil {
@@ -84,6 +90,14 @@ func (e *Engine) open(ev *nostr.Event, done func()) (mostro.Received, error) {
 	return e.opener.Open(ev)
 }
 
+// ration keeps strangers from having more answers stored than there is room for. Who has a trade is never refused.
+func (e *Engine) ration(ctx context.Context, ev *nostr.Event, got mostro.Received) error {
+	if e.cfg.Stranger == nil || e.Known(got.Sender) || e.level(nil, got.Identity) != order.NoSolver {
+		return nil
+	}
+	return e.cfg.Stranger(ctx, ev)
+}
+
 // hear says which key has proven itself.
 func (e *Engine) hear(ctx context.Context, key string) error {
 	if e.cfg.Heard == nil {
@@ -116,7 +130,7 @@ func (e *Engine) refuse(ctx context.Context, ev *nostr.Event, got mostro.Receive
 		if done || err != nil {
 			return err
 		}
-		return e.tell(txn, w, event, order.Refusal(got.Sender, got.Message, reason, e.level(nil, got.Identity) != order.NoSolver), laneOf(event), 0)
+		return e.answer(txn, w, event, order.Refusal(got.Sender, got.Message, reason, e.level(nil, got.Identity) != order.NoSolver), laneOf(event), 0)
 	})
 }
 

@@ -2,6 +2,8 @@ package escrow
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -241,5 +243,56 @@ func TestCopyNamesItsSender(t *testing.T) {
 		if len(w.events) != told {
 			t.Errorf("transport %v: a copy was answered", version)
 		}
+	}
+}
+
+// Anybody can have as many answers stored as he likes, from keys that are made for one each: they go after two days, and
+// when there are too many he is refused without a trace. Whose key has a trade is not bounded.
+func TestAnswersToStrangers(t *testing.T) {
+	for _, version := range []mostro.Transport{mostro.GiftWrap, mostro.NIP44} {
+		w := newWorld(t)
+		for _, name := range []string{"alice", "bob", "mallory"} {
+			w.person(name).version = version
+		}
+		lasts := func(name string) (days int64) {
+			t.Helper()
+			ev := w.events[len(w.events)-1]
+			if to := ev.Tags.Find("p"); to == nil || to[1] != w.person(name).trade.Public() {
+				t.Fatalf("the last message is for %v", to)
+			}
+			until, err := strconv.ParseInt(ev.Tags.Find("expiration")[1], 10, 64)
+			w.check(err)
+			return (until - int64(ev.CreatedAt)) / 86400
+		}
+		w.play(t, "alice new sell sats=100000")
+		ask := func(name, command string, days int64) {
+			t.Helper()
+			w.play(t, name+" "+command)
+			if got := lasts(name); got != days {
+				t.Errorf("version %d: the answer to %s %s lasts %d days, want %d", version.Version(), name, command, got, days)
+			}
+		}
+		ask("mallory", "cancel", 2)         // no party
+		ask("mallory", "restore", 2)        // nothing to restore
+		ask("mallory", "new sell usd=0", 2) // no order
+		ask("mallory", "send pay-invoice", 2)
+		ask("alice", "orders A", 30)
+		ask("alice", "release", 30) // refused, and hers
+		w.play(t, "bob take invoice=99700\n alice pay\n bob fiat-sent\n alice release")
+		ask("bob", "rate stars=5", 30)
+		ask("bob", "rate stars=5", 2) // once more
+
+		w.play(t, "alice new sell sats=100000")
+		asked := 0
+		w.e.cfg.Stranger = func(context.Context, *nostr.Event) error {
+			asked++
+			return errors.New("rate-limited: there are too many")
+		}
+		before, seen := len(w.events), w.rows(tableSeen)
+		w.play(t, "mallory cancel\n mallory restore\n mallory new sell sats=1000\n mallory send pay-invoice")
+		if n := strings.Count(w.out.String(), "OK false: rate-limited: there are too many"); asked != 4 || n != 4 || len(w.events) != before || w.rows(tableSeen) != seen {
+			t.Errorf("version %d: asked %d times about strangers, %d more events, %d more rows", version.Version(), asked, len(w.events)-before, w.rows(tableSeen)-seen)
+		}
+		ask("alice", "cancel", 30)
 	}
 }

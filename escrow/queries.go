@@ -47,7 +47,7 @@ func (e *Engine) query(ctx context.Context, id string, got mostro.Received, ev o
 		}
 		w.entries = append(w.entries, found.entries...)
 		for i, t := range tells {
-			if err := e.tell(txn, w, ev, t, laneOf(ev), i); err != nil {
+			if err := e.answer(txn, w, ev, t, laneOf(ev), i); err != nil {
 				return err
 			}
 		}

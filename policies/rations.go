@@ -15,13 +15,24 @@ import (
 // count for several. At other times nobody is counted: all clients of an onion service have one address. Addresses are
 // those of RateByIP.
 func Rations(flooded func() bool, perDay float64, burst, addresses int, kinds ...int) Policy {
-	limiters := newLimiters[netip.Prefix](perDay/(24*time.Hour).Seconds(), burst, addresses)
+	ration := RationsOf[netip.Prefix](flooded, perDay, burst, addresses, kinds...)
 	return func(ctx context.Context, ev *nostr.Event) (bool, string) {
 		if !slices.Contains(kinds, ev.Kind) {
 			return false, ""
 		}
 		address, err := netip.ParseAddr(khatru.GetIP(ctx))
-		if err != nil || !flooded() || limiters.allow(network(address), ev) {
+		if err != nil {
+			return false, ""
+		}
+		return ration(network(address), ev)
+	}
+}
+
+// RationsOf is Rations for events of which the caller knows better where they come from.
+func RationsOf[K comparable](flooded func() bool, perDay float64, burst, sources int, kinds ...int) func(from K, ev *nostr.Event) (bool, string) {
+	limiters := newLimiters[K](perDay/(24*time.Hour).Seconds(), burst, sources)
+	return func(from K, ev *nostr.Event) (bool, string) {
+		if !slices.Contains(kinds, ev.Kind) || !flooded() || limiters.allow(from, ev) {
 			return false, ""
 		}
 		return true, "rate-limited: this relay is flooded with messages, and your address has sent many, try again later"

@@ -186,7 +186,8 @@ func (r *Relay) Deliver(ctx context.Context, from string, ev *nostr.Event) error
 	if toNode, others := r.recipients(ev); !toNode || others || r.cfg.Receive == nil {
 		return errors.New("invalid: a message to this node has exactly one p tag")
 	}
-	if err := r.cfg.Receive(ctx, ev); err != nil {
+	ration := Policy(func(_ context.Context, ev *nostr.Event) (bool, string) { return r.delivered(from, ev) })
+	if err := r.cfg.Receive(context.WithValue(ctx, strangerKey{}, ration), ev); err != nil {
 		return errors.New(reason(err.Error(), "error"))
 	}
 	return nil

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -127,5 +128,97 @@ func TestC3Rations(t *testing.T) {
 	}
 	if !r.flooded() {
 		t.Error("the relay does not know that it is flooded")
+	}
+}
+
+// TestC3AnswersTakeRoom: what the node has written to who asks it from keys made for one question each is the first to go, and
+// neither what others have published nor what it has written to a trade.
+func TestC3AnswersTakeRoom(t *testing.T) {
+	node, trade := publicKey(t, nodeKey), publicKey(t, nostr.GeneratePrivateKey())
+	limits := DefaultLimits()
+	limits.Events = 100
+	at := &clock{now: time.Now()}
+	r, _ := startAt(t, Config{Limits: limits, Pubkey: node, Running: func(pubkey string) bool { return pubkey == trade || pubkey == node }}, at.time)
+	add := func(n, kind int, age time.Duration, author, to string) (ids []string) {
+		for i := range n {
+			ev := nostr.Event{Kind: kind, PubKey: author, CreatedAt: nostr.Timestamp(at.time().Add(-age).Unix() + int64(i)), Tags: nostr.Tags{{"p", to}}, Sig: strings.Repeat("0", 128)}
+			if to == "" {
+				ev.Tags[0][1] = publicKey(t, nostr.GeneratePrivateKey())
+			}
+			ev.ID = ev.GetID()
+			if err := r.Publish(t.Context(), ev); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, ev.ID)
+		}
+		return ids
+	}
+	left := func(ids []string) (n int) {
+		for _, id := range ids {
+			if has, err := r.Has(t.Context(), id); err != nil {
+				t.Fatal(err)
+			} else if has {
+				n++
+			}
+		}
+		return n
+	}
+	public := add(20, 1, 300*day, publicKey(t, nostr.GeneratePrivateKey()), trade)
+	needed := add(20, 14, 20*day, node, trade)
+	public = append(public, add(1, 38386, 20*day, node, trade)...)
+	chat := add(10, 14, 2*day, publicKey(t, nostr.GeneratePrivateKey()), "")
+	old, young := add(100, 14, 30*time.Hour, node, ""), add(30, 14, 20*time.Hour, node, "")
+	if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if left(public) != 21 || left(needed) != 20 || left(chat) != 10 || left(young) != 30 || left(old) > 20 {
+		t.Errorf("left are %d of 21 that are public, %d of 20 to a trade, %d of 10 chats, %d of 30 young answers, %d of 100 old ones",
+			left(public), left(needed), left(chat), left(young), left(old))
+	}
+}
+
+// TestC3AnswersRationed: while there are very many messages, strangers from one address have only so many more answered.
+func TestC3AnswersRationed(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Events = 1200
+	taken := 0
+	receive := func(ctx context.Context, ev *nostr.Event) error {
+		if err := Stranger(ctx, ev); err != nil {
+			return err
+		}
+		taken++
+		return nil
+	}
+	r, url := serveWhole(t, Config{Limits: limits, Receive: receive})
+	w := dial(t, url)
+	ask := func(w wire) (bool, string) {
+		ev := nostr.Event{Kind: 14, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"p", publicKey(t, nodeKey)}}}
+		for i := range 99 { // counts for 6
+			ev.Tags = append(ev.Tags, nostr.Tag{"x", fmt.Sprint(i)})
+		}
+		return w.publish(signed(t, nostr.GeneratePrivateKey(), ev))
+	}
+	for range 300 {
+		if ok, said := ask(w); !ok {
+			t.Fatalf("without a flood: %s", said)
+		}
+	}
+	for i := range 1001 {
+		ev := nostr.Event{Kind: 1059, PubKey: publicKey(t, nostr.GeneratePrivateKey()), CreatedAt: nostr.Now(), Content: fmt.Sprint(i), Sig: strings.Repeat("0", 128)}
+		ev.ID = ev.GetID()
+		if err := r.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken = 0
+	said := ""
+	for ok := true; ok && taken < 500; {
+		ok, said = ask(w)
+	}
+	if !strings.HasPrefix(said, "rate-limited: this relay is flooded") || taken < 330 || taken > 340 {
+		t.Errorf("after %d messages: %s", taken, said)
+	}
+	if ok, said := ask(elsewhere(t, url)); !ok {
+		t.Errorf("from another address: %s", said)
 	}
 }

@@ -188,6 +188,7 @@ func (r *Relay) finish(from string, batch []arrival) {
 	case toEscrow:
 		turn := func() func() { return r.turn(from) }
 		handOver(batch, func(ctx context.Context, ev *nostr.Event) error {
+			ctx = context.WithValue(ctx, strangerKey{}, r.rations)
 			return r.cfg.Receive(context.WithValue(ctx, turnKey{}, turn), ev)
 		})
 	case toMostro:
@@ -219,6 +220,21 @@ func Turn(ctx context.Context) (done func()) {
 		return take()
 	}
 	return func() {}
+}
+
+// strangerKey is where the context of Receive has the policy for messages of strangers.
+type strangerKey struct{}
+
+// Stranger refuses a message that a Receive was called for with ctx, from a key that has no trade, when messages are so many
+// that each address has rations of what is stored: the node's answer would be stored, too. Whose a message is shows only
+// when it is open.
+func Stranger(ctx context.Context, ev *nostr.Event) error {
+	if ration, ok := ctx.Value(strangerKey{}).(Policy); ok {
+		if reject, msg := ration(ctx, ev); reject {
+			return errors.New(msg)
+		}
+	}
+	return nil
 }
 
 // turn is a turn of an address for something other than its messages.

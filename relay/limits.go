@@ -113,6 +113,7 @@ const (
 	eventsSlack       = 20              // part of the store by which it may grow until the oldest are removed
 	wrapsStay         = 30 * day        // messages and gift wraps are not removed for lack of room before that
 	floodedStay       = 3 * day         // the same, while they are most of what is stored
+	answersStay       = day             // and what the node has written to those who have no trade
 	neededAtOnce      = 10_000          // of them that are looked at first, beside those that are to go
 	messagesPerDay    = 10_000          // of one address that are stored then
 	messagesBurst     = 2000            // the same, at once

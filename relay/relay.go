@@ -144,6 +144,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// ration is a policy for what comes from somewhere else than a client's address.
+type ration func(from string, ev *nostr.Event) (reject bool, msg string)
+
 // Relay serves clients until Close.
 type Relay struct {
 	cfg    Config
@@ -172,6 +175,8 @@ type Relay struct {
 	verifiers  *turns       // for signatures that are being checked
 	repeated   Policy       // a rate for events that are stored already
 	room       Policy       // for events that are to be stored, when all else is well
+	rations    Policy       // of messages, by address, while there are very many
+	delivered  ration       // the same, of messages that other relays bring
 	negItems   *shares      // items of all negentropy sessions
 	arriving   *shares      // bytes of long messages
 	opened     *shares      // subscriptions
@@ -225,13 +230,14 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.repeated = policies.ExceptFrom(cfg.Carriers,
 		policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses))
 	room := policies.Room(r.full, r.storedOf, cfg.Limits.EventsPerKey, r.trusted)
-	rations := policies.ExceptFrom(cfg.Carriers,
+	r.rations = policies.ExceptFrom(cfg.Carriers,
 		policies.Rations(r.flooded, messagesPerDay, messagesBurst, policies.DefaultRateAddresses, messageKinds...))
+	r.delivered = policies.RationsOf[string](r.flooded, messagesPerDay, messagesBurst, policies.DefaultRateAddresses, messageKinds...)
 	r.room = func(ctx context.Context, ev *nostr.Event) (reject bool, msg string) {
 		if reject, msg = room(ctx, ev); reject || r.trusted(ev.PubKey) {
 			return reject, msg
 		}
-		return rations(ctx, ev)
+		return r.rations(ctx, ev)
 	}
 	own := []Policy{
 		policies.Shape(cfg.Limits.shape()),

@@ -92,7 +92,8 @@ func (r *Relay) makeRoom(ctx context.Context, now time.Time) error {
 // spare lists up to n of the oldest events of some kinds (nil = all) that may go for others: none of the node or of
 // followed Mostros, and no messages that could belong to a trade that is under way. Where messages are more than two thirds of
 // all, somebody floods the relay with them: then none but messages go, else a flood of them would have all that others
-// have published removed for it; and they go sooner where it is known which ones trades need.
+// have published removed for it; and they go sooner where it is known which ones trades need, at last those of the node, which answers
+// whoever floods it.
 func (r *Relay) spare(ctx context.Context, now time.Time, n int, kinds []int) ([]key, error) {
 	all, stay := r.store.Len(), wrapsStay
 	if kinds != nil {
@@ -115,7 +116,14 @@ func (r *Relay) spare(ctx context.Context, now time.Time, n int, kinds []int) ([
 	if !flooded || r.cfg.Running == nil {
 		return r.store.Oldest(ctx, n, mayGo)
 	}
-	return r.spareUnneeded(ctx, n, mayGo)
+	old, err := r.spareUnneeded(ctx, n, mayGo)
+	if err != nil || len(old) > 0 {
+		return old, err
+	}
+	answered := now.Add(-answersStay).Unix()
+	return r.spareUnneeded(ctx, n, func(m *events.Meta) bool {
+		return m.Author == r.node && isPrivate(m.Kind) && m.CreatedAt < answered
+	})
 }
 
 // spareUnneeded is spare where it takes a look at the events themselves to know which ones trades need: at ever more of them,
@@ -181,7 +189,7 @@ func (r *Relay) flooded() bool {
 var messageKinds = []int{nostr.KindEncryptedDirectMessage, nostr.KindDirectMessage, nostr.KindGiftWrap}
 
 // needed reports whether an event stays however old it is, because it is a message of a running
-// trade. The node's own events stay too: they have expirations where they need one.
+// trade. That it is of the node says nothing: it writes to everybody.
 func (r *Relay) needed(found *events.Found) bool {
 	if r.cfg.Running == nil || !isPrivate(found.Kind) {
 		return false
@@ -190,7 +198,7 @@ func (r *Relay) needed(found *events.Found) bool {
 	if err != nil {
 		return false
 	}
-	if r.cfg.Running(ev.PubKey) {
+	if ev.PubKey != r.cfg.Pubkey && r.cfg.Running(ev.PubKey) {
 		return true
 	}
 	for tag := range ev.Tags.FindAll("p") {

@@ -121,6 +121,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Prices:       n.prices.Price,
 		Publish:      n.mirror.Publish,
 		Turn:         relay.Turn,
+		Stranger:     relay.Stranger,
 		Heard:        n.mirror.Heard,
 		SameWay:      n.mirror.SameWay,
 		IsAddress:    payees.IsAddress,
