@@ -175,6 +175,18 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 			return err
 		}
 	}
+	if out.FreeIndex > 0 {
+		var u user
+		if _, err := get(txn, rowKey(tableUser, out.UsedBy), &u); err != nil {
+			return &defect{err}
+		}
+		if u.LastIndex == out.FreeIndex { // else he has used a later one
+			u.LastIndex--
+			if err := w.set(rowKey(tableUser, out.UsedBy), u); err != nil {
+				return err
+			}
+		}
+	}
 	// What was never in the book, for want of the maker's bond, does not leave it either.
 	shown := order.Book(prev)
 	if book := order.Book(next); book != nil && (shown != nil || book.Status == mostro.StatusPending) && (out.Republish || !reflect.DeepEqual(book, shown)) {

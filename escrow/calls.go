@@ -73,11 +73,14 @@ func (e *Engine) callLane(ctx context.Context, l *laneRows) {
 	e.work.retry(l, backoff(r.Tries+r.looks))
 }
 
-// answerWithin is how long a person waits at most until he hears that his request counts:
-// clients give up after 8 seconds.
-const answerWithin = 5 * time.Second
+// How long a person waits at most until he hears what comes of his request: clients read their answer
+// after 8 seconds, or forget a take after 10. To whom the node's delay means a refusal, it is given more time.
+const (
+	answerWithin = 5 * time.Second // that a release counts
+	openWithin   = 7 * time.Second // for a hold invoice, however often the node was asked
+)
 
-// mentionLater sees to it that who waits for a call hears so: when the call takes long, or when
+// mentionLater sees to it that who waits for a call hears so: when the call takes long, or, of a settle, when
 // it has failed, which the function that it returns is told. Once is enough; after a start it
 // is said again only to who was not told.
 func (e *Engine) mentionLater(ctx context.Context, r *row) (done func(failed bool)) {
@@ -98,7 +101,24 @@ func (e *Engine) mentionLater(ctx context.Context, r *row) (done func(failed boo
 		})
 	}
 	stop := func() bool { return true }
-	if !e.inline { // one step at a time does not wait
+	switch {
+	case e.inline && r.Call.Do == order.OpenHold: // one step at a time waits by the clock
+		return func(failed bool) {
+			if failed && r.Since > 0 && e.now()-r.Since >= int64(openWithin/time.Second) {
+				mention()
+			}
+		}
+	case e.inline:
+	case r.Call.Do == order.OpenHold:
+		if r.opens == nil {
+			r.opens = time.AfterFunc(openWithin, mention)
+		}
+		return func(failed bool) {
+			if !failed {
+				r.opens.Stop()
+			}
+		}
+	default:
 		stop = time.AfterFunc(answerWithin, mention).Stop
 	}
 	return func(failed bool) {

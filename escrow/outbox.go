@@ -38,8 +38,9 @@ type row struct {
 	seq  uint64
 	// mentioned: who waits for a call was told that it takes long.
 	mentioned bool
-	looks     int    // at a hold invoice before the first try to settle it
-	epoch     uint64 // of the store, from which a payment was intended
+	opens     *time.Timer // to the end of the patience with a hold invoice that is to be opened
+	looks     int         // at a hold invoice before the first try to settle it
+	epoch     uint64      // of the store, from which a payment was intended
 }
 
 func (r *row) key() []byte { return outboxKey(r.lane, r.seq) }

@@ -58,3 +58,56 @@ func TestHangingCallIsMentioned(t *testing.T) {
 	stop()
 	w.check(<-ended)
 }
+
+// A take whose hold invoice the node does not make is answered before mobile forgets it, while the call still hangs. What
+// the node has made when it comes back is canceled.
+func TestHangingTakeIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.play(t, "alice new buy sats=100000")
+	hangs := make(chan struct{})
+	var made order.Hash
+	w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, hash order.Hash) error {
+		if m == lightning.SimOpenHold {
+			made = hash
+			<-hangs
+		}
+		return nil
+	}})
+	box := newPost()
+	w.e.inline, w.e.cfg.Publish = false, box.publish
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.e.Run(ctx) }()
+	p := w.person("bob")
+	p.nextKey()
+	bob := &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade}
+	bob.send = func(ev *nostr.Event) error { return w.e.Receive(ctx, ev) }
+	seven, id, one := uint64(7), w.order(args{}), int64(1)
+	ev, err := mostro.SealRequest(mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, RequestID: &seven, TradeIndex: &one, ID: id, Action: mostro.TakeBuy}, mostro.NIP44,
+		mostro.Party{Trade: p.trade, Identity: p.identity}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
+	w.check(err)
+	w.check(bob.send(&ev))
+	end := sync.OnceFunc(func() { close(hangs) })
+	giveUp := time.AfterFunc(12*openWithin, end)
+	m := bob.next()
+	if !giveUp.Stop() {
+		t.Fatal("nothing is said while the call hangs")
+	}
+	if m.Action != mostro.CantDo || m.RequestID == nil || *m.RequestID != 7 || m.ID != id || *m.Payload.CantDo != mostro.NotAllowedByStatus {
+		t.Errorf("the answer is %+v", m)
+	}
+	if o, _, err := w.e.Order(id); err != nil || o.Status != mostro.StatusPending {
+		t.Errorf("the order is %s, %v", o.Status, err)
+	}
+	end()
+	for {
+		h, ok := w.node.HoldState(made)
+		if ok && h.State == lightning.Canceled {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	w.check(<-ended)
+}

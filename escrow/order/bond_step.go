@@ -126,6 +126,9 @@ func (d *drive) merge(out Out) {
 	if out.UseIndex > 0 {
 		d.out.UseIndex, d.out.UsedBy = out.UseIndex, out.UsedBy
 	}
+	if out.FreeIndex > 0 {
+		d.out.FreeIndex, d.out.UsedBy = out.FreeIndex, out.UsedBy
+	}
 	if out.Child != nil {
 		d.out.Child = out.Child
 	}

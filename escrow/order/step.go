@@ -64,6 +64,8 @@ type Out struct {
 	// UseIndex is the trade index that the identity UsedBy has now used, 0 for none.
 	UseIndex int64
 	UsedBy   string
+	// FreeIndex is the trade index of UsedBy that was used for nothing, 0 for none.
+	FreeIndex int64
 	// Child is the remainder of a range order, made in the same transaction.
 	Child *Order
 	// Rated is a rating that counts from now on.

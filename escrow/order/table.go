@@ -196,8 +196,12 @@ func Table() []Row {
 		{From: join(wantInvoice, held), On: HoldUnknown, By: Node, If: all(presentEscrow, escrowHeld, newlyMissing), To: same, Do: do(escrowLost, tellEscrowMissing)},
 		{From: join(wantInvoice, held), On: HoldAccepted, By: Node, If: all(presentEscrow, escrowMissing), To: same, Do: do(escrowFound, tellEscrowFound)},
 
-		// The node does not do at once what somebody asked for: he is told that his request counts.
-		{From: join(wantPayment, settling), On: CallWaits, By: Clock, If: awaited, To: same, Do: do(tellWaits)},
+		// The node does not do at once what somebody asked for. A seller who takes waits for nothing but the
+		// hold invoice, and mobile forgets his trade without it: the take is refused after all, while others
+		// may have the offer. A buyer hears what is true for him; who has released, that it counts.
+		{From: wantPayment, On: CallWaits, By: Clock, If: all(awaited, isBuyOrder, neverOpened), To: toPending, Do: do(refuseTake, cancelEscrow, backToBook)},
+		{From: wantPayment, On: CallWaits, By: Clock, If: all(awaited, isSellOrder), To: same, Do: do(tellWaitingEarly)},
+		{From: settling, On: CallWaits, By: Clock, If: awaited, To: same, Do: do(tellWaits)},
 
 		// The node itself was away: nobody could do his part, so nobody has lost time.
 		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},

@@ -158,8 +158,24 @@ var (
 		})
 	}}
 	tellWaitingSellerToPay = Effect{"buyer: waiting-seller-to-pay", func(s *step) {
-		s.tell(s.o.Buyer, mostro.WaitingSellerToPay, nil)
+		if a := s.o.Awaits; a == nil || !a.Told {
+			s.tell(s.o.Buyer, mostro.WaitingSellerToPay, nil)
+		}
 		s.o.Awaits = nil
+	}}
+	// The buyer waits for the seller, be it that the seller waits for the node. Clients that heard
+	// nothing, or a text that they do not know, would give the trade up.
+	tellWaitingEarly = Effect{"buyer: waiting-seller-to-pay, early", func(s *step) {
+		s.tell(s.o.Buyer, mostro.WaitingSellerToPay, nil)
+		told := *s.o.Awaits
+		told.Told, s.o.Awaits = true, &told
+	}}
+	// refuseTake answers as if the take had come while the node was away. The trade index is free again:
+	// who is refused, like mostro-cli, takes the next time with the same one.
+	refuseTake = Effect{"taker: cant-do", func(s *step) {
+		asked := mostro.Message{ID: s.o.ID, RequestID: s.o.Awaits.RequestID}
+		s.out.Tells = append(s.out.Tells, Refusal(s.o.Awaits.By, asked, mostro.NotAllowedByStatus, false))
+		s.out.FreeIndex, s.out.UsedBy = s.o.Taker().Index, s.o.Taker().Identity
 	}}
 	tellActive = Effect{"seller: buyer-took-order, buyer: hold-invoice-payment-accepted", func(s *step) {
 		show := func(amount Sat) *mostro.Payload {
@@ -180,16 +196,12 @@ var (
 		s.tell(s.o.Seller, mostro.Rate, nil)
 		s.o.Awaits = nil
 	}}
-	// Nobody waits in silence for a node that is away. What was asked for is stored, and will
-	// be done; the answer itself still comes when it is.
+	// Nobody waits in silence for a node that is away. The release is stored, and will be done; the
+	// answer itself still comes when it is.
 	tellWaits = Effect{"who waits: the node is not ready", func(s *step) {
 		told := *s.o.Awaits
 		told.Told, s.o.Awaits = true, &told
-		text := "Your request about order %s is accepted. The Lightning node is not ready; you hear from us when it has made the hold invoice."
-		if s.o.Status == mostro.StatusSettling {
-			text = "The release of order %s is accepted and cannot be undone. The Lightning node is not ready; the sats go to the buyer when it is."
-		}
-		s.say(Party{Trade: told.By}, text, s.o.ID)
+		s.say(Party{Trade: told.By}, "The release of order %s is accepted and cannot be undone. The Lightning node is not ready; the sats go to the buyer when it is.", s.o.ID)
 		if n := len(s.out.Tells); n > 0 {
 			s.out.Tells[n-1].Message.RequestID = told.RequestID
 		}
