@@ -217,7 +217,7 @@ func Table() []Row {
 		{From: releasable, On: release, By: Seller, If: escrowMissing, Refuse: mostro.NotAllowedByStatus},
 		{From: releasable, On: release, By: Seller, To: mostro.StatusSettling, Do: do(keepNext, intendSettle)},
 		{From: settling, On: HoldSettled, By: Node, If: all(presentEscrow, bySolver), To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellAdminSettled, tellRestGone, pay)},
-		{From: settling, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellReleased, makeChild, pay)},
+		{From: settling, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(bookSettled, closeDisputeSettled, tellReleased, tellSolverClosed, makeChild, pay)},
 		{From: settling, On: HoldCanceled, By: Node, If: presentEscrow, To: mostro.StatusCanceled, Do: do(escrowGone, voidLiability, closeDisputeRefunded, tellEscrowLost, tellBothCanceled, tellSolverClosed, tellRestGone, alarmEscrowLost)},
 		{From: settling, On: Overdue, By: Clock, To: same, Do: do(alarmSettleLate)},
 
@@ -236,7 +236,7 @@ func Table() []Row {
 		{From: settled, On: PayUnknown, By: Node, If: all(presentPayout, payoutFlies), To: same, Do: do(payoutUnknown)},
 		// Whoever settled it had the preimage, which only this escrow can make: somebody released
 		// it or decided so, and the store was put back from a copy that does not know.
-		{From: held, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(oweLater, bookSettled, closeDisputeSettled, alarmForeignSettle, tellReleased, tellRestGone, pay)},
+		{From: held, On: HoldSettled, By: Node, If: presentEscrow, To: mostro.StatusSettledHoldInvoice, Do: do(oweLater, bookSettled, closeDisputeSettled, alarmForeignSettle, tellReleased, tellSolverClosed, tellRestGone, pay)},
 		{From: waiting, On: HoldSettled, By: Node, If: all(presentEscrow, forgotten, hasInvoice), To: mostro.StatusSettledHoldInvoice, Do: do(escrowAccepted, oweLater, bookSettled, alarmForeignSettle, tellReleased, tellRestGone, pay)},
 		{From: waiting, On: HoldSettled, By: Node, If: all(presentEscrow, forgotten), To: mostro.StatusSettledHoldInvoice, Do: do(escrowAccepted, oweLater, bookSettled, alarmForeignSettle, tellReleased, tellRestGone, askInvoice)},
 		{From: settled, On: PayFound, By: Node, If: nothingFlies, To: mostro.StatusSuccess, Do: do(keepFound, bookPaid, tellPurchaseCompleted)},
@@ -253,14 +253,14 @@ func Table() []Row {
 		{From: waiting, On: cancel, By: Taker, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
 		{From: waiting, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
 		{From: held, On: cancel, By: Buyer | Seller, If: nobodyAskedCancel, To: same, Do: do(askCooperativeCancel)},
-		{From: held, On: cancel, By: Buyer | Seller, If: peerAskedCancel, To: mostro.StatusCooperativelyCanceled, Do: do(cancelEscrow, closeDisputeRefunded, tellCooperativelyCanceled, tellRestGone)},
+		{From: held, On: cancel, By: Buyer | Seller, If: peerAskedCancel, To: mostro.StatusCooperativelyCanceled, Do: do(cancelEscrow, closeDisputeRefunded, tellCooperativelyCanceled, tellSolverClosed, tellRestGone)},
 		{From: held, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
 
 		// The two cannot agree, and a solver decides.
 		{From: join(active, fiatSent), On: dispute, By: Buyer | Seller, To: mostro.StatusDispute, Do: do(openDispute, tellDispute, withdrawCancel, tellSolvers)},
 		{From: disputed, On: dispute, By: Buyer | Seller, Refuse: mostro.DisputeCreationError},
 		{From: held, On: dispute, By: Anyone, Refuse: mostro.InvalidPubkey},
-		{From: disputed, On: adminTake, By: Solver, If: mayTake, To: same, Do: do(assignSolver, tellTaken)},
+		{From: disputed, On: adminTake, By: Solver, If: mayTake, To: same, Do: do(assignSolver, tellTaken, tellSolverReplaced)},
 		{From: existing, On: adminTake, By: Anyone, If: notSolver, Refuse: mostro.NotAuthorized},
 		{From: disputed, On: adminTake, By: Anyone, Refuse: mostro.InvalidPubkey},
 		{From: existing, On: adminSet, By: Anyone, If: takenByAdmin, Refuse: mostro.DisputeTakenByAdmin},

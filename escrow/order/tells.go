@@ -391,9 +391,24 @@ var (
 			}
 		}
 	}}
+	// A solver hears when a dispute ends without him, and when another takes it from him.
 	tellSolverClosed = Effect{"solver: closed", func(s *step) {
-		if d := s.o.Dispute; d != nil && d.Solver != "" {
-			s.say(Party{Trade: d.Solver}, "Dispute %s is closed: the Lightning node gave up the escrow of order %s, and the sats went back to the seller.", d.ID, s.o.ID)
+		d := s.o.Dispute
+		if d == nil || d.Solver == "" {
+			return
+		}
+		how := "the Lightning node gave up the escrow of order %s, and the sats went back to the seller"
+		switch {
+		case s.e.On == HoldSettled:
+			how = "the sats of order %s were released to the buyer"
+		case s.o.Status == mostro.StatusCooperativelyCanceled:
+			how = "the parties canceled order %s, and the sats went back to the seller"
+		}
+		s.say(Party{Trade: d.Solver}, "Dispute %s is closed: "+how+".", d.ID, s.o.ID)
+	}}
+	tellSolverReplaced = Effect{"the solver before him: taken over", func(s *step) {
+		if was := s.prev.Dispute.Solver; was != "" && was != s.o.Dispute.Solver {
+			s.say(Party{Trade: was}, "Dispute %s of order %s was taken over by another solver: it is yours no more.", s.o.Dispute.ID, s.o.ID)
 		}
 	}}
 	tellDeadlineCanceled = Effect{"both: deadline", func(s *step) {
