@@ -10,7 +10,7 @@
 //   - Every event is verified, and of an addressable one the newest counts.
 //   - A node can trade with itself and so prove what it likes. So count, weeks and age stand
 //     beside a score; reviews weigh by the development fees that the node has published in their
-//     month, no month weighs more than capMonth, and fewer than fewReviews have no score.
+//     month, no month weighs more than capMonth, or more than its trades, and fewer than fewReviews have no score.
 //
 // What it cannot know: whether a node has published all of its disputes, backdated an event, or
 // whether a development fee that it has published arrived. It is as good as what the relay kept.

@@ -58,6 +58,14 @@ func (w *town) fee(node mostro.Secret, days, amount int64) {
 	w.say(node, days, mostro.DevFeeEvent(mostro.DevFeePayment{OrderID: fmt.Sprint("order ", len(w.events)), Amount: amount}, mostro.Instance{}))
 }
 
+// fees lets a node publish the fees of several trades of so many days ago.
+func (w *town) fees(node mostro.Secret, days int64, trades int, amount int64) {
+	w.Helper()
+	for range trades {
+		w.fee(node, days, amount/int64(trades))
+	}
+}
+
 // review lets the node prove a trade of so many days ago to a new person, who rates it.
 func (w *town) review(node mostro.Secret, days int64, rating float64) {
 	w.Helper()
@@ -147,7 +155,7 @@ func TestFacts(t *testing.T) {
 func TestFewReviews(t *testing.T) {
 	w := newTown(t)
 	node := w.node("n")
-	w.fee(node, 2, 5000)
+	w.fees(node, 2, 5, 5000)
 	for n := range 5 {
 		if r := w.read()["n"].Reviews; r.Score != nil || r.Count != n || r.NoScore == "" {
 			t.Errorf("after %d: %+v", n, r)
@@ -165,7 +173,7 @@ func TestFewReviews(t *testing.T) {
 func TestFewWithFees(t *testing.T) {
 	w := newTown(t)
 	node := w.node("n")
-	w.fee(node, 2, 5000)
+	w.fees(node, 2, 5, 5000)
 	for range 20 {
 		w.review(node, 100, 0)
 	}
@@ -195,9 +203,9 @@ func TestWash(t *testing.T) {
 		for range 10 {
 			w.review(node, days, 0.2)
 		}
-		w.fee(node, days, 20_000)
+		w.fees(node, days, 5, 20_000)
 	}
-	w.fee(node, 2, 1_000_000_000)
+	w.fees(node, 2, 25, 1_000_000_000)
 	r := w.read()["washer"].Reviews
 	// Three honest months and one bought: (3*0.2 + 1) / 4.
 	if r.Score == nil || *r.Score < 0.3999 || *r.Score > 0.4001 || r.Weight != 4*capMonth {
@@ -210,10 +218,31 @@ func TestWash(t *testing.T) {
 		w.review(node, 70, 0.2)
 	}
 	w.review(node, 2, 1)
-	w.fee(node, 70, 1_000_000)
-	w.fee(node, 2, 1_000_000)
+	w.fees(node, 70, 5, 1_000_000)
+	w.fees(node, 2, 5, 1_000_000)
 	if r := w.read()["quiet"].Reviews; r.Weight != capMonth+capReview {
 		t.Errorf("one review of a month weighs as much as ten of another: %+v", r)
+	}
+}
+
+// TestProofsForNothing: who trades with himself and cancels gets proofs that cost nobody a fee. However many reviews he
+// makes of them, a month says no more than for its trades that ended well.
+func TestProofsForNothing(t *testing.T) {
+	w := newTown(t)
+	node := w.node("honest")
+	for _, days := range []int64{2, 40, 70, 100} {
+		w.fees(node, days, 5, 5000)
+		for range 10 {
+			w.review(node, days, 1)
+		}
+	}
+	before := w.read()["honest"].Reviews
+	for range 200 {
+		w.review(node, 2, 0)
+	}
+	r := w.read()["honest"].Reviews
+	if *before.Score != 1 || before.Weight != 20_000 || r.Count != 240 || r.Score == nil || *r.Score < 0.98 {
+		t.Errorf("%v of %+v, it was %v of %+v", *r.Score, r, *before.Score, before)
 	}
 }
 
@@ -222,7 +251,7 @@ func TestWash(t *testing.T) {
 func TestShapes(t *testing.T) {
 	w := newTown(t)
 	node := w.node("n")
-	w.fee(node, 2, 5000)
+	w.fees(node, 2, 5, 5000)
 	for range 5 {
 		w.review(node, 2, 0)
 	}

@@ -116,7 +116,9 @@ func (n *node) facts(now int64) Facts {
 	return f
 }
 
-// reviewed weighs the reviews: those of a month share what their node has paid in it.
+// reviewed weighs the reviews: those of a month share what their node has paid in it. A trade that
+// ended well has two sides: a month with more reviews than those weighs less by what is too many, since
+// trades that end without a fee prove reviews as well, and who trades with himself pays for nothing else.
 func (n *node) reviewed(now int64) Reviews {
 	r := Reviews{Unproven: len(n.unproven), Texts: []Text{}}
 	weeks, months := make(map[string]bool), make(map[string][]mostro.Review)
@@ -137,14 +139,16 @@ func (n *node) reviewed(now int64) Reviews {
 		}
 	}
 	r.Weeks, r.AgeDays, r.Texts = len(weeks), (now-oldest)/day, newest(r.Texts)
-	paid := make(map[string]int64)
+	paid, sides := make(map[string]int64), make(map[string]int64)
 	for _, fee := range n.fees {
 		paid[monthOf(fee.at)] += fee.amount
+		sides[monthOf(fee.at)] += 2
 	}
 	var sum float64
 	weighing := 0 // reviews that make the score
 	for month, reviews := range months {
-		weight := min(paid[month], capMonth, int64(len(reviews))*capReview)
+		said := int64(len(reviews))
+		weight := min(paid[month], capMonth, said*capReview) * min(said, sides[month]) / said
 		r.Weight += weight
 		if weight > 0 {
 			weighing += len(reviews)
