@@ -113,6 +113,7 @@ func (e *Engine) hear(ctx context.Context, key string) error {
 // it, in one transaction.
 func (e *Engine) act(ctx context.Context, got mostro.Received, event order.Event) error {
 	given := e.look(ctx, got.Message, got.Sender)
+	event.At = e.now() // it took a while, and clients take no message that is older than the last
 	return e.submit(ctx, event.Order, func(txn *badger.Txn, w *writes) error {
 		done, err := e.markSeen(txn, w, event.ID, got)
 		if done || err != nil {

@@ -49,6 +49,11 @@ func (e *Engine) submit(ctx context.Context, blame string, plan func(*badger.Txn
 		case err := <-o.done:
 			return err
 		case <-e.gone:
+		}
+		select { // both may be there, and what was done must not be called undone
+		case err := <-o.done:
+			return err
+		default:
 			return ErrStopped
 		}
 	}

@@ -169,7 +169,7 @@ func (s *Settings) keys() []key {
 		{"mostro.picture", &textValue{to: &m.Picture, max: maxText}, `""`, "", "Address of a picture, in its profile."},
 		{"mostro.website", &textValue{to: &m.Website, max: maxText}, `""`, "", "Address of a website, in its profile."},
 		{"mostro.fee", &ppmValue{&m.FeePPM, 0, 500_000}, "0.006", "fraction of the amount",
-			"The node's fee, both sides together; each pays half. Payouts are routed with it: 0 needs lightning.routing_subsidy."},
+			"The node's fee, both sides together; each pays half. Payouts are routed with it: 0 needs lightning.routing_subsidy. Orders keep that which they were made with, and some clients refuse what is in the book from before a change."},
 		{"mostro.dev_fee_percentage", &ppmValue{&m.DevFeePPM, 0, maxDevFee}, "0", "fraction of the fee",
 			"What the node gives of its fee on each trade to who develops the software. The rest must cover routing. 0: nothing."},
 		{"mostro.dev_fee_address", &textValue{to: &m.DevFeeAddress, max: maxText}, `""`, "",

@@ -49,7 +49,10 @@ var (
 	ended       = []mostro.Status{mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusExpired, mostro.StatusCanceledByAdmin}
 	accepted    = join(wantInvoice, held, settling, settled, ended) // where an escrow may have been accepted
 	canceled    = []mostro.Status{mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusCanceledByAdmin}
-	existing    = join(makerBond, pending, takerBond, waiting, held, settling, settled, ended)
+	// inProgress are told apart by the parties alone: the book shows one word for them, and who is no party
+	// gets one answer in all of them.
+	inProgress = join(waiting, held, settling, settled)
+	existing   = join(makerBond, pending, takerBond, waiting, held, settling, settled, ended)
 )
 
 // same, as To, leaves the status as it is.
@@ -207,6 +210,7 @@ func Table() []Row {
 		{From: waiting, On: Resumed, By: Clock, To: same, Do: do(giveTimeBack)},
 
 		// Fiat changes hands.
+		{From: inProgress, On: sentFiat, By: Anyone, If: notParty, Refuse: mostro.InvalidPubkey},
 		{From: active, On: sentFiat, By: Buyer, If: escrowMissing, Refuse: mostro.NotAllowedByStatus},
 		{From: active, On: sentFiat, By: Buyer, If: afterWarning, To: mostro.StatusDispute, Do: do(keepNext, tellFiatSent, withdrawCancel, openDisputeForBuyer, tellDeadlineDispute, tellSolvers)},
 		{From: active, On: sentFiat, By: Buyer, To: mostro.StatusFiatSent, Do: do(keepNext, tellFiatSent, withdrawCancel)},
@@ -251,7 +255,7 @@ func Table() []Row {
 		{From: inBook, On: cancel, By: Anyone, Refuse: mostro.IsNotYourOrder},
 		{From: waiting, On: cancel, By: Maker, To: mostro.StatusCanceled, Do: do(cancelEscrow, tellBothCanceled)},
 		{From: waiting, On: cancel, By: Taker, To: toPending, Do: do(cancelEscrow, tellTakerCanceled, backToBook, tellMakerNewOrder, tellMakerWhy)},
-		{From: waiting, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
+		{From: inProgress, On: cancel, By: Anyone, If: notParty, Refuse: mostro.InvalidPubkey},
 		{From: held, On: cancel, By: Buyer | Seller, If: nobodyAskedCancel, To: same, Do: do(askCooperativeCancel)},
 		{From: held, On: cancel, By: Buyer | Seller, If: peerAskedCancel, To: mostro.StatusCooperativelyCanceled, Do: do(cancelEscrow, closeDisputeRefunded, tellCooperativelyCanceled, tellSolverClosed, tellRestGone)},
 		{From: held, On: cancel, By: Anyone, Refuse: mostro.InvalidPubkey},
@@ -259,7 +263,7 @@ func Table() []Row {
 		// The two cannot agree, and a solver decides.
 		{From: join(active, fiatSent), On: dispute, By: Buyer | Seller, To: mostro.StatusDispute, Do: do(openDispute, tellDispute, withdrawCancel, tellSolvers)},
 		{From: disputed, On: dispute, By: Buyer | Seller, Refuse: mostro.DisputeCreationError},
-		{From: held, On: dispute, By: Anyone, Refuse: mostro.InvalidPubkey},
+		{From: inProgress, On: dispute, By: Anyone, If: notParty, Refuse: mostro.InvalidPubkey},
 		{From: disputed, On: adminTake, By: Solver, If: mayTake, To: same, Do: do(assignSolver, tellTaken, tellSolverReplaced)},
 		{From: existing, On: adminTake, By: Anyone, If: notSolver, Refuse: mostro.NotAuthorized},
 		{From: disputed, On: adminTake, By: Anyone, Refuse: mostro.InvalidPubkey},
@@ -278,7 +282,7 @@ func Table() []Row {
 		{From: disputed, On: adminStop, By: Assigned, To: mostro.StatusCanceledByAdmin, Do: do(slashByVerdict, cancelEscrow, closeDisputeRefunded, tellAdminCanceled, tellRestGone)},
 
 		// The two rate each other. A rating that comes again gets the same answer and counts once.
-		{From: join(settled, success), On: rate, By: Anyone, If: notParty, Refuse: mostro.InvalidPeer},
+		{From: join(inProgress, success), On: rate, By: Anyone, If: notParty, Refuse: mostro.InvalidPeer},
 		{From: settled, On: rate, By: Buyer, Refuse: mostro.InvalidOrderStatus},
 		{From: join(settled, success), On: rate, By: Buyer | Seller, To: same, Do: do(countRating, tellRateReceived)},
 
