@@ -2,7 +2,6 @@ package lnd
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -11,10 +10,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/lightningnetwork/lnd/macaroons"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"gopkg.in/macaroon.v2"
 )
@@ -24,7 +21,7 @@ type Config struct {
 	// Host is "https://host:port" or "host:port"; lnd's usual port is 10009.
 	Host string
 	// CertFile is lnd's tls.cert (PEM). Only this certificate, or one that it signed, is
-	// trusted.
+	// trusted. Like the macaroon it is read again when it has changed.
 	CertFile string
 	// MacaroonFile is a binary macaroon; MacaroonURIs is what it should permit.
 	MacaroonFile string
@@ -37,24 +34,17 @@ func Connect(config Config) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := readCertificate(config.CertFile)
+	certificate, err := newFreshTLS(config.CertFile)
 	if err != nil {
 		return nil, err
 	}
-	mac, err := readMacaroon(config.MacaroonFile)
+	macaroon, err := newFreshMacaroon(config.MacaroonFile)
 	if err != nil {
 		return nil, err
-	}
-	credential, err := macaroons.NewMacaroonCredential(mac)
-	if err != nil {
-		return nil, fmt.Errorf("copy macaroon of %s: %w", config.MacaroonFile, err)
 	}
 	conn, err := grpc.Dial(address,
-		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
-			RootCAs:    roots,
-			MinVersion: tls.VersionTLS12,
-		})),
-		grpc.WithPerRPCCredentials(credential),
+		grpc.WithTransportCredentials(certificate),
+		grpc.WithPerRPCCredentials(macaroon),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
 		// lnd refuses pings that come while no call is open, so a connection that died in
 		// silence is noticed by the next call.
