@@ -203,7 +203,7 @@ func withoutHashes(s string) string {
 		if core := strings.TrimRight(word, ",;:"); len(core) == 64 {
 			words[i] = "HASH" + word[64:]
 		}
-		if len(word) == 36 && i > 0 && words[i-1] == "bond" {
+		if len(word) == 36 && i > 0 && (words[i-1] == "bond" || words[i-1] == "payout") {
 			words[i] = "ID"
 		}
 	}

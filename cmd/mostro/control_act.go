@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,17 +27,27 @@ type act struct {
 	Yes    bool        `json:"yes,omitempty"` // the second look was taken
 }
 
-// acts are what an operator can decide while the node runs.
-func acts() map[string]func(context.Context, *escrow.Engine, act) error {
-	return map[string]func(context.Context, *escrow.Engine, act) error{
-		"mode":  func(ctx context.Context, e *escrow.Engine, a act) error { return e.SetMode(ctx, a.Mode, a.Reason) },
-		"reset": func(ctx context.Context, e *escrow.Engine, a act) error { return e.ResetBreaker(ctx, a.Reason) },
-		"free":  func(ctx context.Context, e *escrow.Engine, a act) error { return e.FreeOrder(ctx, a.Order, a.Reason) },
-		"explain": func(ctx context.Context, e *escrow.Engine, a act) error {
+// acts are what an operator can decide while the node runs. What they return is told him, "" when
+// there is nothing but that it is done.
+func acts() map[string]func(context.Context, *escrow.Engine, act) (string, error) {
+	return map[string]func(context.Context, *escrow.Engine, act) (string, error){
+		"mode": func(ctx context.Context, e *escrow.Engine, a act) (string, error) {
+			return "", e.SetMode(ctx, a.Mode, a.Reason)
+		},
+		"reset": func(ctx context.Context, e *escrow.Engine, a act) (string, error) {
+			return "", e.ResetBreaker(ctx, a.Reason)
+		},
+		"free": func(ctx context.Context, e *escrow.Engine, a act) (string, error) {
+			return "", e.FreeOrder(ctx, a.Order, a.Reason)
+		},
+		"explain": func(ctx context.Context, e *escrow.Engine, a act) (string, error) {
 			if a.Order == "" {
-				return e.DisownStray(ctx, a.Hash, a.Yes, a.Reason)
+				return "", e.DisownStray(ctx, a.Hash, a.Yes, a.Reason)
 			}
-			return e.ExplainStray(ctx, a.Hash, a.Order, a.Reason)
+			return "", e.ExplainStray(ctx, a.Hash, a.Order, a.Reason)
+		},
+		"payout": func(ctx context.Context, e *escrow.Engine, a act) (string, error) {
+			return e.TellPayout(ctx, escrow.Payout{ID: a.Order, Paid: a.Hash, Sure: a.Yes, Reason: a.Reason})
 		},
 	}
 }
@@ -44,17 +55,19 @@ func acts() map[string]func(context.Context, *escrow.Engine, act) error {
 func (n *node) takeAct(w http.ResponseWriter, req *http.Request) {
 	var a act
 	err := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxControl)).Decode(&a)
-	do := acts()[a.Do]
+	do, said := acts()[a.Do], ""
 	switch {
 	case err != nil:
 	case do == nil:
 		err = errors.New("no such command; are node and command of the same version?")
 	default:
-		err = do(req.Context(), n.engine, a)
+		said, err = do(req.Context(), n.engine, a)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
+		return
 	}
+	_, _ = io.WriteString(w, said) // the command may be gone
 }
 
 func (n *node) sendStatus(w http.ResponseWriter, _ *http.Request) {
@@ -66,17 +79,19 @@ func (n *node) sendStatus(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(nodeStatus{status, n.backedUp.state()}) // the command may be gone
 }
 
-// act carries a decision to the running node.
-func (c *control) act(ctx context.Context, a act) error {
+// act carries a decision to the running node, and returns what it says to that.
+func (c *control) act(ctx context.Context, a act) (said string, err error) {
 	body, err := json.Marshal(a)
 	if err != nil {
-		return err
+		return "", err
 	}
 	answer, err := c.ask(ctx, http.MethodPost, "/act", bytes.NewReader(body))
 	if err != nil {
-		return err
+		return "", err
 	}
-	return answer.Close()
+	defer answer.Close()
+	text, err := io.ReadAll(io.LimitReader(answer, maxControl))
+	return string(text), err
 }
 
 // nodeStatus is how a node stands: its escrow, and what this package does beside it.
@@ -141,10 +156,11 @@ func decide(use, short, long string, args cobra.PositionalArgs, make func(args [
 				return err
 			}
 			a.Reason = reason
-			if err := c.act(cmd.Context(), a); err != nil {
+			said, err := c.act(cmd.Context(), a)
+			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.ReplaceAll(done, "mostro status", nodeCall(cmd, "status")))
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.ReplaceAll(cmp.Or(said, done), "mostro status", nodeCall(cmd, "status")))
 			return err
 		},
 	}

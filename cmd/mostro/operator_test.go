@@ -107,6 +107,11 @@ func TestOperator(t *testing.T) {
 	o.run(exitError, "is not held back", "held", "free", "nobody", "--reason", "x")
 	o.run(exitError, "want 64 hex digits", "restored", "explain", "x", "--own", "--reason", "x")
 	o.run(exitError, "waits for no explanation", "restored", "explain", strings.Repeat("0a", 32), "--own", "--reason", "x")
+	o.run(exitError, "want either --paid HASH or --unpaid", "payout", "nobody", "--reason", "x")
+	o.run(exitError, "want 64 hex digits", "payout", "nobody", "--paid", "x", "--reason", "x")
+	o.run(exitError, "want the hash of a payment", "payout", "nobody", "--paid", strings.Repeat("00", 32), "--reason", "x")
+	o.run(exitError, "required flag(s) \"reason\"", "payout", "nobody", "--unpaid")
+	o.run(exitError, "there is no order and no bond \"nobody\"", "payout", "nobody", "--unpaid", "--reason", "x")
 
 	// Nobody else gets at the store, and no second node.
 	second := startProcess(t, "serve", "--data-dir", o.dir, "--settings", "relay.listen=127.0.0.1:0")

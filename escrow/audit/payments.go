@@ -77,7 +77,14 @@ func (c *comparison) payout(a *Account, claims []order.Hash, its func(order.Entr
 // paidEntry looks for a payment that the books say was made.
 func (c *comparison) paidEntry(a *Account, e order.Entry) {
 	p, ok := c.node.Payments[e.Hash]
-	if !ok || p.State != lightning.Succeeded {
+	arrived := ok && p.State == lightning.Succeeded
+	if e.Word != "" && !(arrived && p.Amount == e.Amount && p.RoutingFee == e.Routing) {
+		f := finding(WordNews, a.ID, e.Hash, e.Amount+e.Routing, p.Amount+p.RoutingFee)
+		f.Text += ": " + e.Word
+		c.r.News = append(c.r.News, f)
+		return
+	}
+	if !arrived {
 		c.differ(OutMissing, a.ID, e.Hash, e.Amount, 0)
 		return
 	}
@@ -124,7 +131,7 @@ func why(a *Account, e order.Entry) string {
 	case e.State == order.Conditional:
 		return "released; the node has not confirmed the settle"
 	case e.Kind == order.OwedSeller, e.Kind == order.OwedOwner:
-		return "paid in too much; return it by hand"
+		return "paid in too much; return it by hand, then: mostro payout " + a.ID + " --paid HASH"
 	}
 	switch p.State {
 	case order.PayoutResolving:
@@ -138,7 +145,7 @@ func why(a *Account, e order.Entry) string {
 	case order.PayoutAsking:
 		return fmt.Sprintf("the buyer was asked %d times for another invoice", p.Asked)
 	case order.PayoutUnknown:
-		return "the node has lost the payment; find out at the payee what became of it"
+		return fmt.Sprintf("the node has lost the payment; find out at the payee what became of it, then: mostro payout %s --paid %s, or --unpaid", a.ID, p.Hash)
 	}
 	return "nothing pays it"
 }

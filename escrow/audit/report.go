@@ -131,6 +131,7 @@ const (
 	CancelWaits   Kind = "cancel-waits"   // the node is to be asked to cancel it
 	LaterNews     Kind = "later-news"     // a difference that is younger than the books
 	ExpiresItself Kind = "expires-itself" // an old invoice that nobody has paid
+	WordNews      Kind = "word-news"      // booked because an operator says so
 )
 
 // remedies say what to do about each difference. HASH and ORDER are those of the finding.
@@ -200,5 +201,6 @@ func texts() map[Kind]string {
 		MayBePaid:     "the node has made a payment over just as much, which no order claims; the escrow asks about it when it starts",
 		CancelWaits:   "the hold invoice is to be canceled",
 		ExpiresItself: "an earlier hold invoice that nobody has paid will expire",
+		WordNews:      "booked on the word of an operator, and the node knows it otherwise or not at all",
 	}
 }

@@ -115,9 +115,20 @@ func (s *SimNode) PaymentState(hash order.Hash) (payment Payment, ok bool) {
 }
 
 // ForgetPayment deletes the node's record of a payment, whatever its state, as an operator
-// does who deletes payments or swaps the node. Its HTLCs go their way, in silence.
-func (s *SimNode) ForgetPayment(hash order.Hash) {
+// does who deletes payments or swaps the node. Its HTLCs go their way, in silence. What is
+// returned brings the record back, as another database of the node would.
+func (s *SimNode) ForgetPayment(hash order.Hash) (remember func()) {
+	s.network.mu.Lock()
+	payment := s.payments[hash]
+	s.network.mu.Unlock()
 	s.network.update(func() { delete(s.payments, hash) })
+	return func() {
+		s.network.update(func() {
+			if payment != nil {
+				s.payments[hash] = payment
+			}
+		})
+	}
 }
 
 // checkInvoice refuses what lnd refuses before it looks at anything else. That an invoice is

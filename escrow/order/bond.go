@@ -152,7 +152,7 @@ func (b *Bond) Claims() []Hash {
 	if b.State == BondRequested && b.Take != nil {
 		return b.Take.Payout.Hashes()
 	}
-	return b.Payout.Hashes()
+	return append(b.Payout.Hashes(), b.Ledger.handed()...)
 }
 
 // CheckBond is the last word on every step of a bond.

@@ -82,7 +82,7 @@ var (
 		}
 		b.Hold.State, b.Since = EscrowSettled, s.e.At
 		if over := b.Ledger.entry(OwedOwner); over != nil {
-			s.alarm("bond %s of order %s: its owner paid %d msat too much; they are owed to him", b.ID, b.Order, over.Amount)
+			s.alarm("bond %s of order %s: its owner paid %d msat too much; they are owed to him: give them back by hand, then mostro payout %s --paid HASH", b.ID, b.Order, over.Amount, b.ID)
 		}
 	}}
 	bookForfeit = BondEffect{"the share is the node's", func(s *bondStep) {
@@ -112,7 +112,7 @@ var (
 	}}
 	bondPayLost = BondEffect{"wait: the node has lost the payment", func(s *bondStep) {
 		s.paying().lost()
-		s.alarm("bond %s of order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.b.ID, s.b.Order, s.b.Payout.Hash)
+		s.alarm("bond %s of order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again%s", s.b.ID, s.b.Order, s.b.Payout.Hash, s.b.Payout.ask(s.b.ID))
 	}}
 	keepFoundShare = BondEffect{"keep the payment that was found", func(s *bondStep) { s.b.Payout.found(s.e.Payment.Hash) }}
 	// askWinner asks for an invoice, and again at intervals. Time to claim runs from the slash,
@@ -141,7 +141,7 @@ var (
 	}}
 	alarmBondLate = BondEffect{"alarm", func(s *bondStep) {
 		s.b.Alarmed = s.e.At
-		s.alarm("bond %s of order %s is %s for longer than usual, its payout %q", s.b.ID, s.b.Order, s.b.State, s.b.Payout.State)
+		s.alarm("bond %s of order %s is %s for longer than usual, its payout %q%s", s.b.ID, s.b.Order, s.b.State, s.b.Payout.State, s.b.Payout.ask(s.b.ID))
 	}}
 	alarmForeignBond = BondEffect{"alarm", func(s *bondStep) {
 		s.alarm("bond %s of order %s: the node says that it is settled, but nobody here slashed it while it was %s; run mostro audit, which says what to do", s.b.ID, s.b.Order, s.prev.State)

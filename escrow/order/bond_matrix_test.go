@@ -58,7 +58,7 @@ var bondCells = []bondCell{
 }
 
 var bondEvents = []EventName{
-	HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnheard, PayUnknown, PayFound,
+	HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnheard, PayUnknown, PayFound, PayVouched, PayDenied, PayByHand,
 	CallWaits, BondTimeout, Forfeit, RetryPayout, AskAgain, Overdue, Expire, WaitingTimeout, Resumed, Renew, LadderDeadline,
 	BondFree, BondSlash, BondWithdraw, BondRemind, BondCarry, on(mostro.AddBondInvoice), on(mostro.AddInvoice), on(mostro.Cancel), on(mostro.TakeSell),
 }

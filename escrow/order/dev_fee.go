@@ -113,7 +113,7 @@ var (
 	}}
 	devFeeUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
 		s.payingDevFee().lost()
-		s.alarm("order %s: the node no longer knows payment %s of the development fee, which it had acknowledged; it is not sent again", s.o.ID, s.o.DevFee.Payout.Hash)
+		s.alarm("order %s: the node no longer knows payment %s of the development fee, which it had acknowledged; it is not sent again%s", s.o.ID, s.o.DevFee.Payout.Hash, s.o.DevFee.Payout.ask(s.o.ID))
 	}}
 	keepFoundDevFee = Effect{"keep the payment that was found", func(s *step) { s.o.DevFee.Payout.found(s.e.Payment.Hash) }}
 	bookDevFee      = Effect{"the development fee is paid", func(s *step) {
@@ -125,7 +125,7 @@ var (
 	}}
 	alarmDevFeeLate = Effect{"alarm", func(s *step) {
 		s.o.DevFee.Alarmed = s.e.At
-		s.alarm("order %s: the development fee is %s for longer than usual", s.o.ID, s.o.DevFee.Payout.State)
+		s.alarm("order %s: the development fee is %s for longer than usual%s", s.o.ID, s.o.DevFee.Payout.State, s.o.DevFee.Payout.ask(s.o.ID))
 	}}
 )
 

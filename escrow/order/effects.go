@@ -170,7 +170,7 @@ var (
 			Entry{Kind: NodeFee, State: Booked, Amount: fee, At: s.e.At})
 		o.Escrow.State, o.SettlingFrom = EscrowSettled, ""
 		if over := o.Ledger.entry(OwedSeller); over != nil {
-			s.alarm("order %s: the seller paid %d msat too much; they are owed to him", o.ID, over.Amount)
+			s.alarm("order %s: the seller paid %d msat too much; they are owed to him: give them back by hand, then mostro payout %s --paid HASH", o.ID, over.Amount, o.ID)
 			s.say(o.Seller, "You paid %d msat more than the invoice of order %s asked for. They are owed to you: ask the operator.", over.Amount, o.ID)
 		}
 	}}
@@ -196,7 +196,7 @@ var (
 	}}
 	payoutUnknown = Effect{"wait: the node has lost the payment", func(s *step) {
 		s.paying().lost()
-		s.alarm("order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again", s.o.ID, s.o.Payout.Hash)
+		s.alarm("order %s: the node no longer knows payment %s, which it had acknowledged; it is not sent again%s", s.o.ID, s.o.Payout.Hash, s.o.Payout.ask(s.o.ID))
 	}}
 	// askInvoice asks the buyer for another invoice, and again, at growing intervals, for
 	// ever: a settled order is never forfeited.
@@ -337,7 +337,7 @@ var (
 	}}
 	alarmPayoutLate = Effect{"alarm", func(s *step) {
 		s.o.Alarmed = s.e.At
-		s.alarm("order %s: the payout %s is %s for longer than usual", s.o.ID, s.o.Payout.Hash, s.o.Payout.State)
+		s.alarm("order %s: the payout %s is %s for longer than usual%s", s.o.ID, s.o.Payout.Hash, s.o.Payout.State, s.o.Payout.ask(s.o.ID))
 	}}
 	alarmDeadline = Effect{"alarm", func(s *step) {
 		s.alarm("order %s: the escrow is canceled at block %d unless the trade ends before", s.o.ID, ladderBase(s.o))

@@ -41,6 +41,8 @@ type Entry struct {
 	Routing Msat       `json:"routing,omitempty"` // routing fee of the payment that paid it
 	Hash    Hash       `json:"hash"`              // of the payment that paid it
 	At      int64      `json:"at"`
+	// Word is why an operator says that it is so, where the node's own record is not what tells.
+	Word string `json:"word,omitempty"`
 }
 
 // liabilities are the kinds that somebody else is owed.

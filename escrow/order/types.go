@@ -225,16 +225,17 @@ func (p Payout) Hashes() []Hash {
 	return append(append([]Hash(nil), p.Earlier...), p.Hash)
 }
 
-// Claims are the payment hashes that no other order may use: those of the buyer's invoices and
-// of the development fee, until the order has ended without a payment.
+// Claims are the payment hashes that no other order may use: those of the buyer's invoices, of the
+// development fee and of what was given back by hand, until the order has ended without a payment.
 func Claims(o *Order) []Hash {
 	if Ended(o.Status) && o.Payout.State == PayoutNone {
 		return nil
 	}
+	claims := append(o.Payout.Hashes(), o.Ledger.handed()...)
 	if o.DevFee != nil {
-		return append(o.Payout.Hashes(), o.DevFee.Payout.Hashes()...)
+		claims = append(claims, o.DevFee.Payout.Hashes()...)
 	}
-	return o.Payout.Hashes()
+	return claims
 }
 
 // DisputeStatus is the status of kind 38386.
