@@ -171,7 +171,7 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 	case order.OpenHold:
 		return e.openHold(inTime, c, r)
 	case order.SettleHold:
-		return e.settleHold(inTime, c, r.owner())
+		return e.settleHold(inTime, c, r)
 	case order.CancelHold:
 		return e.cancelHold(inTime, c)
 	// These ask about all payments that were tried before, and each question has its own time.
@@ -297,79 +297,6 @@ func usedBefore(inv lightning.HoldInvoice, c order.Call, r *row) bool {
 	made := inv.ExpiresAt.Add(-time.Duration(c.Expiry) * time.Second)
 	ours := r.Tries > 1 && inv.State == lightning.Open && !made.Before(time.Unix(r.Since, 0).Add(-clockSkew))
 	return inv.Existed && !ours
-}
-
-// settledInFull refuses an invoice that the node calls settled without having got its sats.
-func settledInFull(h lightning.HoldInvoice) error {
-	// M9: lnd once said settled when the HTLC had timed out.
-	if h.State == lightning.Settled && h.AmountPaid < h.Amount {
-		return fmt.Errorf("alarm: the node calls hold invoice %s settled with %d msat of %d; ask it what became of the rest", h.Hash, h.AmountPaid, h.Amount)
-	}
-	return nil
-}
-
-// beforeSettle looks at a hold invoice before the node is asked for the first time to settle it:
-// one that is settled already shows that this store is old (doubt.go).
-func (e *Engine) beforeSettle(ctx context.Context, r *row) (*order.Event, error) {
-	if r.Call.Do != order.SettleHold {
-		return nil, nil
-	}
-	// A node that is behind the chain may not see that the HTLC is about to time out.
-	if !e.node.ready() {
-		return nil, fmt.Errorf("settle: the node is not ready: %w", errLater)
-	}
-	if r.Tries > 0 {
-		return nil, nil
-	}
-	r.looks++
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	inv, err := e.cfg.Node.Lookup(ctx, r.Call.Hash)
-	if err != nil || inv.State != lightning.Settled {
-		return nil, err
-	}
-	return e.holdEvent(order.HoldSettled, inv), settledInFull(inv)
-}
-
-// settleMargin is how many blocks before its HTLC expires a hold invoice is settled at the latest.
-// lnd closes the channel from there on to claim it on the chain (its incoming broadcast delta), and
-// then the payer's side may be faster. lnd gives an invoice back before that, at its hold expiry
-// delta, unless that is set lower than it warns of.
-const settleMargin = 10
-
-func (e *Engine) settleHold(ctx context.Context, c order.Call, id string) (*order.Event, error) {
-	preimage := e.preimage(id, c.Attempt)
-	if preimage.Hash() != c.Hash {
-		return nil, fmt.Errorf("alarm: settle %s: the escrow secret is not the one that it was opened with", c.Hash)
-	}
-	late := c.Before > 0 && e.node.tip()+settleMargin >= c.Before
-	var err error
-	if !late {
-		err = e.cfg.Node.Settle(ctx, preimage)
-	}
-	switch {
-	case errors.Is(err, lightning.ErrAlreadyCanceled):
-		return e.holdEvent(order.HoldCanceled, lightning.HoldInvoice{Hash: c.Hash}), nil
-	case err != nil:
-		return nil, err
-	}
-	// The node's own record, not the absence of an error, moves the order.
-	inv, err := e.cfg.Node.Lookup(ctx, c.Hash)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case late && inv.State == lightning.Canceled:
-		return e.holdEvent(order.HoldCanceled, inv), nil
-	case late && inv.State == lightning.Accepted:
-		return nil, fmt.Errorf("alarm: settle %s: its HTLC expires at block %d, and it is %d: whether the sats would still come in is not certain", c.Hash, c.Before, e.node.tip())
-	case inv.State != lightning.Settled:
-		return nil, fmt.Errorf("hold invoice is %s after it was settled", inv.State)
-	}
-	if err := settledInFull(inv); err != nil {
-		return nil, err
-	}
-	return e.holdEvent(order.HoldSettled, inv), nil
 }
 
 func (e *Engine) cancelHold(ctx context.Context, c order.Call) (*order.Event, error) {

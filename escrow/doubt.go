@@ -103,7 +103,7 @@ func (e *Engine) disproved(txn *badger.Txn, w *writes, prev *order.Order, ev ord
 		e.guards.restored = &r
 		signal(e.doubted)
 	})
-	return w.set([]byte{tableRestored}, r)
+	return first(w.set([]byte{tableRestored}, r), w.set([]byte{tableOld}, ev.At))
 }
 
 // askedToSettle tells whether the node was asked, once at least, to settle what is to be settled.

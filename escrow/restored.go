@@ -89,7 +89,7 @@ func markRestored(txn *badger.Txn, w *writes, why string, now int64) error {
 	} else if there {
 		r.Since = min(r.Since, waits.Since)
 	}
-	return w.set([]byte{tableRestored}, r)
+	return first(w.set([]byte{tableRestored}, r), w.set([]byte{tableOld}, now))
 }
 
 func (e *Engine) loadRestored(txn *badger.Txn) error {

@@ -72,6 +72,7 @@ const (
 	tableEpoch     = '~' // rises before each payment and at each start
 	tableRestored  = '%' // the store is old, or may be, and payouts wait
 	tableName      = '$' // random, made once: tells the backups of this store from those of another
+	tableOld       = '?' // when the store was last found to be old, unix seconds
 )
 
 // storeVersion is the layout that this program reads and writes.

@@ -24,7 +24,7 @@ type act struct {
 	Mode   escrow.Mode `json:"mode,omitempty"`
 	Order  string      `json:"order,omitempty"`
 	Hash   order.Hash  `json:"hash"`
-	Yes    bool        `json:"yes,omitempty"` // the second look was taken
+	Yes    bool        `json:"yes,omitempty"` // the second look was taken; of an escrow: it is settled
 }
 
 // acts are what an operator can decide while the node runs. What they return is told him, "" when
@@ -48,6 +48,9 @@ func acts() map[string]func(context.Context, *escrow.Engine, act) (string, error
 		},
 		"payout": func(ctx context.Context, e *escrow.Engine, a act) (string, error) {
 			return e.TellPayout(ctx, escrow.Payout{ID: a.Order, Paid: a.Hash, Sure: a.Yes, Reason: a.Reason})
+		},
+		"escrow": func(ctx context.Context, e *escrow.Engine, a act) (string, error) {
+			return e.TellEscrow(ctx, escrow.Escrow{ID: a.Order, Settled: a.Yes, Reason: a.Reason})
 		},
 	}
 }

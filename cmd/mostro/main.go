@@ -75,7 +75,7 @@ pays the buyer when the seller has the fiat.
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(devCommand(), serveCommand(), keyCommand(), macaroonCommand(), settingsCommand(), healthCommand(), simulateCommand(), eventsCommand(), peersCommand(),
 		auditCommand(),
-		backupCommand(), restoreCommand(), storeKeyCommand(), statusCommand(), modeCommand(), breakerCommand(), heldCommand(), restoredCommand(), payoutCommand(), clientCommand(), versionCommand())
+		backupCommand(), restoreCommand(), storeKeyCommand(), statusCommand(), modeCommand(), breakerCommand(), heldCommand(), restoredCommand(), payoutCommand(), escrowCommand(), clientCommand(), versionCommand())
 	return root
 }
 

@@ -113,6 +113,9 @@ func TestOperator(t *testing.T) {
 	o.run(exitError, "required flag(s) \"reason\"", "payout", "nobody", "--unpaid")
 	o.run(exitError, "there is no order and no bond \"nobody\"", "payout", "nobody", "--unpaid", "--reason", "x")
 
+	o.run(exitError, "want either --settled or --gone", "escrow", "nobody", "--reason", "x")
+	o.run(exitError, "there is no order and no bond \"nobody\"", "escrow", "nobody", "--gone", "--reason", "x")
+
 	// Nobody else gets at the store, and no second node.
 	second := startProcess(t, "serve", "--data-dir", o.dir, "--settings", "relay.listen=127.0.0.1:0")
 	if code := second.end(); code != exitError || !slices.ContainsFunc(second.seen, func(l string) bool { return strings.Contains(l, "another mostro runs on this data directory") }) {

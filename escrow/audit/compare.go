@@ -153,8 +153,11 @@ func (c *comparison) settledIn(a *Account) {
 		}
 		invoice, ok := c.node.Invoices[e.Hash]
 		c.ours[e.Hash] = true
+		missing := !ok || invoice.State != lightning.Settled
 		switch {
-		case !ok || invoice.State != lightning.Settled:
+		case missing && e.Word != "":
+			c.word(a, e, e.Amount, 0)
+		case missing:
 			c.differ(InMissing, a.ID, e.Hash, e.Amount, 0)
 		case invoice.AmountPaid != c.in[e.Hash]:
 			c.differ(InAmount, a.ID, e.Hash, c.in[e.Hash], invoice.AmountPaid)

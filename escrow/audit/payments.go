@@ -74,14 +74,19 @@ func (c *comparison) payout(a *Account, claims []order.Hash, its func(order.Entr
 	}
 }
 
+// word is news of what stands in the books because an operator says so.
+func (c *comparison) word(a *Account, e order.Entry, books, node order.Msat) {
+	f := finding(WordNews, a.ID, e.Hash, books, node)
+	f.Text += ": " + e.Word
+	c.r.News = append(c.r.News, f)
+}
+
 // paidEntry looks for a payment that the books say was made.
 func (c *comparison) paidEntry(a *Account, e order.Entry) {
 	p, ok := c.node.Payments[e.Hash]
 	arrived := ok && p.State == lightning.Succeeded
 	if e.Word != "" && !(arrived && p.Amount == e.Amount && p.RoutingFee == e.Routing) {
-		f := finding(WordNews, a.ID, e.Hash, e.Amount+e.Routing, p.Amount+p.RoutingFee)
-		f.Text += ": " + e.Word
-		c.r.News = append(c.r.News, f)
+		c.word(a, e, e.Amount+e.Routing, p.Amount+p.RoutingFee)
 		return
 	}
 	if !arrived {

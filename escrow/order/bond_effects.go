@@ -75,7 +75,7 @@ var (
 			s.refund(rest, reserve)
 		}
 		b.Ledger = append(b.Ledger,
-			Entry{Kind: SettledIn, State: Booked, Amount: in, Hash: b.Hold.Hash, At: s.e.At},
+			Entry{Kind: SettledIn, State: Booked, Amount: in, Hash: b.Hold.Hash, At: s.e.At, Word: s.e.Hold.Word},
 			Entry{Kind: NodeFee, State: Booked, Amount: node, At: s.e.At})
 		if due := b.Ledger.entry(OwedWinner); due.Amount == 0 {
 			due.State = Paid // nothing is left to do
@@ -141,7 +141,7 @@ var (
 	}}
 	alarmBondLate = BondEffect{"alarm", func(s *bondStep) {
 		s.b.Alarmed = s.e.At
-		s.alarm("bond %s of order %s is %s for longer than usual, its payout %q%s", s.b.ID, s.b.Order, s.b.State, s.b.Payout.State, s.b.Payout.ask(s.b.ID))
+		s.alarm("bond %s of order %s is %s for longer than usual, its payout %q%s%s", s.b.ID, s.b.Order, s.b.State, s.b.Payout.State, s.b.Payout.ask(s.b.ID), s.b.Hold.askGone(s.b.ID, s.f.Node.Height))
 	}}
 	alarmForeignBond = BondEffect{"alarm", func(s *bondStep) {
 		s.alarm("bond %s of order %s: the node says that it is settled, but nobody here slashed it while it was %s; run mostro audit, which says what to do", s.b.ID, s.b.Order, s.prev.State)
@@ -174,7 +174,7 @@ func (s *bondStep) refund(rest Sat, reserve Msat) {
 		Slash: &Slash{Reason: b.Slash.Reason, Winner: b.Owner, Slice: rest, Share: rest, At: s.e.At},
 		Ledger: Ledger{
 			{Kind: OwedWinner, State: Owed, Amount: rest.Msat(), At: s.e.At},
-			{Kind: SettledIn, State: Booked, Amount: rest.Msat() + reserve, Hash: b.Hold.Hash, At: s.e.At},
+			{Kind: SettledIn, State: Booked, Amount: rest.Msat() + reserve, Hash: b.Hold.Hash, At: s.e.At, Word: s.e.Hold.Word},
 			{Kind: NodeFee, State: Booked, Amount: reserve, At: s.e.At},
 		},
 	}

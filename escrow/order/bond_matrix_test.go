@@ -41,6 +41,7 @@ var bondCells = []bondCell{
 
 	{HoldSettled, "node", BondSettling, BondPayout, "bond-slashed to owner, add-bond-invoice to winner"},
 	{HoldCanceled, "node", BondSettling, BondReleased, "alarm"},
+	{HoldGone, "node", BondSettling, BondReleased, "alarm"},
 	{Overdue, "clock", BondSettling, "=", "alarm"},
 
 	{on(mostro.AddBondInvoice), "winner", BondPayout, "=", "pay, bond-invoice-accepted to winner"},
@@ -58,7 +59,7 @@ var bondCells = []bondCell{
 }
 
 var bondEvents = []EventName{
-	HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnheard, PayUnknown, PayFound, PayVouched, PayDenied, PayByHand,
+	HoldOpened, HoldUsed, HoldAccepted, HoldSettled, HoldCanceled, HoldGone, PayResolved, PayUnresolved, PayAcked, PaySucceeded, PayFailed, PayRefused, PayUnheard, PayUnknown, PayFound, PayVouched, PayDenied, PayByHand,
 	CallWaits, BondTimeout, Forfeit, RetryPayout, AskAgain, Overdue, Expire, WaitingTimeout, Resumed, Renew, LadderDeadline,
 	BondFree, BondSlash, BondWithdraw, BondRemind, BondCarry, on(mostro.AddBondInvoice), on(mostro.AddInvoice), on(mostro.Cancel), on(mostro.TakeSell),
 }

@@ -78,6 +78,7 @@ func BondTable() []BondRow {
 		{From: slashing, On: HoldSettled, By: Node, If: allOf(presentHold, nodeTakesAll), To: BondSlashed, Do: bondDo(bookSlash, tellSlashed)},
 		{From: slashing, On: HoldSettled, By: Node, If: presentHold, To: BondPayout, Do: bondDo(bookSlash, tellSlashed, askWinner)},
 		{From: slashing, On: HoldCanceled, By: Node, If: presentHold, To: BondReleased, Do: bondDo(holdGone, voidSlash, alarmBondLost)},
+		{From: slashing, On: HoldGone, By: Node, If: presentHold, To: BondReleased, Do: bondDo(holdGone, voidSlash, alarmBondGone)},
 		{From: slashing, On: Overdue, By: Clock, To: sameBond, Do: bondDo(alarmBondLate)},
 
 		// The winner says where his share goes, and is paid like any other payee.

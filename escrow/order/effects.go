@@ -166,7 +166,7 @@ var (
 			}
 		}
 		o.Ledger = append(o.Ledger,
-			Entry{Kind: SettledIn, State: Booked, Amount: in, Hash: o.Escrow.Hash, At: s.e.At},
+			Entry{Kind: SettledIn, State: Booked, Amount: in, Hash: o.Escrow.Hash, At: s.e.At, Word: s.e.Hold.Word},
 			Entry{Kind: NodeFee, State: Booked, Amount: fee, At: s.e.At})
 		o.Escrow.State, o.SettlingFrom = EscrowSettled, ""
 		if over := o.Ledger.entry(OwedSeller); over != nil {
@@ -329,11 +329,7 @@ var (
 	}}
 	alarmSettleLate = Effect{"alarm", func(s *step) {
 		s.o.Alarmed = s.e.At
-		if s.f.Node.Height >= s.o.Escrow.ExpiryHeight && s.f.Node.Height > 0 {
-			s.alarm("order %s: the escrow %s is released and not settled, and its HTLC has expired at block %d: find out at the node whether its sats came in, which are owed to the buyer then", s.o.ID, s.o.Escrow.Hash, s.o.Escrow.ExpiryHeight)
-			return
-		}
-		s.alarm("order %s: the escrow %s is released and not settled yet; it must be before block %d", s.o.ID, s.o.Escrow.Hash, s.o.Escrow.ExpiryHeight)
+		s.alarm("order %s: the escrow %s is released and not settled yet; it must be before block %d%s", s.o.ID, s.o.Escrow.Hash, s.o.Escrow.ExpiryHeight, s.o.Escrow.askGone(s.o.ID, s.f.Node.Height))
 	}}
 	alarmPayoutLate = Effect{"alarm", func(s *step) {
 		s.o.Alarmed = s.e.At

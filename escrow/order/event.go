@@ -82,6 +82,7 @@ type HoldNotice struct {
 	Invoice      string `json:"invoice,omitempty"`
 	Paid         Msat   `json:"paid,omitempty"`
 	ExpiryHeight uint32 `json:"expiry_height,omitempty"`
+	Word         string `json:"word,omitempty"` // why an operator says so, where the node does not know it
 }
 
 // PaymentNotice is what the node says of a payment.

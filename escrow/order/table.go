@@ -316,7 +316,7 @@ func Table() []Row {
 		// A pending order's time is over.
 		{From: makerBond, On: Expire, By: Clock, To: mostro.StatusExpired},
 		{From: inBook, On: Expire, By: Clock, To: mostro.StatusExpired, Do: do(tellMakerCanceled)},
-	}, devFeeRows(), wordRows(), []Row{
+	}, devFeeRows(), wordRows(), goneRows(), []Row{
 		// What cannot happen, and must not pass unseen if it does.
 		{From: join(makerBond, inBook, waiting, held, settled, ended), On: HoldSettled, By: Node, If: foreignSettle, To: same, Do: do(alarmForeignSettle)},
 		{From: ended, On: PaySucceeded, By: Node, If: secondPayout, To: same, Do: do(alarmSecondPayout)},
