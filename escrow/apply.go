@@ -190,16 +190,11 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	// What was never in the book, for want of the maker's bond, does not leave it either.
 	shown := order.Book(prev)
 	if book := order.Book(next); book != nil && (shown != nil || book.Status == mostro.StatusPending) && (out.Republish || !reflect.DeepEqual(book, shown)) {
-		if book.Status == mostro.StatusPending {
-			if book.Rating, err = e.makerRating(txn, next, ev.At); err != nil {
-				return err
-			}
+		offer, err := e.bookEvent(txn, next, book, ev.At)
+		if err != nil {
+			return err
 		}
-		book.Expiration = book.ExpiresAt
-		if book.Status != mostro.StatusPending {
-			book.Expiration = ev.At + int64(e.cfg.Settings.OrderDays)*86400
-		}
-		if err := e.publish(txn, w, lane(next.ID, laneTells), mostro.OrderEvent(*book, e.instance()), next.ID); err != nil {
+		if err := e.publish(txn, w, lane(next.ID, laneTells), offer, next.ID); err != nil {
 			return err
 		}
 	}
@@ -336,13 +331,15 @@ func (e *Engine) tellFor(txn *badger.Txn, w *writes, ev order.Event, t order.Tel
 }
 
 // publish queues a public event. Its created_at rises strictly for each address, over
-// restarts too, because readers keep the lowest id of two events of the same second.
+// restarts too, because readers keep the lowest id of two events of the same second. One that has a
+// created_at comes after it.
 func (e *Engine) publish(txn *badger.Txn, w *writes, lane string, event nostr.Event, d string) error {
 	key := rowKey(tableStamp, fmt.Sprint(event.Kind), d)
 	var last int64
 	if _, err := get(txn, key, &last); err != nil {
 		return &defect{err}
 	}
+	last = max(last, int64(event.CreatedAt))
 	now := e.now()
 	if last > now+60 {
 		e.log.Error("alarm: the clock was wrong once: an event was stamped in the future, and other relays refuse its successors until then",

@@ -76,6 +76,9 @@ type Config struct {
 	// Publish stores events durably and serves them. It is called again with the same
 	// events until it returns nil.
 	Publish func(ctx context.Context, events ...nostr.Event) error
+	// Shown tells the events of this node's book that readers are shown as pending or in progress. nil = nothing is
+	// known of them.
+	Shown func(ctx context.Context, seen func(nostr.Event)) error
 	// Turn waits until a message may be decrypted, with the context that Receive got, and done ends that: decrypting
 	// costs more than anything else that a stranger can ask for. nil = at once.
 	Turn func(ctx context.Context) (done func())
@@ -235,6 +238,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	start(e.space.watch)
 	start(e.examine)
 	start(e.announce)
+	start(e.showBook)
 	start(e.publishRatings)
 	for range e.sealers() {
 		start(e.tellWorker)

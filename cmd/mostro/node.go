@@ -120,6 +120,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 		Node:         n.ln,
 		Prices:       n.prices.Price,
 		Publish:      n.mirror.Publish,
+		Shown:        n.shownOrders,
 		Turn:         relay.Turn,
 		Stranger:     relay.Stranger,
 		Heard:        n.mirror.Heard,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nbd-wtf/go-nostr"
 
+	"mostro/escrow/mostro"
 	"mostro/policies"
 	"mostro/relay"
 )
@@ -15,6 +16,7 @@ import (
 const (
 	progressEvery = 2 * time.Second // of a long start
 	reserveBytes  = 64 << 20        // of disk, given up for the node's own events when it is full
+	shownAtOnce   = 5000            // orders of the book in one query
 )
 
 // relayConfig translates settings to what the relay takes. The functions in it are called from
@@ -99,4 +101,30 @@ func (n *node) follows(pubkey string) bool { return n.mirror.Followed(pubkey) }
 func (n *node) running(pubkey string) bool {
 	engine := n.started.Load()
 	return engine == nil || engine.Known(pubkey)
+}
+
+// shownOrders tells the events of the node's own book that readers are shown as open or under way.
+func (n *node) shownOrders(ctx context.Context, seen func(nostr.Event)) error {
+	told := map[string]bool{}
+	f := nostr.Filter{
+		Kinds: []int{mostro.KindOrder}, Authors: []string{n.cfg.key.Public()}, Limit: shownAtOnce,
+		Tags: nostr.TagMap{"s": {string(mostro.StatusPending), string(mostro.StatusInProgress)}},
+	}
+	for {
+		found, err := n.relay.Query(ctx, f)
+		if err != nil {
+			return err
+		}
+		news := false
+		for _, ev := range found { // newest first; those of the last second come again
+			if !told[ev.ID] {
+				told[ev.ID], news = true, true
+				seen(ev)
+			}
+			f.Until = &ev.CreatedAt
+		}
+		if !news {
+			return nil
+		}
+	}
 }
