@@ -64,6 +64,7 @@ func rowsOf(t testing.TB, db *badger.DB) map[string]string {
 		t.Fatal(err)
 	}
 	delete(rows, string(rune(tableRestored)))
+	delete(rows, string(rune(tableOld)))
 	return rows
 }
 
@@ -112,7 +113,12 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("backup %d is restored with differences:\n%s", info.Seq, strings.Join(diff, "\n"))
 	}
 	restored := false
-	w.check(db.View(func(txn *badger.Txn) error { restored, err = has(txn, []byte{tableRestored}); return err }))
+	w.check(db.View(func(txn *badger.Txn) error {
+		marked, err := has(txn, []byte{tableRestored})
+		old, failed := has(txn, []byte{tableOld})
+		restored = marked && old
+		return first(err, failed)
+	}))
 	if !restored {
 		t.Error("nothing says that the store was restored")
 	}
