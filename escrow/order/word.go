@@ -78,7 +78,7 @@ func (p paying) vouched(due *Entry, n *PaymentNotice) {
 // tried, and is asked about before any other is paid: what the node remembers after all counts.
 func (p paying) denied() {
 	p.FailedAt, p.FailedUptime = p.at, p.uptime+1
-	p.leave()
+	p.leave(0) // it was sent, whichever run knows that
 	p.State, p.Since, p.NextTry = PayoutFailed, p.at, p.at+max(p.retry, p.graceLeft())
 }
 
