@@ -22,6 +22,7 @@ const laterAfter = 2 * time.Second
 // callWorker makes the calls to the Lightning node that the outbox holds, for ever: what is
 // owed to the node's answer is never given up.
 func (e *Engine) callWorker(ctx context.Context) {
+	e.awaitNode(ctx)
 	for {
 		lanes := e.work.take(true, 1)
 		if lanes == nil {
@@ -151,6 +152,11 @@ func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) er
 // call makes one call and says what is known afterwards. An error means that nothing is
 // known, and that the same call is to be made again.
 func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
+	// M39: a node that is not known yet may be another one, which knows of no invoice: what is to be canceled
+	// would count as gone.
+	if r.Call.Do != order.Resolve && e.node.info().Pubkey == "" {
+		return nil, fmt.Errorf("the Lightning node has not said yet who it is: %w", errLater)
+	}
 	if err := e.mayCall(ctx, r); err != nil {
 		return nil, err
 	}

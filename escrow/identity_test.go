@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"mostro/escrow/lightning"
+	"mostro/escrow/order"
 )
 
 // elsewhere is a node that is on another network, with the key that its seed has on both.
@@ -62,5 +63,21 @@ func TestM39WhatBinds(t *testing.T) {
 			e := newEngine(cfg, w.e.db)
 			w.check(e.Meet(context.Background()))
 		})
+	}
+}
+
+// M39: another node that answers late is asked for nothing meanwhile: it knows of no invoice, so what is to be canceled at
+// the right one would count as gone.
+func TestM39NoCallBeforeTheNodeIsKnown(t *testing.T) {
+	w := newWorld(t)
+	e := newEngine(w.cfg, w.e.db)
+	e.inline = true
+	r := &row{Call: &order.Call{Do: order.CancelHold, Hash: order.Hash{1}}}
+	if _, err := e.call(t.Context(), r); !errors.Is(err, errLater) {
+		t.Errorf("before the node is known: %v", err)
+	}
+	e.askNode(t.Context())
+	if _, err := e.call(t.Context(), r); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }
