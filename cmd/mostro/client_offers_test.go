@@ -56,9 +56,12 @@ robosats lake�[2J this node ` + robots + `
 		t.Errorf("printed:\n%s\nwant:\n%s", out.String(), want)
 	}
 
-	// At a node that follows another.
-	b := serveWith(t)
-	key := b.cfg.key
+	// At a node that follows a Mostro, by the relay of a third: its own relay makes its book that of its money store.
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := serveWith(t, fmt.Sprintf("federation.follow=[%q]", key.Public()+"@ws://127.0.0.1:1"))
 	tags := nostr.Tags{{"d", "an-order"}, {"k", "sell"}, {"f", "USD"}, {"s", "pending"}, {"amt", "0"}, {"fa", "7"}, {"pm", "cash"}, {"premium", "3"}, {"y", "mostro", "Beta"}, {"z", "order"}}
 	ev := nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Now(), Tags: tags}
 	if err := mostro.Sign(&ev, key); err != nil {
@@ -69,7 +72,11 @@ robosats lake�[2J this node ` + robots + `
 	if err := mostro.Sign(&over, key); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.relay.Publish(t.Context(), ev, over); err != nil {
+	alive := nostr.Event{Kind: mostro.KindInfo, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"d", key.Public()}, {"y", "mostro", "Beta"}, {"z", "info"}}}
+	if err := mostro.Sign(&alive, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.relay.Publish(t.Context(), ev, over, alive); err != nil {
 		t.Fatal(err)
 	}
 	a := serveWith(t, fmt.Sprintf("federation.follow=[%q]", key.Public()+"@"+b.url))
