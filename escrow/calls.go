@@ -152,10 +152,8 @@ func (e *Engine) finishCall(ctx context.Context, r *row, answer *order.Event) er
 // call makes one call and says what is known afterwards. An error means that nothing is
 // known, and that the same call is to be made again.
 func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
-	// M39: a node that is not known yet may be another one, which knows of no invoice: what is to be canceled
-	// would count as gone.
-	if r.Call.Do != order.Resolve && e.node.info().Pubkey == "" {
-		return nil, fmt.Errorf("the Lightning node has not said yet who it is: %w", errLater)
+	if err := e.nodeKnown(); err != nil && r.Call.Do != order.Resolve {
+		return nil, err
 	}
 	if err := e.mayCall(ctx, r); err != nil {
 		return nil, err

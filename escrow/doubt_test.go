@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
@@ -204,5 +206,32 @@ func TestLongBefore(t *testing.T) {
 		if got := longBefore(c.at, c.born, now); got != c.want {
 			t.Errorf("sent %d, made %d at %d: %v", c.at/day, c.born/day, now/day, got)
 		}
+	}
+}
+
+// A store that was used by a version which did not note whether it was ever put back counts as put back once; a new one, and
+// one that goes on, do not.
+func TestM40OldIsNotedOnce(t *testing.T) {
+	w := inFolder(t)
+	noted := func() (at int64, there bool) {
+		w.check(w.e.db.View(func(txn *badger.Txn) (err error) { there, err = get(txn, []byte{tableOld}, &at); return err }))
+		return at, there
+	}
+	w.trade(t, "50000", "49850")
+	w.net.Advance(time.Hour)
+	w.reopen()
+	if at, there := noted(); at != 0 || !there {
+		t.Errorf("a store that goes on was put back at %d, %v", at, there)
+	}
+	w.check(w.e.db.Update(func(txn *badger.Txn) error { return txn.Delete([]byte{tableOld}) }))
+	w.reopen()
+	before, there := noted()
+	if before != w.e.now() || !there {
+		t.Errorf("a store of the version before was put back at %d, %v", before, there)
+	}
+	w.net.Advance(time.Hour)
+	w.reopen()
+	if at, _ := noted(); at != before {
+		t.Errorf("and again at %d", at)
 	}
 }

@@ -133,6 +133,16 @@ func (e *Engine) compareEpoch(file *epochFile, found bool) error {
 		} else if err := e.doubt(txn, &w); err != nil {
 			return err
 		}
+		if there, err := has(txn, []byte{tableOld}); err != nil || why == "" && !there {
+			// A store of an earlier version does not say whether it was ever put back.
+			since := int64(0)
+			if used {
+				since = e.now()
+			}
+			if err := first(err, w.set([]byte{tableOld}, since)); err != nil {
+				return err
+			}
+		}
 		return first(w.set([]byte{tableEpoch}, next), set(txn, &w))
 	})
 	return first(err, file.raise(next))

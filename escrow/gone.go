@@ -52,7 +52,7 @@ func (e *Engine) missedSettle(r *row) (*order.Event, error) {
 		return nil, err
 	}
 	if r.Tries > 0 || !young {
-		return nil, fmt.Errorf("alarm: settle %s: the node has lost the hold invoice, and it may have settled it before: find out whether its sats came in, then mostro escrow %s --settled, or --gone", c.Hash, r.owner())
+		return nil, fmt.Errorf("alarm: settle %s: the node has lost the hold invoice, and it may have settled it before: find out whether its sats came in, then mostro escrow %s --settled, or --gone, with --reason WHY", c.Hash, r.owner())
 	}
 	return e.holdEvent(order.HoldGone, lightning.HoldInvoice{Hash: c.Hash}), nil
 }
@@ -73,6 +73,9 @@ type Escrow struct {
 
 // TellEscrow does what follows from the word of an operator, and says what that was.
 func (e *Engine) TellEscrow(ctx context.Context, s Escrow) (string, error) {
+	if err := e.nodeKnown(); err != nil {
+		return "", err
+	}
 	hold, u, err := e.settlingHold(s.ID)
 	if err != nil {
 		return "", err
@@ -92,6 +95,9 @@ func (e *Engine) TellEscrow(ctx context.Context, s Escrow) (string, error) {
 	what, on := "has not brought anything in", order.HoldGone
 	if s.Settled {
 		what, on = "was settled", order.HoldSettled
+		if never, err := e.neverAsked(s.ID, hold.Hash); err != nil || never {
+			return "", first(err, fmt.Errorf("LND was never asked to settle hold invoice %s, so nothing has come in, whatever a wallet shows; its HTLC expires at block %d, and %q ends by itself at block %d", hold.Hash, hold.ExpiryHeight, s.ID, hold.ExpiryHeight+goneMargin))
+		}
 	} else if !e.goneBy(hold.ExpiryHeight) {
 		return "", fmt.Errorf("its HTLC expires at block %d, and is gone for good at block %d; it is %d: until then it may still bring its sats in", hold.ExpiryHeight, hold.ExpiryHeight+goneMargin, e.node.tip())
 	}
@@ -102,6 +108,23 @@ func (e *Engine) TellEscrow(ctx context.Context, s Escrow) (string, error) {
 		return "It is booked as settled, with your reason; what follows from it is owed and paid.", err
 	}
 	return "It is canceled, and nothing is owed for it.", err
+}
+
+// neverAsked tells that the node was not asked to settle a hold invoice, for all that this store may have forgotten.
+func (e *Engine) neverAsked(owner string, hash order.Hash) (never bool, err error) {
+	var old int64
+	asked := true
+	err = e.db.View(func(txn *badger.Txn) (err error) {
+		if asked, err = askedToSettle(txn, owner, hash); err != nil {
+			return err
+		}
+		_, err = get(txn, []byte{tableOld}, &old)
+		return err
+	})
+	if err != nil || asked {
+		return false, err
+	}
+	return e.bornAfter(owner, old)
 }
 
 // settlingHold is the hold invoice of an order or a bond that is to be settled.

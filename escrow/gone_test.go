@@ -49,6 +49,10 @@ func (w *world) pastExpiry(t *testing.T, id string, blocks int) {
 // but the alarm; after that it ends as when the node cancels.
 func TestGoneForGood(t *testing.T) {
 	w, id := releasedWhileAway(t)
+	// Nobody's word brings sats in that the node was never asked for.
+	if _, err := w.e.TellEscrow(t.Context(), Escrow{ID: id, Settled: true, Reason: "the seller says so"}); err == nil || !strings.Contains(err.Error(), "never asked to settle") {
+		t.Errorf("it is called settled: %v", err)
+	}
 	w.pastExpiry(t, id, goneMargin-1)
 	if got := w.statusOf(id); got != mostro.StatusSettling {
 		t.Fatalf("a block before it is gone for good the order is %s", got)

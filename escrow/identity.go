@@ -94,6 +94,15 @@ func (e *Engine) bound() (id string, err error) {
 	return id, err
 }
 
+// nodeKnown is errLater until the node has said who it is. M39: it may be another one, which knows of no invoice and no
+// payment: what is to be canceled there would count as gone.
+func (e *Engine) nodeKnown() error {
+	if e.node.info().Pubkey == "" {
+		return fmt.Errorf("the Lightning node has not said yet who it is: %w", errLater)
+	}
+	return nil
+}
+
 // meet is what askNode does with each new node that answers.
 func (e *Engine) meet(ctx context.Context, info lightning.Info) error {
 	is := identity{info.Pubkey, info.Network}

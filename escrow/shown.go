@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -43,8 +44,7 @@ func (e *Engine) compareBook(ctx context.Context) (shown, mended int, err error)
 	if e.cfg.Shown == nil {
 		return 0, 0, nil
 	}
-	live := e.live.ids()
-	book := map[string]*nostr.Event{}
+	live, book := e.live.ids(), map[string]*nostr.Event{}
 	err = e.cfg.Shown(ctx, func(ev nostr.Event) {
 		if d := tagOf(&ev, "d"); book[d] == nil || book[d].CreatedAt < ev.CreatedAt {
 			book[d] = &ev
@@ -53,22 +53,22 @@ func (e *Engine) compareBook(ctx context.Context) (shown, mended int, err error)
 	if err != nil {
 		return 0, 0, err
 	}
-	ids := live
-	for id := range book {
-		if !slices.Contains(live, id) {
-			ids = append(ids, id)
+	shown = len(book)
+	for _, id := range live {
+		if _, there := book[id]; !there {
+			book[id] = nil
 		}
 	}
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(book)) {
 		differs, err := e.showAgain(ctx, id, book[id])
 		if err != nil {
-			return len(book), mended, err
+			return shown, mended, err
 		}
 		if differs {
 			mended++
 		}
 	}
-	return len(book), mended, nil
+	return shown, mended, nil
 }
 
 // showAgain publishes an order as the store has it, or as canceled where it has none, unless the relay's

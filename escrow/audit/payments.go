@@ -136,7 +136,7 @@ func why(a *Account, e order.Entry) string {
 	case e.State == order.Conditional:
 		return "released; the node has not confirmed the settle"
 	case e.Kind == order.OwedSeller, e.Kind == order.OwedOwner:
-		return "paid in too much; return it by hand, then: mostro payout " + a.ID + " --paid HASH"
+		return "paid in too much; return it by hand, then: mostro payout " + a.ID + " --paid HASH --reason WHY"
 	}
 	switch p.State {
 	case order.PayoutResolving:
@@ -150,7 +150,7 @@ func why(a *Account, e order.Entry) string {
 	case order.PayoutAsking:
 		return fmt.Sprintf("the buyer was asked %d times for another invoice", p.Asked)
 	case order.PayoutUnknown:
-		return fmt.Sprintf("the node has lost the payment; find out at the payee what became of it, then: mostro payout %s --paid %s, or --unpaid", a.ID, p.Hash)
+		return fmt.Sprintf("the node has lost the payment; find out at the payee what became of it, then: mostro payout %s --paid %s, or --unpaid, with --reason WHY", a.ID, p.Hash)
 	}
 	return "nothing pays it"
 }

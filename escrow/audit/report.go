@@ -147,7 +147,7 @@ func remedies() map[Kind]string {
 		InUnbooked: "if the store was put back from a copy, this trade or this slash went on without it: ask both parties who got what; what is listed as owed the node pays by itself, " +
 			"so pay only what is not by hand; a payment that mostro status lists is explained with --order ORDER, and with --own only if that is refused; " +
 			"if nothing was put back, somebody else has the escrow secret: stop the node",
-		HeldMissing: "tell both parties that no sats are held and no money must be sent; a solver ends the order; one that is released already: mostro escrow ORDER --settled, or --gone",
+		HeldMissing: "tell both parties that no sats are held and no money must be sent; a solver ends the order; one that is released already: mostro escrow ORDER --settled, or --gone, with --reason WHY",
 		HeldAmount:  "compare with lncli lookupinvoice HASH; " + report,
 		Orphan: "if the store was put back from a copy, or another mostro uses this node with the same keys (stop that one), its trade is not known here: ask both parties; " +
 			"lncli cancelinvoice HASH gives sats that are held back to who paid them",

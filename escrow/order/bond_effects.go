@@ -82,7 +82,7 @@ var (
 		}
 		b.Hold.State, b.Since = EscrowSettled, s.e.At
 		if over := b.Ledger.entry(OwedOwner); over != nil {
-			s.alarm("bond %s of order %s: its owner paid %d msat too much; they are owed to him: give them back by hand, then mostro payout %s --paid HASH", b.ID, b.Order, over.Amount, b.ID)
+			s.alarm("bond %s of order %s: its owner paid %d msat too much; they are owed to him: give them back by hand, then mostro payout %s --paid HASH --reason WHY", b.ID, b.Order, over.Amount, b.ID)
 		}
 	}}
 	bookForfeit = BondEffect{"the share is the node's", func(s *bondStep) {

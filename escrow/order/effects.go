@@ -170,7 +170,7 @@ var (
 			Entry{Kind: NodeFee, State: Booked, Amount: fee, At: s.e.At})
 		o.Escrow.State, o.SettlingFrom = EscrowSettled, ""
 		if over := o.Ledger.entry(OwedSeller); over != nil {
-			s.alarm("order %s: the seller paid %d msat too much; they are owed to him: give them back by hand, then mostro payout %s --paid HASH", o.ID, over.Amount, o.ID)
+			s.alarm("order %s: the seller paid %d msat too much; they are owed to him: give them back by hand, then mostro payout %s --paid HASH --reason WHY", o.ID, over.Amount, o.ID)
 			s.say(o.Seller, "You paid %d msat more than the invoice of order %s asked for. They are owed to you: ask the operator.", over.Amount, o.ID)
 		}
 	}}

@@ -32,5 +32,5 @@ func (h *Escrow) askGone(owner string, tip uint32) string {
 		return ""
 	}
 	return ": its HTLC has expired. If LND still calls it accepted, lncli cancelinvoice " + h.Hash.String() +
-		" ends it; if LND does not know it, find out whether its sats came in (the seller's wallet shows it), then mostro escrow " + owner + " --settled, or --gone"
+		" ends it; if LND does not know it, find out whether its sats came in (the seller's wallet shows it), then mostro escrow " + owner + " --settled, or --gone, with --reason WHY"
 }

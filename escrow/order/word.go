@@ -65,7 +65,7 @@ func (p *Payout) ask(owner string) string {
 	if p.State != PayoutUnknown {
 		return ""
 	}
-	return fmt.Sprintf(": ask the payee whether it has arrived, then mostro payout %s --paid %s, or --unpaid", owner, p.Hash)
+	return fmt.Sprintf(": ask the payee whether it has arrived, then mostro payout %s --paid %s, or --unpaid, with --reason WHY", owner, p.Hash)
 }
 
 // vouched books a payment that nobody but its payee knows of.

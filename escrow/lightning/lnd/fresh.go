@@ -22,8 +22,11 @@ import (
 
 // freshTLS trusts the certificate that is in the file at each handshake.
 type freshTLS struct {
-	credentials.TransportCredentials        // with what the file had when it was last read whole
+	credentials.TransportCredentials        // with what the file had at the start
 	file                             string // lnd's tls.cert
+
+	mu   sync.Mutex
+	last credentials.TransportCredentials // with what the file had when it was last read whole
 }
 
 func newFreshTLS(file string) (*freshTLS, error) {
@@ -31,7 +34,8 @@ func newFreshTLS(file string) (*freshTLS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &freshTLS{trust(roots), file}, nil
+	is := trust(roots)
+	return &freshTLS{TransportCredentials: is, file: file, last: is}, nil
 }
 
 func trust(roots *x509.CertPool) credentials.TransportCredentials {
@@ -40,10 +44,12 @@ func trust(roots *x509.CertPool) credentials.TransportCredentials {
 
 // ClientHandshake says, where lnd shows another certificate, what to do about it.
 func (c *freshTLS) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	is := c.TransportCredentials
+	c.mu.Lock()
 	if roots, err := readCertificate(c.file); err == nil { // a file that is being written is read at the next one
-		is = trust(roots)
+		c.last = trust(roots)
 	}
+	is := c.last
+	c.mu.Unlock()
 	conn, info, err := is.ClientHandshake(ctx, authority, raw)
 	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
 		err = fmt.Errorf("lnd shows another certificate than that in %s: if lnd has made a new one, copy its tls.cert there, it is read by itself: %w", c.file, err)
@@ -53,7 +59,9 @@ func (c *freshTLS) ClientHandshake(ctx context.Context, authority string, raw ne
 
 // Clone keeps reading the file.
 func (c *freshTLS) Clone() credentials.TransportCredentials {
-	return &freshTLS{c.TransportCredentials.Clone(), c.file}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &freshTLS{TransportCredentials: c.TransportCredentials.Clone(), file: c.file, last: c.last}
 }
 
 // freshMacaroon sends the macaroon that is in the file.
