@@ -65,11 +65,12 @@ func (s *Store) Forget(ctx context.Context) error {
 	floor := min(seconds[many-1], young)
 	left := seconds[sort.Search(len(seconds), func(i int) bool { return seconds[i] > floor }):]
 	s.log.Info("looked through the deletions that are remembered", "remembered", len(seconds), "old_enough", len(seconds)-len(left))
-	s.looked = looked{had: len(left)}
+	shown := looked{had: len(left)}
 	if len(left) > 0 {
-		s.looked.due = left[min(worth, len(left))-1]
+		shown.due = left[min(worth, len(left))-1]
 	}
 	if len(left) == len(seconds) {
+		s.looked = shown
 		return nil // all of them are young
 	}
 	s.log.Warn("deletions are forgotten: no event of that time or before is taken from outside any more",
@@ -89,6 +90,7 @@ func (s *Store) Forget(ctx context.Context) error {
 			}
 		}
 	}
+	s.looked = shown
 	return nil
 }
 

@@ -248,6 +248,43 @@ func TestForgetLooksSeldom(t *testing.T) {
 	wants("all can go", 10, 1, most*tombstonesLeft/5)
 }
 
+// TestForgetAgain: when tombstones could not be removed, the next call does it, however few they are.
+func TestForgetAgain(t *testing.T) {
+	const most, stay = 200, 1000
+	clock := newClock()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := openTest(t, Options{Now: clock.now, MaxTombstones: most, TombstonesStay: stay * time.Second, Log: slog.New(ending{cancel})})
+	for i := range most + 5 {
+		id := person(i)
+		mustAdd(t, s, unsigned(person(1), 5, clock.now().Unix(), "", nostr.Tag{"e", id.String()}), Stored)
+		clock.second.Add(1)
+	}
+	clock.second.Add(inAdvance + stay - (most + 5) + 2)
+	before := s.Tombstones()
+	if err := s.Forget(ctx); err == nil {
+		t.Error("it did not end before the removal")
+	}
+	if err := s.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.Tombstones(); left >= before {
+		t.Errorf("%d of %d tombstones are left", left, before)
+	}
+}
+
+// ending ends a context with what the log says before tombstones are removed.
+type ending struct{ cancel context.CancelFunc }
+
+func (e ending) Enabled(context.Context, slog.Level) bool { return true }
+func (e ending) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "deletions are forgotten") {
+		e.cancel()
+	}
+	return nil
+}
+func (e ending) WithAttrs([]slog.Attr) slog.Handler { return e }
+func (e ending) WithGroup(string) slog.Handler      { return e }
+
 // counting counts the messages of a log that begin so.
 type counting struct {
 	text string
