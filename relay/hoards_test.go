@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -141,4 +143,57 @@ func TestC3SlowReaders(t *testing.T) {
 	if whole > 900<<20 {
 		t.Error("that is too much")
 	}
+}
+
+// TestC3HeldByCarriers: for what carriers and replicas hold, who are not cut off, nobody else is.
+func TestC3HeldByCarriers(t *testing.T) {
+	limits := DefaultLimits()
+	limits.AllQueuesBytes = 1 << 20
+	replica := keyOf(t)
+	r, _ := start(t, Config{
+		Limits: limits, Carriers: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Federation: Federation{Peer: func(pubkey string) bool { return pubkey == replica.String() }},
+	})
+	holds := func(from string, bytes int, held ...key) *session {
+		s := &session{relay: r, from: from, origin: new(origin)}
+		s.room.L = &s.mu
+		s.ctx, s.end = context.WithCancel(t.Context())
+		s.held = bytes
+		s.origin.held.Store(int64(bytes))
+		s.keys.Store((*keys)(&held))
+		r.held.Add(int64(bytes))
+		r.mu.Lock()
+		r.sessions[s] = struct{}{}
+		r.mu.Unlock()
+		return s
+	}
+	all := []*session{
+		holds("192.0.2.7", 4*limits.AllQueuesBytes), holds("198.51.100.1", 4*limits.AllQueuesBytes, replica), holds("198.51.100.2", 1000),
+		holds("198.51.100.3", 2*limits.AllQueuesBytes),
+	}
+	r.relieving.Store(true)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.relieve()
+	}()
+	for !all[3].leaving.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	for _, s := range all[:2] { // they have read it
+		s.mu.Lock()
+		s.dropQueue()
+		s.mu.Unlock()
+	}
+	<-ended
+	for i, s := range all[:3] {
+		if s.leaving.Load() {
+			t.Errorf("client %d was cut off for what others hold", i)
+		}
+	}
+	r.mu.Lock()
+	for _, s := range all {
+		delete(r.sessions, s)
+	}
+	r.mu.Unlock()
 }

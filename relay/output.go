@@ -238,7 +238,8 @@ func (s *session) countHeld(bytes int) {
 }
 
 // relieve cuts off clients that have asked for much and do not read, until queues hold no more than twice what they may: each
-// may have a frame waiting, and there are thousands. Those go that hold most, of the address that holds most.
+// may have a frame waiting, and there are thousands. Those go that hold most, of the address that holds most. Nobody is cut
+// off for what peers and those who carry for many hold, who never are.
 func (r *Relay) relieve() {
 	defer r.relieving.Store(false)
 	for {
@@ -255,9 +256,11 @@ func (r *Relay) relieve() {
 		for s := range r.sessions {
 			s.mu.Lock()
 			bytes := int64(s.held + s.flying)
-			if !s.until.IsZero() {
-				excess -= bytes // it is on its way out
-			} else if bytes > 0 && !r.carries(s.from) && !r.isPeer(s.keys.Load()) {
+			switch {
+			case bytes == 0:
+			case !s.until.IsZero() || r.carries(s.from) || r.isPeer(s.keys.Load()):
+				excess -= bytes // it is on its way out, or stays whatever others do
+			default:
 				holders = append(holders, holder{s, bytes, s.origin.held.Load()})
 			}
 			s.mu.Unlock()
