@@ -190,6 +190,7 @@ func (r *Relay) Deliver(ctx context.Context, from string, ev *nostr.Event) error
 	if err := r.cfg.Receive(context.WithValue(ctx, strangerKey{}, ration), ev); err != nil {
 		return errors.New(reason(err.Error(), "error"))
 	}
+	r.agrees(ev)
 	return nil
 }
 

@@ -189,7 +189,11 @@ func (r *Relay) finish(from string, batch []arrival) {
 		turn := func() func() { return r.turn(from) }
 		handOver(batch, func(ctx context.Context, ev *nostr.Event) error {
 			ctx = context.WithValue(ctx, strangerKey{}, r.rations)
-			return r.cfg.Receive(context.WithValue(ctx, turnKey{}, turn), ev)
+			err := r.cfg.Receive(context.WithValue(ctx, turnKey{}, turn), ev)
+			if err == nil {
+				r.agrees(ev)
+			}
+			return err
 		})
 	case toMostro:
 		handOver(batch, r.cfg.Federation.Carry)

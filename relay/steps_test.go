@@ -67,3 +67,67 @@ func TestClockAtStart(t *testing.T) {
 		}
 	}
 }
+
+// TestClockAlone: where nobody agrees, a clock that was put forward is believed after a week of running, over restarts.
+func TestClockAlone(t *testing.T) {
+	last := time.Unix(1_700_000_000, 0)
+	state := clockState{Time: last.Unix()}
+	for i, run := range []struct {
+		took time.Duration
+		yes  bool
+	}{{3 * day, true}, {4*day - 2*time.Hour, true}, {3 * time.Hour, false}} {
+		c := stepsFrom(state, last.Add(400*day))
+		yes := false
+		for up := time.Minute; up <= run.took; up += 10 * time.Minute {
+			yes, _ = c.doubts(last.Add(400*day+up), up, false)
+			state = c.state(last.Add(400*day+up), up)
+		}
+		if yes != run.yes {
+			t.Errorf("run %d: doubted %v", i, yes)
+		}
+	}
+}
+
+// TestClockBehind: a clock that is behind the last run's, as of a machine that keeps no time while it is off, does not
+// become what the next start is compared with. That it is put right is no doubt, and that it goes to a wrong year is; and when it
+// stays behind, or others agree with it, the last run's was wrong.
+func TestClockBehind(t *testing.T) {
+	last := time.Unix(1_700_000_000, 0)
+	began := time.Unix(0, 0)
+	for name, c := range map[string]struct {
+		clock  time.Time // after the start
+		up     time.Duration
+		agreed bool
+		yes    bool
+		kept   time.Time
+	}{
+		"not put right":            {began, time.Hour, false, false, last},
+		"some days later":          {last.Add(20 * day), time.Hour, false, false, last.Add(20 * day)},
+		"in a wrong year":          {last.Add(400 * day), time.Hour, true, true, last},
+		"in a wrong year for long": {last.Add(400 * day), 20 * time.Hour, true, false, last.Add(400 * day)},
+		"it stays so":              {began, 13 * time.Hour, false, false, began},
+		"others agree":             {last.Add(-day), time.Hour, true, false, last.Add(-day)},
+	} {
+		steps := stepsFrom(clockState{Time: last.Unix()}, began)
+		if yes, _ := steps.doubts(began, 0, false); yes {
+			t.Errorf("%s: it is doubted at the start", name)
+		}
+		if kept := steps.state(began, 0).Time; kept != last.Unix() {
+			t.Errorf("%s: %d is kept at the start", name, kept)
+		}
+		var yes bool
+		for up := time.Minute; up <= c.up; up += time.Minute {
+			yes, _ = steps.doubts(c.clock.Add(up), up, c.agreed)
+		}
+		if kept := steps.state(c.clock.Add(c.up), c.up).Time; yes != c.yes || kept != c.kept.Add(c.up).Unix() {
+			t.Errorf("%s: doubted %v, kept %d", name, yes, kept)
+		}
+	}
+}
+
+// TestClockCompared: the time since the start, which Go's times have with them, does not hide that the clock was put forward.
+func TestClockCompared(t *testing.T) {
+	if c := stepsFrom(clockState{}, time.Now()); c.began != c.began.Round(0) {
+		t.Error("it is compared by the time since the start")
+	}
+}

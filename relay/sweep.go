@@ -58,11 +58,11 @@ func (r *Relay) openClock() *wallClock {
 // believes reports whether something may be removed for its age, and what time it is as far as that is believed.
 func (c *wallClock) believes() (at time.Time, yes bool) {
 	now, up := c.relay.store.opts.Now(), time.Since(c.started)
-	agreed := now.Unix()-c.relay.agreed.Load() < int64(stepStays/time.Second)
-	doubts, isNew := c.doubts(now, up, agreed)
+	last := c.relay.agreed.Load() // 0 = nobody has, which is not the year that a clock begins with
+	doubts, isNew := c.doubts(now, up, last != 0 && now.Sub(time.Unix(last, 0)).Abs() < stepStays)
 	if isNew {
 		c.relay.log.Warn("the clock was put forward, or this machine was off or has slept: no event is removed for its age until the clock has stayed so and others agree",
-			"clock", now.UTC(), "was", c.time(now, up).UTC(), "for", stepStays, "remedy", "if the clock is wrong, put it right")
+			"clock", now.UTC(), "was", c.time(now, up).UTC(), "for", stepStays, "if_nobody_does", stepAlone, "remedy", "if the clock is wrong, put it right")
 	}
 	c.save(now, up)
 	return c.time(now, up), !doubts
@@ -80,7 +80,8 @@ func (c *wallClock) save(now time.Time, up time.Duration) {
 	}
 }
 
-// agrees notes an event of somebody else that is of about the time that the clock shows.
+// agrees notes an event of somebody else that is of about the time that the clock shows. Of gift wraps few are: their own
+// time is made up.
 func (r *Relay) agrees(ev *nostr.Event) {
 	now := r.store.opts.Now()
 	if now.Sub(ev.CreatedAt.Time()).Abs() < stepSlack {

@@ -1,7 +1,12 @@
 package relay
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -63,4 +68,65 @@ func TestM42WrongYear(t *testing.T) {
 	run("put right", -years, time.Minute, true, true)
 	run("a wrong year", years, 11*time.Hour, true, true)
 	run("and it is the right one", 0, 2*time.Hour, true, false)
+}
+
+// TestClockOf1970: a start without the time does not overwrite when the relay was last running.
+func TestClockOf1970(t *testing.T) {
+	cfg := Config{Dir: t.TempDir()}
+	path := filepath.Join(cfg.Dir, clockFile)
+	good := time.Now().Unix()
+	if err := os.WriteFile(path, fmt.Appendf(nil, `{"time":%d}`, good), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := open(cfg, func() time.Time { return time.Unix(100, 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, yes := r.openClock().believes(); !yes {
+		t.Error("it is doubted")
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept clockState
+	if err := json.Unmarshal(text, &kept); err != nil || kept.Time < good {
+		t.Errorf("kept: %s", text)
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMessagesAgree: messages that the node has taken, here or from elsewhere, agree with the clock if they are of its time.
+func TestMessagesAgree(t *testing.T) {
+	var refusal error
+	receive := func(context.Context, *nostr.Event) error { return refusal }
+	r, url := start(t, Config{Receive: receive})
+	w := dial(t, url)
+	deliver := func(ev nostr.Event) bool { return r.Deliver(t.Context(), "elsewhere", &ev) == nil }
+	publish := func(ev nostr.Event) bool { ok, _ := w.publish(ev); return ok }
+	for name, take := range map[string]func(nostr.Event) bool{"delivered": deliver, "sent": publish} {
+		for _, c := range []struct {
+			what   string
+			kind   int
+			ago    time.Duration
+			fail   error
+			agrees bool
+		}{
+			{"of now", 14, 0, nil, true},
+			{"refused", 14, 0, errors.New("invalid: no"), false},
+			{"a wrap of two days ago", 1059, 47 * time.Hour, nil, false},
+		} {
+			r.agreed.Store(0)
+			refusal = c.fail
+			ev := signed(t, nostr.GeneratePrivateKey(), nostr.Event{Kind: c.kind, CreatedAt: nostr.Timestamp(time.Now().Add(-c.ago).Unix()), Tags: nostr.Tags{{"p", publicKey(t, nodeKey)}}})
+			if ok := take(ev); ok != (c.fail == nil) {
+				t.Errorf("%s %s: taken %v", name, c.what, ok)
+			}
+			if got := r.agreed.Load() != 0; got != c.agrees {
+				t.Errorf("%s %s: it agrees %v", name, c.what, got)
+			}
+		}
+	}
 }
