@@ -109,18 +109,20 @@ const (
 	idleTime          = 2 * time.Minute  // between the requests of an HTTP connection
 	headerSlack       = 4 << 10          // bytes that net/http reads beyond the headers' limit
 	retainEvery       = time.Hour
-	retainFirst       = 5 * time.Minute // after the start
-	eventsSlack       = 20              // part of the store by which it may grow until the oldest are removed
-	wrapsStay         = 30 * day        // messages and gift wraps are not removed for lack of room before that
-	floodedStay       = 3 * day         // the same, while they are most of what is stored
-	answersStay       = day             // and what the node has written to those who have no trade
-	neededAtOnce      = 10_000          // of them that are looked at first, beside those that are to go
-	messagesPerDay    = 10_000          // of one address that are stored then
-	messagesBurst     = 2000            // the same, at once
-	alarmEvery        = time.Second     // between two looks at events that the node's key has signed
-	maxRetired        = 50_000          // events that one rule of retention removes at a time
-	retiredAtOnce     = 256             // events removed in one go
-	sweepEvery        = time.Minute     // removal of expired events; they are hidden at once
+	retainFirst       = 5 * time.Minute  // after the start
+	eventsSlack       = 20               // part of the store by which it may grow until the oldest are removed
+	wrapsStay         = 30 * day         // messages and gift wraps are not removed for lack of room before that
+	floodedStay       = 3 * day          // the same, while they are most of what is stored
+	answersStay       = day              // and what the node has written to those who have no trade
+	neededAtOnce      = 10_000           // of them that are looked at first, beside those that are to go
+	vainWait          = 10 * time.Second // until the next look, for each neededAtOnce of them that were looked at in vain
+	vainMost          = 10 * time.Minute // the same, of however many
+	messagesPerDay    = 10_000           // of one address that are stored then
+	messagesBurst     = 2000             // the same, at once
+	alarmEvery        = time.Second      // between two looks at events that the node's key has signed
+	maxRetired        = 50_000           // events that one rule of retention removes at a time
+	retiredAtOnce     = 256              // events removed in one go
+	sweepEvery        = time.Minute      // removal of expired events; they are hidden at once
 )
 
 // DefaultLimits leaves room for what clients in the field do: 20 subscriptions and more, all

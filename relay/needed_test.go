@@ -45,3 +45,36 @@ func put(t *testing.T, r *Relay, n, kind int, since time.Time, tags ...nostr.Tag
 	}
 	return ids
 }
+
+// TestC3NeededInVain: when all messages that are old enough turn out to be needed, the next look at them waits for as long as they
+// are many.
+func TestC3NeededInVain(t *testing.T) {
+	trade, asked := publicKey(t, nostr.GeneratePrivateKey()), 0
+	running := true
+	limits := DefaultLimits()
+	limits.Events = neededAtOnce
+	at := &clock{now: time.Now()}
+	r, _ := startAt(t, Config{Limits: limits, Running: func(pubkey string) bool { asked++; return running && pubkey == trade }}, at.time)
+	put(t, r, neededAtOnce+400, 1059, at.time().Add(-20*day), nostr.Tag{"p", trade})
+	for i, c := range []struct {
+		later time.Duration
+		looks bool
+	}{{0, true}, {0, false}, {vainWait - time.Second, false}, {time.Second, true}, {-time.Hour, true}, {time.Second, false}} {
+		at.add(c.later)
+		asked = 0
+		if err := r.makeRoom(t.Context(), at.time()); err != nil {
+			t.Fatal(err)
+		}
+		if looked := asked > 0; looked != c.looks {
+			t.Errorf("call %d: it looked %v", i, looked)
+		}
+	}
+	running = false
+	at.add(vainWait)
+	if err := r.makeRoom(t.Context(), at.time()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.store.Len(); n != limits.Events {
+		t.Errorf("%d events are left, want %d", n, limits.Events)
+	}
+}

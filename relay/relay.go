@@ -171,6 +171,7 @@ type Relay struct {
 	agreed     atomic.Int64 // second by the clock at which somebody else's event was last of about that time
 	reads      atomic.Int32 // PrivateReads
 	slots      *turns       // for clients whose message is being worked on, or decrypted
+	vain       vainLook     // of the sweeper
 	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
 	verifiers  *turns       // for signatures that are being checked
 	repeated   Policy       // a rate for events that are stored already

@@ -116,20 +116,40 @@ func (r *Relay) spare(ctx context.Context, now time.Time, n int, kinds []int) ([
 	if !flooded || r.cfg.Running == nil {
 		return r.store.Oldest(ctx, n, mayGo)
 	}
-	old, err := r.spareUnneeded(ctx, n, mayGo)
+	if r.vain.holds(now) {
+		return nil, nil
+	}
+	old, looked, err := r.spareUnneeded(ctx, n, mayGo)
 	if err != nil || len(old) > 0 {
 		return old, err
 	}
 	answered := now.Add(-answersStay).Unix()
-	return r.spareUnneeded(ctx, n, func(m *events.Meta) bool {
+	old, more, err := r.spareUnneeded(ctx, n, func(m *events.Meta) bool {
 		return m.Author == r.node && isPrivate(m.Kind) && m.CreatedAt < answered
 	})
+	if err == nil && len(old) == 0 {
+		r.vain = vainLook{now, looked + more}
+	}
+	return old, err
+}
+
+// vainLook is a look at messages that trades could need, and did, all of them. Each is read from disk for it, and whoever
+// floods the relay can have them be of an order of his: the more there were, the longer the next one waits.
+type vainLook struct {
+	at   time.Time
+	many int
+}
+
+// holds reports whether it is too early for another one. It is not for a clock that was put back.
+func (v *vainLook) holds(now time.Time) bool {
+	ago := now.Sub(v.at)
+	return ago >= 0 && ago < min(time.Duration(v.many/neededAtOnce)*vainWait, vainMost)
 }
 
 // spareUnneeded is spare where it takes a look at the events themselves to know which ones trades need: at ever more of them,
-// until there are enough others.
-func (r *Relay) spareUnneeded(ctx context.Context, n int, mayGo func(*events.Meta) bool) (rest []key, err error) {
-	for looked, most := 0, n+neededAtOnce; ; most *= 2 {
+// until there are enough others. It says how many it has looked at.
+func (r *Relay) spareUnneeded(ctx context.Context, n int, mayGo func(*events.Meta) bool) (rest []key, looked int, err error) {
+	for most := n + neededAtOnce; ; most *= 2 {
 		skip := looked
 		old, err := r.store.Oldest(ctx, most, func(m *events.Meta) bool {
 			if !mayGo(m) {
@@ -146,7 +166,7 @@ func (r *Relay) spareUnneeded(ctx context.Context, n int, mayGo func(*events.Met
 				continue
 			}
 		}
-		return rest[:min(n, len(rest))], err
+		return rest[:min(n, len(rest))], looked, err
 	}
 }
 
