@@ -38,6 +38,7 @@ const (
 type nodeConfig struct {
 	dir       string
 	settings  *Settings
+	harmful   settingsError // in the settings
 	key       mostro.Secret
 	storeKey  escrow.StoreKey
 	lightning lnd.Config
@@ -70,6 +71,10 @@ type node struct {
 // openNode opens the stores and connects the parts. Nothing is served before run.
 func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	slog.SetDefault(cfg.logger) // eventstore writes to the standard logger, which follows this one
+	n := &node{cfg: cfg}
+	if err := n.mayServe(); err != nil {
+		return nil, err
+	}
 	secret, err := escrowSecret(cfg.dir)
 	if err != nil {
 		return nil, err
@@ -78,8 +83,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	if err := s.space().Check(filepath.Join(cfg.dir, escrowDir), cfg.logger); err != nil {
 		return nil, noRoom(err)
 	}
-	n := &node{cfg: cfg, url: s.Relay.URL}
-	if n.url == "" {
+	if n.url = s.Relay.URL; n.url == "" {
 		n.url = "ws://" + dialable(cfg.listener.Addr().String())
 	}
 	if n.ln, err = lnd.Dial(cfg.lightning); err != nil {
@@ -134,7 +138,10 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	if err != nil {
 		return nil, errors.Join(storeKeyHint(inUse(cfg.dir, err)), n.relay.Close(ctx), n.mirror.Close(), n.ln.Close())
 	}
-	err = n.meet(ctx)
+	err = n.mayServe()
+	if err == nil {
+		err = n.meet(ctx)
+	}
 	if err == nil {
 		n.commands, err = listenControl(cfg.dir)
 	}

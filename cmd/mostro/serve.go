@@ -91,6 +91,9 @@ func readAll(dir string, overrides []string, logger *slog.Logger) (settings *loa
 	if settings, err = readSettings(dir, overrides); err != nil {
 		return nil, key, storeKey, err
 	}
+	for _, p := range settings.changed {
+		logger.Warn("a setting is not read as it is written", "where", p.where, "setting", p.key, "wrong", p.what, "remedy", p.remedy)
+	}
 	if err := settings.requireLightning(dir); err != nil {
 		return nil, key, storeKey, err
 	}
@@ -121,7 +124,7 @@ func serve(ctx context.Context, dir string, overrides []string, logger *slog.Log
 		return err
 	}
 	n, err := openNode(ctx, nodeConfig{
-		dir: dir, settings: &settings.Settings, key: key, storeKey: storeKey, listener: listener, metrics: metrics,
+		dir: dir, settings: &settings.Settings, harmful: settings.harmful, key: key, storeKey: storeKey, listener: listener, metrics: metrics,
 		lightning: lnd.Config{
 			Host:         settings.Lightning.Host,
 			CertFile:     settings.Lightning.CertFile,

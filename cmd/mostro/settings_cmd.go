@@ -41,8 +41,12 @@ func settingsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, _, _, err := readAll(dir, overrides, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))); err != nil {
+			settings, _, _, err := readAll(dir, overrides, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+			if err != nil {
 				return err
+			}
+			if len(settings.harmful) > 0 {
+				return settings.harmful
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the settings are good")
 			return nil
@@ -54,7 +58,7 @@ func settingsCommand() *cobra.Command {
 	return cmd
 }
 
-// readSettings reads the settings file of a data directory.
+// readSettings reads the settings file of a data directory. What is harmful in them is for who serves with them.
 func readSettings(dir string, overrides []string) (*loaded, error) {
 	path := filepath.Join(dir, settingsFile)
 	info, err := os.Stat(path)
@@ -72,7 +76,7 @@ func readSettings(dir string, overrides []string) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read settings: %w", err)
 	}
-	return loadSettings(path, data, overrides)
+	return parseSettings(path, data, overrides)
 }
 
 // requireLightning checks that the Lightning node is named, and that the files are there and are

@@ -49,6 +49,10 @@ func (e settingsError) Error() string {
 type loaded struct {
 	Settings
 	origin map[string]string // path -> "settings.toml line 12"; absent: a default
+	// harmful is what was taken once and is refused now, unless orders are live: see mayServe.
+	harmful settingsError
+	// changed is what is read otherwise than it is written.
+	changed settingsError
 }
 
 // problemOf describes what is wrong with a setting that was found wrong after loading.
@@ -66,10 +70,19 @@ type assignment struct {
 // onCommandLine is where overrides stand.
 const onCommandLine = "--settings"
 
-// loadSettings reads a settings file (name is for messages) and then the overrides, each
+// loadSettings is parseSettings that refuses what is harmful.
+func loadSettings(name string, file []byte, overrides []string) (*loaded, error) {
+	l, err := parseSettings(name, file, overrides)
+	if err == nil && len(l.harmful) > 0 {
+		return nil, l.harmful
+	}
+	return l, err
+}
+
+// parseSettings reads a settings file (name is for messages) and then the overrides, each
 // KEY=VALUE with a dotted path, over the defaults. It returns a settingsError that names
 // every unknown key and bad value.
-func loadSettings(name string, file []byte, overrides []string) (*loaded, error) {
+func parseSettings(name string, file []byte, overrides []string) (*loaded, error) {
 	assignments, err := parseFile(name, file)
 	if err != nil {
 		return nil, err
@@ -103,14 +116,15 @@ func loadSettings(name string, file []byte, overrides []string) (*loaded, error)
 			problems = append(problems, unknownKey(a, keys))
 			continue
 		}
-		_, secret := k.value.(*secretValue)
-		if _, proxy := k.value.(*proxyValue); proxy && strings.Contains(a.value.text, "@") {
-			secret = true // a password stands before the host
-		}
-		if secret && a.where == onCommandLine {
-			problems = append(problems, problem{a.where, a.path, "is a secret, and every user of the machine can read a command line", "put it into settings.toml"})
+		open := problem{a.where, a.path, "is a secret, and every user of the machine can read a command line", "put it into settings.toml"}
+		if _, secret := k.value.(*secretValue); secret && a.where == onCommandLine {
+			problems = append(problems, open)
 			continue
 		}
+		if _, proxy := k.value.(*proxyValue); proxy && a.where == onCommandLine && strings.Contains(a.value.text, "@") {
+			l.harmful = append(l.harmful, open) // a password stands before the host
+		}
+		l.once(k, &a)
 		if err := k.value.set(a.value); err != nil {
 			problems = append(problems, problem{a.where, a.path, err.Error(), k.remedy()})
 			continue
@@ -121,7 +135,7 @@ func loadSettings(name string, file []byte, overrides []string) (*loaded, error)
 		problems = l.checkTogether()
 	}
 	if len(problems) > 0 {
-		return nil, problems
+		return nil, append(problems, l.harmful...)
 	}
 	if l.Mostro.PowFirstContact == samePow {
 		l.Mostro.PowFirstContact = l.Mostro.Pow
@@ -146,9 +160,6 @@ func (l *loaded) checkTogether() (problems settingsError) {
 		wrong("mostro.min_payment_amount", fmt.Sprintf("is %d, above mostro.max_order_amount, %d",
 			l.Mostro.MinPaymentAmount, l.Mostro.MaxOrderAmount), "lower it or raise the other")
 	}
-	if l.Mostro.FeePPM == 0 && l.Lightning.RoutingSubsidy == 0 {
-		wrong("mostro.fee", "is 0, which leaves nothing to route payouts with: one that costs a millisat could never be made", "set lightning.routing_subsidy, which pays for routing then")
-	}
 	if least := minCLTVDelta(l.Lightning.HoldExpiry); l.Lightning.CLTVDelta < least {
 		wrong("lightning.hold_invoice_cltv_delta", fmt.Sprintf(
 			"is %d: too short for a trade with lightning.lnd_hold_expiry_delta %d", l.Lightning.CLTVDelta, l.Lightning.HoldExpiry),
@@ -170,13 +181,10 @@ func (l *loaded) checkTogether() (problems settingsError) {
 	if f := l.Mostro.PowFirstContact; f != samePow && f < l.Mostro.Pow {
 		wrong("mostro.pow_first_contact", fmt.Sprintf("is %d, below mostro.pow, %d", f, l.Mostro.Pow), "raise it, or delete it to use mostro.pow")
 	}
-	if l.Store.KeyFile != "" && l.Backup.Directory != "" && len(l.Backup.Recipients) == 0 {
-		wrong("backup.recipients", "is empty: the backups of an encrypted money store would not be encrypted", "`age-keygen -o FILE` makes a pair of keys; name the public one here, and keep FILE off this machine")
-	}
 	l.Price.check(string(l.Network.Proxy), wrong)
 	l.checkRelays(wrong)
 	l.Relay.check(wrong)
-	l.Bond.check(l.Lightning.RoutingSubsidy, l.Mostro.MaxRoutingFeePPM, l.Mostro.MaxOrderAmount, wrong)
+	l.checkHarm()
 	return problems
 }
 
