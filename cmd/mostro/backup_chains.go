@@ -67,6 +67,20 @@ func backupChains(dir string) (chains [][]string, err error) {
 	return chains, nil
 }
 
+// nameless returns the chains at the beginning that have no name of a store, when they are what a version
+// before this one has left of the only store that has one: all with a name come after them, and are of one.
+func nameless(chains [][]string) [][]string {
+	n := slices.IndexFunc(chains, func(chain []string) bool { return chainStore(chain) != "" })
+	if n < 0 {
+		return nil
+	}
+	named := chains[n:]
+	if slices.ContainsFunc(named, func(chain []string) bool { return chainStore(chain) != chainStore(named[0]) }) {
+		return nil
+	}
+	return chains[:n]
+}
+
 // latestChain is the latest of a directory, when all in it is of one store. Among several stores nobody
 // but the operator knows which is meant: one may be new and empty, made by a start without the data's
 // disk or before the restore.
@@ -78,6 +92,7 @@ func latestChain(dir, identity string) ([]string, error) {
 	if len(chains) == 0 {
 		return nil, fmt.Errorf("there are no backups in %s", dir)
 	}
+	chains = chains[len(nameless(chains)):]
 	latest := map[string][]string{}
 	for _, chain := range chains {
 		latest[chainStore(chain)] = chain

@@ -50,7 +50,7 @@ func TestBackupsOfAnEmptyStoreBesideTheRealOnes(t *testing.T) {
 	}
 }
 
-// Encrypted backups of several stores are told apart without the key, and those of versions that
+// Encrypted backups of several stores are told apart without the key. Among them those of versions that
 // gave stores no names are nobody's to delete.
 func TestBackupsOfSeveralStoresEncrypted(t *testing.T) {
 	identity, err := age.GenerateX25519Identity()
@@ -59,10 +59,10 @@ func TestBackupsOfSeveralStoresEncrypted(t *testing.T) {
 	}
 	old, now := written(t, 1)
 	old.mustOnce(t)
-	if err := os.Rename(filepath.Join(old.dir, backupName(old.store, *now, 0, false)), filepath.Join(old.dir, "20261110T120000Z-000000.backup")); err != nil {
+	if err := os.Link(filepath.Join(old.dir, backupName(old.store, *now, 0, false)), filepath.Join(old.dir, "20261110T120000Z-000000.backup")); err != nil {
 		t.Fatal(err)
 	}
-	if chains, err := backupChains(old.dir); err != nil || len(chains) != 1 || chainStore(chains[0]) != "" {
+	if chains, err := backupChains(old.dir); err != nil || len(chains) != 2 || chainStore(chains[0]) != "" {
 		t.Fatalf("without a name: %v, %v", chains, err)
 	}
 	b, later := written(t, 1)
@@ -73,6 +73,70 @@ func TestBackupsOfSeveralStoresEncrypted(t *testing.T) {
 	_, err = latestInfo(b.dir)
 	if got := hintsOf(err); !strings.Contains(got, "which cannot be read without --identity FILE") || !strings.Contains(got, "20261110T120000Z-'*  1 file") {
 		t.Errorf("%v\n%s", err, got)
+	}
+}
+
+// Backups of a version that gave stores no names are those of the only store that has one: restore finds
+// the latest in a directory with both, and they go when as many as are kept have their names, and time is over.
+func TestBackupsOfTheVersionBefore(t *testing.T) {
+	b, now := written(t, 2)
+	for range 2 {
+		b.next = escrow.Chain{}
+		b.mustOnce(t)
+		named := filepath.Join(b.dir, backupName(b.store, *now, 0, false))
+		if err := os.Rename(named, strings.Replace(named, "-"+b.store, "", 1)); err != nil {
+			t.Fatal(err)
+		}
+		*now = now.Add(24 * time.Hour)
+	}
+	b.next = escrow.Chain{}
+	b.free = func(string) (uint64, uint64, error) { return 0, 1 << 40, nil }
+	b.spared = escrow.Space{MinFree: 1}
+	if err := b.once(t.Context()); err == nil || !strings.Contains(err.Error(), "of a version before this one, from 20261110T120000Z-000000.backup on") {
+		t.Errorf("with no room: %v", err)
+	}
+	b.free = nil
+	left := func() (nameless int) {
+		chains, err := backupChains(b.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, chain := range chains {
+			if chainStore(chain) == "" {
+				nameless++
+			}
+		}
+		return nameless
+	}
+	for _, want := range []int{2, 2, 0, 0} {
+		b.mustOnce(t)
+		if got := left(); got != want {
+			t.Errorf("at %v there are %d of the version before, want %d", *now, got, want)
+		}
+		chain, err := latestChain(b.dir, "")
+		if err != nil || chain[0] != backupName(b.store, *now, 0, false) {
+			t.Errorf("at %v the latest is %v, %v", *now, chain, err)
+		}
+		*now = now.Add(23 * time.Hour)
+		b.next = escrow.Chain{}
+	}
+
+	// What is younger is somebody else's.
+	young := filepath.Join(b.dir, backupName(b.store, now.Add(-23*time.Hour), 0, false))
+	if err := os.Link(young, filepath.Join(b.dir, now.Format(backupStamp)+"-000000.backup")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := latestChain(b.dir, ""); err == nil || !strings.Contains(err.Error(), "backups of 2 stores") {
+		t.Errorf("beside younger ones without a name: %v", err)
+	}
+	*now = now.Add(time.Hour)
+	for range 2 {
+		*now = now.Add(30 * time.Hour)
+		b.next = escrow.Chain{}
+		b.mustOnce(t)
+	}
+	if got := left(); got != 1 {
+		t.Errorf("of somebody else %d are left", got)
 	}
 }
 

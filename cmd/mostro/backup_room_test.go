@@ -113,6 +113,58 @@ func TestBackupsOfADiskThatIsNotMounted(t *testing.T) {
 	}
 }
 
+// Whoever moves backups off the machine goes on getting them, and is told to move all: in the process that
+// made them, and in the next by the mark that is left in the directory.
+func TestBackupsThatAreMovedAway(t *testing.T) {
+	b, now := written(t, 2)
+	b.note = filepath.Join(filepath.Dir(b.dir), backupNote)
+	var alarms []string
+	b.alarm = func(what string) { alarms = append(alarms, what) }
+	move := func(all bool) {
+		entries, err := os.ReadDir(b.dir)
+		if err != nil || len(entries) == 0 {
+			t.Fatalf("nothing to move: %v", err)
+		}
+		for _, entry := range entries {
+			if all || !strings.HasPrefix(entry.Name(), ".") {
+				err = errors.Join(err, os.Remove(filepath.Join(b.dir, entry.Name())))
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		*now = now.Add(time.Minute)
+	}
+	b.mustOnce(t)
+	move(false) // as a shell's * takes them
+	b.mustOnce(t)
+	b.mustOnce(t)
+	if len(alarms) != 1 || !strings.Contains(alarms[0], "-000000.backup, is not there any more") {
+		t.Errorf("alarms %q", alarms)
+	}
+	move(true) // as rsync takes them
+	b.mustOnce(t)
+	move(false)
+	b.next, b.seen, b.away = escrow.Chain{}, nil, "" // a start
+	b.mustOnce(t)
+	if b.next.Seq != 1 || len(alarms) != 2 {
+		t.Errorf("after a start the next is number %d, alarms %q", b.next.Seq, alarms)
+	}
+
+	// The mark of a time when the disk was not mounted is not that of the disk.
+	disk := b.dir + ".disk"
+	if err := os.Rename(b.dir, disk); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Mkdir(b.dir, privateDir), os.WriteFile(b.markFile(), []byte("of another time"), privateFile)); err != nil {
+		t.Fatal(err)
+	}
+	b.next = escrow.Chain{}
+	if err := b.once(t.Context()); err == nil || !strings.Contains(err.Error(), "is its disk mounted?") {
+		t.Errorf("another directory in its place: %v", err)
+	}
+}
+
 // A backup is cut off when the node ends, the chain goes on with the last one, and a disk that does not
 // answer at all keeps nobody from closing the stores.
 func TestBackupsEndWithTheNode(t *testing.T) {

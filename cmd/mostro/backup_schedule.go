@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +30,8 @@ type backups struct {
 	now      func() time.Time
 	// note is the file that names the last full backup; "" = none.
 	note string
+	// alarm tells the operator of what keeps no backup from being made. nil: nobody.
+	alarm func(what string)
 	// grace is how long a backup may take to end when the node ends; 0 = drainTime.
 	grace time.Duration
 	// free tells the free and total bytes of the disk of a directory; nil: there is no end of room.
@@ -41,6 +42,8 @@ type backups struct {
 	next  escrow.Chain // zero = a full one
 	began time.Time    // of the chain
 	hangs bool         // the disk has not answered: whoever waits for it has all the above
+	seen  os.FileInfo  // the directory in which the last one was written; nil = none by this process
+	away  string       // the full backup that was last found to be gone
 }
 
 // newBackups is nil where none are to be made.
@@ -54,6 +57,7 @@ func (n *node) newBackups() (*backups, error) {
 		return nil, err
 	}
 	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now, note: filepath.Join(n.cfg.dir, backupNote), free: store.DiskFree}
+	b.alarm = func(what string) { n.cfg.logger.Error("alarm: "+what, "directory", b.dir) }
 	if sameDisk(n.cfg.dir, b.dir) {
 		b.spared = n.cfg.settings.space()
 	}
@@ -126,9 +130,6 @@ func (c cuttable) Write(p []byte) (int, error) {
 	}
 	return c.Writer.Write(p)
 }
-
-// backupNote is the file of the data directory that names the last full backup.
-const backupNote = "backup.last"
 
 // backedUp is how scheduled backups stand, for mostro status.
 type backedUp struct {
@@ -219,8 +220,8 @@ func (b *backups) room(full bool) error {
 		want = spared + b.lastFull()
 	}
 	if free < want {
-		return fmt.Errorf("no room for a backup in %s: %d MiB are free, and %d are needed, of which %d stay free for the money store; make room, lower backup.keep, or name another disk in backup.directory",
-			b.dir, free>>20, want>>20, spared>>20)
+		return fmt.Errorf("no room for a backup in %s: %d MiB are free, and %d are needed, of which %d stay free for the money store; make room, lower backup.keep, or name another disk in backup.directory%s",
+			b.dir, free>>20, want>>20, spared>>20, b.nameless())
 	}
 	return nil
 }
@@ -243,6 +244,17 @@ func (b *backups) chains() ([][]string, error) {
 	return slices.DeleteFunc(chains, func(chain []string) bool { return chainStore(chain) != b.store }), err
 }
 
+// nameless says which backups keep their room though they are old.
+func (b *backups) nameless() string {
+	chains, _ := backupChains(b.dir) // a directory that cannot be read is told of by who writes there
+	for _, chain := range chains {
+		if chainStore(chain) == "" {
+			return fmt.Sprintf("; those of a version before this one, from %s on, stay for the time of backup.keep: you can move them away", chain[0])
+		}
+	}
+	return ""
+}
+
 func (b *backups) write(ctx context.Context, full bool) (err error) {
 	defer func() {
 		if err != nil && (full || ctx.Err() == nil) { // one that was cut off can be made again
@@ -263,25 +275,10 @@ func (b *backups) write(ctx context.Context, full bool) (err error) {
 	}
 	b.next = next
 	if full && b.note != "" {
-		return writeWhole(b.note, []byte(path+"\n"))
+		err = writeWhole(b.note, []byte(path+"\n"))
 	}
-	return nil
-}
-
-// mounted makes the backup directory the first time, and refuses to write where the last full backup is
-// missing: a disk that is not mounted leaves an empty directory on another one.
-func (b *backups) mounted() error {
-	last, err := os.ReadFile(b.note) // a note that cannot be read is as good as none
-	if path := strings.TrimSpace(string(last)); err == nil && filepath.Dir(path) == b.dir {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("the last full backup, %s, is not there: is its disk mounted? If you have moved it away, delete %s", path, b.note)
-		}
-	}
-	err = os.Mkdir(b.dir, privateDir) // not its parents: they are there, or their disk is not
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make backup directory: %w; is its disk mounted?", err)
-	}
-	return nil
+	b.mark()
+	return err
 }
 
 // unfinishedFor is how long a file may lie there that nobody has given its name: whoever was
@@ -315,7 +312,23 @@ func (b *backups) prune(keep int64) error {
 	if err != nil {
 		return err
 	}
-	for _, chain := range b.old(chains, max(keep, 1)) {
+	keep = max(keep, 1)
+	old := b.old(chains, keep)
+	if int64(len(chains)-len(old)) >= keep {
+		all, err := backupChains(b.dir)
+		if err != nil {
+			return err
+		}
+		// Those of the version before have had their time. It is waited for, since a store that was begun by
+		// mistake in the place of theirs is the only one with a name too.
+		if before := nameless(all); len(before) > 0 {
+			began, err := chainBegan(before[len(before)-1])
+			if err == nil && b.now().Sub(began) >= time.Duration(keep*b.settings.FullHours)*time.Hour {
+				old = slices.Concat(before, old)
+			}
+		}
+	}
+	for _, chain := range old {
 		for _, name := range slices.Backward(chain) { // the full one last
 			if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
 				return fmt.Errorf("delete old backup: %w", err)
