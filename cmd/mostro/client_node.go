@@ -41,7 +41,12 @@ func (s *clientSession) findNode() error {
 		return err
 	}
 	known := state.Nodes[s.relay]
-	if s.node = asked; asked == "" {
+	if s.node = asked; asked != "" {
+		// Of a relay that carries other Mostros too only the one that it names is kept.
+		if named, err := nodeOf(s.ctx, s.relay); err != nil || named != asked {
+			return nil
+		}
+	} else {
 		if s.node, err = nodeOf(s.ctx, s.relay); err != nil {
 			return err
 		}

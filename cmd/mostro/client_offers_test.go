@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,16 @@ robosats lake�[2J this node ` + robots + `
 	}
 	if text := out.String(); strings.Contains(text, "expired") || !strings.Contains(text, "an-order") {
 		t.Error(text)
+	}
+	// Trading once with the Mostro that A carries does not make A's own node another than it was.
+	dir := t.TempDir()
+	for _, args := range [][]string{{"keys", "new"}, {"restore", "--timeout", "3s", "--mostro", npub(key.Public())}, {"restore", "--timeout", "3s"}} {
+		fresh := rootCommand()
+		fresh.SetOut(io.Discard)
+		fresh.SetArgs(append(append([]string{"client"}, args...), "--dir", dir, "--relay", a.url))
+		if err := fresh.ExecuteContext(t.Context()); err != nil && strings.Contains(err.Error(), "names the node") {
+			t.Errorf("%v: %v", args, err)
+		}
 	}
 	cmd.SetArgs([]string{"client", "offers", "--relay", "ws://127.0.0.1:1"})
 	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "ask the relay for offers") {

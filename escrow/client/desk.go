@@ -61,7 +61,7 @@ func (d *desk) ask(ctx context.Context, m mostro.Message) (mostro.Message, error
 		d.mu.Lock()
 		changed := d.changed
 		d.mu.Unlock()
-		if answers := d.answers(*m.RequestID); len(answers) > 0 {
+		if answers := d.answers(m); len(answers) > 0 {
 			if err := refusal(m, answers[0]); err != nil {
 				return answers[0], fmt.Errorf("%s: %w", m.Action, err)
 			}
@@ -77,12 +77,14 @@ func (d *desk) ask(ctx context.Context, m mostro.Message) (mostro.Message, error
 	}
 }
 
-// answers are those to a request, so far.
-func (d *desk) answers(request uint64) (answers []mostro.Message) {
+// answers are those to a request, so far. The existing daemon names no request when it answers restore-session
+// (protocol 1.12); a desk asks that once, so what comes without one is the answer.
+func (d *desk) answers(to mostro.Message) (answers []mostro.Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range d.heard {
-		if m.RequestID != nil && *m.RequestID == request {
+		unnamed := m.RequestID == nil && m.Action == mostro.RestoreSession && m.Action == to.Action
+		if unnamed || m.RequestID != nil && to.RequestID != nil && *m.RequestID == *to.RequestID {
 			answers = append(answers, m)
 		}
 	}
@@ -148,7 +150,7 @@ func (c *Client) Restore(ctx context.Context, transport mostro.Transport) (mostr
 	if err != nil {
 		return data, 0, err
 	}
-	for _, m := range d.answers(*first.RequestID) {
+	for _, m := range d.answers(mostro.Message{Action: mostro.RestoreSession, RequestID: first.RequestID}) {
 		if m.Payload != nil && m.Payload.RestoreData != nil {
 			data.Orders = append(data.Orders, m.Payload.RestoreData.Orders...)
 			data.Disputes = append(data.Disputes, m.Payload.RestoreData.Disputes...)
