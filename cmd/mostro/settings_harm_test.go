@@ -71,7 +71,7 @@ func TestHarmfulSettingsOfANodeWithLiveOrders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	open := func(settings ...string) (*node, string, error) {
+	open := func(settings ...string) (*node, *bytes.Buffer, error) {
 		l, err := parseSettings("none", nil, append([]string{"relay.min_free_mib=0", "price.providers.yadio.enabled=false"}, settings...))
 		if err != nil {
 			t.Fatal(err)
@@ -88,7 +88,7 @@ func TestHarmfulSettingsOfANodeWithLiveOrders(t *testing.T) {
 		if err != nil {
 			listener.Close()
 		}
-		return n, log.String(), err
+		return n, &log, err // which is not to be read before the node has ended
 	}
 	// serve runs a node, with what happens while it serves.
 	serve := func(n *node, during func()) {
@@ -148,10 +148,10 @@ func TestHarmfulSettingsOfANodeWithLiveOrders(t *testing.T) {
 	if err != nil {
 		t.Fatalf("with a live order: %v", err)
 	}
-	if strings.Count(log, "alarm:") != 1 || !strings.Contains(log, "setting=mostro.fee") {
-		t.Errorf("the log says\n%s", log)
-	}
 	serve(n, func() {})
+	if text := log.String(); strings.Count(text, "alarm: with this setting") != 1 || !strings.Contains(text, "setting=mostro.fee") {
+		t.Errorf("the log says\n%s", text)
+	}
 	if err := check("mostro.fee=0.01"); err != nil {
 		t.Errorf("good settings: %v", err)
 	}
