@@ -73,10 +73,10 @@ type Escrow struct {
 
 // TellEscrow does what follows from the word of an operator, and says what that was.
 func (e *Engine) TellEscrow(ctx context.Context, s Escrow) (string, error) {
-	if err := e.nodeKnown(); err != nil {
-		return "", err
-	}
 	hold, u, err := e.settlingHold(s.ID)
+	if err == nil {
+		err = e.nodeKnown()
+	}
 	if err != nil {
 		return "", err
 	}

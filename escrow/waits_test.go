@@ -66,10 +66,13 @@ func TestHangingTakeIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.play(t, "alice new buy sats=100000")
 	hangs := make(chan struct{})
-	var made order.Hash
+	opens := make(chan order.Hash, 1)
 	w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, hash order.Hash) error {
 		if m == lightning.SimOpenHold {
-			made = hash
+			select {
+			case opens <- hash:
+			default: // once more
+			}
 			<-hangs
 		}
 		return nil
@@ -101,7 +104,7 @@ func TestHangingTakeIsRefused(t *testing.T) {
 		t.Errorf("the order is %s, %v", o.Status, err)
 	}
 	end()
-	for {
+	for made := <-opens; ; {
 		h, ok := w.node.HoldState(made)
 		if ok && h.State == lightning.Canceled {
 			break

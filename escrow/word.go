@@ -32,10 +32,10 @@ const blockTime = 10 * time.Minute
 
 // TellPayout does what follows from the word of an operator, and says what that was.
 func (e *Engine) TellPayout(ctx context.Context, p Payout) (string, error) {
-	if err := e.nodeKnown(); err != nil {
-		return "", err
-	}
 	d, err := e.unclear(p.ID)
+	if err == nil {
+		err = e.nodeKnown()
+	}
 	if err != nil {
 		return "", err
 	}
