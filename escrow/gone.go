@@ -33,25 +33,18 @@ const goneMargin = 144
 // Either way nothing is paid before somebody has said that it came in.
 func (e *Engine) missedSettle(r *row) (*order.Event, error) {
 	c, wanted := r.Call, false
-	var old int64
-	err := e.db.View(func(txn *badger.Txn) (err error) {
-		if wanted, err = stillWanted(txn, r); err != nil {
-			return err
-		}
-		_, err = get(txn, []byte{tableOld}, &old)
-		return err
-	})
+	err := e.db.View(func(txn *badger.Txn) (err error) { wanted, err = stillWanted(txn, r); return err })
 	if err != nil || !wanted {
 		return nil, err // an operator has ended it
 	}
 	if !e.goneBy(c.Before) {
 		return nil, fmt.Errorf("alarm: settle %s: the node does not know the hold invoice any more; its HTLC expires at block %d", c.Hash, c.Before)
 	}
-	young, err := e.bornAfter(r.owner(), old)
+	remembered, err := e.remembered(r.owner())
 	if err != nil {
 		return nil, err
 	}
-	if r.Tries > 0 || !young {
+	if r.Tries > 0 || !remembered {
 		return nil, fmt.Errorf("alarm: settle %s: the node has lost the hold invoice, and it may have settled it before: find out whether its sats came in, then mostro escrow %s --settled, or --gone, with --reason WHY", c.Hash, r.owner())
 	}
 	return e.holdEvent(order.HoldGone, lightning.HoldInvoice{Hash: c.Hash}), nil
@@ -112,16 +105,18 @@ func (e *Engine) TellEscrow(ctx context.Context, s Escrow) (string, error) {
 
 // neverAsked tells that the node was not asked to settle a hold invoice, for all that this store may have forgotten.
 func (e *Engine) neverAsked(owner string, hash order.Hash) (never bool, err error) {
-	var old int64
 	asked := true
-	err = e.db.View(func(txn *badger.Txn) (err error) {
-		if asked, err = askedToSettle(txn, owner, hash); err != nil {
-			return err
-		}
-		_, err = get(txn, []byte{tableOld}, &old)
-		return err
-	})
+	err = e.db.View(func(txn *badger.Txn) (err error) { asked, err = askedToSettle(txn, owner, hash); return err })
 	if err != nil || asked {
+		return false, err
+	}
+	return e.remembered(owner)
+}
+
+// remembered tells that this store was not found to be a copy since an order or a bond was made: it knows all of it.
+func (e *Engine) remembered(owner string) (bool, error) {
+	var old int64
+	if err := e.db.View(func(txn *badger.Txn) error { _, err := get(txn, []byte{tableOld}, &old); return err }); err != nil {
 		return false, err
 	}
 	return e.bornAfter(owner, old)

@@ -13,6 +13,27 @@ import (
 	"mostro/escrow/order"
 )
 
+// asks lets the engine run by itself from here on, until stop, and somebody send it a message as request 7.
+func (w *world) asks(t *testing.T, name string, m mostro.Message) (who *trader, stop func()) {
+	t.Helper()
+	box := newPost()
+	w.e.inline, w.e.cfg.Publish = false, box.publish
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.e.Run(ctx) }()
+	p, seven := w.person(name), uint64(7)
+	who = &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade}
+	who.send = func(ev *nostr.Event) error { return w.e.Receive(ctx, ev) }
+	m.Wrapper, m.Version, m.RequestID = mostro.WrapOrder, 2, &seven
+	ev, err := mostro.SealRequest(m, mostro.NIP44, mostro.Party{Trade: p.trade, Identity: p.identity}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
+	w.check(err)
+	w.check(who.send(&ev))
+	return who, func() {
+		cancel()
+		w.check(<-ended)
+	}
+}
+
 // A node that takes a call and never answers keeps nobody in silence: who has released hears
 // that it counts while the call still hangs.
 func TestHangingCallIsMentioned(t *testing.T) {
@@ -26,20 +47,8 @@ func TestHangingCallIsMentioned(t *testing.T) {
 		}
 		return nil
 	}})
-	// From here on the engine runs by itself.
-	box := newPost()
-	w.e.inline, w.e.cfg.Publish = false, box.publish
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- w.e.Run(ctx) }()
-	p := w.person("alice")
-	alice := &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade}
-	alice.send = func(ev *nostr.Event) error { return w.e.Receive(ctx, ev) }
-	seven, id := uint64(7), w.order(args{})
-	ev, err := mostro.SealRequest(mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, RequestID: &seven, ID: id, Action: mostro.Release}, mostro.NIP44,
-		mostro.Party{Trade: p.trade, Identity: p.identity}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
-	w.check(err)
-	w.check(alice.send(&ev))
+	id := w.order(args{})
+	alice, stop := w.asks(t, "alice", mostro.Message{ID: id, Action: mostro.Release})
 	// It hangs until she is told, or for so long that she never will be.
 	end := sync.OnceFunc(func() { close(hangs) })
 	giveUp := time.AfterFunc(12*answerWithin, end)
@@ -56,7 +65,6 @@ func TestHangingCallIsMentioned(t *testing.T) {
 	end()
 	alice.wait(mostro.HoldInvoicePaymentSettled)
 	stop()
-	w.check(<-ended)
 }
 
 // A take whose hold invoice the node does not make is answered before mobile forgets it, while the call still hangs. What
@@ -77,20 +85,9 @@ func TestHangingTakeIsRefused(t *testing.T) {
 		}
 		return nil
 	}})
-	box := newPost()
-	w.e.inline, w.e.cfg.Publish = false, box.publish
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- w.e.Run(ctx) }()
-	p := w.person("bob")
-	p.nextKey()
-	bob := &trader{t: t, post: box, node: w.cfg.Key.Public(), key: p.trade}
-	bob.send = func(ev *nostr.Event) error { return w.e.Receive(ctx, ev) }
-	seven, id, one := uint64(7), w.order(args{}), int64(1)
-	ev, err := mostro.SealRequest(mostro.Message{Wrapper: mostro.WrapOrder, Version: 2, RequestID: &seven, TradeIndex: &one, ID: id, Action: mostro.TakeBuy}, mostro.NIP44,
-		mostro.Party{Trade: p.trade, Identity: p.identity}, w.cfg.Key.Public(), w.net.Now().Unix(), 0)
-	w.check(err)
-	w.check(bob.send(&ev))
+	w.person("bob").nextKey()
+	id, one := w.order(args{}), int64(1)
+	bob, stop := w.asks(t, "bob", mostro.Message{TradeIndex: &one, ID: id, Action: mostro.TakeBuy})
 	end := sync.OnceFunc(func() { close(hangs) })
 	giveUp := time.AfterFunc(12*openWithin, end)
 	m := bob.next()
@@ -112,5 +109,4 @@ func TestHangingTakeIsRefused(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	stop()
-	w.check(<-ended)
 }

@@ -10,6 +10,19 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// stored counts the events that a relay has.
+func stored(t *testing.T, r *Relay, ids []string) (n int) {
+	t.Helper()
+	for _, id := range ids {
+		if has, err := r.Has(t.Context(), id); err != nil {
+			t.Fatal(err)
+		} else if has {
+			n++
+		}
+	}
+	return n
+}
+
 // TestC3MessagesTakeRoom: a flood of messages from keys that are made for one each takes the room of messages, not of what
 // others have published, nor that of trades.
 func TestC3MessagesTakeRoom(t *testing.T) {
@@ -40,16 +53,7 @@ func TestC3MessagesTakeRoom(t *testing.T) {
 			}
 			return ids
 		}
-		left := func(ids []string) (n int) {
-			for _, id := range ids {
-				if has, err := r.Has(t.Context(), id); err != nil {
-					t.Fatal(err)
-				} else if has {
-					n++
-				}
-			}
-			return n
-		}
+		left := func(ids []string) int { return stored(t, r, ids) }
 		public := append(append(add(20, 1, 300), add(10, 0, 300)...), add(10, 10002, 300)...)
 		needed := add(5, 1059, 20, nostr.Tag{"p", trade})
 		old, young := add(60, 1059, 4), add(55, 1059, 2)
@@ -153,16 +157,7 @@ func TestC3AnswersTakeRoom(t *testing.T) {
 		}
 		return ids
 	}
-	left := func(ids []string) (n int) {
-		for _, id := range ids {
-			if has, err := r.Has(t.Context(), id); err != nil {
-				t.Fatal(err)
-			} else if has {
-				n++
-			}
-		}
-		return n
-	}
+	left := func(ids []string) int { return stored(t, r, ids) }
 	public := add(20, 1, 300*day, publicKey(t, nostr.GeneratePrivateKey()), trade)
 	needed := add(20, 14, 20*day, node, trade)
 	public = append(public, add(1, 38386, 20*day, node, trade)...)

@@ -25,17 +25,8 @@ func TestC3Turns(t *testing.T) {
 			served <- from
 		}()
 		// They come one after another.
-		for waiting++; ; {
-			turns.mu.Lock()
-			n := 0
-			for _, w := range turns.workers {
-				n += len(w.line)
-			}
-			turns.mu.Unlock()
-			if n == waiting {
-				break
-			}
-		}
+		waiting++
+		inLine(turns, waiting)
 	}
 	var got []string
 	last := "first"
@@ -132,17 +123,8 @@ func TestC3Passed(t *testing.T) {
 			turns.take(from)
 			served <- from
 		}()
-		for n++; ; {
-			turns.mu.Lock()
-			lines := 0
-			for _, w := range turns.workers {
-				lines += len(w.line)
-			}
-			turns.mu.Unlock()
-			if lines == n {
-				return
-			}
-		}
+		n++
+		inLine(turns, n)
 	}
 	come("hub")
 	for i := range others {
@@ -254,4 +236,19 @@ func TestC3Decryptions(t *testing.T) {
 		t.Errorf("%d of a flood came before a message of somebody else", before)
 	}
 	close(release)
+}
+
+// inLine waits until so many wait for their turns.
+func inLine(t *turns, want int) {
+	for {
+		t.mu.Lock()
+		n := 0
+		for _, w := range t.workers {
+			n += len(w.line)
+		}
+		t.mu.Unlock()
+		if n == want {
+			return
+		}
+	}
 }

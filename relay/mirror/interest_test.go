@@ -335,17 +335,23 @@ func TestC3PlacesAttack(t *testing.T) {
 	}
 }
 
-// TestC3PlacesCarried: a key that writes to a followed Mostro has a place among those of its client's address, not among
-// those of everybody near.
-func TestC3PlacesCarried(t *testing.T) {
-	a, b := newInstance(t, "a"), newInstance(t, "b")
+// carriedFrom is A, which follows B's Mostro, and a client of another address at it.
+func carriedFrom(t *testing.T) (a, b *instance, c client) {
+	t.Helper()
+	a, b = newInstance(t, "a"), newInstance(t, "b")
 	b.escrow()
 	b.start()
 	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
 	a.change = func(cfg *relay.Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
 	a.start()
 	eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
-	c := dialFrom(t, a.url(), "203.0.113.1")
+	return a, b, dialFrom(t, a.url(), "203.0.113.1")
+}
+
+// TestC3PlacesCarried: a key that writes to a followed Mostro has a place among those of its client's address, not among
+// those of everybody near.
+func TestC3PlacesCarried(t *testing.T) {
+	a, b, c := carriedFrom(t)
 	for range 3 {
 		if ok, reason := c.send(newPerson(t).message(t, b.public, "hello")); !ok {
 			t.Fatal(reason)
@@ -362,14 +368,7 @@ func TestC3PlacesCarried(t *testing.T) {
 // TestClientOfManyKeys: a client that asks for the mail of all its trade keys, and for their conversations, can go on to trade
 // with a new one.
 func TestClientOfManyKeys(t *testing.T) {
-	a, b := newInstance(t, "a"), newInstance(t, "b")
-	b.escrow()
-	b.start()
-	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
-	a.change = func(cfg *relay.Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
-	a.start()
-	eventually(t, "A is connected to B", func() bool { return a.health(b.url()).State == Live })
-	c := dialFrom(t, a.url(), "203.0.113.1")
+	_, b, c := carriedFrom(t)
 	keys := make([]string, 200)
 	for i := range keys {
 		keys[i] = newPerson(t).public
