@@ -36,6 +36,8 @@ func (s *Store) migrate() error {
 		return fmt.Errorf("count events: %w", err)
 	}
 	if total > 0 {
+		// What a move that was cut has left of these is looked at only later.
+		s.tombstones, s.vanished = true, true
 		if unread, err = s.moveBodies(total); err != nil {
 			return err
 		}

@@ -42,6 +42,11 @@ func makeFirstFolder(t *testing.T, notes int) *firstFolder {
 			t.Fatal(err)
 		}
 	}
+	// A version that was deleted must not come between the older one and its row when a move that was cut begins again.
+	newest := unsigned(person(9), 38383, start-1, "newest", nostr.Tag{"d", "x"})
+	save(newest)
+	save(unsigned(person(9), 5, start, "", nostr.Tag{"e", newest.ID}))
+	save(unsigned(person(9), 38383, start-2, "older", nostr.Tag{"d", "x"}))
 	for range 700 {
 		save(f.world.event())
 	}
