@@ -136,18 +136,22 @@ func TestC3Rations(t *testing.T) {
 }
 
 // TestC3AnswersTakeRoom: what the node has written to who asks it from keys made for one question each is the first to go, and
-// neither what others have published nor what it has written to a trade.
+// neither what others have published nor what it has written to a trade; nor how a trade has ended, which goes at last.
 func TestC3AnswersTakeRoom(t *testing.T) {
 	node, trade := publicKey(t, nodeKey), publicKey(t, nostr.GeneratePrivateKey())
 	limits := DefaultLimits()
-	limits.Events = 100
+	limits.Events = 110
 	at := &clock{now: time.Now()}
 	r, _ := startAt(t, Config{Limits: limits, Pubkey: node, Running: func(pubkey string) bool { return pubkey == trade || pubkey == node }}, at.time)
-	add := func(n, kind int, age time.Duration, author, to string) (ids []string) {
+	add := func(n, kind int, age, lasts time.Duration, author, to string) (ids []string) {
 		for i := range n {
-			ev := nostr.Event{Kind: kind, PubKey: author, CreatedAt: nostr.Timestamp(at.time().Add(-age).Unix() + int64(i)), Tags: nostr.Tags{{"p", to}}, Sig: strings.Repeat("0", 128)}
+			written := at.time().Add(-age).Unix() + int64(i)
+			ev := nostr.Event{Kind: kind, PubKey: author, CreatedAt: nostr.Timestamp(written), Tags: nostr.Tags{{"p", to}}, Sig: strings.Repeat("0", 128)}
 			if to == "" {
 				ev.Tags[0][1] = publicKey(t, nostr.GeneratePrivateKey())
+			}
+			if lasts > 0 {
+				ev.Tags = append(ev.Tags, nostr.Tag{"expiration", fmt.Sprint(written + int64(lasts/time.Second))})
 			}
 			ev.ID = ev.GetID()
 			if err := r.Publish(t.Context(), ev); err != nil {
@@ -157,18 +161,30 @@ func TestC3AnswersTakeRoom(t *testing.T) {
 		}
 		return ids
 	}
-	left := func(ids []string) int { return stored(t, r, ids) }
-	public := add(20, 1, 300*day, publicKey(t, nostr.GeneratePrivateKey()), trade)
-	needed := add(20, 14, 20*day, node, trade)
-	public = append(public, add(1, 38386, 20*day, node, trade)...)
-	chat := add(10, 14, 2*day, publicKey(t, nostr.GeneratePrivateKey()), "")
-	old, young := add(100, 14, 30*time.Hour, node, ""), add(30, 14, 20*time.Hour, node, "")
-	if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
-		t.Fatal(err)
+	room := func() {
+		t.Helper()
+		if err := r.makeRoom(t.Context(), r.store.opts.Now()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if left(public) != 21 || left(needed) != 20 || left(chat) != 10 || left(young) != 30 || left(old) > 20 {
-		t.Errorf("left are %d of 21 that are public, %d of 20 to a trade, %d of 10 chats, %d of 30 young answers, %d of 100 old ones",
-			left(public), left(needed), left(chat), left(young), left(old))
+	left := func(ids []string) int { return stored(t, r, ids) }
+	public := add(20, 1, 300*day, 0, publicKey(t, nostr.GeneratePrivateKey()), trade)
+	needed := add(20, 14, 20*day, 30*day, node, trade)
+	public = append(public, add(1, 38386, 20*day, 30*day, node, trade)...)
+	chat := add(10, 14, 2*day, 0, publicKey(t, nostr.GeneratePrivateKey()), "")
+	ended := add(10, 14, 6*day, 30*day, node, "")
+	old, young := add(100, 14, 30*time.Hour, 2*day, node, ""), add(30, 14, 20*time.Hour, 2*day, node, "")
+	room()
+	if left(public) != 21 || left(needed) != 20 || left(chat) != 10 || left(ended) != 10 || left(young) != 30 || left(old) > 20 {
+		t.Errorf("left are %d of 21 that are public, %d of 20 to a trade, %d of 10 chats, %d of 10 that a trade has ended, %d of 30 young answers, %d of 100 old ones",
+			left(public), left(needed), left(chat), left(ended), left(young), left(old))
+	}
+	young = append(young, add(60, 14, 20*time.Hour, 2*day, node, "")...)
+	long := add(10, 14, 8*day, 30*day, node, "")
+	room()
+	if left(ended) != 10 || left(young) != 90 || left(long) != 0 || left(old) != 0 {
+		t.Errorf("left are %d of 10 that a trade has ended, %d of 90 young answers, %d that a trade ended long ago, %d old answers",
+			left(ended), left(young), left(long), left(old))
 	}
 }
 

@@ -113,7 +113,8 @@ const (
 	eventsSlack       = 20               // part of the store by which it may grow until the oldest are removed
 	wrapsStay         = 30 * day         // messages and gift wraps are not removed for lack of room before that
 	floodedStay       = 3 * day          // the same, while they are most of what is stored
-	answersStay       = day              // and what the node has written to those who have no trade
+	answersLeft       = day              // and what the node has written that is over in so long
+	outcomesStay      = 7 * day          // and what it has written to those who have no trade any more
 	neededAtOnce      = 10_000           // of them that are looked at first, beside those that are to go
 	vainWait          = 10 * time.Second // until the next look, for each neededAtOnce of them that were looked at in vain
 	vainMost          = 10 * time.Minute // the same, of however many

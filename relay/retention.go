@@ -119,19 +119,24 @@ func (r *Relay) spare(ctx context.Context, now time.Time, n int, kinds []int) ([
 	if r.vain.holds(now) {
 		return nil, nil
 	}
-	old, looked, err := r.spareUnneeded(ctx, n, mayGo)
-	if err != nil || len(old) > 0 {
-		return old, err
+	looked, soon, answered := 0, now.Add(answersLeft).Unix(), now.Add(-outcomesStay).Unix()
+	for _, mayGo := range []func(*events.Meta) bool{
+		mayGo,
+		func(m *events.Meta) bool { return r.wrote(m) && m.ExpiresAt > 0 && m.ExpiresAt < soon },
+		func(m *events.Meta) bool { return r.wrote(m) && m.CreatedAt < answered },
+	} {
+		old, more, err := r.spareUnneeded(ctx, n, mayGo)
+		if err != nil || len(old) > 0 {
+			return old, err
+		}
+		looked += more
 	}
-	answered := now.Add(-answersStay).Unix()
-	old, more, err := r.spareUnneeded(ctx, n, func(m *events.Meta) bool {
-		return m.Author == r.node && isPrivate(m.Kind) && m.CreatedAt < answered
-	})
-	if err == nil && len(old) == 0 {
-		r.vain = vainLook{now, looked + more}
-	}
-	return old, err
+	r.vain = vainLook{now, looked}
+	return nil, nil
 }
+
+// wrote reports whether an event is a message of the node under its own key.
+func (r *Relay) wrote(m *events.Meta) bool { return m.Author == r.node && isPrivate(m.Kind) }
 
 // vainLook is a look at messages that trades could need, and did, all of them. Each is read from disk for it, and whoever
 // floods the relay can have them be of an order of his: the more there were, the longer the next one waits.
