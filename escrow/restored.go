@@ -216,9 +216,10 @@ func (e *Engine) findStrays(ctx context.Context, r restoredRow) error {
 		return err
 	}
 	// Without a payment that both know only the clock tells what is older than the store, and the clock may have been
-	// ahead: what could be what is owed now is asked about all the same.
+	// ahead: what could be what is owed now is asked about all the same, and so is what is not much older. What it paid may
+	// be owed only when the trade has come as far again.
 	strays = slices.DeleteFunc(strays, func(s Stray) bool {
-		return !owed(s.Amount, s.At) && (r.Doubt || !anchored && before(s.At))
+		return !owed(s.Amount, s.At) && (r.Doubt || !anchored && longBefore(s.At, r.Since, now))
 	})
 	for some := range slices.Chunk(strays, straysAtOnce) {
 		if err := e.keepStrays(ctx, some); err != nil {
