@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -38,13 +39,21 @@ type reception struct {
 	p      *peer
 	kinds  []int
 	from   context.Context // tells the node over which relay a message came
-	lanes  [receiveLanes]chan *nostr.Event
+	lanes  [receiveLanes]chan letter
 	room   *semaphore.Weighted // bytes that wait
 	failed chan error
 
 	mu     sync.Mutex
 	behind map[int]int64 // by kind, how far back something is that did not get through
 	due    chan struct{}
+
+	ended atomic.Int64 // messages from behind that need not be looked for again
+}
+
+// letter is a message to the node.
+type letter struct {
+	*nostr.Event
+	behind bool // it did not come live
 }
 
 // receiveKinds receives messages of some kinds until an error or the end of the context.
@@ -58,7 +67,7 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 		failed: make(chan error, 1), behind: make(map[int]int64), due: make(chan struct{}, 1),
 	}
 	for i := range r.lanes {
-		r.lanes[i] = make(chan *nostr.Event, messageBurst/receiveLanes)
+		r.lanes[i] = make(chan letter, messageBurst/receiveLanes)
 		lanes.Go(func() { r.work(ctx, r.lanes[i]) })
 	}
 	since := r.first()
@@ -93,7 +102,7 @@ func (r *reception) fail(err error) {
 }
 
 // lane is where a message waits. Gift wraps have an author each, and no order.
-func (r *reception) lane(ev *nostr.Event) chan *nostr.Event {
+func (r *reception) lane(ev *nostr.Event) chan letter {
 	return r.lanes[crc32.ChecksumIEEE([]byte(ev.PubKey))%receiveLanes]
 }
 
@@ -102,7 +111,7 @@ func (r *reception) lane(ev *nostr.Event) chan *nostr.Event {
 func (r *reception) live(ev *nostr.Event) {
 	if r.p.mail.Allow() && r.room.TryAcquire(share(ev)) {
 		select {
-		case r.lane(ev) <- ev:
+		case r.lane(ev) <- letter{ev, false}:
 			return
 		default:
 			r.room.Release(share(ev))
@@ -134,24 +143,39 @@ func (r *reception) miss(kind int, at int64) {
 }
 
 // lookBehind fetches what is stored, and then again and again what was missed. In between it waits as long as that took, up to
-// mostMissed: how much strangers leave there costs no more.
+// mostMissed: how much strangers leave there costs no more. While it fetches much of which little is done with then, as strangers'
+// messages are for which the node has no room, it waits twice as long each time, up to mostPatience.
 func (r *reception) lookBehind(ctx context.Context, l *link) {
-	for {
+	wait := func(d time.Duration) bool {
+		select {
+		case <-time.After(d):
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for barren := 0; ; {
 		r.mu.Lock()
 		behind := r.behind
 		r.behind = make(map[int]int64)
 		r.mu.Unlock()
-		began := time.Now()
-		r.fetchOld(ctx, l, behind)
-		wait := min(max(time.Since(began), checkEvery), mostMissed)
+		began, ended := time.Now(), r.ended.Load()
+		fetched := r.fetchOld(ctx, l, behind)
+		pause := min(max(time.Since(began), checkEvery), mostMissed)
 		select {
 		case <-r.due:
 		case <-ctx.Done():
 			return
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !wait(pause) {
+			return
+		}
+		if ended = r.ended.Load() - ended; fetched < barrenRound || ended >= int64(fetched/10) {
+			barren = 0
+			continue
+		}
+		barren = min(barren+1, 10)
+		if !wait(min(pause<<barren, mostPatience) - pause) {
 			return
 		}
 	}
@@ -160,8 +184,8 @@ func (r *reception) lookBehind(ctx context.Context, l *link) {
 // fetchOld asks for what is behind the newest messages, which is all that a relay gives out with a
 // subscription: gift wraps are dated back by days, so that one of a break can be anywhere. As many as are asked for at once
 // are handed over in the order in which they were written. It goes back as far as it says for each kind, however many
-// strangers have left there.
-func (r *reception) fetchOld(ctx context.Context, l *link, behind map[int]int64) {
+// strangers have left there. It says how many the relay has given out.
+func (r *reception) fetchOld(ctx context.Context, l *link, behind map[int]int64) (fetched int) {
 	var some []*nostr.Event
 	hand := func() {
 		slices.SortStableFunc(some, func(a, b *nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
@@ -170,7 +194,7 @@ func (r *reception) fetchOld(ctx context.Context, l *link, behind map[int]int64)
 				return
 			}
 			select {
-			case r.lane(ev) <- ev:
+			case r.lane(ev) <- letter{ev, true}:
 			case <-ctx.Done():
 				return
 			}
@@ -185,6 +209,7 @@ func (r *reception) fetchOld(ctx context.Context, l *link, behind map[int]int64)
 		}
 		f := nostr.Filter{Kinds: []int{kind}, Tags: nostr.TagMap{"p": {r.p.m.cfg.Pubkey}}}
 		_, err := l.walkMost(ctx, f, since, course{maxItems, unhurried, l.fetch}, func(ev *nostr.Event) {
+			fetched++
 			if r.p.m.marks.knows(nameOf(ev)) || r.p.heard.knows(nameOf(ev)) {
 				return
 			}
@@ -200,16 +225,21 @@ func (r *reception) fetchOld(ctx context.Context, l *link, behind map[int]int64)
 		}
 	}
 	hand()
+	return fetched
 }
 
 // work hands the messages of a lane over.
-func (r *reception) work(ctx context.Context, lane <-chan *nostr.Event) {
+func (r *reception) work(ctx context.Context, lane <-chan letter) {
 	for {
 		select {
 		case ev := <-lane:
-			r.room.Release(share(ev))
-			if err := r.deliver(ev); err != nil {
+			r.room.Release(share(ev.Event))
+			again, err := r.deliver(ev.Event)
+			if err != nil {
 				r.fail(err)
+			}
+			if ev.behind && !again {
+				r.ended.Add(1)
 			}
 		case <-ctx.Done():
 			return
@@ -218,17 +248,18 @@ func (r *reception) work(ctx context.Context, lane <-chan *nostr.Event) {
 }
 
 // deliver knows each message that came over this relay by its name. A copy of one that has come elsewhere goes to the node too,
-// which handles it once, and learns that its author may read here. An error ends the connection.
-func (r *reception) deliver(ev *nostr.Event) error {
+// which handles it once, and learns that its author may read here. again says that it is to be looked for once more. An error
+// ends the connection.
+func (r *reception) deliver(ev *nostr.Event) (again bool, err error) {
 	p := r.p
 	switch to := recipients(ev); {
 	case !slices.Contains(to, p.m.cfg.Pubkey):
-		return p.strike(ev, unasked)
+		return false, p.strike(ev, unasked)
 	case len(to) > 1:
 		p.refuse("invalid: a message to this node has exactly one p tag")
-		return nil
+		return false, nil
 	case ev.CheckID() && (p.m.marks.knows(nameOf(ev)) || p.heard.heard(nameOf(ev))):
-		return nil // else it is another event than its name says, and refused
+		return false, nil // else it is another event than its name says, and refused
 	}
 	// Only what the node has taken, or will never take, is not heard again.
 	switch err := p.m.relay.Deliver(r.from, p.url, ev); {
@@ -238,8 +269,9 @@ func (r *reception) deliver(ev *nostr.Event) error {
 		p.heard.forget(nameOf(ev))
 		p.refusal(err.Error())
 		r.again(ev)
+		return true, nil
 	default:
 		p.refuse(err.Error())
 	}
-	return nil
+	return false, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,6 +181,48 @@ func TestMissedFound(t *testing.T) {
 		eventuallyFor(t, time.Hour, "it is heard", func() bool { return h.count(release.ID) == 1 })
 		if s := a.health(url).Sessions; s != 1 {
 			t.Errorf("%d connections", s)
+		}
+	})
+}
+
+// TestC3RefusedAgain: strangers who leave more messages at an outside relay than the node answers while it is flooded have it
+// fetch and refuse all of them ever more rarely. They are taken when there is room.
+func TestC3RefusedAgain(t *testing.T) {
+	const left = barrenRound + 100
+	bubble(t, func(t *testing.T) {
+		p, stranger := idlePlain(500), newPerson(t)
+		var flooded atomic.Bool
+		flooded.Store(true)
+		a, url, h := listens(t, p, func(*nostr.Event, int) error {
+			if flooded.Load() {
+				return errors.New("rate-limited: this relay is flooded")
+			}
+			return nil
+		})
+		p.cut()
+		var ids []string
+		for i := range left {
+			ev := stranger.sign(t, nostr.Event{Kind: kindMessage, CreatedAt: nostr.Now() - nostr.Timestamp(i), Tags: nostr.Tags{{"p", a.public}}})
+			p.add(ev)
+			ids = append(ids, ev.ID)
+		}
+		rounds := func() (n int) {
+			for _, id := range ids {
+				n = max(n, h.count(id))
+			}
+			return n
+		}
+		time.Sleep(2 * time.Hour)
+		if n := rounds(); n < 5 || n > 12 {
+			t.Errorf("each was refused %d times in two hours", n)
+		}
+		flooded.Store(false)
+		before := a.health(url).Received
+		eventuallyFor(t, 2*mostPatience, "all are taken", func() bool { return a.health(url).Received-before == left })
+		once := rounds()
+		time.Sleep(2 * time.Hour)
+		if n := rounds(); n != once {
+			t.Errorf("one was heard %d times after it had been taken", n-once)
 		}
 	})
 }
