@@ -73,6 +73,7 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 	switch {
 	case err == nil:
 		p.negentropy.Store(true)
+		d.Need = p.m.worth(author, d.Need)
 		p.backlog.Store(int64(len(d.Need)))
 		err := l.fetchIDs(ctx, d.Need, f.Kinds, p.pace, func(ev *nostr.Event) {
 			in.take(ev)

@@ -147,8 +147,9 @@ type followed struct {
 	counted       time.Time // when they were
 	news          int64     // created_at of its last kind 38385
 
-	offers int   // pending, about
-	floor  int64 // created_at up to which no more of them are taken, in unix seconds
+	offers int                    // pending, about
+	floor  int64                  // created_at up to which no more of them are taken, in unix seconds
+	older  map[reconcile.ID]int64 // created_at of those that were not kept
 }
 
 // New opens the mirror's state.

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 
@@ -13,10 +14,14 @@ import (
 
 // A plain question for offers is answered with the newest, whoever made them (NIP-01), so one who publishes more than
 // anybody asks for would be seen alone. Of the pending offers of a followed key only the newest Config.MaxOffers are kept:
-// older ones are refused while there are so many, and taken away when newer ones come.
+// older ones are refused while there are so many, and taken away when newer ones come. Which they were is remembered, so that
+// comparing does not fetch them again and again.
 
 // older is why an offer is refused.
 const older = "blocked: this key has as many newer offers here as are kept of it"
+
+// maxOlder is how many offers of one key are remembered that are not kept.
+const maxOlder = 10_000
 
 // offersAtOnce is how many more may be here for a moment, until the oldest are taken away.
 const offersAtOnce = 32
@@ -30,7 +35,34 @@ func (m *Mirror) outdone(ev *nostr.Event) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.followed[ev.PubKey]
-	return f != nil && isPending(ev) && int64(ev.CreatedAt) <= f.floor
+	if f == nil || !isPending(ev) || int64(ev.CreatedAt) > f.floor {
+		return false
+	}
+	if ev.CheckID() { // else another event has that id
+		f.leave(idOf(ev.ID), int64(ev.CreatedAt))
+	}
+	return true
+}
+
+// leave remembers an offer that is not kept, with its created_at.
+func (f *followed) leave(id reconcile.ID, at int64) {
+	if f.older == nil {
+		f.older = make(map[reconcile.ID]int64)
+	}
+	if len(f.older) < maxOlder {
+		f.older[id] = at
+	}
+}
+
+// worth are those of a key's events that another relay has and that would be kept, as far as that is known.
+func (m *Mirror) worth(pubkey string, ids []reconcile.ID) []reconcile.ID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[pubkey]
+	if f == nil {
+		return ids
+	}
+	return slices.DeleteFunc(ids, func(id reconcile.ID) bool { _, is := f.older[id]; return is })
 }
 
 // crowded reports whether an offer is one too many for a moment, beside others of the same author that are about to be
@@ -125,5 +157,12 @@ func (m *Mirror) thin(ctx context.Context, pubkey string) error {
 	defer m.mu.Unlock()
 	f.offers += min(len(all), m.cfg.MaxOffers) - before // others may have come meanwhile
 	f.floor = floor
+	maps.DeleteFunc(f.older, func(_ reconcile.ID, at int64) bool { return at > floor })
+	for _, item := range all[:max(over, 0)] {
+		f.leave(item.ID, int64(item.Created))
+	}
+	if over > 2*offersAtOnce { // not what comes and goes in a flood
+		m.log.Info("took away the oldest offers of a key that has more than are kept", "pubkey", pubkey, "offers", over, "kept", m.cfg.MaxOffers)
+	}
 	return err
 }

@@ -125,3 +125,59 @@ func (c client) hearAny() []json.RawMessage {
 	}
 	return parts
 }
+
+// TestOlderNotFetched: offers of a followed Mostro that are not kept, since it has so many newer ones, are not fetched again each
+// time that it is compared; they come when there is room.
+func TestOlderNotFetched(t *testing.T) {
+	const most, many = 50, 300
+	a, b := newInstance(t, "a"), newInstance(t, "b")
+	b.start()
+	began := nostr.Now() - 9000
+	var offers []nostr.Event
+	for i := range many {
+		offers = append(offers, b.offer(t, fmt.Sprint(i), began+nostr.Timestamp(i)))
+	}
+	b.publish(offers...)
+	a.cfg.MaxOffers = most
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{b.url()}}}
+	a.start()
+	eventually(t, "it is followed", func() bool { return len(a.mirror.list()) == 1 })
+	p := a.mirror.list()[0]
+	kept := func() (n int) {
+		for _, ev := range offers {
+			if a.has(ev.ID) {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "all is compared", func() bool { return a.health(p.url).State == Live })
+	eventually(t, "the newest are kept", func() bool { return kept() == most && a.has(offers[many-1].ID) && a.has(offers[many-most].ID) })
+
+	in := newIntake(t.Context())
+	go in.run(func(ctx context.Context, evs []*nostr.Event) error {
+		return p.ingest(ctx, evs, func(*nostr.Event, time.Duration) {})
+	})
+	again := func() (fetched int64) {
+		before := a.health(p.url)
+		if err := p.compareAll(t.Context(), p.link.Load(), in); err != nil {
+			t.Fatal(err)
+		}
+		after := a.health(p.url)
+		return after.Refused + after.Stored + after.Known - before.Refused - before.Stored - before.Known
+	}
+	if n := again(); n != 0 {
+		t.Errorf("%d events were fetched again", n)
+	}
+	var taken []nostr.Event
+	for _, ev := range offers[many-20:] {
+		taken = append(taken, b.sign(t, nostr.Event{Kind: kindOrder, CreatedAt: ev.CreatedAt + 1000, Tags: nostr.Tags{{"d", ev.Tags.GetD()}, {"s", "in-progress"}}}))
+	}
+	b.publish(taken...)
+	eventually(t, "they are taken", func() bool { return !slices.ContainsFunc(taken, func(ev nostr.Event) bool { return !a.has(ev.ID) }) })
+	if err := a.mirror.survey(t.Context(), b.public); err != nil {
+		t.Fatal(err)
+	}
+	again()
+	eventually(t, "others are back", func() bool { return kept() == most && a.has(offers[many-20-most].ID) })
+}
