@@ -41,8 +41,10 @@ type devFee struct{ at, amount int64 }
 // NewReader begins to read. now is in unix seconds; what is from later is not believed.
 func NewReader(now int64) *Reader { return &Reader{now: now, nodes: make(map[string]*node)} }
 
-// clockSlack is by how much another clock may be ahead, in seconds.
-const clockSlack = 900
+const (
+	clockSlack = 900        // seconds by which another clock may be ahead
+	mostDevFee = 10_000_000 // sat of one trade: all of a fee of 1 % of 10 BTC, more than a channel of lnd holds
+)
 
 // Add reads one event. What is forged, unreadable or of no use changes nothing.
 func (r *Reader) Add(ev *nostr.Event) {
@@ -124,11 +126,11 @@ func (n *node) record(ev *nostr.Event) {
 	case mostro.KindDevFee:
 		amount, err := strconv.ParseInt(tag(ev, "amount"), 10, 64)
 		order := tag(ev, "order-id")
-		if err != nil || amount <= 0 || order == "" {
-			return
+		if err != nil || amount <= 0 || amount > mostDevFee || order == "" {
+			return // none that anybody has paid; sums of such would not fit into a number
 		}
-		// One order has one fee: of two that claim to be, the lesser counts.
-		if other, known := n.fees[order]; !known || amount < other.amount {
+		// One order has one fee: of two that claim to be, the lesser counts, and the older of equal ones.
+		if other, known := n.fees[order]; !known || cmp.Or(cmp.Compare(amount, other.amount), cmp.Compare(at, other.at)) < 0 {
 			n.fees[order] = devFee{at: at, amount: amount}
 		}
 	}
@@ -208,4 +210,9 @@ func tag(ev *nostr.Event, name string) string {
 	return ""
 }
 
-func monthOf(at int64) string { return time.Unix(at, 0).UTC().Format("2006-01") }
+// monthOf is the month in which the ISO week of a moment begins: a review says only the week of its trade, so
+// what was paid for it is counted by weeks too.
+func monthOf(at int64) string {
+	t := time.Unix(at, 0).UTC()
+	return t.AddDate(0, 0, -(int(t.Weekday())+6)%7).Format("2006-01")
+}

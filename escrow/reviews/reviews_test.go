@@ -2,6 +2,7 @@ package reviews
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -205,7 +206,7 @@ func TestWash(t *testing.T) {
 		}
 		w.fees(node, days, 5, 20_000)
 	}
-	w.fees(node, 2, 25, 1_000_000_000)
+	w.fees(node, 2, 25, 25*mostDevFee)
 	r := w.read()["washer"].Reviews
 	// Three honest months and one bought: (3*0.2 + 1) / 4.
 	if r.Score == nil || *r.Score < 0.3999 || *r.Score > 0.4001 || r.Weight != 4*capMonth {
@@ -243,6 +244,45 @@ func TestProofsForNothing(t *testing.T) {
 	r := w.read()["honest"].Reviews
 	if *before.Score != 1 || before.Weight != 20_000 || r.Count != 240 || r.Score == nil || *r.Score < 0.98 {
 		t.Errorf("%v of %+v, it was %v of %+v", *r.Score, r, *before.Score, before)
+	}
+}
+
+// TestAbsurdFees: a node that publishes fees of more than there is, of which the sum does not fit into a number, erases
+// no month and turns none round. They are no sign of its age either.
+func TestAbsurdFees(t *testing.T) {
+	for _, trick := range [][]int64{{math.MaxInt64}, {math.MaxInt64, math.MaxInt64 - 4998}, {math.MaxInt64, math.MaxInt64 - 13998}, {2_100_000_000_000_000}, {mostDevFee + 1}} {
+		w := newTown(t)
+		node := w.node("n")
+		for i, days := range []int64{2, 70} {
+			w.fees(node, days, 5, 5000)
+			for range 10 {
+				w.review(node, days, float64(i))
+			}
+		}
+		for _, amount := range trick {
+			w.fee(node, 71, amount)
+		}
+		s := w.read()["n"]
+		if r := s.Reviews; r.Score == nil || *r.Score != 0.5 || r.Weight != 10_000 || s.Facts.DevFees != 10_000 || s.Facts.AgeDays != 70 {
+			t.Errorf("%d: %+v, %+v", trick, r, s.Facts)
+		}
+	}
+}
+
+// TestMonths: the fees of a trade stand behind its reviews also in the first days of each month, when its week began in
+// the month before.
+func TestMonths(t *testing.T) {
+	for month := range 13 {
+		w := newTown(t)
+		w.now = time.Date(2026, time.January+time.Month(month), 1, 12, 0, 0, 0, time.UTC).Unix()
+		node := w.node("n")
+		w.fees(node, 0, 5, 5000)
+		for range 5 {
+			w.review(node, 0, 1)
+		}
+		if r := w.read()["n"].Reviews; r.Score == nil || r.Weight != 5000 {
+			t.Fatalf("%s: %+v", time.Unix(w.now, 0).UTC().Format(time.DateOnly), r)
+		}
 	}
 }
 
