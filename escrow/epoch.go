@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,7 +57,10 @@ func openEpoch(path string) (e *epochFile, found bool, err error) {
 
 // saveIn writes the value in place: that needs no free space, and a sector is written whole or not
 // at all.
-func saveIn(f *os.File) func(uint64) error {
+func saveIn(f interface {
+	io.WriterAt
+	Sync() error
+}) func(uint64) error {
 	return func(value uint64) error {
 		if _, err := f.WriteAt(fmt.Appendf(nil, "%0*d\n", epochDigits, value), 0); err != nil {
 			return err

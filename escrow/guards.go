@@ -36,8 +36,8 @@ func ParseMode(s string) (Mode, error) {
 // Guards bound what the escrow does on its own.
 type Guards struct {
 	// Uncovered is how much may be paid out in 24 hours beyond what the same orders brought
-	// in. More of it stops all payouts until an operator has looked. Trading alone never gets
-	// there: what an order pays out it has brought in.
+	// in and may have of the operator for routing. More of it stops all payouts until an operator has looked. Trading
+	// alone never gets there. More than as much of the routing subsidy in 24 hours only lets no order be made or taken.
 	Uncovered order.Sat
 	// VolumeHour and VolumeDay bound what is paid out in an hour and in a day, 0 = not at all.
 	// Beyond them no order is made or taken; what is running goes on.
@@ -68,10 +68,12 @@ type Latch struct {
 	Amount order.Msat `json:"amount"`
 }
 
+// uncovered is of a few minutes.
 type uncovered struct {
-	At     int64      `json:"at"`
-	Order  string     `json:"order"`
-	Amount order.Msat `json:"amount"`
+	At      int64      `json:"at"`
+	Order   string     `json:"order"`             // the last
+	Amount  order.Msat `json:"amount"`            // beyond what came in and is granted
+	Granted order.Msat `json:"granted,omitempty"` // of the routing subsidies
 }
 
 // GuardAct is something that an operator decided.
@@ -93,50 +95,71 @@ type guardState struct {
 }
 
 // flow is what a step paid out, for its order and its bonds, and how much of it each had not
-// brought in.
-func flow(prev, next *order.Order, out order.Out) (paid, beyond order.Msat) {
-	add := func(was, is order.Ledger) {
+// brought in: of that what the operator grants to each for routing, and what is beyond it.
+func flow(prev, next *order.Order, out order.Out) (paid, granted, beyond order.Msat) {
+	add := func(was, is order.Ledger, subsidy order.Sat) {
 		paid += is.Out() - was.Out()
-		beyond += is.Uncovered() - was.Uncovered()
+		before, after := was.Uncovered(), is.Uncovered()
+		took := min(after, subsidy.Msat()) - min(before, subsidy.Msat())
+		granted += took
+		beyond += after - before - took
 	}
 	paid, beyond = out.Stray, out.Stray
-	add(prev.Ledger, next.Ledger)
+	add(prev.Ledger, next.Ledger, next.Terms.RoutingSubsidy)
 	for _, b := range out.Bonds {
-		add(b.Was.Ledger, b.Is.Ledger)
+		add(b.Was.Ledger, b.Is.Ledger, b.Is.Terms.RoutingSubsidy)
 	}
-	return paid, beyond
+	return paid, granted, beyond
 }
 
 // guard takes note of what a step paid out, in the step's own transaction.
 func (e *Engine) guard(txn *badger.Txn, w *writes, prev, next *order.Order, ev order.Event, out order.Out) error {
-	paid, beyond := flow(prev, next, out)
+	paid, granted, beyond := flow(prev, next, out)
 	if paid > 0 {
 		if err := e.countFlow(txn, w, ev.At, paid); err != nil {
 			return err
 		}
 	}
-	if beyond <= 0 {
+	if granted <= 0 && beyond <= 0 {
 		return nil
 	}
 	var row guardRow
 	if _, err := get(txn, []byte{tableGuard}, &row); err != nil {
 		return err
 	}
-	sum := beyond
-	kept := []uncovered{{ev.At, next.ID, beyond}}
+	kept := []uncovered{{ev.At, next.ID, beyond, granted}}
+	size := int64(flowBucket / time.Second)
 	for _, u := range row.Uncovered {
-		if u.At > ev.At-int64(uncoveredFor/time.Second) {
-			sum += u.Amount
+		switch last := &kept[len(kept)-1]; {
+		case u.At <= ev.At-int64(uncoveredFor/time.Second):
+		case u.At/size == last.At/size:
+			last.Amount, last.Granted = last.Amount+u.Amount, last.Granted+u.Granted
+		default:
 			kept = append(kept, u)
 		}
 	}
 	row.Uncovered = kept
-	if sum > e.cfg.Settings.Guards.Uncovered.Msat() && row.Latch == nil {
+	sum, spent := row.uncovered(ev.At)
+	limit := e.cfg.Settings.Guards.Uncovered.Msat()
+	if sum > limit && row.Latch == nil {
 		row.Latch = &Latch{At: ev.At, Order: next.ID, Amount: sum}
 		e.log.Error("alarm: all payouts stop: more went out than the same orders brought in; run mostro audit, then mostro breaker reset",
 			"order", next.ID, "msat", sum)
 	}
+	if spent > limit && spent-granted <= limit {
+		e.log.Warn("no orders are made or taken until less of the routing subsidy was spent in 24 hours", "msat", spent, "limit", limit)
+	}
 	return e.keepGuard(w, row)
+}
+
+// uncovered sums up the last day.
+func (r *guardRow) uncovered(now int64) (beyond, granted order.Msat) {
+	for _, u := range r.Uncovered {
+		if u.At > now-int64(uncoveredFor/time.Second) {
+			beyond, granted = beyond+u.Amount, granted+u.Granted
+		}
+	}
+	return beyond, granted
 }
 
 func (e *Engine) keepGuard(w *writes, row guardRow) error {
@@ -197,6 +220,14 @@ func (g *guardState) latched() bool {
 	return g.row.Latch != nil
 }
 
+// granted is what was spent of routing subsidies in the day before now.
+func (g *guardState) granted(now int64) order.Msat {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, spent := g.row.uncovered(now)
+	return spent
+}
+
 // volume is what was paid out in the time before now; older counts are forgotten.
 func (g *guardState) volume(now int64, within time.Duration) (sum order.Msat) {
 	g.mu.Lock()
@@ -243,6 +274,8 @@ func (e *Engine) closed(now int64) string {
 	case limits.VolumeHour > 0 && e.guards.volume(now, time.Hour) >= limits.VolumeHour.Msat(),
 		limits.VolumeDay > 0 && e.guards.volume(now, 24*time.Hour) >= limits.VolumeDay.Msat():
 		return "This node has reached the most that it trades in an hour or a day. Try again later. Trades that are running go on."
+	case e.guards.granted(now) > limits.Uncovered.Msat():
+		return "This node has added as much to routing fees as it does in a day. Try again later. Trades that are running go on."
 	}
 	return ""
 }

@@ -3,6 +3,8 @@ package escrow
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +143,33 @@ func TestM45WritesAreSynced(t *testing.T) {
 		}
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// powerCut keeps what a power cut leaves: what was synced.
+type powerCut struct{ written, left []byte }
+
+func (p *powerCut) WriteAt(b []byte, at int64) (int, error) {
+	p.written = append(p.written[:at], b...)
+	return len(b), nil
+}
+
+func (p *powerCut) Sync() error {
+	p.left = slices.Clone(p.written)
+	return nil
+}
+
+// M45: when the epoch is said to be raised, a power cut leaves it so.
+func TestM45EpochIsSynced(t *testing.T) {
+	var disk powerCut
+	save := saveIn(&disk)
+	for _, value := range []uint64{7, 8} {
+		if err := save(value); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := strconv.ParseUint(strings.TrimSpace(string(disk.left)), 10, 64); err != nil || got != value {
+			t.Errorf("a power cut leaves %q, want %d", disk.left, value)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (g *GuardSettings) keys() []key {
 		{"guards.mode", &modeValue{&g.Mode}, `"open"`, "",
 			"maintenance: no new orders and no takes; what is running goes on. drain: beside that the offers leave the book, before the node is closed. `mostro mode` does the same without a restart."},
 		{"guards.max_uncovered_outflow", &intValue{&g.Uncovered, 0, 1_000_000_000}, "10000", "sats",
-			"Paid out in 24 hours beyond what the same orders brought in. More stops all payouts until `mostro breaker reset`. Trading alone never gets there, but lightning.routing_subsidy does: raise it with that."},
+			"Paid out in 24 hours beyond what the same orders brought in and lightning.routing_subsidy adds to each. More stops all payouts until `mostro breaker reset`; trading alone never gets there. When more than as much of the subsidy was spent in 24 hours, no order is made or taken."},
 		{"guards.max_volume_per_hour", &intValue{&g.VolumeHour, 0, 100_000_000_000}, "0", "sats",
 			"Paid out in an hour, beyond which no order is made or taken for a while. 0: no limit."},
 		{"guards.max_volume_per_day", &intValue{&g.VolumeDay, 0, 1_000_000_000_000}, "0", "sats",
