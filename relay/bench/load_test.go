@@ -88,22 +88,36 @@ type load struct {
 // signatures, the same n gives the same events.
 func makeLoad(b testing.TB, n int) *load {
 	b.Helper()
-	l := &load{events: make([]nostr.Event, n)}
+	l := new(load)
 	for i := range authors(n) {
 		l.authors = append(l.authors, public(b, "author", i))
 	}
+	l.events = makeSigned(b, n, func(i int) (nostr.Event, string) { return draft(i, n) })
+	return l
+}
+
+// makeWraps signs n gift wraps for the fewest recipients, like those of a load.
+func makeWraps(b testing.TB, n int) []nostr.Event {
+	b.Helper()
+	return makeSigned(b, n, func(i int) (nostr.Event, string) { return draft(i/8*20+i%8, 0) })
+}
+
+// makeSigned signs n events, whose drafts come with the secret keys of their authors.
+func makeSigned(b testing.TB, n int, draft func(i int) (nostr.Event, string)) []nostr.Event {
+	b.Helper()
+	events := make([]nostr.Event, n)
 	began := nostr.Now() - nostr.Timestamp(3600*4)
 	var work sync.WaitGroup
 	for s := range signers {
 		work.Go(func() {
 			for i := s; i < n; i += signers {
-				ev, key := draft(i, n)
+				ev, key := draft(i)
 				ev.CreatedAt = began + nostr.Timestamp(i*3600*3/n)
 				if err := ev.Sign(key); err != nil {
 					b.Error(err)
 					return
 				}
-				l.events[i] = ev
+				events[i] = ev
 			}
 		})
 	}
@@ -111,7 +125,7 @@ func makeLoad(b testing.TB, n int) *load {
 	if b.Failed() {
 		b.FailNow()
 	}
-	return l
+	return events
 }
 
 // draft is event i of the load, unsigned, and the secret key of its author.
