@@ -79,7 +79,8 @@ same that mobile clients use; the wallet is yours: the client shows invoices and
   mostro client messages 1 --follow                 what the node says, and what to do next
 
 ORDER is the number of a trade of yours, or an order's id or its beginning. With --json every
-message is one line of JSON as it is on the wire. The exit code is 0 when it is done, 1 when it
+message is one line of JSON as it is on the wire; one that is not what you agreed to when you
+made or took the order, such as an invoice over another amount, is left out. The exit code is 0 when it is done, 1 when it
 is refused or fails, and 2 when the command line is wrong.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -217,13 +218,14 @@ func advise(err error) error {
 
 // clientScreen prints for people or for programs.
 type clientScreen struct {
-	out  io.Writer
-	json bool
+	out      io.Writer
+	problems io.Writer // of JSON, which has no place for them
+	json     bool
 }
 
 func (o *clientOptions) screen(cmd *cobra.Command) clientScreen {
 	if o.json {
-		return clientScreen{out: cmd.OutOrStdout(), json: true}
+		return clientScreen{out: cmd.OutOrStdout(), problems: cmd.ErrOrStderr(), json: true}
 	}
 	return clientScreen{out: plainWriter{cmd}}
 }

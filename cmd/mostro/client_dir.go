@@ -53,6 +53,7 @@ type clientTrade struct {
 	Transport mostro.Transport `json:"transport,omitempty"` // 0 = the node's choice
 	Private   bool             `json:"private,omitempty"`
 	Parent    string           `json:"parent,omitempty"` // the range order whose rest this is
+	Agreed    *client.Agreed   `json:"agreed,omitempty"` // nil = not known, as after a restore
 }
 
 func (t clientTrade) mode() client.Mode {

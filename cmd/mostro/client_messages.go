@@ -148,21 +148,32 @@ func clientMessagesCommand(o *clientOptions) *cobra.Command {
 // showMessages prints messages, and at the end what to do now.
 func (s *clientSession) showMessages(t clientTrade, messages []mostro.Message) error {
 	now := ""
-	for _, m := range messages {
-		if err := s.screen.message(m, t, false); err != nil {
+	var wrong error
+	at := present(messages)
+	for i, m := range messages {
+		err := t.Agreed.Check(messages[:i], m, payableAt(i == at))
+		switch {
+		case err != nil && i == at:
+			wrong = notAgreed(err, t)
+			continue
+		case err != nil:
+			err = s.screen.doubtful(err, t)
+		default:
+			err = s.screen.message(m, t, false)
+		}
+		if err != nil {
 			return err
 		}
-		_, notice := client.ReputationOf(m)
 		switch {
 		case m.Action == mostro.SendDM && m.RequestID != nil: // it was done, and now waits for the node
 			now = "wait: " + clientCall("messages", t, "--follow")
-		case !notice && m.Action != mostro.CantDo && m.Action != mostro.SendDM:
+		case i == at:
 			_, now = explain(m, t)
 		}
 	}
 	switch {
-	case s.screen.json:
-		return nil
+	case wrong != nil || s.screen.json:
+		return wrong
 	case len(messages) == 0:
 		return s.screen.line("The node has said nothing about this trade.")
 	case now != "":
@@ -174,7 +185,7 @@ func (s *clientSession) showMessages(t clientTrade, messages []mostro.Message) e
 // follow prints messages as they come, until one has the last action or the command ends;
 // without a last action until the trade is over, which the prompt to rate says after a release.
 func (s *clientSession) follow(ctx context.Context, t clientTrade, trade *client.Trade, last mostro.Action) error {
-	for {
+	for n := 0; ; n++ {
 		m, err := trade.Wait(ctx)
 		switch {
 		case err != nil && s.command.Err() != nil, errors.Is(err, client.ErrOver) && last == "":
@@ -182,10 +193,20 @@ func (s *clientSession) follow(ctx context.Context, t clientTrade, trade *client
 		case err != nil:
 			return advise(err)
 		}
-		if err := s.screen.message(m, t, true); err != nil {
+		_, notice := client.ReputationOf(m)
+		all := trade.Messages()
+		err = t.Agreed.Check(all[:n], m, payableAt(n >= present(all)))
+		switch {
+		case err != nil && !notice && m.Action == last:
+			return notAgreed(err, t)
+		case err != nil:
+			err = s.screen.doubtful(err, t)
+		default:
+			err = s.screen.message(m, t, true)
+		}
+		if err != nil {
 			return err
 		}
-		_, notice := client.ReputationOf(m)
 		if !notice && m.Action == last || last == "" && m.Action == mostro.Rate {
 			return nil
 		}

@@ -38,7 +38,7 @@ func (s *clientSession) begin(t clientTrade, request func() (*client.Trade, most
 	case err != nil:
 		return advise(err)
 	}
-	return s.screen.message(answer, t, true)
+	return s.show(answer, t, trade)
 }
 
 // reserve takes the next index for a trade and saves it.
@@ -144,7 +144,11 @@ func (o *clientOptions) newOrder(cmd *cobra.Command, kind mostro.OrderKind, n ne
 	if kind == mostro.Buy {
 		side = sideBuyer
 	}
-	t := clientTrade{Side: side, Transport: o.transport(), Private: o.private}
+	terms, err := s.Info(s.ctx)
+	if err != nil {
+		return advise(err)
+	}
+	t := clientTrade{Side: side, Transport: o.transport(), Private: o.private, Agreed: client.AgreeNew(order, terms)}
 	return s.begin(t, func() (*client.Trade, mostro.Message, error) { return s.NewOrder(s.ctx, order, s.mode()) })
 }
 
@@ -177,7 +181,11 @@ func clientTakeCommand(o *clientOptions) *cobra.Command {
 			case invoice != "" && offered.Kind == mostro.Buy:
 				return badUsage("--invoice is the buyer's, and you would sell", "leave it out")
 			}
-			t := clientTrade{Side: sideBuyer, Order: offered.ID, Transport: o.transport(), Private: o.private}
+			terms, err := s.Info(s.ctx)
+			if err != nil {
+				return advise(err)
+			}
+			t := clientTrade{Side: sideBuyer, Order: offered.ID, Transport: o.transport(), Private: o.private, Agreed: client.AgreeTake(offered, fiat, terms)}
 			if offered.Kind == mostro.Buy {
 				t.Side = sideSeller
 			}

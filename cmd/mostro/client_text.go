@@ -23,13 +23,18 @@ const (
 type plainWriter struct{ cmd *cobra.Command }
 
 func (w plainWriter) Write(b []byte) (int, error) {
-	_, err := io.WriteString(w.cmd.OutOrStdout(), strings.Map(func(r rune) rune {
+	_, err := io.WriteString(w.cmd.OutOrStdout(), printable(typed(w.cmd, string(b))))
+	return len(b), err
+}
+
+// printable is a text without the control characters that a terminal would obey.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, typed(w.cmd, string(b))))
-	return len(b), err
+	}, text)
 }
 
 func sats(amount int64) string { return thousands(amount) + " sat" }
@@ -135,18 +140,18 @@ func explainOrder(m mostro.Message, o *mostro.SmallOrder, t clientTrade, wait st
 		return fmt.Sprintf("Order %s is in the book: %s %s. It is your trade %d.", m.ID, o.Kind, orderText(o), t.Index),
 			"wait for a taker: " + wait
 	case mostro.PayInvoice:
-		return fmt.Sprintf("Pay %s into the escrow for %s. They are held, and yours until you release them:\n%s",
-				sats(o.Amount), fiatText(o.FiatAmount, nil, nil, o.FiatCode), m.Payload.PaymentRequest.Invoice),
+		return fmt.Sprintf("Pay %s into the escrow for %s. They are held, and yours until you release them.%s\n%s",
+				sats(o.Amount), fiatText(o.FiatAmount, nil, nil, o.FiatCode), marketText(o, t), m.Payload.PaymentRequest.Invoice),
 			"pay it with your wallet, then wait: " + wait
 	case mostro.AddInvoice:
-		return fmt.Sprintf("You get %s for %s.", sats(o.Amount), fiatText(o.FiatAmount, nil, nil, o.FiatCode)),
+		return fmt.Sprintf("You get %s for %s.%s", sats(o.Amount), fiatText(o.FiatAmount, nil, nil, o.FiatCode), marketText(o, t)),
 			fmt.Sprintf("make an invoice for exactly %s and give it: %s", sats(o.Amount), clientCall("invoice", t, "BOLT11"))
 	case mostro.BuyerTookOrder:
 		return fmt.Sprintf("The escrow holds your %s. The buyer pays %s by %s.",
 				sats(o.Amount), fiatText(o.FiatAmount, nil, nil, o.FiatCode), o.PaymentMethod),
 			"tell him where to: " + clientCall("chat", t, "TEXT")
 	}
-	return fmt.Sprintf("The sats are in the escrow: %s for you.", sats(o.Amount)),
+	return fmt.Sprintf("The sats are in the escrow: %s for you.%s", sats(o.Amount), marketText(o, t)),
 		fmt.Sprintf("ask where to with %s, send %s by %s, then: %s", clientCall("chat", t, "TEXT"),
 			fiatText(o.FiatAmount, nil, nil, o.FiatCode), o.PaymentMethod, clientCall("fiat-sent", t))
 }

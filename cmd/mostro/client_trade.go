@@ -27,7 +27,7 @@ func (o *clientOptions) onTrade(cmd *cobra.Command, ref string, request func(*cl
 	if err != nil {
 		return advise(err)
 	}
-	return s.screen.message(answer, t, true)
+	return s.show(answer, t, trade)
 }
 
 // resume opens a trade that was begun, and reads its messages.
@@ -100,9 +100,9 @@ func sideOf(messages []mostro.Message) string {
 	return sideBuyer
 }
 
-// restOf tells whether the messages are to the maker of a range order of which something is
-// left after this trade.
-func restOf(messages []mostro.Message) bool {
+// restOf is how much fiat is left of a range order after this trade, when the messages are to its
+// maker; 0 = nothing.
+func restOf(messages []mostro.Message) int64 {
 	var least, most, taken int64
 	for _, m := range messages {
 		o := orderOf(m)
@@ -115,19 +115,23 @@ func restOf(messages []mostro.Message) bool {
 			taken = o.FiatAmount
 		}
 	}
-	return most > 0 && most-taken >= least
+	if most == 0 || most-taken < least {
+		return 0
+	}
+	return most - taken
 }
 
 // next runs a request that may name the key for the rest of a range order.
 func (s *clientSession) next(t clientTrade, trade *client.Trade, plain func(context.Context) (mostro.Message, error),
 	naming func(context.Context) (*client.Trade, mostro.Message, error)) (child *client.Trade, rest clientTrade, answer mostro.Message, err error) {
-	if !restOf(trade.Messages()) {
+	left := restOf(trade.Messages())
+	if left == 0 {
 		answer, err = plain(s.ctx)
 		return nil, rest, answer, err
 	}
 	err = s.dir.locked(s.ctx, func(state *clientState, save func() error) error {
 		var err error
-		rest, err = s.reserve(state, save, clientTrade{Side: t.Side, Transport: t.Transport, Private: t.Private, Parent: t.Order})
+		rest, err = s.reserve(state, save, clientTrade{Side: t.Side, Transport: t.Transport, Private: t.Private, Parent: t.Order, Agreed: t.Agreed.Rest(left)})
 		if err != nil {
 			return err
 		}

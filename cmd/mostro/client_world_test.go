@@ -36,8 +36,9 @@ type clientWorld struct {
 	dir  string // of all users
 }
 
-// newClientWorld starts a node that asks for pow bits of work.
-func newClientWorld(t *testing.T, pow int) *clientWorld {
+// newClientWorld starts a node that asks for pow bits of work, on a Lightning node that may be
+// another than it should be.
+func newClientWorld(t *testing.T, pow int, hostile ...func(lightning.Node) lightning.Node) *clientWorld {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), clientPatience)
 	t.Cleanup(cancel)
@@ -46,6 +47,10 @@ func newClientWorld(t *testing.T, pow int) *clientWorld {
 		t.Fatal(err)
 	}
 	w := &clientWorld{T: t, ctx: ctx, node: key, dir: t.TempDir(), net: lightning.NewSimNetwork(lightning.SimConfig{Now: time.Now})}
+	lightningNode := lightning.Node(w.net.Node("mostro"))
+	for _, change := range hostile {
+		lightningNode = change(lightningNode)
+	}
 	var engine *escrow.Engine
 	relays, err := relay.Open(relay.Config{
 		Pubkey:  key.Public(),
@@ -64,7 +69,7 @@ func newClientWorld(t *testing.T, pow int) *clientWorld {
 	s := &settings.Settings
 	s.Mostro.Pow, s.Mostro.PowFirstContact = int64(pow), int64(pow)
 	engine, err = escrow.Open(escrow.Config{
-		Key: key, EscrowSecret: escrow.NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: w.net.Node("mostro"),
+		Key: key, EscrowSecret: escrow.NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: lightningNode,
 		Instance: mostro.Instance{Pubkey: key.Public(), Name: "Test", RelayURLs: []string{"wss://relay.example"}},
 		Prices: func(fiat string) (order.Price, bool) {
 			return order.Price{PerBTC: 50_000 * 1_000_000, At: time.Now().Unix()}, fiat == "USD"

@@ -267,6 +267,13 @@ func parseInfo(ev *nostr.Event) (Info, error) {
 	if y := tags.all("y"); len(y) > 1 {
 		info.Name = y[1]
 	}
+	if tags.text("bond_enabled") == "true" {
+		info.Bond = &mostro.BondTerms{
+			AmountPct: tags.text("bond_amount_pct"), BaseAmount: tags.number("bond_base_amount_sats"), ApplyTo: tags.text("bond_apply_to"),
+			SlashOnTimeout:    tags.text("bond_slash_on_waiting_timeout") == "true",
+			SlashNodeSharePct: tags.text("bond_slash_node_share_pct"), PayoutClaimDays: tags.number("bond_payout_claim_window_days"),
+		}
+	}
 	return info, tags.err
 }
 
