@@ -47,6 +47,9 @@ and "mostro macaroon --audit" prints how to bake one.
 Hold invoices at the node that belong to no order are listed: those of this escrow as differences,
 those of other software as what they are. LND does not tell a settled one from an ordinary invoice.
 
+After a move to another Lightning node what was settled and paid at the one before is counted apart.
+The hold invoices in the books say at which node they were made.
+
 Exit code 0: the two agree. Exit code 1: they do not, and the differences are listed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

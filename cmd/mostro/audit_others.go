@@ -47,3 +47,14 @@ func printOthersHolds(out io.Writer, list []audit.OthersHold) {
 		fmt.Fprintf(out, "  and %s more; --json lists all\n", thousands(int64(more)))
 	}
 }
+
+// printElsewhere prints what is not compared, since it was booked of another Lightning node.
+func printElsewhere(out io.Writer, list []audit.Elsewhere) {
+	for _, e := range list {
+		fmt.Fprintf(out, "  At another node, %s, and not compared: %s settled, %s sat; %s, %s sat and %s sat of routing.\n", e.Pubkey,
+			count(e.Settled.Count, "escrow", "escrows"), msats(e.Settled.Amount), count(e.Paid.Count, "payment", "payments"), msats(e.Paid.Amount), msats(e.Paid.Routing))
+	}
+	if len(list) > 0 {
+		fmt.Fprintln(out, "    -> while that one still runs: mostro audit --settings lightning.lnd_grpc_host=HOST:PORT --settings lightning.lnd_cert_file=FILE --macaroon FILE")
+	}
+}

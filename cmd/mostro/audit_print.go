@@ -48,16 +48,22 @@ func printAudit(out io.Writer, r *audit.Report, source string) {
 	if r.OthersIn.Count+r.OthersPaid.Count > 0 {
 		fmt.Fprintf(out, "  Beside the escrow the node took in %s sat and paid %s sat.\n", msats(r.OthersIn.Amount), msats(r.OthersPaid.Amount+r.OthersPaid.Routing))
 	}
+	printElsewhere(out, r.Elsewhere)
 	printOthersHolds(out, r.OthersHolds)
 	printOwed(out, r)
 	printFindings(out, "What the node knows and the escrow has yet to hear", r.News)
 	printFindings(out, differences, r.Differences)
-	switch {
-	case r.Agrees() && r.Later():
-		fmt.Fprintln(out, "\nThe books and the node agree to the millisat, but for what came after the books were written.")
-	case r.Agrees():
-		fmt.Fprintln(out, "\nThe books and the node agree to the millisat.")
+	if !r.Agrees() {
+		return
 	}
+	text := "\nThe books and the node agree to the millisat"
+	if r.Later() {
+		text += ", but for what came after the books were written"
+	}
+	if len(r.Elsewhere) > 0 {
+		text += "; what lies at another node was not compared"
+	}
+	fmt.Fprintln(out, text+".")
 }
 
 func ordersAndBonds(orders, bonds int) string {

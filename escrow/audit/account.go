@@ -60,6 +60,9 @@ type Hold struct {
 	State   order.EscrowState `json:"state,omitempty"`
 	Paid    order.Msat        `json:"paid,omitempty"`
 	Since   int64             `json:"since,omitempty"` // of the sats being held
+	// Invoice is the BOLT11 text of one that may have brought sats. It is signed by the Lightning node that
+	// made it, and so says at which one they are.
+	Invoice string `json:"invoice,omitempty"`
 }
 
 // Payout is where the payment to the buyer stands, or that of the development fee.
@@ -81,6 +84,7 @@ func Of(o *order.Order, broken string) Account {
 		Hold:   Hold{Attempt: e.Attempt, Hash: e.Hash, State: e.State, Paid: e.Paid, Since: e.AcceptedAt},
 		Payout: payoutOf(o.Payout, order.Claims(o)),
 	}
+	a.Hold.keep(e)
 	if o.DevFee != nil {
 		claims := o.DevFee.Payout.Hashes()
 		a.Payout.Claims = slices.DeleteFunc(slices.Clone(a.Payout.Claims), func(h order.Hash) bool { return slices.Contains(claims, h) })
@@ -93,11 +97,20 @@ func Of(o *order.Order, broken string) Account {
 // OfBond makes the account of a bond. broken is why its order is held back.
 func OfBond(b *order.Bond, broken string) Account {
 	h := b.Hold
-	return Account{
+	a := Account{
 		ID: b.ID, Order: b.Order, Status: mostro.Status("bond " + string(b.State)), CreatedAt: b.CreatedAt, Ledger: b.Ledger,
 		Subsidy: b.Terms.RoutingSubsidy.Msat(), Broken: broken,
 		Hold:   Hold{Attempt: h.Attempt, Hash: h.Hash, State: h.State, Paid: h.Paid, Since: h.AcceptedAt},
 		Payout: payoutOf(b.Payout, b.Claims()),
+	}
+	a.Hold.keep(h)
+	return a
+}
+
+// keep keeps the text of a hold invoice in which there are sats, or were.
+func (h *Hold) keep(e order.Escrow) {
+	if e.AcceptedAt != 0 || e.State == order.EscrowSettled {
+		h.Invoice = e.Invoice
 	}
 }
 

@@ -18,9 +18,10 @@ type Derive func(id string, attempt uint32) order.Hash
 func Compare(accounts []Account, node Node, derive Derive, now, written int64) *Report {
 	c := &comparison{
 		node: node, derive: derive, written: written, accounts: map[string]*Account{}, payer: map[order.Hash]string{}, ours: map[order.Hash]bool{}, in: map[order.Hash]order.Msat{},
+		invoice: map[order.Hash]string{}, maker: map[order.Hash]string{}, away: map[string]*Elsewhere{},
 		r: &Report{
 			At: now, Pubkey: node.Pubkey, Alias: node.Alias, Network: node.Network,
-			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{}, OthersHolds: []OthersHold{},
+			Lines: []Line{}, Owed: []Liability{}, Differences: []Finding{}, News: []Finding{}, OthersHolds: []OthersHold{}, Elsewhere: []Elsewhere{},
 		},
 	}
 	strays := map[order.Hash]*Stray{}
@@ -30,6 +31,9 @@ func Compare(accounts []Account, node Node, derive Derive, now, written int64) *
 			continue
 		}
 		c.accounts[accounts[i].ID] = &accounts[i]
+		if hold := accounts[i].Hold; hold.Invoice != "" {
+			c.invoice[hold.Hash] = hold.Invoice
+		}
 		if accounts[i].Order == "" {
 			c.r.Orders++
 		} else {
@@ -82,7 +86,11 @@ type comparison struct {
 	// in is what the books have of each hold invoice: what a bond brought may be divided
 	// between two accounts.
 	in map[order.Hash]order.Msat
-	r  *Report
+	// invoice is the text of each hold invoice, maker the node that signed it where that was asked, and
+	// away what lies at another node.
+	invoice, maker map[order.Hash]string
+	away           map[string]*Elsewhere
+	r              *Report
 }
 
 func finding(kind Kind, id string, hash order.Hash, books, node order.Msat) Finding {
@@ -157,6 +165,7 @@ func (c *comparison) settledIn(a *Account) {
 		switch {
 		case missing && e.Word != "":
 			c.word(a, e, e.Amount, 0)
+		case !ok && c.elsewhere(a, e):
 		case missing:
 			c.differ(InMissing, a.ID, e.Hash, e.Amount, 0)
 		case invoice.AmountPaid != c.in[e.Hash]:
@@ -203,7 +212,7 @@ func (c *comparison) hold(a *Account) (held order.Msat) {
 				return a.Hold.Paid
 			}
 		default:
-			c.differ(HeldMissing, a.ID, hash, a.Hold.Paid, 0)
+			c.heldMissing(a)
 		}
 	case order.EscrowOpening, order.EscrowOpen:
 		switch state {
@@ -306,6 +315,9 @@ func (c *comparison) others() {
 func (c *comparison) sort() {
 	byOrder := func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Hash.String(), b.Hash.String()))
+	}
+	for _, pubkey := range slices.Sorted(maps.Keys(c.away)) {
+		c.r.Elsewhere = append(c.r.Elsewhere, *c.away[pubkey])
 	}
 	slices.SortFunc(c.r.Differences, byOrder)
 	slices.SortFunc(c.r.News, byOrder)

@@ -89,6 +89,9 @@ func (c *comparison) paidEntry(a *Account, e order.Entry) {
 		c.word(a, e, e.Amount+e.Routing, p.Amount+p.RoutingFee)
 		return
 	}
+	if !ok && c.elsewhere(a, e) {
+		return
+	}
 	if !arrived {
 		c.differ(OutMissing, a.ID, e.Hash, e.Amount, 0)
 		return

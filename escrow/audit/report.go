@@ -29,6 +29,8 @@ type Report struct {
 	Paid       Tally `json:"paid"`
 	OthersIn   Tally `json:"others_in"`
 	OthersPaid Tally `json:"others_paid"`
+	// Elsewhere is what the books have of other Lightning nodes. It is part of Total, and is not compared.
+	Elsewhere []Elsewhere `json:"elsewhere"`
 	// OthersHolds are the hold invoices that other software has at the node, the held ones first.
 	OthersHolds []OthersHold `json:"others_holds"`
 }
