@@ -90,9 +90,10 @@ func (e *Engine) open(ev *nostr.Event, done func()) (mostro.Received, error) {
 	return e.opener.Open(ev)
 }
 
-// ration keeps strangers from having more answers stored than there is room for. Who has a trade is never refused.
+// ration keeps strangers from having more answers stored than there is room for. Who has a trade is never refused, nor
+// who proves to be a person that has: he asks for his trades with a new key when he has lost his device.
 func (e *Engine) ration(ctx context.Context, ev *nostr.Event, got mostro.Received) error {
-	if e.cfg.Stranger == nil || e.Known(got.Sender) || e.level(nil, got.Identity) != order.NoSolver {
+	if e.cfg.Stranger == nil || e.Known(got.Sender) || e.live.knowsPerson(got.Identity) || e.level(nil, got.Identity) != order.NoSolver {
 		return nil
 	}
 	return e.cfg.Stranger(ctx, ev)

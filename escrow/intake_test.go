@@ -293,6 +293,10 @@ func TestAnswersToStrangers(t *testing.T) {
 		if n := strings.Count(w.out.String(), "OK false: rate-limited: there are too many"); asked != 4 || n != 4 || len(w.events) != before || w.rows(tableSeen) != seen {
 			t.Errorf("version %d: asked %d times about strangers, %d more events, %d more rows", version.Version(), asked, len(w.events)-before, w.rows(tableSeen)-seen)
 		}
+		w.play(t, "alice restore as=99") // with a new device
+		if asked != 4 {
+			t.Errorf("version %d: who has a trade is refused his list of them", version.Version())
+		}
 		ask("alice", "cancel", 30)
 	}
 }

@@ -17,6 +17,7 @@ type liveSet struct {
 	bonds     map[string]liveBond
 	dropped   map[string]bool     // orders that are held back, and counted still
 	keys      map[string]int      // trade keys of live orders, counted
+	persons   map[string]int      // identity keys of live orders, counted
 	promised  order.Msat          // payouts that taken orders will need, routing included
 	trades    int                 // orders that are taken
 	holds     int                 // hold invoices that occupy a channel, or may
@@ -51,7 +52,7 @@ type liveOrder struct {
 }
 
 func newLiveSet() *liveSet {
-	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, dropped: map[string]bool{}, keys: map[string]int{}, ours: map[order.Hash]bool{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
+	return &liveSet{orders: map[string]liveOrder{}, bonds: map[string]liveBond{}, dropped: map[string]bool{}, keys: map[string]int{}, persons: map[string]int{}, ours: map[order.Hash]bool{}, changed: make(chan struct{}, 1), rewatched: make(chan struct{}, 1)}
 }
 
 // moved takes note of a step. An order that begins comes from the zero order; one that is
@@ -194,13 +195,9 @@ func (l *liveSet) count(o *order.Order, n int) {
 	if o.ID == "" || order.Ended(o.Status) {
 		return
 	}
-	for _, k := range []string{o.Buyer.Trade, o.Seller.Trade} {
-		if k == "" {
-			continue
-		}
-		if l.keys[k] += n; l.keys[k] <= 0 {
-			delete(l.keys, k)
-		}
+	for _, p := range []order.Party{o.Buyer, o.Seller} {
+		tally(l.keys, p.Trade, n)
+		tally(l.persons, p.Identity, n)
 	}
 	if o.TakenAt != 0 {
 		l.trades += n
@@ -216,6 +213,16 @@ func (l *liveSet) count(o *order.Order, n int) {
 	}
 }
 
+// tally counts a key n times more.
+func tally(counts map[string]int, key string, n int) {
+	if key == "" {
+		return
+	}
+	if counts[key] += n; counts[key] <= 0 {
+		delete(counts, key)
+	}
+}
+
 // claims are what orders want of the node: sats to pay out, and hold invoices.
 type claims struct {
 	promised order.Msat
@@ -226,7 +233,7 @@ func (c *claims) add(more claims) { c.promised, c.holds = c.promised+more.promis
 
 // claimed is what a step adds to the claims, or takes off them.
 func claimed(was, is *order.Order) claims {
-	l := liveSet{keys: map[string]int{}}
+	l := liveSet{keys: map[string]int{}, persons: map[string]int{}}
 	l.count(was, -1)
 	l.count(is, +1)
 	return claims{l.promised, l.holds}
@@ -236,6 +243,13 @@ func (l *liveSet) knows(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.keys[key] > 0
+}
+
+// knowsPerson tells whether an identity has an order that has not ended.
+func (l *liveSet) knowsPerson(identity string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.persons[identity] > 0
 }
 
 // load is what live orders claim of the node.
