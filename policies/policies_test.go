@@ -72,6 +72,14 @@ func TestPolicies(t *testing.T) {
 			ev.Kind, ev.PubKey, ev.Tags = kind, pubkey, append(nostr.Tags{{"p", node}}, tags...)
 		}
 	}
+	reviews := Reviews(func(ev *nostr.Event) bool { return ev.Tags.FindWithValue("sig", "good") != nil })
+	review := func(d, sig string) func(*nostr.Event) {
+		return func(ev *nostr.Event) {
+			if to(31986, alice, nostr.Tag{"d", d})(ev); sig != "" {
+				ev.Tags = append(ev.Tags, nostr.Tag{"sig", sig})
+			}
+		}
+	}
 	// worked gives the event an id that starts as given and goes on with ones.
 	worked := func(change func(*nostr.Event), id, target string) func(*nostr.Event) {
 		return func(ev *nostr.Event) {
@@ -165,6 +173,13 @@ func TestPolicies(t *testing.T) {
 		{"orders: a user's settings", orders, to(30078, node, nostr.Tag{"d", "app"}), ""},
 		{"orders: a user's profile", orders, to(0, node), ""},
 		{"orders: a user's relays", orders, to(10002, node), ""},
+		{"reviews: proven", reviews, review(node+":2026-W01:"+alice, "good"), ""},
+		{"reviews: false proof", reviews, review(node+":2026-W01:"+alice, "bad"), "invalid: the review has no proof"},
+		{"reviews: no proof", reviews, review(node+":x:"+alice, ""), "invalid: the review has no proof"},
+		{"reviews: of a coordinator", reviews, review("name:1", "good"), ""},
+		{"reviews: of a coordinator, false proof", reviews, review("name:1", "bad"), "invalid: the review has no proof"},
+		{"reviews: of something else", reviews, review("31990:"+node+":1:nip-01", ""), ""},
+		{"reviews: another kind", reviews, func(ev *nostr.Event) { review(node+":x:"+alice, "bad")(ev); ev.Kind = 31987 }, ""},
 		{"sizes: longest", sizes, func(ev *nostr.Event) { ev.Kind, ev.Content = 0, "abc" }, ""},
 		{"protected", NotProtected(), func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t"}, {"-"}} }, "restricted: "},
 		{"not protected", NotProtected(), func(ev *nostr.Event) { ev.Tags = nostr.Tags{{"t", "-"}} }, ""},

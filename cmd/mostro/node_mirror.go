@@ -38,13 +38,13 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		MaxOffers: int(s.MaxOffers),
 		Policy:    s.policy(),
 		Dial:      dial,
-		Review: func(ev *nostr.Event) bool {
-			_, err := mostro.ParseReview(ev, time.Now().Unix())
-			return err == nil
-		},
-		Logger: n.cfg.logger,
+		Review:    provenReview,
+		Logger:    n.cfg.logger,
 	}, err
 }
+
+// provenReview reports whether a review carries the proof of whom it is about.
+func provenReview(ev *nostr.Event) bool { return mostro.IsProvenReview(ev, time.Now().Unix()) }
 
 // relayDial is how other relays are reached.
 func (s *NetworkSettings) relayDial() (mirror.Dial, error) {

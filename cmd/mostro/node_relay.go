@@ -69,7 +69,7 @@ func (n *node) relayConfig() (relay.Config, error) {
 				return false, ""
 			}
 			return byKey(ctx, ev)
-		}, n.mirror.Arrived},
+		}, policies.Reviews(provenReview), n.mirror.Arrived},
 		ReadPolicies: []relay.ReadPolicy{n.mirror.Asked},
 		Federation: relay.Federation{
 			Carry: n.mirror.Carry, Carries: n.mirror.Carries, Stored: n.mirror.Stored, Hidden: n.mirror.Hidden, Peer: n.cfg.settings.Federation.peer(),

@@ -78,7 +78,7 @@ var surfaces = []surface{
 		[]string{"TestC3Headers", "TestC3Requests", "TestC3HalfHandshakes", "TestManagementAuthorization", "TestAuthorizationOnce", "TestBannedGoes", "TestC3CutEarly", "FuzzManagement", "FuzzAuthorization", "TestC3Floods/calls to the management"}},
 	{"what other Mostros send", "all verified, only what they sign about trades, 200,000 events and 256 MiB a key", []string{"federation.follow", "federation.max_events", "federation.max_mib"}, "",
 		[]string{"TestC3LyingPeer", "TestC3Rollback", "TestC3Storage", "TestC3Flood", "TestC3Large", "TestC3Keys", "TestC3Future", "TestC3FarFuture", "TestC3Silent", "TestC3SlowFrames",
-			"TestC3Negentropy", "TestC3NegentropyRefused", "TestC3LargePages", "TestC3FalseCopies", "TestC3Copied", "TestC3Deletions", "TestC3MailFlood", "TestC3Reviews", "TestC3Talk",
+			"TestC3Negentropy", "TestC3NegentropyRefused", "TestC3LargePages", "TestC3FalseCopies", "TestC3Copied", "TestC3Deletions", "TestC3MailFlood", "TestC3Reviews", "TestC3ReviewsRoom", "TestC3Talk",
 			"FuzzFrame"}},
 	{"what clients have brought to other Mostros", "the newest 1,000 messages of a conversation are compared, 200 at once and then one a second brought; an address has 500 keys; the book of everybody is made once in 2 s",
 		nil, "who follows others pays for what their clients ask", []string{"TestC3TalkMemory", "TestC3StrictTalk", "TestC3Direct", "TestC3KeysOfOneAddress", "TestC3PlacesAttack", "TestC3PlacesCarried",

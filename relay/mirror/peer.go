@@ -175,6 +175,8 @@ func (p *peer) session(ctx context.Context) error {
 	if len(p.duties.mostros) > 0 || p.duties.outside {
 		duty("carry conversations", p.patiently(p.talk))
 		duty("bring conversations", p.sendSaid)
+	}
+	if p.duties.followsAny() || p.duties.outside {
 		duty("copy reviews", p.patiently(p.copyReviews))
 	}
 	if !p.duties.followsAny() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 )
 
 // What people say of Mostros is spread over the relays that they use. Here it is found for the
-// followed Mostros and for this one, wherever it was said: reviews that their Mostro has proven (kind
-// 31986), and recommendations (38000, NIP-87) and labels (1985, NIP-32), which can be by anybody. So
+// followed ones, Mostros and coordinators of other platforms, and for this one, wherever it was said: reviews that whom
+// they are about has proven (kind 31986), and recommendations (38000, NIP-87) and labels (1985, NIP-32), which can be by anybody. So
 // there is a cap on what is kept of each kind about one Mostro, and what comes is no reason to trust
 // a relay less: it does not answer for what others write there.
 
@@ -22,16 +23,11 @@ var (
 	saysA = []int{kindRecommendation, kindLabel} // or by the address of its terms
 )
 
-// reviewed are the Mostros whose reviews are copied.
+// reviewed are those whose reviews are copied.
 func (m *Mirror) reviewed() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := []string{m.cfg.Pubkey}
-	for pubkey, f := range m.followed {
-		if f.Platform == "" {
-			all = append(all, pubkey)
-		}
-	}
+	all := append(slices.Collect(maps.Keys(m.followed)), m.cfg.Pubkey)
 	slices.Sort(all)
 	return all
 }
@@ -170,11 +166,7 @@ func (p *peer) ingestReviews(ctx context.Context, evs []*nostr.Event) error {
 		}
 		place := fmt.Sprint(ev.Kind, about)
 		if _, counted := room[place]; !counted {
-			f := opinions(about)[0]
-			if f.Kinds = []int{ev.Kind}; ev.Kind == kindRecommendation {
-				f.Tags = opinions(about)[1].Tags
-			}
-			n, _, err := m.relay.Count(ctx, f)
+			n, err := m.opinionsHere(ctx, ev.Kind, about, len(evs))
 			if err != nil {
 				return fmt.Errorf("count reviews: %w", err)
 			}
@@ -202,6 +194,27 @@ func (p *peer) ingestReviews(ctx context.Context, evs []*nostr.Event) error {
 		bad = cmp.Or(bad, p.count(good[i], t))
 	}
 	return bad
+}
+
+// opinionsHere counts what is kept of a kind about a Mostro, before some more come. Anybody may publish here what only looks
+// like a review; proven ones alone fill the room that there is for them. A false proof is not taken by any way, so the tag
+// tells which they are.
+func (m *Mirror) opinionsHere(ctx context.Context, kind int, about string, more int) (int, error) {
+	f := opinions(about)[0]
+	if f.Kinds = []int{kind}; kind == kindRecommendation {
+		f.Tags = opinions(about)[1].Tags
+	}
+	n, _, err := m.relay.Count(ctx, f)
+	if err != nil || kind != kindReview || n+more <= maxReviews {
+		return n, err
+	}
+	n = 0
+	err = m.relay.Each(ctx, f, func(ev *nostr.Event) {
+		if ev.Tags.Find("sig") != nil {
+			n++
+		}
+	})
+	return n, err
 }
 
 // said tells of which of the Mostros an event says something, "" for none. A Mostro's word about

@@ -152,6 +152,40 @@ func TestC3Reviews(t *testing.T) {
 	}
 }
 
+// TestReviewsOfCoordinators: reviews of a followed platform are copied as those of Mostros are.
+func TestReviewsOfCoordinators(t *testing.T) {
+	a, lake := newInstance(t, "a"), newPerson(t)
+	p := newPlain(t, 40, "127.0.0.1:0")
+	good, bad := newPerson(t).review(t, lake.public, "proven", nostr.Now()-60), newPerson(t).review(t, lake.public, "forged", nostr.Now()-50)
+	p.add(good, bad)
+	a.cfg.Review = proven
+	a.cfg.Follow = []Followed{{Pubkey: lake.public, Relays: []string{p.url}, Platform: "robosats"}}
+	a.start()
+	eventually(t, "the proven one is here", func() bool { return a.has(good.ID) })
+	if a.has(bad.ID) {
+		t.Error("the other one is, too")
+	}
+}
+
+// TestC3ReviewsRoom: what only looks like reviews takes no room from proven ones.
+func TestC3ReviewsRoom(t *testing.T) {
+	a, b := newInstance(t, "a"), newPerson(t)
+	a.cfg.Review = proven
+	a.start()
+	for i := range 7 {
+		ev := nostr.Event{Kind: kindReview, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"d", fmt.Sprint(i)}, {"p", b.public}, {"rating", "1"}}}
+		a.publish(newPerson(t).sign(t, ev))
+	}
+	for range 3 {
+		a.publish(newPerson(t).review(t, b.public, "proven", nostr.Now()))
+	}
+	for more, want := range map[int]int{1: 10, maxReviews: 3} {
+		if n, err := a.mirror.opinionsHere(t.Context(), kindReview, b.public, more); n != want || err != nil {
+			t.Errorf("before %d more: %d, %v", more, n, err)
+		}
+	}
+}
+
 // TestReviewsClosed: a relay that ends the question for reviews while some are being stored is left in peace with it, and
 // the connection goes on.
 func TestReviewsClosed(t *testing.T) {
