@@ -18,9 +18,10 @@ func clientMostrosCommand(o *clientOptions) *cobra.Command {
 	return &cobra.Command{
 		Use:   "mostros",
 		Short: "List the nodes that the relay knows: facts that they have signed, and what people say",
-		Long: `List the nodes that the relay knows, oldest first.
+		Long: `List the nodes that the relay knows, in an order that says nothing and is another one each day.
 
-Facts follow from events that each node has signed itself. Reviews are by people to whom the
+Facts follow from events that each node has signed itself; it can date events back, so its age is only
+what it says. Reviews are by people to whom the
 node has proven a trade; a node can trade with itself, so look at how many weeks they are from
 and how much it has paid in development fees. A score needs five reviews from months with such fees, of
 which each month counts to 10,000 sat. Recommendations and labels can be by anybody.`,
@@ -105,15 +106,21 @@ func mostroText(m reviews.Summary) []string {
 	}
 	old := "no order yet"
 	if f.Since > 0 {
-		old = fmt.Sprintf("%d days old", f.AgeDays)
+		old = fmt.Sprintf("%d days old by its own dates", f.AgeDays)
 	}
 	lines := []string{
 		strings.TrimSpace(oneLine(m.Name) + " " + npub(m.Mostro)),
-		fmt.Sprintf("  facts        %s, %d orders ended well, %s, %s of development fees", old, f.Success, disputes, sats(f.DevFees)),
+		fmt.Sprintf("  facts        %d orders ended well, %s, %s of development fees; %s", f.Success, disputes, sats(f.DevFees), old),
 		fmt.Sprintf("  terms        fee %s, bond %s, said %s", feeText(f.Fee), oneLine(f.Bond), ago(f)),
 		"  reviews      " + reviewsText(r),
 	}
 	for _, t := range r.Texts {
+		lines = append(lines, fmt.Sprintf("    %s of %d stars: %s", starsText(*t.Rating), mostStars, oneLine(t.Text)))
+	}
+	if m.Finished.Count > 0 {
+		lines = append(lines, fmt.Sprintf("  finished     %d reviews in the form of RoboSats, only by who has finished a trade", m.Finished.Count))
+	}
+	for _, t := range m.Finished.Texts {
 		lines = append(lines, fmt.Sprintf("    %s of %d stars: %s", starsText(*t.Rating), mostStars, oneLine(t.Text)))
 	}
 	if m.Recommendations.Count > 0 {

@@ -5,8 +5,9 @@
 // The rules it keeps:
 //
 //   - Facts stand apart from opinions, and the three shapes of opinions apart from each other.
-//     Only reviews that carry the node's proof of a trade have a score; recommendations and labels
-//     can be by anybody, and are counted and quoted. Nothing is averaged over shapes.
+//     Only reviews that carry the node's proof of a trade have a score; those in the form of RoboSats, which only
+//     trades that have ended prove, and recommendations and labels, which can be by anybody, are counted and
+//     quoted. Nothing is averaged over shapes.
 //   - Every event is verified, and of an addressable one the newest counts.
 //   - A node can trade with itself and so prove what it likes. So count, weeks and age stand
 //     beside a score; reviews weigh by the development fees that the node has published in their

@@ -1,7 +1,10 @@
 package reviews
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +29,9 @@ type node struct {
 	fees                    map[string]devFee    // by order
 	disputes                map[string]bool      // by id
 	reviews                 map[string]mostro.Review
-	unproven                map[string]bool // by event
-	recommendations         map[string]Text // by author
+	finished                map[[2]string]mostro.CoordinatorReview // by key and order: one for each proof
+	unproven                map[string]bool                        // by event
+	recommendations         map[string]Text                        // by author
 	labels                  map[[2]string]map[string]bool
 }
 
@@ -65,8 +69,8 @@ func (r *Reader) Add(ev *nostr.Event) {
 	}
 }
 
-// Mostros are the nodes that have published their terms, oldest first: a rank by score would be
-// worth washing for.
+// Mostros are the nodes that have published their terms, in an order that is another one each day. A rank by score would be
+// worth washing for, one by age dating events back, and one by key looking for a small one.
 func (r *Reader) Mostros() []Summary {
 	var all []Summary
 	for _, n := range r.nodes {
@@ -74,9 +78,11 @@ func (r *Reader) Mostros() []Summary {
 			all = append(all, n.summarize(r.now))
 		}
 	}
-	slices.SortFunc(all, func(a, b Summary) int {
-		return cmp.Or(cmp.Compare(b.Facts.AgeDays, a.Facts.AgeDays), cmp.Compare(a.Mostro, b.Mostro))
-	})
+	place := func(s Summary) []byte {
+		sum := sha256.Sum256(fmt.Append(nil, r.now/day, s.Mostro))
+		return sum[:]
+	}
+	slices.SortFunc(all, func(a, b Summary) int { return bytes.Compare(place(a), place(b)) })
 	return all
 }
 
@@ -85,7 +91,7 @@ func (r *Reader) of(pubkey string) *node {
 	if n == nil {
 		n = &node{
 			pubkey: pubkey, orders: make(map[string]bookOrder), fees: make(map[string]devFee), disputes: make(map[string]bool),
-			reviews: make(map[string]mostro.Review), unproven: make(map[string]bool),
+			reviews: make(map[string]mostro.Review), finished: make(map[[2]string]mostro.CoordinatorReview), unproven: make(map[string]bool),
 			recommendations: make(map[string]Text), labels: make(map[[2]string]map[string]bool),
 		}
 		r.nodes[pubkey] = n
@@ -142,14 +148,27 @@ func (n *node) record(ev *nostr.Event) {
 func (r *Reader) review(ev *nostr.Event) {
 	review, err := mostro.ParseReview(ev, r.now)
 	if err != nil {
-		if about := tag(ev, "p"); about != "" {
-			r.of(about).unproven[ev.ID] = true
-		}
+		r.coordinatorReview(ev)
 		return
 	}
 	n := r.of(review.Proof.Mostro)
 	if address := tag(ev, "d"); n.reviews[address].At <= review.At {
 		n.reviews[address] = review
+	}
+}
+
+// coordinatorReview reads a review in the form of RoboSats, or one that has no proof at all.
+func (r *Reader) coordinatorReview(ev *nostr.Event) {
+	review, err := mostro.ParseCoordinatorReview(ev, r.now)
+	if err != nil {
+		if about := tag(ev, "p"); about != "" {
+			r.of(about).unproven[ev.ID] = true
+		}
+		return
+	}
+	n, proof := r.of(review.Coordinator), [2]string{review.Key, review.Order}
+	if n.finished[proof].At <= review.At {
+		n.finished[proof] = review
 	}
 }
 

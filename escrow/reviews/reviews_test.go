@@ -111,7 +111,7 @@ func flat(s Summary) string {
 		score = fmt.Sprintf("%.9f", *s.Reviews.Score)
 	}
 	return fmt.Sprint(s.Mostro, s.Facts.Since, s.Facts.Success, s.Facts.Disputes, s.Facts.DevFees, s.Facts.Fee, s.Facts.Bond, s.Reviews.Count,
-		s.Reviews.Weeks, s.Reviews.Weight, s.Reviews.NoScore, s.Reviews.Unproven, score, s.Recommendations, s.Labels)
+		s.Reviews.Weeks, s.Reviews.Weight, s.Reviews.NoScore, s.Reviews.Unproven, s.Finished.Count, score, s.Recommendations, s.Labels)
 }
 
 func TestFacts(t *testing.T) {
@@ -285,6 +285,54 @@ func TestMonths(t *testing.T) {
 		}
 	}
 }
+
+// TestOrder: a node that dates an event back is not the first in the list, on more days than another.
+func TestOrder(t *testing.T) {
+	w := newTown(t)
+	liar, honest := w.node("liar"), w.node("honest")
+	w.fee(honest, 100, 5)
+	w.fee(liar, 3000, 5)
+	firsts := 0
+	for range 40 {
+		r := NewReader(w.now)
+		for _, ev := range w.events {
+			r.Add(ev)
+		}
+		all := r.Mostros()
+		if len(all) != 2 || all[0].Mostro == all[1].Mostro {
+			t.Fatalf("%+v", all)
+		}
+		if all[0].Mostro == liar.Public() {
+			firsts++
+		}
+		w.now += day
+	}
+	if firsts < 10 || firsts > 30 {
+		t.Errorf("the older one is the first on %d of 40 days", firsts)
+	}
+}
+
+// TestCoordinators: a review of a coordinator of RoboSats, with a proof as they give it, counts apart and once.
+func TestCoordinators(t *testing.T) {
+	var real nostr.Event
+	if err := real.UnmarshalJSON([]byte(robosats)); err != nil {
+		t.Fatal(err)
+	}
+	r := NewReader(int64(real.CreatedAt) + day)
+	r.Add(&real)
+	r.Add(&real)
+	s := r.of(real.Tags.Find("p")[1]).summarize(r.now)
+	if s.Finished.Count != 1 || s.Reviews.Count != 0 || s.Reviews.Unproven != 0 || s.Reviews.Score != nil {
+		t.Errorf("%+v", s)
+	}
+	r.now += (window + 1) * day
+	if s := r.of(real.Tags.Find("p")[1]).summarize(r.now); s.Finished.Count != 0 {
+		t.Errorf("an old one counts: %+v", s)
+	}
+}
+
+// robosats was taken from public relays.
+const robosats = `{"id":"8fcb094d5e4ac8a7602e85c66c80a9673728ec71fa340a2ddd27e3026df92124","pubkey":"96342850bbc9cb0a9ac67d6880c4745971aa19881a3403a297b7330c332ba3cb","created_at":1791409659,"kind":31986,"tags":[["sig","578f47cb33da9bf538db09c6eef357d777523b640898e5f95b28afaa3f5c3701309b743243669cf695dc4e8640af0df59cadd04e2bf08903e9009a405de223b0"],["d","lake:138621"],["p","f2d4855df39a7db6196666e8469a07a131cddc08dcaa744a344343ffcf54a10c"],["rating","1"]],"content":"","sig":"92ac2010a329672f8b376ac1ed4579963e6ddd04899629835cee162500396fa77f4a9bc75e1965eb4f6cffc83f69648796dd18758154ddd3d80717eb21298570"}`
 
 // TestShapes: the three shapes of opinions stand apart, none of them lends weight to another,
 // and a node does not speak for itself.

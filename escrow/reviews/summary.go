@@ -24,6 +24,7 @@ type Summary struct {
 	Name            string          `json:"name"`
 	Facts           Facts           `json:"facts"`
 	Reviews         Reviews         `json:"reviews"`
+	Finished        Finished        `json:"finished"`
 	Recommendations Recommendations `json:"recommendations"`
 	Labels          []Label         `json:"labels"`
 	// Partial is for the caller to set: the relay has more than was read.
@@ -32,7 +33,7 @@ type Summary struct {
 
 // Facts follow from what the node itself has signed.
 type Facts struct {
-	Since    int64 `json:"since"`    // unix seconds of its first order or development fee, 0 = none
+	Since    int64 `json:"since"`    // unix seconds of its first order or development fee, 0 = none; a node can date them back
 	AgeDays  int64 `json:"age_days"` // from Since
 	Success  int   `json:"success"`  // orders that ended well
 	Disputes int   `json:"disputes"` // that were opened
@@ -72,6 +73,13 @@ type Text struct {
 	Text   string   `json:"text"`
 }
 
+// Finished are reviews in the form of RoboSats, with the proof of a trade that has ended. The unhappy of other trades cannot
+// write any, so they make no score.
+type Finished struct {
+	Count int    `json:"count"` // of different trades
+	Texts []Text `json:"texts"` // newest first
+}
+
 // Recommendations are of kind 38000 and can be by anybody.
 type Recommendations struct {
 	Count int    `json:"count"` // of different people
@@ -89,7 +97,7 @@ type Label struct {
 func (n *node) summarize(now int64) Summary {
 	return Summary{
 		Mostro: n.pubkey, Name: n.name, Facts: n.facts(now), Reviews: n.reviewed(now),
-		Recommendations: recommended(n.recommendations), Labels: n.labeled(),
+		Finished: n.ofFinished(now), Recommendations: recommended(n.recommendations), Labels: n.labeled(),
 	}
 }
 
@@ -173,6 +181,22 @@ func (n *node) reviewed(now int64) Reviews {
 		r.Score = &score
 	}
 	return r
+}
+
+func (n *node) ofFinished(now int64) Finished {
+	f := Finished{Texts: []Text{}}
+	for _, review := range n.finished {
+		if now-review.At > window*day {
+			continue
+		}
+		f.Count++
+		if review.Text != "" {
+			rating := review.Rating
+			f.Texts = append(f.Texts, Text{By: review.Key, At: review.At, Rating: &rating, Text: review.Text})
+		}
+	}
+	f.Texts = newest(f.Texts)
+	return f
 }
 
 func recommended(by map[string]Text) Recommendations {
