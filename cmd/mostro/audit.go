@@ -173,6 +173,11 @@ func (a *auditor) findBooks(ctx context.Context, o auditOptions) error {
 	}
 	a.source = o.dir + ", of a node that is not running"
 	a.books = func(context.Context) (list []audit.Account, err error) {
+		unlock, err := lockDataDir(o.dir, "mostro audit", true)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
 		err = escrow.ReadBooks(store, key, func(a audit.Account) error { list = append(list, a); return nil })
 		return list, endedHint(o.dir, err)
 	}

@@ -106,7 +106,14 @@ func backupSource(ctx context.Context, dir string, overrides []string) (func(io.
 	if err != nil {
 		return nil, err
 	}
-	return func(w io.Writer) error { return endedHint(dir, escrow.BackupStore(store, key, w)) }, nil
+	return func(w io.Writer) error {
+		unlock, err := lockDataDir(dir, "mostro backup", true)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		return endedHint(dir, escrow.BackupStore(store, key, w))
+	}, nil
 }
 
 // endedStoreKey is the key of a store that no node has open. A dev network has no settings

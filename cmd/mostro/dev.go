@@ -184,6 +184,11 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	if err := removeOldInfo(ctx, infoPath); err != nil {
 		return err
 	}
+	unlock, err := lockDataDir(o.dir, "mostro dev", false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	// The port is taken first: a port in use is told now, not after minutes of compiling.
 	listener, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
 	if err != nil {

@@ -35,11 +35,11 @@ func eventsExportCommand() *cobra.Command {
 		Short: "Write all events, one a line, to a new file or to the standard output",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			events, err := openEvents(cmd, dir, false)
+			events, end, err := openEvents(cmd, dir, false)
 			if err != nil {
 				return err
 			}
-			defer events.Close()
+			defer end()
 			export := func(out io.Writer) error {
 				return events.Export(cmd.Context(), out, func(done, total int) {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d events written\n", done, total)
@@ -73,11 +73,11 @@ are checked. What is stored already is passed over, so an import can be repeated
 				defer file.Close()
 				in = file
 			}
-			events, err := openEvents(cmd, dir, true)
+			events, end, err := openEvents(cmd, dir, true)
 			if err != nil {
 				return err
 			}
-			defer events.Close()
+			defer end()
 			return importEvents(cmd, events, in)
 		},
 	}
@@ -112,11 +112,10 @@ func importEvents(cmd *cobra.Command, events *store.Store, in io.Reader) error {
 	return err
 }
 
-// openEvents opens the relay's store in the data directory. Only with create may it be new.
-func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, error) {
-	dir, err := resolveDataDir(dir)
-	if err != nil {
-		return nil, err
+// openEvents opens the relay's store in the data directory, until end. Only with create may it be new.
+func openEvents(cmd *cobra.Command, dir string, create bool) (events *store.Store, end func(), err error) {
+	if dir, err = resolveDataDir(dir); err != nil {
+		return nil, nil, err
 	}
 	path := filepath.Join(dir, relayDir)
 	if create {
@@ -125,24 +124,29 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (*store.Store, erro
 		err = hint(fmt.Errorf("%s has no events: %w", dir, err), "name the node's directory with --data-dir")
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var url string // what is only read says nothing of what is addressed to this relay, and takes no room
 	var space store.Space
 	if create {
 		if url, space, err = relayOf(dir); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	events, err := relay.OpenEvents(path, url, space, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
+	unlock, err := lockDataDir(dir, cmd.CommandPath(), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	events, err = relay.OpenEvents(path, url, space, slog.New(slog.DiscardHandler), func(doing string, done, total int) {
 		if total > 0 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d events\n", doing, done, total)
 		}
 	})
 	if err != nil {
-		return nil, hint(err, "stop the node first: one process at a time can use its events")
+		unlock()
+		return nil, nil, hint(err, "stop the node first: one process at a time can use its events")
 	}
-	return events, nil
+	return events, func() { events.Close(); unlock() }, nil
 }
 
 // relayOf is what the settings of a data directory say about its relay: its address, which requests to vanish (NIP-62)

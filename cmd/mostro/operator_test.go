@@ -131,7 +131,7 @@ func TestOperator(t *testing.T) {
 	o.run(exitOK, "read back and is whole", "backup", sealed, "--recipient", identity.Recipient().String())
 	o.run(exitError, "want a public key of age", "backup", filepath.Join(outside, "c"), "--recipient", "age1nonsense")
 	o.run(exitError, "treat that secret as leaked", "backup", filepath.Join(outside, "c"), "--recipient", identity.String())
-	o.run(exitError, "stop it first", "restore", plain)
+	o.run(exitError, fmt.Sprintf("in use by process %d (mostro serve)", o.node.cmd.Process.Pid), "restore", plain)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // two scheduled ones
 		chains, err := backupChains(backups)
 		if err == nil && len(chains) == 1 && len(chains[0]) >= 2 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -43,11 +44,14 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 			if err != nil {
 				return err
 			}
-			if _, err := dialControl(cmd.Context(), dir); !errors.Is(err, errNotRunning) {
-				if err == nil {
-					err = fmt.Errorf("a node runs in %s", dir)
+			_, none := os.Stat(dir)
+			fresh := errors.Is(none, fs.ErrNotExist)
+			if !fresh { // before anything is said of what may be moved
+				unlock, err := lockForRestore(cmd.Context(), dir)
+				if err != nil {
+					return err
 				}
-				return hint(err, "stop it first")
+				defer unlock()
 			}
 			store := filepath.Join(dir, escrowDir)
 			if _, err := os.Lstat(store); !errors.Is(err, fs.ErrNotExist) {
@@ -64,8 +68,12 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 				return err
 			}
 			defer closeAll()
-			if err := openDataDir(dir); err != nil { // a wrong --data-dir is not made for a backup that cannot be read
-				return err
+			if fresh { // a wrong --data-dir is not made for a backup that cannot be read
+				unlock, err := lockForRestore(cmd.Context(), dir)
+				if err != nil {
+					return err
+				}
+				defer unlock()
 			}
 			space, err := spaceOf(dir, overrides)
 			if err != nil {
@@ -95,6 +103,24 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 	settingsFlag(cmd, &overrides)
 	identityFlag(cmd, &identity)
 	return cmd
+}
+
+// lockForRestore makes the data directory if there is none, and keeps every node out of it.
+func lockForRestore(ctx context.Context, dir string) (unlock func(), err error) {
+	if err := openDataDir(dir); err != nil {
+		return nil, err
+	}
+	if unlock, err = lockDataDir(dir, "mostro restore", false); err != nil {
+		return nil, err
+	}
+	if _, err := dialControl(ctx, dir); !errors.Is(err, errNotRunning) { // where there are no locks
+		unlock()
+		if err == nil {
+			err = fmt.Errorf("a node runs in %s", dir)
+		}
+		return nil, hint(err, "stop it first")
+	}
+	return unlock, nil
 }
 
 // spaceOf is the room that the money store of a directory leaves on its disk.

@@ -44,6 +44,11 @@ invoice can be settled.`,
 			if isDev(dir) {
 				return hint(fmt.Errorf("%s is the directory of a dev network", dir), "start that with "+startsIn(dir), "a node for the world has another directory: mostro serve --data-dir OTHER")
 			}
+			unlock, err := lockDataDir(dir, "mostro serve", false)
+			if err != nil {
+				return err
+			}
+			defer unlock()
 			if first, err := writeFirstSettings(dir); err != nil {
 				return err
 			} else if first && primary == "" {

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// holderFile says which process has the lock of a data directory. It is for people: the lock itself is on the
+// directory, and ends with the process whatever lies there.
+const holderFile = "mostro.pid"
+
+// lockDataDir keeps every other mostro away from the stores of a data directory, until unlock or the end of the
+// process. The stores' own locks are not enough: one that has been moved away while its process was ending takes
+// its lock along, and that process goes on by the old path, in whatever has been put there. With shared those
+// who only read can be there together. doing is the command, for whoever is refused.
+func lockDataDir(dir, doing string, shared bool) (unlock func(), err error) {
+	lock, err := lockDirectory(dir, shared)
+	if errors.Is(err, errLocked) {
+		return nil, takenBy(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if !shared {
+		if err := storesFree(dir); err != nil {
+			lock.Close()
+			return nil, err
+		}
+	}
+	holder := filepath.Join(dir, holderFile)
+	_ = os.WriteFile(holder, fmt.Appendf(nil, "%d (%s)\n", os.Getpid(), doing), privateFile) // a directory that can only be read has none
+	return func() {
+		os.Remove(holder)
+		lock.Close()
+	}, nil
+}
+
+// storesFree looks for a process that has a store open and not the lock of the directory, as those of versions
+// before this one.
+func storesFree(dir string) error {
+	for _, store := range []string{escrowDir, relayDir, mirrorDir, replicaDir} {
+		lock, err := lockDirectory(filepath.Join(dir, store), false)
+		switch {
+		case err == nil:
+			lock.Close()
+		case errors.Is(err, errLocked):
+			return takenBy(dir)
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("lock %s: %w", store, err)
+		}
+	}
+	return nil
+}
+
+// takenBy says who is in the way.
+func takenBy(dir string) error {
+	who := "another process"
+	if holder, err := os.ReadFile(filepath.Join(dir, holderFile)); err == nil && len(holder) < maxPath {
+		who = "process " + strings.TrimSpace(string(holder))
+	}
+	return hint(fmt.Errorf("%s is in use by %s", dir, who),
+		"another mostro runs on this data directory: stop it, or name another with --data-dir",
+		"if it answers no commands it starts or ends at this moment: try again when that process is gone, and move nothing in the directory before")
+}
