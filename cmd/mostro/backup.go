@@ -29,12 +29,14 @@ const (
 func backupCommand() *cobra.Command {
 	var dir string
 	var recipients, overrides []string
+	var plain bool
 	cmd := &cobra.Command{
 		Use:   "backup [FILE]",
 		Short: "Write a full backup of the money store, while the node runs or not",
 		Long: `Write a full backup of the money store to a new file, or to the standard output with "-". The
-node may be running: it goes on, and the backup is the store of one moment. With --recipient it
-is encrypted with age. Put it back with mostro restore.
+node may be running: it goes on, and the backup is the store of one moment. It is encrypted with
+age to backup.recipients of the settings, or to the keys that --recipient names. Put it back with
+mostro restore.
 
 It does not have escrow.secret and the node's key, which are backed up once, apart from it.`,
 		Args: cobra.MaximumNArgs(1),
@@ -42,6 +44,11 @@ It does not have escrow.secret and the node's key, which are backed up once, apa
 			dir, err := resolveDataDir(dir)
 			if err != nil {
 				return err
+			}
+			if len(recipients) == 0 && !plain {
+				if recipients, err = ownRecipients(dir, overrides); err != nil {
+					return err
+				}
 			}
 			to, err := parseRecipients(recipients)
 			if err != nil {
@@ -67,15 +74,21 @@ It does not have escrow.secret and the node's key, which are backed up once, apa
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %s. It was read back and is whole.\n", path, count(info.Rows, "row", "rows"))
-			if len(to) == 0 && err == nil {
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), "It is not encrypted: whoever reads it sees every trade. --recipient age1... encrypts it.")
+			what := "It is not encrypted: whoever reads it sees every trade. --recipient age1... encrypts it."
+			if len(to) > 0 {
+				what = fmt.Sprintf("It is encrypted to %s. Keep the secret ones apart: without them it opens for nobody.", count(len(to), "key of age", "keys of age"))
+			}
+			if err == nil {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), what)
 			}
 			return err
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	settingsFlag(cmd, &overrides)
-	cmd.Flags().StringArrayVar(&recipients, "recipient", nil, "encrypt to this key of age, age1... (repeatable)")
+	cmd.Flags().StringArrayVar(&recipients, "recipient", nil, "encrypt to this key of age, age1... (repeatable; default: backup.recipients)")
+	cmd.Flags().BoolVar(&plain, "plain", false, "do not encrypt it")
+	cmd.MarkFlagsMutuallyExclusive("recipient", "plain")
 	return cmd
 }
 
@@ -112,6 +125,9 @@ func backupSource(ctx context.Context, dir string, overrides []string) (func(io.
 			return err
 		}
 		defer unlock()
+		if err := markEncrypted(w, key); err != nil {
+			return err
+		}
 		return endedHint(dir, escrow.BackupStore(store, key, w))
 	}, nil
 }
@@ -194,9 +210,17 @@ func writeLarge(path string, write func(io.Writer) error) error {
 	return syncDir(filepath.Dir(path))
 }
 
+// backup writes what the store has now, or more than at the backup before, with the mark of an encrypted one.
+func (n *node) backup(w io.Writer, at escrow.Chain) (next escrow.Chain, err error) {
+	if err := markEncrypted(w, n.cfg.storeKey); err != nil {
+		return next, err
+	}
+	return n.engine.Backup(w, at)
+}
+
 // sendBackup streams a full backup. What fails in the middle cuts the connection.
 func (n *node) sendBackup(w http.ResponseWriter, _ *http.Request) {
-	if _, err := n.engine.Backup(w, escrow.Chain{}); err != nil {
+	if _, err := n.backup(w, escrow.Chain{}); err != nil {
 		n.cfg.logger.Warn("send a backup", "error", err)
 		panic(http.ErrAbortHandler)
 	}

@@ -56,7 +56,7 @@ func (n *node) newBackups() (*backups, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.engine.Backup, now: time.Now, note: filepath.Join(n.cfg.dir, backupNote), free: store.DiskFree}
+	b := &backups{dir: inDir(n.cfg.dir, s.Directory), store: n.engine.StoreName(), settings: s, to: to, make: n.backup, now: time.Now, note: filepath.Join(n.cfg.dir, backupNote), free: store.DiskFree}
 	b.alarm = func(what string) { n.cfg.logger.Error("alarm: "+what, "directory", b.dir) }
 	if sameDisk(n.cfg.dir, b.dir) {
 		b.spared = n.cfg.settings.space()

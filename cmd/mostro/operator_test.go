@@ -126,7 +126,7 @@ func TestOperator(t *testing.T) {
 	}
 
 	plain, sealed := filepath.Join(outside, "a.backup"), filepath.Join(outside, "b.backup.age")
-	o.run(exitOK, "It is not encrypted", "backup", plain)
+	o.run(exitOK, "It is not encrypted", "backup", plain, "--plain")
 	o.run(exitError, "exists already", "backup", plain)
 	o.run(exitOK, "read back and is whole", "backup", sealed, "--recipient", identity.Recipient().String())
 	o.run(exitError, "want a public key of age", "backup", filepath.Join(outside, "c"), "--recipient", "age1nonsense")

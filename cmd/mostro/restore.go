@@ -26,6 +26,7 @@ const ageHead = "age-encryption.org/"
 
 func restoreCommand() *cobra.Command {
 	var dir, identity string
+	var plain bool
 	var overrides []string
 	cmd := &cobra.Command{
 		Use:   "restore FILE... | DIRECTORY",
@@ -33,7 +34,8 @@ func restoreCommand() *cobra.Command {
 		Long: `Put the money store back from a backup: a full one and those that followed it, in order, or the
 latest of a directory. The node must not be running, and its money store must be gone or moved
 away; nothing is overwritten. Where a directory has backups of several stores they are listed, and
-you name the files of the one that you mean.
+you name the files of the one that you mean. On a new machine put settings.toml, the store's key if
+it has one, escrow.secret and the node's key back first.
 
 A store that was put back does not know what was paid since. The node therefore reads LND's
 payments when it starts, before it pays anybody; "mostro status" lists what it cannot explain.
@@ -59,8 +61,7 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 					"it may know more than the backup: restore only if it is lost or broken",
 					fmt.Sprintf("then move it away first: mv %s %s.old", store, store))
 			}
-			key, err := endedStoreKey(dir, overrides)
-			if err != nil {
+			if _, err := restoreKey(dir, overrides, plain, false); err != nil { // said before a backup is opened
 				return err
 			}
 			files, closeAll, err := openBackups(args, identity)
@@ -68,6 +69,10 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 				return err
 			}
 			defer closeAll()
+			key, err := restoreKey(dir, overrides, plain, ofEncrypted(files))
+			if err != nil {
+				return err
+			}
 			if fresh { // a wrong --data-dir is not made for a backup that cannot be read
 				unlock, err := lockForRestore(cmd.Context(), dir)
 				if err != nil {
@@ -102,6 +107,7 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	settingsFlag(cmd, &overrides)
 	identityFlag(cmd, &identity)
+	cmd.Flags().BoolVar(&plain, "plain", false, "put the store back without encrypting it, also where it was encrypted or there are no settings")
 	return cmd
 }
 
@@ -229,12 +235,19 @@ func openBackups(paths []string, identity string) (readers []io.Reader, closeAll
 	return readers, end, nil
 }
 
+// ofEncrypted tells whether the first of the backups that openBackups names is of an encrypted store.
+func ofEncrypted(backups []io.Reader) bool {
+	first, ok := backups[0].(*backupFile)
+	return ok && first.encrypted
+}
+
 // backupFile is a backup that is opened when it is read, and closed at its end: a chain may have
 // more files than a process can have open.
 type backupFile struct {
 	path, identity string
 	file           *os.File
 	text           io.Reader // decrypted; nil = not opened yet
+	encrypted      bool      // the store that it is of was; known when it is opened
 }
 
 func (b *backupFile) open() (err error) {
@@ -248,16 +261,19 @@ func (b *backupFile) open() (err error) {
 	}()
 	buffered := bufio.NewReader(b.file)
 	if head, _ := buffered.Peek(len(ageHead)); string(head) != ageHead {
-		b.text = buffered
+		b.text, b.encrypted = buffered, marked(buffered)
 		return nil
 	}
 	keys, err := readIdentity(b.identity)
 	if err != nil {
 		return err
 	}
-	if b.text, err = age.Decrypt(buffered, keys...); err != nil {
+	text, err := age.Decrypt(buffered, keys...)
+	if err != nil {
 		return hint(fmt.Errorf("open backup %s: %w", b.path, err), "name the file with the secret key it was encrypted to with --identity")
 	}
+	buffered = bufio.NewReader(text)
+	b.text, b.encrypted = buffered, marked(buffered)
 	return nil
 }
 

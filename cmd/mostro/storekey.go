@@ -31,10 +31,10 @@ ledger, so keep a copy.
 A store that is there already is encrypted by way of a backup. Stop the node first, and do not start
 it before the end: what is traded in between would be lost.
 
-  mostro backup now.backup        before store.key_file is set
+  mostro backup now.backup --plain    before store.key_file is set
   mv ~/.mostro/escrow ~/.mostro/escrow.plain
-  mostro restore now.backup       with store.key_file set
-  mostro serve                    then mostro status and mostro audit
+  mostro restore now.backup           with store.key_file set
+  mostro serve                        then mostro status and mostro audit
   rm -r ~/.mostro/escrow.plain now.backup
 
 The last two are not encrypted, nor are earlier backups that were made without recipients.`,
@@ -79,6 +79,9 @@ func (l *loaded) storeKey(dir string) (key escrow.StoreKey, err error) {
 			return key, wrong(fmt.Sprintf("cannot be read: %v", err), "mostro store-key FILE makes one")
 		}
 		home, err := filepath.EvalSymlinks(dir)
+		if errors.Is(err, fs.ErrNotExist) { // nothing is in it yet
+			home, err = dir, nil
+		}
 		if err != nil {
 			return key, fmt.Errorf("find data directory: %w", err)
 		}
