@@ -69,11 +69,14 @@ It does not have escrow.secret and the node's key, which are backed up once, apa
 			if len(args) == 1 {
 				path = args[0]
 			}
+			if err := clearUnfinished(filepath.Dir(path), time.Now()); err != nil { // no reason to make none
+				fmt.Fprintf(cmd.ErrOrStderr(), "delete an unfinished backup: %v\n", err)
+			}
 			info, err := writeBackupFile(path, source, to)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %s. It was read back and is whole.\n", path, count(info.Rows, "row", "rows"))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %s. %s\n", path, count(info.Rows, "row", "rows"), readBackText(path, len(to) > 0))
 			what := "It is not encrypted: whoever reads it sees every trade. --recipient age1... encrypts it."
 			if len(to) > 0 {
 				what = fmt.Sprintf("It is encrypted to %s. Keep the secret ones apart: without them it opens for nobody.", count(len(to), "key of age", "keys of age"))
@@ -178,36 +181,6 @@ func copyBackup(out io.Writer, source func(io.Writer) error, to []age.Recipient)
 		err = checkErr
 	}
 	return info, errors.Join(err, end())
-}
-
-// writeBackupFile makes a file that is either whole or not there, for its owner alone.
-func writeBackupFile(path string, source func(io.Writer) error, to []age.Recipient) (info escrow.BackupInfo, err error) {
-	err = writeLarge(path, func(w io.Writer) error {
-		info, err = copyBackup(w, source, to)
-		return err
-	})
-	return info, err
-}
-
-// writeLarge makes a new file of what write writes, that is either whole and on the disk or not there, for its
-// owner alone.
-func writeLarge(path string, write func(io.Writer) error) error {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return hint(fmt.Errorf("%s exists already", path), "name another file")
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), unfinishedFile+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	err = errors.Join(write(file), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		os.Remove(file.Name())
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return syncDir(filepath.Dir(path))
 }
 
 // backup writes what the store has now, or more than at the backup before, with the mark of an encrypted one.

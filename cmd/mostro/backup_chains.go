@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,7 +91,7 @@ func latestChain(dir, identity string) ([]string, error) {
 		return nil, err
 	}
 	if len(chains) == 0 {
-		return nil, fmt.Errorf("there are no backups in %s", dir)
+		return nil, noChains(dir, identity)
 	}
 	chains = chains[len(nameless(chains)):]
 	latest := map[string][]string{}
@@ -114,17 +115,56 @@ func latestChain(dir, identity string) ([]string, error) {
 	return chain, nil
 }
 
+// shownBackups is how many files are named where one is to be chosen, the last.
+const shownBackups = 10
+
+// noChains says that a directory has no scheduled backups, and names those that were made by hand.
+func noChains(dir, identity string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("list backups: %w", err)
+	}
+	made := map[string]time.Time{}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		name := strings.TrimSuffix(entry.Name(), ageSuffix)
+		if err == nil && info.Mode().IsRegular() && strings.HasSuffix(name, backupSuffix) && !strings.HasPrefix(name, unfinishedFile) {
+			made[entry.Name()] = info.ModTime()
+		}
+	}
+	if len(made) == 0 {
+		return hint(fmt.Errorf("there are no backups in %s", dir), "mostro backup FILE makes one by hand, backup.directory in the settings makes them all the time")
+	}
+	names := slices.SortedFunc(maps.Keys(made), func(a, b string) int { return cmp.Or(made[b].Compare(made[a]), cmp.Compare(b, a)) })
+	var hints []string
+	for _, name := range names[:min(len(names), shownBackups)] {
+		hints = append(hints, fmt.Sprintf("'%s'  of %s %s", filepath.Join(dir, name), day(made[name].Unix()), describeBackup(filepath.Join(dir, name), identity)))
+	}
+	if more := len(names) - len(hints); more > 0 {
+		hints = append(hints, "and "+count(more, "older one", "older ones"))
+	}
+	return hint(fmt.Errorf("there are no scheduled backups in %s, but %s: name the one that you mean instead of the directory",
+		dir, count(len(names), "file of mostro backup", "files of mostro backup")), hints...)
+}
+
+// describeBackup says what is in a full backup.
+func describeBackup(path, identity string) string {
+	full := &backupFile{path: path, identity: identity}
+	defer full.close()
+	info, err := escrow.CheckBackup(full)
+	switch {
+	case err == nil:
+		return "with " + count(info.Orders, "order", "orders")
+	case identity == "" && strings.HasSuffix(path, ageSuffix):
+		return "which cannot be read without --identity FILE"
+	}
+	return "which cannot be read"
+}
+
 // describeChain says what is in a chain, and names its files.
 func describeChain(dir string, chain []string, identity string) string {
 	began, _ := chainBegan(chain)
-	holds := "which cannot be read"
-	full := &backupFile{path: filepath.Join(dir, chain[0]), identity: identity}
-	defer full.close()
-	if info, err := escrow.CheckBackup(full); err == nil {
-		holds = "with " + count(info.Orders, "order", "orders")
-	} else if identity == "" && strings.HasSuffix(chain[0], ageSuffix) {
-		holds = "which cannot be read without --identity FILE"
-	}
+	holds := describeBackup(filepath.Join(dir, chain[0]), identity)
 	start := chain[0][:strings.LastIndex(chain[0], "-")+1]
 	return fmt.Sprintf("'%s'*  %s, the first of %s %s", filepath.Join(dir, start), count(len(chain), "file", "files"), day(began.Unix()), holds)
 }

@@ -128,7 +128,7 @@ func TestOperator(t *testing.T) {
 	plain, sealed := filepath.Join(outside, "a.backup"), filepath.Join(outside, "b.backup.age")
 	o.run(exitOK, "It is not encrypted", "backup", plain, "--plain")
 	o.run(exitError, "exists already", "backup", plain)
-	o.run(exitOK, "read back and is whole", "backup", sealed, "--recipient", identity.Recipient().String())
+	o.run(exitOK, "was read back and is what was written", "backup", sealed, "--recipient", identity.Recipient().String())
 	o.run(exitError, "want a public key of age", "backup", filepath.Join(outside, "c"), "--recipient", "age1nonsense")
 	o.run(exitError, "treat that secret as leaked", "backup", filepath.Join(outside, "c"), "--recipient", identity.String())
 	o.run(exitError, fmt.Sprintf("in use by process %d (mostro serve)", o.node.cmd.Process.Pid), "restore", plain)
@@ -144,7 +144,7 @@ func TestOperator(t *testing.T) {
 
 	o.node.cmd.Process.Kill()
 	o.node.end()
-	o.run(exitOK, "read back and is whole", "backup", filepath.Join(outside, "stopped.backup"))
+	o.run(exitOK, "It is encrypted to 1 key of age", "backup", filepath.Join(outside, "stopped.backup")) // as the settings say
 	if err := os.Rename(keyFile, keyFile+".away"); err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 			if err != nil {
 				return fmt.Errorf("the money store of %s is back, and cannot be read: %w", day(info.Made), err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "The money store of %s is back, %s old: %s.\n",
+			fmt.Fprintf(cmd.OutOrStdout(), "The money store of %s is back, %s old: %s\n",
 				day(info.Made), ageText(time.Since(time.Unix(info.Made, 0))), holds)
 			if _, err := readEscrowSecret(dir); err != nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "Put %s and the node's key back too: without them the store cannot be used.\n", escrowSecretFile)
@@ -191,9 +191,9 @@ func holdings(store string, key escrow.StoreKey) (string, error) {
 		return nil
 	})
 	if orders == 0 {
-		return "it has no orders; is it the right one?", err
+		return "it has no orders. Is it the right one?", err
 	}
-	return fmt.Sprintf("%s, %s of them live, %s sat owed", count(orders, "order", "orders"), thousands(int64(live)), msats(owed)), err
+	return fmt.Sprintf("%s, %s of them live, %s sat owed.", count(orders, "order", "orders"), thousands(int64(live)), msats(owed)), err
 }
 
 func identityFlag(cmd *cobra.Command, identity *string) {
