@@ -158,6 +158,7 @@ func (a *auditor) findBooks(ctx context.Context, o auditOptions) error {
 	running, err := dialControl(ctx, o.dir)
 	switch {
 	case err == nil:
+		running.patience = 0 // --timeout is for all of it
 		a.source, a.running, a.books = o.dir+", of the running node", true, running.books
 		return nil
 	case !errors.Is(err, errNotRunning):

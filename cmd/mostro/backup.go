@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +53,7 @@ It does not have escrow.secret and the node's key, which are backed up once, apa
 			if err != nil {
 				return hint(fmt.Errorf("--recipient %w", err), "age-keygen makes a pair of keys and prints the public one")
 			}
-			source, err := backupSource(cmd.Context(), dir, overrides)
+			source, err := backupSource(cmd, dir, overrides)
 			if err != nil {
 				return err
 			}
@@ -88,6 +87,7 @@ It does not have escrow.secret and the node's key, which are backed up once, apa
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
+	waitFlag(cmd)
 	settingsFlag(cmd, &overrides)
 	cmd.Flags().StringArrayVar(&recipients, "recipient", nil, "encrypt to this key of age, age1... (repeatable; default: backup.recipients)")
 	cmd.Flags().BoolVar(&plain, "plain", false, "do not encrypt it")
@@ -96,9 +96,11 @@ It does not have escrow.secret and the node's key, which are backed up once, apa
 }
 
 // backupSource writes a full backup: of the running node, or of one that has ended.
-func backupSource(ctx context.Context, dir string, overrides []string) (func(io.Writer) error, error) {
+func backupSource(cmd *cobra.Command, dir string, overrides []string) (func(io.Writer) error, error) {
+	ctx := cmd.Context()
 	running, err := dialControl(ctx, dir)
 	if err == nil {
+		running.patient(cmd)
 		return func(w io.Writer) error {
 			body, err := running.ask(ctx, http.MethodGet, "/backup", nil)
 			if err != nil {

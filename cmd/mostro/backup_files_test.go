@@ -210,7 +210,7 @@ func TestStatusOfManyStrays(t *testing.T) {
 	s := escrow.Status{Strays: make([]escrow.Stray, 20_000)}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(s) }))
 	defer server.Close()
-	c := &control{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	c := &control{client: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", server.Listener.Addr().String())
 	}}}}
@@ -295,7 +295,9 @@ func TestHintsOfAStoreInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer engine.Close()
-	source, err := backupSource(t.Context(), dir, nil)
+	operator := backupCommand()
+	operator.SetContext(t.Context())
+	source, err := backupSource(operator, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +314,7 @@ func TestHintsOfAStoreInUse(t *testing.T) {
 	})}
 	go server.Serve(listener)
 	defer server.Close()
-	if source, err = backupSource(t.Context(), dir, nil); err != nil {
+	if source, err = backupSource(operator, dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	_, err = writeBackupFile(filepath.Join(dir, "x"), source, nil)

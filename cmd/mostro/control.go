@@ -17,6 +17,9 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	"mostro/escrow/audit"
 )
@@ -126,14 +129,36 @@ func (n *node) sendBooks(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w)
 }
 
+// patience is how long a node may say nothing before a command of the operator gives up.
+const patience = time.Minute
+
+// errSilent: it has said nothing for that long.
+var errSilent = errors.New("it says nothing")
+
 // control is a running node, as a command of the operator sees it.
-type control struct{ client *http.Client }
+type control struct {
+	client   *http.Client
+	patience time.Duration // 0 = for ever
+}
+
+// waitFlag adds --wait to a command that asks a running node.
+func waitFlag(cmd *cobra.Command) {
+	cmd.Flags().Duration("wait", patience, "how long the node may say nothing before this gives up; 0 = for ever")
+}
+
+// patient has the patience that the flag names.
+func (c *control) patient(cmd *cobra.Command) *control {
+	if wait, err := cmd.Flags().GetDuration("wait"); err == nil {
+		c.patience = wait
+	}
+	return c
+}
 
 // dialControl finds the node that runs in a data directory; errNotRunning when none does.
 func dialControl(ctx context.Context, dir string) (*control, error) {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 		err = atControl(dir, func(path string) error {
-			var d net.Dialer
+			d := net.Dialer{Timeout: patience} // one that takes no more has a full queue
 			conn, err = d.DialContext(ctx, "unix", path)
 			return err
 		})
@@ -147,25 +172,64 @@ func dialControl(ctx context.Context, dir string) (*control, error) {
 		return nil, fmt.Errorf("reach the node in %s: %w", dir, err)
 	}
 	conn.Close()
-	return &control{&http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}, nil
+	return &control{&http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}, patience}, nil
 }
 
 // ask sends a request; the caller closes the answer.
 func (c *control) ask(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
+	ctx, giveUp := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, method, "http://node"+path, body)
 	if err != nil {
+		giveUp(nil)
 		return nil, err
 	}
-	res, err := c.client.Do(req)
+	h := &heard{ctx: ctx, giveUp: giveUp, patience: c.patience}
+	var res *http.Response
+	err = h.listen(func() (err error) { res, err = c.client.Do(req); return err })
 	if err != nil {
+		giveUp(nil)
 		return nil, fmt.Errorf("ask the node: %w", err)
 	}
+	h.ReadCloser = res.Body
+	res.Body = h
 	if res.StatusCode != http.StatusOK {
 		defer res.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(res.Body, maxControl))
 		return nil, fmt.Errorf("the node says: %s", strings.TrimSpace(string(text)))
 	}
 	return res.Body, nil
+}
+
+// heard is an answer of which each part comes in time.
+type heard struct {
+	io.ReadCloser
+	ctx      context.Context
+	giveUp   context.CancelCauseFunc
+	patience time.Duration
+}
+
+func (h *heard) Read(p []byte) (n int, err error) {
+	err = h.listen(func() (err error) { n, err = h.ReadCloser.Read(p); return err })
+	return n, err
+}
+
+func (h *heard) Close() error {
+	h.giveUp(nil)
+	return h.ReadCloser.Close()
+}
+
+// listen waits for the node. What the command itself does in between takes as long as it takes.
+func (h *heard) listen(wait func() error) error {
+	if h.patience > 0 {
+		defer time.AfterFunc(h.patience, func() { h.giveUp(errSilent) }).Stop()
+	}
+	err := wait()
+	if err != nil && errors.Is(context.Cause(h.ctx), errSilent) {
+		return hint(fmt.Errorf("the node does not answer: it hangs or is busy, and has said nothing for %s", h.patience),
+			"wait longer: --wait 10m; what was asked may be done all the same",
+			"its log says what it does; look at its disk and its memory too")
+	}
+	return err
 }
 
 // books reads the accounts.

@@ -125,7 +125,10 @@ func toRunning(cmd *cobra.Command, dir string) (*control, error) {
 	if errors.Is(err, errNotRunning) {
 		return nil, hint(err, "start it: "+startsIn(dir), "or name its data directory with --data-dir")
 	}
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	return c.patient(cmd), nil
 }
 
 // nodeCall is a command line, ready to be typed, for the node whose directory was named: as it stands it
@@ -168,6 +171,7 @@ func decide(use, short, long string, args cobra.PositionalArgs, make func(args [
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
+	waitFlag(cmd)
 	reasonFlag(cmd, &reason)
 	return cmd
 }

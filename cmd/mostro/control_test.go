@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // TestControlEnds: the stores are not closed while a command is being answered, since serving commands ends after it.
@@ -69,5 +72,40 @@ func TestControlOfALongPath(t *testing.T) {
 				t.Errorf("after the end: %v", err)
 			}
 		}
+	}
+}
+
+// A node that hangs, at the beginning or in the middle of an answer, is told of instead of being waited for.
+func TestControlOfANodeThatHangs(t *testing.T) {
+	dir := t.TempDir()
+	listener, err := listenControl(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangs := func(cmd *cobra.Command, args ...string) {
+		t.Helper()
+		_, err := here(cmd, append(args, "--data-dir", dir, "--wait", "50ms")...)
+		if err == nil || !strings.Contains(err.Error(), "the node does not answer: it hangs or is busy") || !strings.Contains(hintsOf(err), "--wait 10m") {
+			t.Errorf("%s: %v %s", cmd.Name(), err, hintsOf(err))
+		}
+	}
+	file := filepath.Join(t.TempDir(), "a.backup")
+	hangs(statusCommand())
+	hangs(backupCommand(), file)
+	hangs(modeCommand(), "drain", "--reason", "x")
+
+	released := make(chan struct{})
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte("{"))
+		w.(http.Flusher).Flush()
+		<-released
+	})}
+	go server.Serve(listener)
+	defer server.Close()
+	defer close(released)
+	hangs(statusCommand())
+	hangs(backupCommand(), file)
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a backup that was cut off is there: %v", err)
 	}
 }

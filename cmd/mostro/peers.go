@@ -47,6 +47,7 @@ a while. Refusals by the other relay are in its own words, after "there:".`,
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
+	waitFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "all that is known, as JSON")
 	cmd.AddCommand(
 		followCommand("follow", "Follow another Mostro: copy its book, and carry messages to it", false),
@@ -86,6 +87,7 @@ func followCommand(name, short string, end bool) *cobra.Command {
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
+	waitFlag(cmd)
 	return cmd
 }
 
@@ -122,6 +124,7 @@ func foundCommand() *cobra.Command {
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
+	waitFlag(cmd)
 	return cmd
 }
 

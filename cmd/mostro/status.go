@@ -47,6 +47,7 @@ func statusCommand() *cobra.Command {
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
+	waitFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; amounts are millisats")
 	return cmd
 }
