@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,16 +46,25 @@ and printed as a story; it always plays the same:
 				return err
 			}
 			debug.SetGCPercent(800) // it is all garbage, and little is alive
-			r := simulateRun{out: out, began: time.Now(), next: from, end: from + seeds, trades: trades}
+			r := simulateRun{out: out, began: time.Now(), next: from, end: from + seeds, seeds: seeds, every: simulateSeeds, trades: trades, smaller: escrow.MinimizeSimulation}
+			tick := time.NewTicker(simulateEvery)
+			defer tick.Stop()
+			if onTerminal(out) {
+				r.often = true
+				go r.watch(cmd.Context(), tick.C)
+			}
 			var workers sync.WaitGroup
 			for range jobs {
 				workers.Go(func() {
 					for seed, ok := r.take(); ok && cmd.Context().Err() == nil; seed, ok = r.take() {
-						r.play(seed)
+						r.play(cmd.Context(), seed)
 					}
 				})
 			}
 			workers.Wait()
+			r.mu.Lock() // the watcher says nothing after this
+			defer r.mu.Unlock()
+			r.over = true
 			r.report()
 			if verbose {
 				r.total.WriteCounts(out)
@@ -79,13 +89,24 @@ and printed as a story; it always plays the same:
 	return cmd
 }
 
+// Progress is told at each so many seeds, and to somebody who sits before it each so often.
+const (
+	simulateSeeds = 1000
+	simulateEvery = 5 * time.Second
+)
+
 // simulateRun is shared by those who play.
 type simulateRun struct {
-	out    io.Writer
-	began  time.Time
-	trades int
+	out     io.Writer
+	began   time.Time
+	seeds   uint64 // in all
+	every   uint64 // played seeds, progress is told
+	trades  int
+	often   bool                                         // progress is told by time
+	smaller func(escrow.SimulationConfig) escrow.SimPlan // makes a broken seed small
 
 	mu        sync.Mutex
+	over      bool // all has been said
 	next, end uint64
 	played    uint64
 	total     escrow.SimulationStats
@@ -104,7 +125,7 @@ func (r *simulateRun) take() (seed uint64, ok bool) {
 // the same.
 const maxStories = 5
 
-func (r *simulateRun) play(seed uint64) {
+func (r *simulateRun) play(ctx context.Context, seed uint64) {
 	plan := escrow.SimPlan{Seed: seed, Trades: r.trades}
 	stats, err := escrow.Simulate(escrow.SimulationConfig{Plan: plan})
 	r.mu.Lock()
@@ -114,14 +135,57 @@ func (r *simulateRun) play(seed uint64) {
 		r.broken = append(r.broken, err)
 		fmt.Fprintf(r.out, "broken: %v\n", err)
 		if len(r.broken) <= maxStories {
-			if err := escrow.WriteSimStory(r.out, escrow.MinimizeSimulation(escrow.SimulationConfig{Plan: plan})); err != nil {
-				fmt.Fprintf(r.out, "write story: %v\n", err)
-			}
+			r.story(ctx, plan)
 		}
 	}
-	if r.played++; r.played%1000 == 0 {
+	if r.played++; !r.often && r.played%r.every == 0 && r.played < r.seeds {
 		r.report()
 	}
+}
+
+// story prints a broken seed as small as it gets. Whoever stops it does not wait for that.
+func (r *simulateRun) story(ctx context.Context, plan escrow.SimPlan) {
+	fmt.Fprintf(r.out, "making seed %d small, which may take a minute\n", plan.Seed)
+	small := make(chan escrow.SimPlan, 1)
+	go func() { small <- r.smaller(escrow.SimulationConfig{Plan: plan}) }()
+	select {
+	case plan := <-small:
+		if err := escrow.WriteSimStory(r.out, plan); err != nil {
+			fmt.Fprintf(r.out, "write story: %v\n", err)
+		}
+	case <-ctx.Done():
+		fmt.Fprintf(r.out, "stopped before it was small; the whole of it: mostro simulate --from %d --seeds 1 --trades %d --trace\n", plan.Seed, plan.Trades)
+	}
+}
+
+// watch tells how far it is at each tick.
+func (r *simulateRun) watch(ctx context.Context, tick <-chan time.Time) {
+	for {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+		r.mu.Lock()
+		over := r.over
+		if !over {
+			r.report()
+		}
+		r.mu.Unlock()
+		if over {
+			return
+		}
+	}
+}
+
+// onTerminal tells whether somebody reads what is written while it is.
+func onTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func (r *simulateRun) report() {
