@@ -32,7 +32,10 @@ func TestSimulateProgress(t *testing.T) {
 	r.mu.Lock()
 	r.over = true
 	r.mu.Unlock()
-	tick <- time.Now()
+	select {
+	case tick <- time.Now():
+	case <-done: // the second tick has seen it
+	}
 	<-done
 	if n := strings.Count(out.String(), "7 seeds before 8"); n < 1 || n > 2 {
 		t.Errorf("told %d times:\n%s", n, out.String())
