@@ -80,7 +80,7 @@ func followCommand(name, short string, end bool) *cobra.Command {
 			}
 			done := "It is followed from now on, also after the next start.\n  -> see how that goes: " + nodeCall(cmd, "peers")
 			if end {
-				done = "It is followed no more. What was copied stays until it expires."
+				done = unfollowed
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), done)
 			return answer.Close()
@@ -90,6 +90,10 @@ func followCommand(name, short string, end bool) *cobra.Command {
 	waitFlag(cmd)
 	return cmd
 }
+
+// unfollowed says what becomes of a Mostro's offers and trades here.
+const unfollowed = "It is followed no more. Its offers leave this node's book now. Messages of trades with it are carried for 30 days more;\n" +
+	"after that clients here that write to it are told to connect to a relay of its own."
 
 func foundCommand() *cobra.Command {
 	var dir string
@@ -161,6 +165,9 @@ func printSearch(w io.Writer, h mirror.Health) {
 		fmt.Fprintf(w, "%s\n  nothing is copied: its list of relays (kind 10002) is on none of the connected relays yet\n", npub(pubkey))
 		fmt.Fprintf(w, "  -> name one, in federation.follow or by: mostro peers follow %s@wss://...\n", npub(pubkey))
 	}
+	for _, pubkey := range slices.Sorted(maps.Keys(h.Left)) {
+		fmt.Fprintf(w, "%s\n  is followed no more, and messages of its trades cannot be carried: none of its relays is known\n", npub(pubkey))
+	}
 }
 
 func printPeer(w io.Writer, h mirror.Health, now time.Time) {
@@ -194,6 +201,9 @@ func printPeer(w io.Writer, h mirror.Health, now time.Time) {
 			lag = fmt.Sprintf(", the last live one took %.1f s", h.Lag)
 		}
 		fmt.Fprintf(w, "  last new event %s, compared %s%s\n", since(h.LastEvent, now), since(h.Synced, now), lag)
+	}
+	for _, pubkey := range slices.Sorted(maps.Keys(h.Left)) {
+		fmt.Fprintf(w, "  carries messages of trades with %s until %s: it is followed no more\n", npub(pubkey), h.Left[pubkey].UTC().Format(time.DateOnly))
 	}
 	if h.Outside {
 		fmt.Fprintf(w, "  publishes there: %d confirmed, %d refused, %d waiting; messages received: %d\n", h.Published, h.Rejected, h.Waiting, h.Received)

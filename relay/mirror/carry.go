@@ -90,9 +90,9 @@ var errSilent = errors.New("error: the relay of this Mostro has not answered and
 
 var errTooManyKeys = errors.New("rate-limited: answers to so many keys of one client cannot be fetched from this Mostro: connect to its relay, or send it again in a while")
 
-// Carries reports whether messages to a key are carried: those to followed Mostros
+// Carries reports whether messages to a key are Carry's: those to Mostros that are followed or ever were
 // (relay.Federation.Carries).
-func (m *Mirror) Carries(pubkey string) bool { return m.mostro(pubkey) }
+func (m *Mirror) Carries(pubkey string) bool { return m.Formerly(pubkey) }
 
 // Carry brings a message to the followed Mostro that is its only recipient
 // (relay.Federation.Carry). Its answer is that of the Mostro's relay.
@@ -100,6 +100,9 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 	to := ev.Tags.Find("p")
 	if to == nil {
 		return errUnreachable
+	}
+	if !m.mostro(to[1]) {
+		return errLeft
 	}
 	if !m.wrote(ctx, ev, to[1]) {
 		return errTooManyKeys
@@ -119,6 +122,9 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 		time.Sleep(carryPoll)
 	}
 	m.marks.end(nameOf(ev), err == nil)
+	if err == errUnreachable && !m.Followed(to[1]) {
+		return errLeft
+	}
 	return err
 }
 
@@ -128,7 +134,7 @@ func (m *Mirror) carryNow(ctx context.Context, mostro string, ev *nostr.Event) (
 	err = errUnreachable
 	for _, p := range m.list() {
 		l := p.link.Load()
-		if l == nil || !slices.Contains(p.duties.mostros, mostro) {
+		if l == nil || !slices.Contains(p.duties.carried(), mostro) {
 			continue
 		}
 		tried = true
@@ -164,7 +170,7 @@ func (p *peer) fetchMail(ctx context.Context, l *link) error {
 func (p *peer) fetchMailBy(ctx context.Context, l *link, filters func(keys []string) []nostr.Filter) error {
 	return p.gather(ctx, l, &gathering{
 		from: p.m.interest, filters: filters, past: mailPast, store: p.ingestMail, rate: p.letters,
-		among: func() []string { return p.duties.mostros },
+		among: p.duties.carried,
 		old: func(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error {
 			return p.fetchOldMail(ctx, l, keys, filters, take)
 		},
@@ -232,7 +238,7 @@ func (p *peer) fetchMailSince(ctx context.Context, l *link, keys []string, filte
 func (p *peer) mailOf(keys []string) []nostr.Filter {
 	tags := nostr.TagMap{"p": keys}
 	return []nostr.Filter{
-		{Kinds: []int{kindMessage}, Authors: p.duties.mostros, Tags: tags},
+		{Kinds: []int{kindMessage}, Authors: p.duties.carried(), Tags: tags},
 		{Kinds: []int{kindWrap}, Tags: tags},
 	}
 }
@@ -265,11 +271,11 @@ func (p *peer) ingestMail(ctx context.Context, evs []*nostr.Event) error {
 
 // expected reports whether an event is a message that was asked for.
 func (p *peer) expected(ev *nostr.Event) bool {
-	if ev.Kind != kindWrap && (ev.Kind != kindMessage || !slices.Contains(p.duties.mostros, ev.PubKey)) {
+	if ev.Kind != kindWrap && (ev.Kind != kindMessage || !slices.Contains(p.duties.carried(), ev.PubKey)) {
 		return false
 	}
 	for tag := range ev.Tags.FindAll("p") {
-		if p.m.interest.has(tag[1], p.duties.mostros) {
+		if p.m.interest.has(tag[1], p.duties.carried()) {
 			return true
 		}
 	}

@@ -12,15 +12,10 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// What the operator has agreed to while the node runs is a row of its own, and so is each Mostro that was
-// ever followed:
+// What the operator has agreed to while the node runs is a row of its own:
 //
 //	f 0 key              Followed
-//	m 0 key              1
-const (
-	tableFollow = 'f'
-	tableMostro = 'm'
-)
+const tableFollow = 'f'
 
 // Agree follows somebody from now on, also after the next start.
 func (m *Mirror) Agree(f Followed) error {
@@ -33,7 +28,7 @@ func (m *Mirror) Agree(f Followed) error {
 	return m.state.set(map[string][]byte{string(stateRow(tableFollow, f.Pubkey)): marshal(f)})
 }
 
-// Disagree ends what Agree began. What was copied stays until it expires.
+// Disagree ends what Agree began, as Unfollow says.
 func (m *Mirror) Disagree(pubkey string) error {
 	switch {
 	case m.configured(pubkey):
@@ -44,8 +39,7 @@ func (m *Mirror) Disagree(pubkey string) error {
 	if err := m.state.set(map[string][]byte{string(stateRow(tableFollow, pubkey)): nil}); err != nil {
 		return err
 	}
-	m.Unfollow(pubkey)
-	return nil
+	return m.Unfollow(pubkey)
 }
 
 func (m *Mirror) configured(pubkey string) bool {
@@ -64,35 +58,6 @@ func (m *Mirror) loadAgreed() error {
 		}
 		return m.Follow(f)
 	})
-}
-
-// remember notes for ever that a Mostro is followed.
-func (m *Mirror) remember(pubkey string) error {
-	if m.Formerly(pubkey) {
-		return nil
-	}
-	if err := m.state.set(map[string][]byte{string(stateRow(tableMostro, pubkey)): {1}}); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.formerly[pubkey] = struct{}{}
-	return nil
-}
-
-func (m *Mirror) loadFormerly() error {
-	return m.state.each(tableMostro, nil, func(row [][]byte, _ []byte) error {
-		m.formerly[string(row[0])] = struct{}{}
-		return nil
-	})
-}
-
-// Formerly reports whether a Mostro is followed or ever was (relay.Config.Formerly).
-func (m *Mirror) Formerly(pubkey string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, is := m.formerly[pubkey]
-	return is
 }
 
 // Candidate is a Mostro that is not followed and has given news of itself on a relay that this node

@@ -18,7 +18,7 @@ const crowded = "blocked: this key has as many events here as may be kept of it"
 func (m *Mirror) room(ev *nostr.Event) bool {
 	m.mu.Lock()
 	f := m.followed[ev.PubKey]
-	full := f == nil || f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
+	full := f == nil || !f.takes(ev.Kind) || f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
 	m.mu.Unlock()
 	if !full {
 		m.grow(ev, 1)
@@ -55,6 +55,7 @@ func (m *Mirror) tend(ctx context.Context) {
 				m.log.Error("count events of a followed Mostro", "pubkey", pubkey, "error", err)
 			}
 		}
+		m.endLeft()
 		m.trimOutbox()
 		if err := m.routes.sweep(); err != nil {
 			m.log.Error("forget by which ways strangers came", "error", err)
@@ -99,6 +100,9 @@ func (m *Mirror) listing() Listing {
 	defer m.mu.Unlock()
 	l := Listing{Policy: m.cfg.Policy, Reads: m.cfg.Reads, URL: m.cfg.Own, Formerly: slices.Sorted(maps.Keys(m.formerly))}
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
+		if !m.followed[pubkey].now() {
+			continue
+		}
 		l.Follows = append(l.Follows, Listed{Pubkey: pubkey, Platform: m.followed[pubkey].Platform})
 	}
 	return l
@@ -109,7 +113,7 @@ func (m *Mirror) news(pubkey string) (at int64, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.followed[pubkey]
-	if f == nil || f.Platform != "" {
+	if !f.now() || f.Platform != "" {
 		return 0, false
 	}
 	return f.news, !f.counted.IsZero()

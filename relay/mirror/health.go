@@ -23,14 +23,17 @@ const (
 
 // Health is how things stand with one other relay.
 type Health struct {
-	URL       string    `json:"url"`
-	Mostros   []string  `json:"mostros,omitempty"`   // followed keys
-	Platforms []string  `json:"platforms,omitempty"` // the same, of other platforms
-	Outside   bool      `json:"outside,omitempty"`   // the node's own events go there
-	State     State     `json:"state"`
-	Since     time.Time `json:"since"`
-	Retry     time.Time `json:"retry,omitzero"` // of the next connection
-	Error     string    `json:"error,omitempty"`
+	URL       string   `json:"url"`
+	Mostros   []string `json:"mostros,omitempty"`   // followed keys
+	Platforms []string `json:"platforms,omitempty"` // the same, of other platforms
+	Outside   bool     `json:"outside,omitempty"`   // the node's own events go there
+	// Left are Mostros that are followed no more, and until when their messages are still carried.
+	Left map[string]time.Time `json:"left,omitempty"`
+
+	State State     `json:"state"`
+	Since time.Time `json:"since"`
+	Retry time.Time `json:"retry,omitzero"` // of the next connection
+	Error string    `json:"error,omitempty"`
 
 	Negentropy bool `json:"negentropy"`    // the relay knows it
 	Gap        bool `json:"gap,omitempty"` // not all may have come: it caps its answers below what one second holds
@@ -242,8 +245,21 @@ func (m *Mirror) Health() []Health {
 		all[i].Moved = m.movedFrom(&all[i])
 	}
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
-		if len(m.followed[pubkey].relays()) == 0 {
+		f := m.followed[pubkey]
+		switch {
+		case f.now() && len(f.relays()) == 0:
 			all = append(all, Health{Mostros: []string{pubkey}, State: Searching})
+		case !f.now() && len(f.relays()) == 0:
+			all = append(all, Health{Left: map[string]time.Time{pubkey: f.left}, State: Searching})
+		case !f.now():
+			for i := range all {
+				if slices.Contains(f.relays(), all[i].URL) {
+					if all[i].Left == nil {
+						all[i].Left = make(map[string]time.Time)
+					}
+					all[i].Left[pubkey] = f.left
+				}
+			}
 		}
 	}
 	return all

@@ -84,9 +84,10 @@ const (
 	rationBurst   = 100
 
 	keysKept       = 30 * 24 * time.Hour
-	maxKeys        = 20_000 // whose mail is fetched elsewhere
-	keysPerPeer    = 1000   // the first of them, asked of one relay; so many conversations beside them fit into what a relay like this one grants
-	fewestKeys     = 20     // asked for at once, however little a relay says that it takes
+	leftKept       = 30 * 24 * time.Hour // that messages of a Mostro are carried after it was followed, longer than a trade lasts
+	maxKeys        = 20_000              // whose mail is fetched elsewhere
+	keysPerPeer    = 1000                // the first of them, asked of one relay; so many conversations beside them fit into what a relay like this one grants
+	fewestKeys     = 20                  // asked for at once, however little a relay says that it takes
 	keysPerReq     = 200
 	mailSlack      = 200 // subscribed beside them, before those that are not among them any more go
 	widenRate      = 5   // a second, that a subscription gets more keys

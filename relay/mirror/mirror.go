@@ -130,7 +130,7 @@ type Mirror struct {
 
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
-	formerly map[string]struct{} // Mostros that were ever followed
+	formerly map[string]former // Mostros that are or were ever followed
 	peers    map[string]*peer
 	changed  chan struct{} // the set of followed has changed
 	moved    chan struct{} // a followed key has said where it publishes
@@ -142,6 +142,9 @@ type followed struct {
 	found  []string // where it publishes, when Followed does not say
 	listed []string // where it says that it does (kind 10002), as far as that may be used
 	moves  *rate.Limiter
+
+	// left is zero while it is followed, else until when messages are still carried.
+	left time.Time
 
 	events, bytes int       // stored, about
 	counted       time.Time // when they were
@@ -178,7 +181,7 @@ func New(cfg Config) (*Mirror, error) {
 	}
 	m := &Mirror{
 		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
-		followed: make(map[string]*followed), formerly: make(map[string]struct{}), peers: make(map[string]*peer),
+		followed: make(map[string]*followed), formerly: make(map[string]former), peers: make(map[string]*peer),
 		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), crowd: make(chan struct{}, 1),
 	}
 	m.book = &book{
@@ -186,8 +189,8 @@ func New(cfg Config) (*Mirror, error) {
 		listing: m.listing, policy: func() Policy { return cfg.Policy }, news: m.news,
 	}
 	m.audience = newAudience(cfg.Pubkey, func() bool { return cfg.Strict })
-	m.isMostro, m.isFollowed = m.mostro, m.Followed
-	m.wanted = func() bool { return len(cfg.Outside) > 0 || m.followsMostros() }
+	m.isMostro, m.isFollowed = m.mostro, func(pubkey string) bool { return m.Followed(pubkey) || m.Formerly(pubkey) }
+	m.wanted = func() bool { return len(cfg.Outside) > 0 || m.carriesAny() }
 	if cfg.Replica != nil {
 		m.isReplica = cfg.Replica
 	}
@@ -202,6 +205,9 @@ func New(cfg Config) (*Mirror, error) {
 	}
 	if err == nil {
 		err = m.loadAgreed()
+	}
+	if err == nil {
+		err = m.leaveOthers()
 	}
 	if err == nil {
 		m.interest, err = openInterest(st, tableKey, cfg.Now)
@@ -236,27 +242,19 @@ func (m *Mirror) Follow(f Followed) error {
 		return errors.New("follow: this is the node's own key")
 	}
 	if f.Platform == "" {
-		if err := m.remember(f.Pubkey); err != nil {
+		if err := m.remember(f.Pubkey, former{Relays: f.Relays}); err != nil {
 			return err
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old := m.followed[f.Pubkey]; old != nil {
-		old.Followed = f
+		old.Followed, old.left = f, time.Time{}
 	} else {
 		m.followed[f.Pubkey] = &followed{Followed: f, moves: rate.NewLimiter(rate.Every(moveEvery), moveBurst)}
 	}
 	m.change()
 	return nil
-}
-
-// Unfollow ends copying. What was copied expires, and is refused from now on; messages of a Mostro stay private.
-func (m *Mirror) Unfollow(pubkey string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.followed, pubkey)
-	m.change()
 }
 
 func (m *Mirror) change() {
@@ -270,10 +268,10 @@ func (m *Mirror) change() {
 func (m *Mirror) Followed(pubkey string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.followed[pubkey] != nil
+	return m.followed[pubkey].now()
 }
 
-// mostro reports whether a key is that of a followed Mostro, to which messages are carried.
+// mostro reports whether a key is that of a Mostro to which messages are carried, since it is followed or was not long ago.
 func (m *Mirror) mostro(pubkey string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -281,8 +279,8 @@ func (m *Mirror) mostro(pubkey string) bool {
 	return f != nil && f.Platform == ""
 }
 
-// followsMostros reports whether there is anybody from whom messages could come.
-func (m *Mirror) followsMostros() bool {
+// carriesAny reports whether there is anybody from whom messages could come.
+func (m *Mirror) carriesAny() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, f := range m.followed {
@@ -320,9 +318,12 @@ func (m *Mirror) arrange(ctx context.Context, running *sync.WaitGroup) {
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
 		for _, url := range m.followed[pubkey].relays() {
 			d := wanted[url]
-			if m.followed[pubkey].Platform == "" {
+			switch f := m.followed[pubkey]; {
+			case !f.now():
+				d.left = append(d.left, pubkey)
+			case f.Platform == "":
 				d.mostros = append(d.mostros, pubkey)
-			} else {
+			default:
 				d.platforms = append(d.platforms, pubkey)
 			}
 			wanted[url] = d
@@ -354,11 +355,16 @@ func (m *Mirror) arrange(ctx context.Context, running *sync.WaitGroup) {
 // duties are what a connection is for.
 type duties struct {
 	mostros, platforms []string // followed keys that publish there, sorted
+	left               []string // Mostros that are followed no more and whose messages are still carried, sorted
 	outside            bool     // the node publishes there
 }
 
+// carried are the Mostros whose messages are carried.
+func (d duties) carried() []string { return slices.Concat(d.mostros, d.left) }
+
 func (d duties) equal(other duties) bool {
-	return slices.Equal(d.mostros, other.mostros) && slices.Equal(d.platforms, other.platforms) && d.outside == other.outside
+	return slices.Equal(d.mostros, other.mostros) && slices.Equal(d.platforms, other.platforms) &&
+		slices.Equal(d.left, other.left) && d.outside == other.outside
 }
 
 // list is the current peers, by address.

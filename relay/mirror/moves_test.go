@@ -78,8 +78,10 @@ func TestC3LiarListedAgain(t *testing.T) {
 		eventually(t, "it is given up", waits)
 		until := a.health(hostileURL).Retry
 		for range 5 {
-			a.mirror.Unfollow(b.public)
-			eventually(t, "it is left", func() bool { return a.health(hostileURL).URL == "" })
+			if err := a.mirror.Unfollow(b.public); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "it is left", func() bool { return len(a.health(hostileURL).Mostros) == 0 })
 			if err := a.mirror.Follow(Followed{Pubkey: b.public, Relays: []string{hostileURL}}); err != nil {
 				t.Fatal(err)
 			}

@@ -26,6 +26,18 @@ const maxOlder = 10_000
 // offersAtOnce is how many more may be here for a moment, until the oldest are taken away.
 const offersAtOnce = 32
 
+// mostOffers is how many pending offers are kept of a key: none once it is followed no more, since nobody hears when they are
+// taken. The caller holds mu.
+func (m *Mirror) mostOffers(f *followed) int {
+	switch {
+	case !f.now():
+		return 0
+	case m.cfg.MaxOffers == 0:
+		return math.MaxInt
+	}
+	return m.cfg.MaxOffers
+}
+
 func isPending(ev *nostr.Event) bool {
 	return ev.Kind == kindOrder && ev.Tags.FindWithValue("s", "pending") != nil
 }
@@ -79,7 +91,7 @@ func (m *Mirror) crowded(ev *nostr.Event, others int) bool {
 
 // offered counts an offer that was stored, wherever it came from.
 func (m *Mirror) offered(ev *nostr.Event) {
-	if m.cfg.MaxOffers == 0 || !isPending(ev) {
+	if !isPending(ev) {
 		return
 	}
 	m.mu.Lock()
@@ -88,7 +100,7 @@ func (m *Mirror) offered(ev *nostr.Event) {
 	if f == nil {
 		return
 	}
-	if f.offers++; f.offers > m.cfg.MaxOffers {
+	if f.offers++; f.offers > m.mostOffers(f) {
 		select {
 		case m.crowd <- struct{}{}:
 		default:
@@ -107,7 +119,7 @@ func (m *Mirror) thinOut(ctx context.Context) {
 		var keys []string
 		m.mu.Lock()
 		for pubkey, f := range m.followed {
-			if f.offers > m.cfg.MaxOffers {
+			if f.offers > m.mostOffers(f) || !f.now() {
 				keys = append(keys, pubkey)
 			}
 		}
@@ -122,19 +134,16 @@ func (m *Mirror) thinOut(ctx context.Context) {
 
 // thin counts the pending offers of a followed key and takes away all but the newest.
 func (m *Mirror) thin(ctx context.Context, pubkey string) error {
-	if m.cfg.MaxOffers == 0 {
-		return nil
-	}
 	m.thinning.Lock()
 	defer m.thinning.Unlock()
 	m.mu.Lock()
 	f := m.followed[pubkey]
-	before := 0
+	before, most := 0, math.MaxInt
 	if f != nil {
-		before = f.offers
+		before, most = f.offers, m.mostOffers(f)
 	}
 	m.mu.Unlock()
-	if f == nil {
+	if most == math.MaxInt {
 		return nil
 	}
 	all, err := m.relay.Items(ctx, nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{pubkey}, Tags: nostr.TagMap{"s": {"pending"}}}, math.MaxInt32)
@@ -142,9 +151,11 @@ func (m *Mirror) thin(ctx context.Context, pubkey string) error {
 		return err
 	}
 	var floor int64
-	over := len(all) - m.cfg.MaxOffers
+	over := len(all) - most
 	if over >= 0 {
-		floor = int64(all[over].Created) // of the oldest that stays
+		if most > 0 {
+			floor = int64(all[over].Created) // of the oldest that stays
+		}
 		for chunk := range slices.Chunk(all[:over], idsAtOnce) {
 			ids := make([]reconcile.ID, len(chunk))
 			for i := range chunk {
@@ -155,9 +166,12 @@ func (m *Mirror) thin(ctx context.Context, pubkey string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f.offers += min(len(all), m.cfg.MaxOffers) - before // others may have come meanwhile
+	f.offers += min(len(all), most) - before // others may have come meanwhile
 	f.floor = floor
 	maps.DeleteFunc(f.older, func(_ reconcile.ID, at int64) bool { return at > floor })
+	if most == 0 {
+		return err // they may come again when it is followed again
+	}
 	for _, item := range all[:max(over, 0)] {
 		f.leave(item.ID, int64(item.Created))
 	}

@@ -68,7 +68,7 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 // mine are the keys that an event is for and whose mail is fetched: who names others beside them gains nothing by it.
 func (p *peer) mine(ev *nostr.Event) (keys []string) {
 	for _, key := range recipients(ev) {
-		if p.m.interest.has(key, p.duties.mostros) {
+		if p.m.interest.has(key, p.duties.carried()) {
 			keys = append(keys, key)
 		}
 	}
@@ -164,7 +164,7 @@ func (p *peer) session(ctx context.Context) error {
 	if len(p.duties.mostros)+len(p.duties.platforms) > 0 {
 		duty("copy events", p.follow)
 	}
-	if len(p.duties.mostros) > 0 {
+	if len(p.duties.carried()) > 0 {
 		duty("carry messages", p.patiently(p.fetchMail))
 	}
 	if p.duties.outside {
@@ -172,7 +172,7 @@ func (p *peer) session(ctx context.Context) error {
 		duty("compare own events", p.patiently(p.compareOut))
 		duty("receive messages", p.patiently(p.receive))
 	}
-	if len(p.duties.mostros) > 0 || p.duties.outside {
+	if len(p.duties.carried()) > 0 || p.duties.outside {
 		duty("carry conversations", p.patiently(p.talk))
 		duty("bring conversations", p.sendSaid)
 	}

@@ -175,9 +175,9 @@ func (r *Replica) Formerly(pubkey string) bool {
 	return is
 }
 
-// carries reports whether messages to a key are carried by the primary.
+// carries reports whether messages to a key may be carried by the primary.
 func (r *Replica) carries(pubkey string) bool {
-	return pubkey != r.cfg.Node && r.Followed(pubkey)
+	return pubkey != r.cfg.Node && (r.Followed(pubkey) || r.Formerly(pubkey))
 }
 
 // Ready reports whether the replica has been equal to its primary, is listed there, so that it has messages, and has not

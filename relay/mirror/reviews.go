@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -27,7 +26,12 @@ var (
 func (m *Mirror) reviewed() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := append(slices.Collect(maps.Keys(m.followed)), m.cfg.Pubkey)
+	all := []string{m.cfg.Pubkey}
+	for pubkey, f := range m.followed {
+		if f.now() {
+			all = append(all, pubkey)
+		}
+	}
 	slices.Sort(all)
 	return all
 }

@@ -46,9 +46,9 @@ func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg
 // dealings are the Mostros whose clients' conversations concern a peer.
 func (p *peer) dealings() []string {
 	if p.duties.outside && p.m.routes.over(p.url) {
-		return append(slices.Clone(p.duties.mostros), p.m.cfg.Pubkey)
+		return append(p.duties.carried(), p.m.cfg.Pubkey)
 	}
-	return p.duties.mostros
+	return p.duties.carried()
 }
 
 // talking reports whether a key is that of a conversation that the peer is concerned with.
