@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -209,6 +210,21 @@ func TestServeReplica(t *testing.T) {
 	for _, at := range []string{p.url, r.url} {
 		if offers, err := offersAt(t.Context(), at); err != nil || len(offers) != 0 {
 			t.Errorf("%s: %d offers (%v)", at, len(offers), err)
+		}
+	}
+	// A replica is no primary, whether it is another one or the same after its first start.
+	l, err := loadSettings("none", nil, []string{"relay.min_free_mib=0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for _, primary := range []string{r.url, "ws://" + listener.Addr().String()} {
+		if _, err := openReplica(t.Context(), dir, primary, &l.Settings, key, listener, slog.New(slog.DiscardHandler)); !errors.Is(err, mirror.ErrReplica) {
+			t.Errorf("a replica of %s: %v", primary, err)
 		}
 	}
 	stop()

@@ -34,6 +34,7 @@ const (
 // replica is a relay without an escrow that has what its primary has.
 type replica struct {
 	url      string
+	primary  string // its address as it was named
 	listener net.Listener
 	relay    *relay.Relay
 	copies   *mirror.Replica
@@ -85,6 +86,9 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 	if err != nil {
 		return nil, err
 	}
+	if at := dialable(listener.Addr().String()); primary == "ws://"+at {
+		return nil, noPrimary(primary)
+	}
 	node, err := primaryKey(ctx, dial, dir, primary)
 	if err != nil {
 		return nil, err
@@ -95,7 +99,7 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 			"if the key comes from "+nsecVariable+", leave that unset for the replica")
 	}
 	s := &settings.Relay
-	r := &replica{url: s.URL, listener: listener, log: logger}
+	r := &replica{url: s.URL, primary: primary, listener: listener, log: logger}
 	if r.url == "" {
 		r.url = "ws://" + dialable(listener.Addr().String())
 	}
@@ -105,6 +109,9 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 		return nil, err
 	}
 	if now, err := dial.PrimaryListing(ctx, primary); err == nil {
+		if now.Replica {
+			return nil, noPrimary(primary)
+		}
 		listing = now
 		if err := keepListing(file, now); err != nil {
 			return nil, err
@@ -166,6 +173,12 @@ func openReplica(ctx context.Context, dir, primary string, settings *Settings, k
 		}
 	}))
 	return r, nil
+}
+
+// noPrimary says what to do about an address that leads to a replica.
+func noPrimary(primary string) error {
+	return hint(fmt.Errorf("--replica-of %s: %w", primary, mirror.ErrReplica),
+		"name the relay of the node itself, by an address that leads to no replica and over no balancer in front of them")
 }
 
 // readsOf is who may read messages here: nobody who may not at the primary, and by the own setting fewer.
@@ -244,7 +257,11 @@ func (r *replica) run(ctx context.Context) error {
 	defer cancel(nil)
 	server := r.relay.Server()
 	var parts sync.WaitGroup
-	parts.Go(func() { r.copies.Run(ctx) })
+	parts.Go(func() {
+		if err := r.copies.Run(ctx); err != nil {
+			cancel(noPrimary(r.primary))
+		}
+	})
 	if r.figures != nil {
 		parts.Go(func() {
 			if err := r.figures.serve(ctx); err != nil {

@@ -35,6 +35,7 @@ type Listing struct {
 	Formerly []string `json:"formerly,omitempty"`      // Mostros that are or were followed
 	Reads    string   `json:"private_reads,omitempty"` // who reads messages there: relay.PrivateReads by name
 	URL      string   `json:"url,omitempty"`           // the primary's address for clients; its replicas may reach it by another one
+	Replica  bool     `json:"replica,omitempty"`       // who says this is a replica, not the primary
 	Policy
 }
 

@@ -84,9 +84,16 @@ func NewReplica(cfg ReplicaConfig) *Replica {
 	r.talks, _ = openInterest(nil, tableTalk, cfg.Now)
 	r.book = &book{
 		node: cfg.Node, now: time.Now, log: cfg.Logger, ends: make(map[reconcile.ID]int64),
-		listing: func() Listing { return *r.listed.Load() }, policy: func() Policy { return r.listed.Load().Policy }, news: r.news,
+		listing: r.listing, policy: func() Policy { return r.listed.Load().Policy }, news: r.news,
 	}
 	return r
+}
+
+// listing is the primary's. It is told so that nobody takes this for a primary.
+func (r *Replica) listing() Listing {
+	l := *r.listed.Load()
+	l.Replica = true
+	return l
 }
 
 // Attach names the relay; it comes before the relay serves, and before Run.
@@ -137,7 +144,7 @@ func (r *Replica) Serve() { r.book.pages() }
 func (r *Replica) learn(ctx context.Context) {
 	for rounds := 1; ; rounds++ {
 		l, err := r.cfg.Dial.PrimaryListing(ctx, r.cfg.Primary)
-		if err == nil && !reflect.DeepEqual(l, *r.listed.Load()) {
+		if err == nil && !l.Replica && !reflect.DeepEqual(l, *r.listed.Load()) {
 			r.listed.Store(&l)
 			if r.cfg.Keep != nil {
 				err = r.cfg.Keep(l)
@@ -236,17 +243,26 @@ func (r *Replica) Forward(ctx context.Context, ev *nostr.Event) error {
 	return err
 }
 
-// Run keeps the connection to the primary until ctx ends.
-func (r *Replica) Run(ctx context.Context) {
+// ErrReplica says that what was named as the primary is a replica, perhaps this one, by another name or behind a balancer.
+var ErrReplica = errors.New("the address of the primary leads to a replica")
+
+// Run keeps the connection to the primary until ctx ends. It fails with ErrReplica when that is none and never was since
+// the start: to wait does not help.
+func (r *Replica) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	running.Go(func() { r.interest.keep(ctx, r.log) })
 	running.Go(func() { r.talks.keep(ctx, r.log) })
 	for wait := firstRetry; ctx.Err() == nil; {
 		began := time.Now()
 		err := r.session(ctx)
-		if ctx.Err() != nil {
-			return
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrReplica) && !r.ready.Load():
+			return err
 		}
 		if time.Since(began) > steadyTime {
 			wait = firstRetry
@@ -258,11 +274,15 @@ func (r *Replica) Run(ctx context.Context) {
 		}
 		wait = min(2*wait, mostRetry)
 	}
+	return nil
 }
 
 func (r *Replica) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if l, err := r.cfg.Dial.PrimaryListing(ctx, r.cfg.Primary); err == nil && l.Replica {
+		return ErrReplica
+	}
 	l, err := r.cfg.Dial.connect(ctx, r.cfg.Primary, replicaAgent, r.cfg.Sign)
 	if err != nil {
 		return err
