@@ -136,7 +136,7 @@ func (f *peerFigures) Collect(out chan<- prometheus.Metric) {
 	named := make(map[string]int)
 	for _, h := range f.health() {
 		if h.State == mirror.Searching {
-			lost++
+			lost += len(h.Mostros) // and no others, of which messages are still carried only
 			continue
 		}
 		peer := peerLabel(h.URL, named)

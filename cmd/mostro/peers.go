@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -57,14 +58,21 @@ a while. Refusals by the other relay are in its own words, after "there:".`,
 
 func followCommand(name, short string, end bool) *cobra.Command {
 	var dir string
+	use, example := name+" KEY[@RELAY,RELAY]", name+" npub1...@wss://relay.example.com"
+	if end {
+		use, example = name+" KEY", name+" npub1..."
+	}
 	cmd := &cobra.Command{
-		Use:   name + " KEY[@RELAY,RELAY]",
+		Use:   use,
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var who []mirror.Followed
 			if err := (&followValue{to: &who}).set(literal{kind: aList, items: args}); err != nil {
-				return hint(fmt.Errorf("the argument %w", err), "for example: mostro peers "+name+" npub1...@wss://relay.example.com")
+				return hint(fmt.Errorf("the argument %w", err), "for example: mostro peers "+example)
+			}
+			if end && len(who[0].Relays) > 0 {
+				return hint(errors.New("unfollow takes a key alone: it ends following on all relays"), "for example: mostro peers unfollow "+npub(who[0].Pubkey))
 			}
 			node, err := toRunning(cmd, dir)
 			if err != nil {
@@ -162,7 +170,11 @@ func printPeers(w io.Writer, all []mirror.Health, now time.Time) {
 // printSearch tells of a followed key without relays.
 func printSearch(w io.Writer, h mirror.Health) {
 	for _, pubkey := range h.Mostros {
-		fmt.Fprintf(w, "%s\n  nothing is copied: its list of relays (kind 10002) is on none of the connected relays yet\n", npub(pubkey))
+		why := "its list of relays (kind 10002) is on none of the connected relays yet"
+		if h.Error != "" {
+			why = h.Error
+		}
+		fmt.Fprintf(w, "%s\n  nothing is copied: %s\n", npub(pubkey), why)
 		fmt.Fprintf(w, "  -> name one, in federation.follow or by: mostro peers follow %s@wss://...\n", npub(pubkey))
 	}
 	for _, pubkey := range slices.Sorted(maps.Keys(h.Left)) {
@@ -204,6 +216,9 @@ func printPeer(w io.Writer, h mirror.Health, now time.Time) {
 	}
 	for _, pubkey := range slices.Sorted(maps.Keys(h.Left)) {
 		fmt.Fprintf(w, "  carries messages of trades with %s until %s: it is followed no more\n", npub(pubkey), h.Left[pubkey].UTC().Format(time.DateOnly))
+	}
+	for _, pubkey := range h.Unheard {
+		fmt.Fprintf(w, "  nothing was ever heard of %s: is this its key, and does it publish there?\n", npub(pubkey))
 	}
 	if h.Outside {
 		fmt.Fprintf(w, "  publishes there: %d confirmed, %d refused, %d waiting; messages received: %d\n", h.Published, h.Rejected, h.Waiting, h.Received)

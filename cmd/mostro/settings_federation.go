@@ -114,11 +114,19 @@ func (v *relaysValue) set(l literal) error {
 func (v *relaysValue) takes() string { return "" }
 
 // relayAddress checks one address of a relay.
-func relayAddress(url *string) error {
-	one := urlValue{url, []string{"wss", "ws"}}
-	if err := one.set(literal{kind: aString, text: *url}); err != nil || *url == "" {
-		return fmt.Errorf("has %.80q, want an address that starts with wss://", *url)
+func relayAddress(address *string) error {
+	one := urlValue{address, []string{"wss", "ws"}}
+	if err := one.set(literal{kind: aString, text: *address}); err != nil || *address == "" {
+		return fmt.Errorf("has %.80q, want an address that starts with wss://", *address)
 	}
+	// One relay is one address, however it is written.
+	u, err := url.Parse(*address)
+	if err != nil {
+		return err
+	}
+	u.Host = strings.ToLower(u.Host)
+	u.Host = strings.TrimSuffix(u.Host, map[string]string{"wss": ":443", "ws": ":80"}[u.Scheme])
+	*address = u.String()
 	return nil
 }
 

@@ -25,6 +25,7 @@ func (m *Mirror) Agree(f Followed) error {
 	if err := m.Follow(f); err != nil {
 		return err
 	}
+	m.log.Info("a Mostro is followed by command", "pubkey", f.Pubkey, "relays", f.Relays)
 	return m.state.set(map[string][]byte{string(stateRow(tableFollow, f.Pubkey)): marshal(f)})
 }
 

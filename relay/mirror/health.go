@@ -63,6 +63,9 @@ type Health struct {
 	Failures   int64     `json:"failures"`    // connections that ended, or never came about
 	LastReason string    `json:"last_refusal,omitempty"`
 
+	// Unheard are followed keys of which nothing has ever come though all there was has been compared.
+	Unheard []string `json:"unheard,omitempty"`
+
 	// Moved are followed keys that the operator has named this relay for and that say they are on others.
 	Moved map[string][]string `json:"moved,omitempty"`
 
@@ -232,6 +235,21 @@ func (p *peer) health() Health {
 	return h
 }
 
+// onlyOwn is why nothing is copied of a key.
+const onlyOwn = "its only relay is this one"
+
+// unheard marks where a followed key should be and is not. The caller holds mu.
+func (m *Mirror) unheard(all []Health, pubkey string, f *followed) {
+	if !f.now() || f.counted.IsZero() || f.events > 0 {
+		return
+	}
+	for i := range all {
+		if !all[i].Synced.IsZero() && slices.Contains(f.relays(), all[i].URL) {
+			all[i].Unheard = append(all[i].Unheard, pubkey)
+		}
+	}
+}
+
 // Health is how things stand with all other relays, by address, and then which followed keys have
 // none.
 func (m *Mirror) Health() []Health {
@@ -246,7 +264,10 @@ func (m *Mirror) Health() []Health {
 	}
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
 		f := m.followed[pubkey]
+		m.unheard(all, pubkey, f)
 		switch {
+		case f.now() && len(f.relays()) > 0 && !slices.ContainsFunc(f.relays(), func(url string) bool { return url != m.cfg.Own }):
+			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, Error: onlyOwn})
 		case f.now() && len(f.relays()) == 0:
 			all = append(all, Health{Mostros: []string{pubkey}, State: Searching})
 		case !f.now() && len(f.relays()) == 0:
