@@ -101,7 +101,7 @@ func (m *Mirror) Candidates(ctx context.Context) ([]Candidate, error) {
 		}
 	}
 	if asked == 0 {
-		return nil, errors.New("no other relay is connected")
+		return nil, errors.New("no other relay is connected, where Mostros could be found: name one in nostr.relays, or follow a Mostro that you know: mostro peers follow KEY@RELAY")
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(a.Pubkey, b.Pubkey))
