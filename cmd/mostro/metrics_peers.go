@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -101,12 +102,14 @@ type peerFigures struct {
 	descs    map[string]*prometheus.Desc // by name
 	refusals *prometheus.Desc
 	lost     *prometheus.Desc
+	leftOut  *prometheus.Desc
 }
 
 func newPeerFigures(health func() []mirror.Health) *peerFigures {
 	f := &peerFigures{
 		health: health, rows: peerFiguresOf(), descs: make(map[string]*prometheus.Desc),
 		refusals: prometheus.NewDesc("mostro_peer_refusals_total", "What was refused here, and what that relay refused, by cause.", []string{"peer", "by", "cause"}, nil),
+		leftOut:  prometheus.NewDesc("mostro_followed_offers_left_out", "Pending offers of a followed key that are not kept: it has more than federation.max_offers.", []string{"key"}, nil),
 		lost:     prometheus.NewDesc("mostro_followed_without_relay", "Followed keys of which no relay is known.", nil, nil),
 	}
 	for _, row := range f.rows {
@@ -128,13 +131,15 @@ func (f *peerFigures) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- f.refusals
 	out <- f.lost
+	out <- f.leftOut
 }
 
 // Collect implements prometheus.Collector.
 func (f *peerFigures) Collect(out chan<- prometheus.Metric) {
 	now, lost := time.Now(), 0
-	named := make(map[string]int)
+	named, leftOut := make(map[string]int), make(map[string]int)
 	for _, h := range f.health() {
+		maps.Copy(leftOut, h.LeftOut) // a key with several relays is told with each
 		if h.State == mirror.Searching {
 			lost += len(h.Mostros) // and no others, of which messages are still carried only
 			continue
@@ -156,6 +161,9 @@ func (f *peerFigures) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	out <- prometheus.MustNewConstMetric(f.lost, prometheus.GaugeValue, float64(lost))
+	for key, n := range leftOut {
+		out <- prometheus.MustNewConstMetric(f.leftOut, prometheus.GaugeValue, float64(n), key)
+	}
 }
 
 // peerLabel is the address of a relay without what may be a secret in it. named counts what has been given

@@ -180,6 +180,14 @@ func printSearch(w io.Writer, h mirror.Health) {
 	for _, pubkey := range slices.Sorted(maps.Keys(h.Left)) {
 		fmt.Fprintf(w, "%s\n  is followed no more, and messages of its trades cannot be carried: none of its relays is known\n", npub(pubkey))
 	}
+	printLeftOut(w, h)
+}
+
+// printLeftOut tells of followed keys with more offers than are kept.
+func printLeftOut(w io.Writer, h mirror.Health) {
+	for _, pubkey := range slices.Sorted(maps.Keys(h.LeftOut)) {
+		fmt.Fprintf(w, "  the oldest %d offers of %s are left out: it has more than federation.max_offers\n", h.LeftOut[pubkey], npub(pubkey))
+	}
 }
 
 func printPeer(w io.Writer, h mirror.Health, now time.Time) {
@@ -231,6 +239,7 @@ func printPeer(w io.Writer, h mirror.Health, now time.Time) {
 		fmt.Fprintf(w, "  %s says that it is elsewhere now\n", npub(pubkey))
 		fmt.Fprintf(w, "  -> follow it there, in federation.follow or by: mostro peers follow %s@%s\n", npub(pubkey), oneLine(strings.Join(h.Moved[pubkey], ",")))
 	}
+	printLeftOut(w, h)
 	for _, why := range slices.Sorted(maps.Keys(h.RefusedBy)) {
 		fmt.Fprintf(w, "  refused %d times: %s\n", h.RefusedBy[why], oneLine(why))
 	}

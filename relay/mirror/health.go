@@ -68,6 +68,8 @@ type Health struct {
 
 	// Moved are followed keys that the operator has named this relay for and that say they are on others.
 	Moved map[string][]string `json:"moved,omitempty"`
+	// LeftOut counts pending offers of followed keys that are not kept: they have as many newer ones as may be.
+	LeftOut map[string]int `json:"left_out,omitempty"`
 
 	// RefusedBy counts what was refused here, by rule, and what the other relay refused, by its words
 	// after "there: ".
@@ -261,15 +263,16 @@ func (m *Mirror) Health() []Health {
 	defer m.mu.Unlock()
 	for i := range all {
 		all[i].Moved = m.movedFrom(&all[i])
+		all[i].LeftOut = m.leftOut(slices.Concat(all[i].Mostros, all[i].Platforms)...)
 	}
 	for _, pubkey := range slices.Sorted(maps.Keys(m.followed)) {
 		f := m.followed[pubkey]
 		m.unheard(all, pubkey, f)
 		switch {
 		case f.now() && len(f.relays()) > 0 && !slices.ContainsFunc(f.relays(), func(url string) bool { return url != m.cfg.Own }):
-			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, Error: onlyOwn})
+			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, Error: onlyOwn, LeftOut: m.leftOut(pubkey)})
 		case f.now() && len(f.relays()) == 0:
-			all = append(all, Health{Mostros: []string{pubkey}, State: Searching})
+			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, LeftOut: m.leftOut(pubkey)})
 		case !f.now() && len(f.relays()) == 0:
 			all = append(all, Health{Left: map[string]time.Time{pubkey: f.left}, State: Searching})
 		case !f.now():

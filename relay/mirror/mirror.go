@@ -153,6 +153,7 @@ type followed struct {
 	offers int                    // pending, about
 	floor  int64                  // created_at up to which no more of them are taken, in unix seconds
 	older  map[reconcile.ID]int64 // created_at of those that were not kept
+	told   time.Time              // when the operator was told of them
 }
 
 // New opens the mirror's state.

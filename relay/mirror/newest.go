@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -36,6 +37,23 @@ func (m *Mirror) mostOffers(f *followed) int {
 		return math.MaxInt
 	}
 	return m.cfg.MaxOffers
+}
+
+// tellLeftOut is how often the operator is told that offers of a key are left out, at most.
+const tellLeftOut = time.Hour
+
+// leftOut is how many offers of some followed keys are not kept because there are too many newer ones, as far as that is
+// known; nil for none. m.mu is held.
+func (m *Mirror) leftOut(keys ...string) (of map[string]int) {
+	for _, pubkey := range keys {
+		if f := m.followed[pubkey]; f != nil && len(f.older) > 0 {
+			if of == nil {
+				of = make(map[string]int)
+			}
+			of[pubkey] = len(f.older)
+		}
+	}
+	return of
 }
 
 func isPending(ev *nostr.Event) bool {
@@ -175,8 +193,9 @@ func (m *Mirror) thin(ctx context.Context, pubkey string) error {
 	for _, item := range all[:max(over, 0)] {
 		f.leave(item.ID, int64(item.Created))
 	}
-	if over > 2*offersAtOnce { // not what comes and goes in a flood
-		m.log.Info("took away the oldest offers of a key that has more than are kept", "pubkey", pubkey, "offers", over, "kept", m.cfg.MaxOffers)
+	if now := m.cfg.Now(); over > 0 && now.Sub(f.told) >= tellLeftOut {
+		f.told = now
+		m.log.Warn("left out the oldest offers of a followed key, which has more than federation.max_offers", "pubkey", pubkey, "offers", len(f.older), "kept", m.cfg.MaxOffers)
 	}
 	return err
 }

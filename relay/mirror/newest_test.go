@@ -113,6 +113,42 @@ func TestC3BookFlood(t *testing.T) {
 	})
 }
 
+// TestLeftOutIsTold: a followed Mostro that publishes more offers here than are kept is answered OK, and the operator is told
+// that they are left out, until there is room.
+func TestLeftOutIsTold(t *testing.T) {
+	const most, many = 20, 60
+	a, b := newInstance(t, "a"), newPerson(t)
+	a.cfg.MaxOffers = most
+	a.cfg.Follow = []Followed{{Pubkey: b.public}}
+	a.start()
+	c := dialClient(t, a.url())
+	began := nostr.Now() - 9000
+	for i := range many {
+		if ok, reason := c.send(b.offer(t, fmt.Sprint(i), began+nostr.Timestamp(i))); !ok {
+			t.Fatal(reason)
+		}
+	}
+	told := func() (n int) {
+		for _, h := range a.mirror.Health() {
+			n += h.LeftOut[b.public]
+		}
+		return n
+	}
+	eventually(t, "the others are told of", func() bool { return told() == many-most })
+	for i := range most {
+		taken := nostr.Event{Kind: kindOrder, CreatedAt: began + 1000, Tags: nostr.Tags{{"d", fmt.Sprint(many - 1 - i)}, {"s", "in-progress"}}}
+		if ok, reason := c.send(b.sign(t, taken)); !ok {
+			t.Fatal(reason)
+		}
+	}
+	if err := a.mirror.survey(t.Context(), b.public); err != nil {
+		t.Fatal(err)
+	}
+	if n := told(); n != 0 {
+		t.Errorf("%d offers are left out, though there is room", n)
+	}
+}
+
 // hearAny is the next frame, whatever it is.
 func (c client) hearAny() []json.RawMessage {
 	c.Helper()
