@@ -225,3 +225,25 @@ func TestM42RestoreWhenTheClockWasAhead(t *testing.T) {
 		t.Errorf("%d payments, %d before the restore", again, payments)
 	}
 }
+
+// TestM42RestoreLongAfterTheClockWasAhead: the copy says that it is younger by a month than the payment which it does not know,
+// and has nothing booked; but that is over what it owes.
+func TestM42RestoreLongAfterTheClockWasAhead(t *testing.T) {
+	const month = 30 * 24 * time.Hour
+	w := inFolder(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent\n bob route none\n alice release\n wait 2m\n wait 2m\n wait 2m")
+	ahead := w.e.now() + int64((month+10*24*time.Hour)/time.Second)
+	w.check(w.e.submit(context.Background(), "", func(_ *badger.Txn, w *writes) error { return w.set([]byte{tableAlive}, ahead) }))
+	full, _ := w.backup(Chain{})
+	w.play(t, "bob route\n bob add-invoice invoice=99700\n wait 10m\n wait 10m")
+	if got := w.statusOf(w.order(args{})); got != mostro.StatusSuccess {
+		t.Fatalf("before the restore the order is %s", got)
+	}
+	w.advance(month + 20*24*time.Hour)
+	w.restoreFrom(full)
+	s, err := w.e.Status()
+	w.check(err)
+	if len(s.Strays) != 1 || s.Strays[0].Amount != 99_700_000 {
+		t.Errorf("not explained: %+v", s.Strays)
+	}
+}
