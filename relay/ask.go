@@ -15,6 +15,7 @@ type ask struct {
 	filter
 	words []string // NIP-50: all must occur; nil without a search
 	blind bool     // for COUNT and negentropy, which name nobody
+	round uint64   // of the last event that it was compared with; guarded by the live index
 }
 
 // ask reads and checks one filter. The error is for the client.

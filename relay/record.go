@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/sha256"
+	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
 
@@ -53,12 +54,29 @@ func isLetter(name string) bool {
 	return len(name) == 1 && (name[0] >= 'a' && name[0] <= 'z' || name[0] >= 'A' && name[0] <= 'Z')
 }
 
-// tagKeys lists the indexed tags of ev: those of one letter (NIP-01). A value may occur twice.
+// fewTags is up to which number of tags looking through them beats a map.
+const fewTags = 24
+
+// tagKeys lists the indexed tags of ev, each value once: those of one letter (NIP-01).
 func tagKeys(ev *nostr.Event) []tagKey {
 	keys := make([]tagKey, 0, len(ev.Tags))
+	var seen map[tagKey]struct{}
+	if len(ev.Tags) > fewTags {
+		seen = make(map[tagKey]struct{}, len(ev.Tags))
+	}
 	for _, tag := range ev.Tags {
-		if len(tag) >= 2 && isLetter(tag[0]) {
-			keys = append(keys, newTagKey(tag[0][0], tag[1]))
+		if len(tag) < 2 || !isLetter(tag[0]) {
+			continue
+		}
+		k := newTagKey(tag[0][0], tag[1])
+		twice := false
+		if seen == nil {
+			twice = slices.Contains(keys, k)
+		} else if _, twice = seen[k]; !twice {
+			seen[k] = struct{}{}
+		}
+		if !twice {
+			keys = append(keys, k)
 		}
 	}
 	return keys

@@ -315,6 +315,40 @@ func TestC3Comparisons(t *testing.T) {
 	}
 }
 
+// TestC3ComparedOnce: an event with two thousand tags is compared once with each filter, which it may meet under all of them.
+// Who writes such an event could else have others cut off.
+func TestC3ComparedOnce(t *testing.T) {
+	limits := DefaultLimits()
+	limits.Comparisons = 50
+	r, url := serveWhole(t, Config{Limits: limits})
+	w := dial(t, url)
+	var values []string
+	for i := range limits.FilterValues {
+		values = append(values, fmt.Sprint(i))
+	}
+	for i := range 4 {
+		w.write(fmt.Sprintf(`["REQ","%d",{"kinds":[1],"#t":["%s"],"authors":["%064d"]}]`, i, strings.Join(values, `","`), 1))
+		if got := w.text(); got != fmt.Sprint("EOSE ", i) {
+			t.Fatal(got)
+		}
+	}
+	alike, all := nostr.Event{Kind: 1, CreatedAt: nostr.Now()}, nostr.Event{Kind: 1, CreatedAt: nostr.Now()}
+	for i := range 2000 {
+		alike.Tags = append(alike.Tags, nostr.Tag{"t", "7"})
+		all.Tags = append(all.Tags, nostr.Tag{"t", fmt.Sprint(i)})
+	}
+	if n := len(tagKeys(&alike)); n != 1 {
+		t.Errorf("a tag that comes 2000 times is looked up %d times", n)
+	}
+	if err := r.Publish(t.Context(), signed(t, nodeKey, alike), signed(t, nodeKey, all)); err != nil {
+		t.Fatal(err)
+	}
+	w.write(`["REQ","last",{"kinds":[7]}]`)
+	if got := w.text(); got != "EOSE last" {
+		t.Error(got)
+	}
+}
+
 func TestSerials(t *testing.T) {
 	var s serials
 	for _, n := range []uint64{0, 1, 63, 64, 65, 4095, 4096, 4097, 1 << 40} {

@@ -148,19 +148,22 @@ func (f *ask) places() []place {
 }
 
 // match calls deliver for each subscription that has a filter for which wants is true, once; and
-// refuse for those of an address that has more of them in question than most.
+// refuse for those of an address that has more of them in question than most. A filter is in question once, under however many
+// tags it lies that the event has, or has two thousand times: else its writer could have others cut off.
 func (l *live) match(ev *nostr.Event, id, author key, most int, wants func(*ask, *subscription) bool, deliver, refuse func(*subscription)) {
 	l.round++
 	try := func(filed entries) {
 		for f, sub := range filed {
 			switch {
-			case sub.round == l.round:
+			case sub.round == l.round, f.round == l.round:
 			case !sub.session.compares(l.round, most):
 				sub.round = l.round
 				refuse(sub)
 			case wants(f, sub):
 				sub.round = l.round
 				deliver(sub)
+			default:
+				f.round = l.round
 			}
 		}
 	}
