@@ -20,6 +20,7 @@ type cacheShard struct {
 const (
 	cacheShards   = 16
 	cacheOverhead = 80 // bytes of map, queue and slice for one entry
+	fewDropped    = 64 // in the queue of a shard, beside as many as are not
 )
 
 func newCache(limit int) *cache {
@@ -52,9 +53,14 @@ func (c *cache) put(serial uint64, raw []byte) {
 	for s.bytes += len(raw) + cacheOverhead; s.bytes > s.limit; s.head++ {
 		s.forget(s.queue[s.head])
 	}
-	if s.head > len(s.queue)/2 {
-		s.queue = append(s.queue[:0], s.queue[s.head:]...)
-		s.head = 0
+	if s.head > len(s.queue)/2 || len(s.queue)-s.head > 2*len(s.raw)+fewDropped {
+		rest := s.queue[:0]
+		for _, serial := range s.queue[s.head:] {
+			if _, ok := s.raw[serial]; ok {
+				rest = append(rest, serial)
+			}
+		}
+		s.queue, s.head = rest, 0
 	}
 }
 

@@ -46,6 +46,8 @@ const (
 	chunkSize = 4096
 	maxKeys   = 4096 // lists of one event
 	runChunk  = 1 << 16
+
+	spareNumbers = 4 * runChunk // of runs that are free, beside as many as are in use
 )
 
 func newIndex() *index {
@@ -188,6 +190,9 @@ func (x *index) remove(ref uint32) {
 	}
 	*rec = record{}
 	x.freeRecs = append(x.freeRecs, ref)
+	if x.runs.spare > x.runs.size()/2+spareNumbers {
+		x.closeRuns()
+	}
 	// What is removed before its time stays in the heap; not for ever, since orders are
 	// replaced many times before they expire.
 	if len(x.expiring) > 2*(x.len()-x.lasting)+chunkSize {
@@ -227,13 +232,33 @@ func (h *expiring) Pop() any {
 	return e
 }
 
+// closeRuns moves all runs together, so that those who have events of one length after the other stored and removed
+// do not make the index take ever more.
+func (x *index) closeRuns() {
+	old := x.runs
+	x.runs = runs{free: make(map[int][]uint32)}
+	for ref := range x.usedRecs {
+		rec := x.record(ref)
+		if rec.serial == 0 {
+			continue
+		}
+		run, lists := x.runs.take(int(rec.lists))
+		copy(lists, old.at(rec.run, int(rec.lists)))
+		rec.run = run
+	}
+}
+
 // runs keeps short runs of numbers in large chunks. A run does not cross chunks, and is used
 // again for one of the same length.
 type runs struct {
 	chunks [][]uint32
 	used   int // of the last chunk
 	free   map[int][]uint32
+	spare  int // numbers in free runs
 }
+
+// size is how many numbers there are, free ones included.
+func (r *runs) size() int { return max(len(r.chunks)-1, 0)*runChunk + r.used }
 
 func (r *runs) at(run uint32, n int) []uint32 {
 	from := run % runChunk
@@ -244,6 +269,7 @@ func (r *runs) take(n int) (run uint32, space []uint32) {
 	if free := r.free[n]; len(free) > 0 {
 		run = free[len(free)-1]
 		r.free[n] = free[:len(free)-1]
+		r.spare -= n
 		return run, r.at(run, n)
 	}
 	if len(r.chunks) == 0 || r.used+n > runChunk {
@@ -255,4 +281,7 @@ func (r *runs) take(n int) (run uint32, space []uint32) {
 	return run, r.at(run, n)
 }
 
-func (r *runs) release(run uint32, n int) { r.free[n] = append(r.free[n], run) }
+func (r *runs) release(run uint32, n int) {
+	r.free[n] = append(r.free[n], run)
+	r.spare += n
+}

@@ -18,7 +18,10 @@ type list struct {
 
 type parts struct{ of [][]uint32 } // each part has at least one reference
 
-const partSize = 512
+const (
+	partSize = 512
+	fewSpare = 8 // places of a part that may be free, beside four for each that is not
+)
 
 // position is a place in all lists: oldest first, and within a second the highest id first, so
 // that answers read from the end (NIP-01: newest first, then lowest id).
@@ -96,8 +99,13 @@ func (x *index) take(l *list, ref uint32) {
 	}
 	m := l.many
 	p, i := x.search(m, &x.record(ref).position)
-	if m.of[p] = slices.Delete(m.of[p], i, i+1); len(m.of[p]) == 0 {
+	switch part := slices.Delete(m.of[p], i, i+1); {
+	case len(part) == 0:
 		m.of = slices.Delete(m.of, p, p+1)
+	case cap(part) > 4*len(part)+fewSpare: // else lists that were long once would keep what they took
+		m.of[p] = slices.Clone(part)
+	default:
+		m.of[p] = part
 	}
 	if l.n == 1 {
 		l.one, l.many = m.of[0][0], nil
