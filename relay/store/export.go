@@ -17,6 +17,7 @@ import (
 const (
 	importBatch  = 512
 	exportBuffer = 1 << 20
+	longestLine  = 2 * maxEvent // bytes of an import
 )
 
 // Export writes all events to w, a line of JSON each (JSONL, as other relays write it), in the
@@ -62,17 +63,18 @@ type Imported struct {
 // import; what was read before it is stored.
 func (s *Store) Import(ctx context.Context, r io.Reader, check func(*nostr.Event) error, progress func(Imported), refused func(line int, why error)) (Imported, error) {
 	var sum Imported
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, exportBuffer), 2*maxEvent)
-	for more := true; more; {
+	in := bufio.NewReaderSize(r, exportBuffer)
+	var broken error
+	for broken == nil {
 		var lines [][]byte
 		first := sum.Lines + 1
 		for len(lines) < importBatch {
-			if more = in.Scan(); !more {
+			line, err := readLine(in)
+			if broken = err; err != nil && len(line) == 0 {
 				break
 			}
 			sum.Lines++
-			lines = append(lines, bytes.Clone(in.Bytes()))
+			lines = append(lines, line)
 		}
 		items, numbers, errs := verifyAll(lines, check)
 		for i, err := range errs {
@@ -99,11 +101,24 @@ func (s *Store) Import(ctx context.Context, r io.Reader, check func(*nostr.Event
 			}
 		}
 		progress(sum)
+		if broken == nil {
+			broken = ctx.Err() // else nobody would notice among lines of which none is taken
+		}
 	}
-	if err := in.Err(); err != nil {
-		return sum, fmt.Errorf("import line %d: %w", sum.Lines+1, err)
+	if broken != io.EOF {
+		return sum, fmt.Errorf("import line %d: %w", sum.Lines+1, broken)
 	}
 	return sum, nil
+}
+
+// readLine reads a line. Of one that is longer than events are it gives the beginning, as long as makes that known.
+func readLine(in *bufio.Reader) (line []byte, err error) {
+	for more := true; more && err == nil; {
+		var part []byte
+		part, more, err = in.ReadLine()
+		line = append(line, part[:min(len(part), longestLine+1-len(line))]...)
+	}
+	return line, err
 }
 
 // verifyAll decodes and checks lines on all processors. Empty lines are passed over.
@@ -131,6 +146,9 @@ func verifyAll(lines [][]byte, check func(*nostr.Event) error) (items []Item, nu
 }
 
 func verify(line []byte, check func(*nostr.Event) error) (*nostr.Event, error) {
+	if len(line) > longestLine {
+		return nil, fmt.Errorf("the line is longer than %d bytes", longestLine)
+	}
 	if !utf8.Valid(line) { // decoders keep what encoders replace, and the id fits no more
 		return nil, errors.New("the line is not UTF-8")
 	}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,8 +57,21 @@ func TestExportImport(t *testing.T) {
 	if sum.Known != 6 || sum.Stored != 0 || err != nil {
 		t.Errorf("again: %+v, %v", sum, err)
 	}
-	if _, err := to.Import(t.Context(), strings.NewReader(strings.Repeat("x", 3*maxEvent)), anything, func(Imported) {}, count); err == nil {
-		t.Error("a line without end was taken")
+	// What is longer than an event can be is one line that is refused, and what comes behind it is taken.
+	long := strings.Repeat("x", 3*longestLine)
+	gone := unsigned(person(1), 1, start, "")
+	if err := gone.Sign(key); err != nil {
+		t.Fatal(err)
+	}
+	refused = nil
+	sum, err = to.Import(t.Context(), strings.NewReader(long+"\n"+gone.String()+"\r\n"+long), anything, func(Imported) {}, count)
+	if diff := cmp.Diff(Imported{Lines: 3, Stored: 1, Refused: 2}, sum); diff != "" || err != nil || !slices.Equal(refused, []int{1, 3}) {
+		t.Error(diff, err, refused)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err = to.Import(stopped, strings.NewReader(strings.Repeat("\n", 10*importBatch)), anything, func(Imported) {}, count); !errors.Is(err, context.Canceled) {
+		t.Errorf("an import that was stopped: %v", err)
 	}
 }
 
