@@ -32,6 +32,9 @@ in MOSTRO_NSEC_PRIVKEY, none is made: it would take that one's place at the next
 			if err := openDataDir(dir); err != nil {
 				return err
 			}
+			if err := refuseRoot(dir, "mostro key", os.Geteuid()); err != nil {
+				return err
+			}
 			path := filepath.Join(dir, envFile)
 			taken := func(where string) error {
 				return hint(fmt.Errorf("%s exists already; the identity of a node is not replaced", where),

@@ -16,8 +16,12 @@ const holderFile = "mostro.pid"
 // lockDataDir keeps every other mostro away from the stores of a data directory, until unlock or the end of the
 // process. The stores' own locks are not enough: one that has been moved away while its process was ending takes
 // its lock along, and that process goes on by the old path, in whatever has been put there. With shared those
-// who only read can be there together. doing is the command, for whoever is refused.
+// who only read can be there together. doing is the command, for whoever is refused. Root is refused where the
+// stores are somebody else's.
 func lockDataDir(dir, doing string, shared bool) (unlock func(), err error) {
+	if err := refuseRoot(dir, doing, os.Geteuid()); err != nil {
+		return nil, err
+	}
 	lock, err := lockDirectory(dir, shared)
 	if errors.Is(err, errLocked) {
 		return nil, takenBy(dir)

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// somebody is a user that is not root, and has no name on most machines.
+const somebody = 54321
+
+// TestRootLeavesNoFiles: no command of root that opens stores, or makes a key, leaves a file in the directory of
+// another user. After a crash even an audit would.
+func TestRootLeavesNoFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a directory away")
+	}
+	o := newOperated(t, "")
+	o.start()
+	backup := filepath.Join(t.TempDir(), "a.backup")
+	o.run(exitOK, "is whole", "backup", backup, "--plain")
+	o.node.cmd.Process.Kill()
+	o.node.end()
+	give := func(dir string, uid int) {
+		t.Helper()
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(path, uid, uid)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	give(o.dir, somebody)
+	const belongs = " belongs to #54321, and you are root"
+	for _, args := range [][]string{
+		{"audit"},
+		{"backup", "-"},
+		{"restore", backup},
+		{"events", "export"},
+		{"events", "import", os.DevNull},
+		{"serve", "--settings", "relay.listen=127.0.0.1:0"},
+		{"serve", "--replica-of", "ws://127.0.0.1:1"},
+		{"key"},
+	} {
+		says := o.run(exitError, o.dir+belongs, args...)
+		if call := "sudo -u '#54321' mostro " + args[0]; !strings.Contains(says, call) || !strings.Contains(says, "--data-dir "+o.dir) {
+			t.Errorf("%v does not say %q:\n%s", args, call, says)
+		}
+	}
+	err := filepath.WalkDir(o.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if uid, known := ownerOf(info); err == nil && (!known || uid != somebody) {
+			t.Errorf("%s belongs to %d", path, uid)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// An empty directory that was made for another user.
+	empty := &operated{t: t, dir: filepath.Join(t.TempDir(), "node")}
+	if err := os.Mkdir(empty.dir, privateDir); err != nil {
+		t.Fatal(err)
+	}
+	give(empty.dir, somebody)
+	empty.run(exitError, belongs, "restore", "--plain", backup)
+	empty.run(exitError, belongs, "key")
+
+	// Where root has the stores it goes on, whoever has the directory, as in a container.
+	give(o.dir, 0)
+	if err := os.Chown(o.dir, somebody, somebody); err != nil {
+		t.Fatal(err)
+	}
+	o.run(exitOK, "has ", "backup", filepath.Join(t.TempDir(), "b.backup"), "--plain")
+}
+
+func TestRefuseRoot(t *testing.T) {
+	mine := t.TempDir()
+	uid := os.Geteuid()
+	if err := refuseRoot(mine, "mostro audit", uid); err != nil {
+		t.Errorf("the owner: %v", err)
+	}
+	if err := refuseRoot(filepath.Join(mine, "none"), "mostro serve", 0); err != nil {
+		t.Errorf("a directory that is to be made: %v", err)
+	}
+	if uid > 0 {
+		if err := refuseRoot(mine, "mostro audit", 0); err == nil || !strings.Contains(err.Error(), "and you are root") {
+			t.Errorf("root: %v", err)
+		}
+	}
+}
