@@ -25,6 +25,15 @@
 //	                             khatru, khatru-sync
 //	MOSTRO_BENCH_PROFILES=DIR    write CPU and heap profiles of each side and row into DIR
 //
+// What SyncWrites costs khatru is what one sync takes, and the ratio to it says as much of the disk as of us: where a
+// sync takes 0.2 ms, ten times khatru-sync is more than two cores can check signatures for. Linux can make a disk slower
+// for this run alone; 254:0 is the disk's number as lsblk tells it, 2000 the writes a second that are left:
+//
+//	mkdir /sys/fs/cgroup/blkio/slow
+//	echo "254:0 2000" > /sys/fs/cgroup/blkio/slow/blkio.throttle.write_iops_device
+//	echo $$ > /sys/fs/cgroup/blkio/slow/cgroup.procs
+//	MOSTRO_BENCH_ONLY=relay,khatru,khatru-sync go test ./relay/bench -run '^$' -bench Stored/ingest -benchtime 1x -tags libsecp256k1
+//
 // The load is 40% gift wraps (1059) for 2,000 recipients, 30% notes (1) and 5% reactions (7) of
 // 1,000 authors, 25% orders (38383) of ten nodes; 1.2 kB an event. Beyond 100,000 events there
 // are more people, not more events for each. Rows of one group share a filled relay: it is
