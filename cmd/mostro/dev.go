@@ -311,7 +311,14 @@ func loadDevIdentity(o devOptions, priceURL string) (d devIdentity, err error) {
 			return d, d.settings.problemOf(path, "is chosen by mostro dev", "leave it out; --port chooses the port")
 		}
 	}
-	return d, d.settings.checkOwn(d.node.Public())
+	d.settings.Relay.Listen = net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port))
+	if err := d.settings.checkOwn(d.node.Public()); err != nil {
+		return d, err
+	}
+	if len(d.settings.harmful) > 0 {
+		return d, d.settings.harmful
+	}
+	return d, nil
 }
 
 // devKey reads a key of the dev network from a file, after prefix, and makes it the first time.

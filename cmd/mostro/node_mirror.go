@@ -26,7 +26,7 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		Dir:       filepath.Join(n.cfg.dir, mirrorDir),
 		Pubkey:    n.cfg.key.Public(),
 		Follow:    slices.Concat(s.Follow, s.Platforms),
-		Outside:   n.cfg.settings.Nostr.Relays,
+		Outside:   n.outside(),
 		Own:       n.url,
 		Sign:      func(ev *nostr.Event) error { return mostro.Sign(ev, n.cfg.key) },
 		Replica:   s.isReplica,
@@ -46,6 +46,13 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 // provenReview reports whether a review carries the proof of whom it is about.
 func provenReview(ev *nostr.Event) bool { return mostro.IsProvenReview(ev, time.Now().Unix()) }
 
+// outside are the relays that the node's events are copied to. Its own, which a node with live orders may have in
+// the list, would never take what waits for it.
+func (n *node) outside() []string {
+	own := func(url string) bool { return url == n.url || n.cfg.settings.isOwn(url) }
+	return slices.DeleteFunc(slices.Clone(n.cfg.settings.Nostr.Relays), own)
+}
+
 // relayDial is how other relays are reached.
 func (s *NetworkSettings) relayDial() (mirror.Dial, error) {
 	if s.Proxy == "" {
@@ -61,7 +68,7 @@ func (s *NetworkSettings) relayDial() (mirror.Dial, error) {
 // relayURLs are the relays on which this node is reached, its own first (kind 10002).
 func (n *node) relayURLs() []string {
 	urls := []string{n.url}
-	for _, url := range n.cfg.settings.Nostr.Relays {
+	for _, url := range n.outside() {
 		if !slices.Contains(urls, url) {
 			urls = append(urls, url)
 		}

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// What was taken by a version before this one, and is refused now since it costs money or secrets, must
-// not keep a node from starting whose trades run on at Lightning meanwhile: it starts, with an alarm.
+// What was taken by a version before this one, and is refused now since it costs money or secrets, or cannot be
+// meant, must not keep a node from starting whose trades run on at Lightning meanwhile: it starts, with an alarm.
 // Commands about a store that no node has open, such as mostro restore, do not look at it at all.
 
 // checkHarm finds it among values that are good each by itself.

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"mostro/escrow/price"
-	"mostro/relay/mirror"
 )
 
 // PriceSettings say where prices come from, and how far a source is believed.
@@ -200,17 +199,4 @@ func (p *PriceSettings) check(proxy string, wrong func(path, what, remedy string
 		wrong("price.providers.fixed.enabled", "is true beside "+strings.Join(others, ", ")+": a rate that never moves would count as a market's",
 			"disable the others (yadio is on by default), or this")
 	}
-}
-
-// checkOwn refuses a node that would trust or follow itself.
-func (l *loaded) checkOwn(pubkey string) error {
-	for path, list := range map[string][]mirror.Followed{"federation.follow": l.Federation.Follow, "federation.platforms": l.Federation.Platforms} {
-		if slices.ContainsFunc(list, func(f mirror.Followed) bool { return f.Pubkey == pubkey }) {
-			return l.problemOf(path, "names this node itself", "leave its own key out")
-		}
-	}
-	if slices.Contains(l.Price.Nostr.Nodes, pubkey) {
-		return l.problemOf("price.providers.nostr.trusted_nodes", "names this node itself", "leave its own key out")
-	}
-	return nil
 }
