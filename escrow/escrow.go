@@ -147,6 +147,7 @@ type Engine struct {
 	claims    claims        // of the batch that is being written; the writer's own
 	met       identity      // the Lightning node that answers; askNode's own
 	guards    guardState
+	orphans   orphanWatch
 	space     *spaceGuard
 	epoch     *epochFile
 	run       uint64        // order.Facts.Run: the epoch with which this process began
@@ -210,7 +211,8 @@ func newEngine(cfg Config, db *badger.DB) *Engine {
 		ops: make(chan *op, queueLength), opened: make(chan struct{}, maxOpening), doubted: make(chan struct{}, 1), resolving: make(chan struct{}, maxResolving), news: make(chan struct{}, 1), run: 1,
 		work: newWorkSet(), live: newLiveSet(), stop: make(chan struct{}), gone: make(chan struct{}),
 		node: nodeView{asked: make(chan struct{})}, newSeed: newSeed, fatal: make(chan error, 1), epoch: &epochFile{},
-		guards: guardState{flows: map[int64]order.Msat{}, strays: map[order.Hash]Stray{}, told: map[string]bool{}},
+		guards:  guardState{flows: map[int64]order.Msat{}, strays: map[order.Hash]Stray{}, told: map[string]bool{}},
+		orphans: orphanWatch{pending: map[order.Hash]Orphan{}},
 	}
 	e.finish, e.around, e.space = e.seal, justCommit, newSpaceGuard(cfg.Dir, cfg.Space, e.log)
 	return e
@@ -237,6 +239,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	start(e.watchClock)
 	start(e.space.watch)
 	start(e.examine)
+	start(e.watchOrphans)
 	start(e.announce)
 	start(e.showBook)
 	start(e.publishRatings)

@@ -234,6 +234,10 @@ func (n *remoteNode) WatchBlocks(ctx context.Context, seen func(uint32)) error {
 
 func (n *remoteNode) Invoices(context.Context, func(lightning.InvoiceRecord) error) error { return nil }
 
+func (n *remoteNode) LatestInvoices(context.Context, func(lightning.InvoiceRecord) error) error {
+	return nil
+}
+
 func (n *remoteNode) Payments(ctx context.Context, seen func(lightning.PaymentRecord) error) error {
 	var failed error
 	_, err := n.call(ctx, nodeCall{Method: "Payments"}, func(a nodeAnswer) { failed = errors.Join(failed, seen(a.Record)) })

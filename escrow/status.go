@@ -20,6 +20,7 @@ type Status struct {
 	Limits     Guards            `json:"limits"`
 	Restored   string            `json:"restored,omitempty"` // why payouts wait for the node's list of payments
 	Strays     []Stray           `json:"strays,omitempty"`
+	Orphans    []Orphan          `json:"orphans,omitempty"`
 	Held       map[string]string `json:"held,omitempty"`  // orders that are held back, and why
 	Live       int               `json:"live"`            // orders that have not ended
 	Trades     int               `json:"trades"`          // of these, taken
@@ -45,6 +46,7 @@ func (e *Engine) Status() (Status, error) {
 		At: now, Mode: e.mode(), Closed: e.closed(now), Limits: e.cfg.Settings.Guards, Held: map[string]string{},
 		VolumeHour: e.guards.volume(now, time.Hour), VolumeDay: e.guards.volume(now, 24*time.Hour),
 		NodeUp: e.node.ready(), Node: e.node.info().Pubkey, Height: e.node.tip(),
+		Orphans: e.orphans.all(),
 	}
 	s.Live, s.Trades = e.live.size()
 	s.Bonds = len(e.live.bondIDs())

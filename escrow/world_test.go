@@ -262,6 +262,9 @@ func (w *world) advance(d time.Duration) {
 func (w *world) retry() {
 	w.e.askNode(context.Background())
 	w.examine(true)
+	if w.e.node.ready() {
+		_ = w.e.findOrphans(context.Background()) // the node may refuse to be asked
+	}
 	again := w.later
 	w.later = nil
 	for _, f := range again {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mostro/escrow"
+	"mostro/escrow/lightning"
 	"mostro/escrow/order"
 )
 
@@ -19,6 +20,7 @@ import (
 const (
 	shownActs   = 10 // decisions of operators, the last
 	shownStrays = 50 // payments that the store does not know, the first
+	shownHolds  = 50 // hold invoices that belong to no order, the first
 )
 
 func statusCommand() *cobra.Command {
@@ -58,11 +60,11 @@ func printStatus(out io.Writer, s nodeStatus, call func(rest string) string) {
 		fmt.Fprintf(out, "  %-15s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintln(out)
-	lightning := "does not answer, or is not synced; trades wait for it"
+	ln := "does not answer, or is not synced; trades wait for it"
 	if s.NodeUp {
-		lightning = fmt.Sprintf("%s, block %s", s.Node, thousands(int64(s.Height)))
+		ln = fmt.Sprintf("%s, block %s", s.Node, thousands(int64(s.Height)))
 	}
-	line("Lightning node", "%s", lightning)
+	line("Lightning node", "%s", ln)
 	line("orders", "%s, %s of them taken", count(s.Live, "live order", "live orders"), thousands(int64(s.Trades)))
 	if s.Bonds > 0 {
 		line("bonds", "%s", count(s.Bonds, "live bond", "live bonds"))
@@ -96,6 +98,21 @@ func printStatus(out io.Writer, s nodeStatus, call func(rest string) string) {
 			fmt.Fprintln(out, "    If not, a snapshot of this machine was put back, and they may have paid what is owed: ask the payee first.")
 		}
 		fmt.Fprintf(out, "    -> %s, with --own if nobody here was paid with it\n", call("restored explain HASH --order ORDER --reason WHY"))
+	}
+	if len(s.Orphans) > 0 {
+		fmt.Fprintln(out, "\nHold invoices of this escrow that belong to no order and no bond")
+		for _, o := range s.Orphans[:min(len(s.Orphans), shownHolds)] {
+			how := fmt.Sprintf("%s sat can be paid until %s", msats(o.Amount), day(o.ExpiresAt))
+			if o.State == lightning.Accepted {
+				how = fmt.Sprintf("%s sat are locked, their HTLC expires at block %s", msats(o.Paid), thousands(int64(o.ExpiryHeight)))
+			}
+			fmt.Fprintf(out, "  %s  %s, for %s\n", o.Hash, how, o.Of)
+		}
+		if more := len(s.Orphans) - shownHolds; more > 0 {
+			fmt.Fprintf(out, "  and %s: %s\n", count(more, "other", "others"), call("status --json"))
+		}
+		fmt.Fprintln(out, "    Was this store put back from a copy, or does another mostro with the same keys use this Lightning node (stop that one)?")
+		fmt.Fprintf(out, "    -> ask both parties, and %s; lncli cancelinvoice HASH gives sats that are locked back to who paid them\n", call("audit"))
 	}
 	if len(s.Held) > 0 {
 		fmt.Fprintln(out, "\nOrders that are held back after a defect")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mostro/escrow"
+	"mostro/escrow/lightning"
 )
 
 // An operator who drains his node closes it when status says that all has ended: not while a winner
@@ -55,6 +56,19 @@ func TestStatusOfBackups(t *testing.T) {
 	b.tell(errors.New("no room"), now)
 	if got := print(); !strings.Contains(got, "11:59 UTC, 1 min old") || !strings.Contains(got, "the latest try FAILED: no room") {
 		t.Error(got)
+	}
+}
+
+// A hold invoice that belongs to nothing is shown with what is locked in it, and what to do.
+func TestStatusOfOrphans(t *testing.T) {
+	held := escrow.Orphan{Of: "6c7fb3f8", State: lightning.Accepted, Amount: 100_000_000, Paid: 100_300_000, ExpiryHeight: 900_288}
+	open := escrow.Orphan{Of: "7d8fc409", State: lightning.Open, Amount: 50_000_000}
+	var out bytes.Buffer
+	printStatus(&out, nodeStatus{Status: escrow.Status{Orphans: []escrow.Orphan{held, open}}}, bare)
+	for _, want := range []string{"100,300 sat are locked, their HTLC expires at block 900,288, for 6c7fb3f8", "50,000 sat can be paid until 1 Jan 1970 00:00 UTC, for 7d8fc409", "mostro audit; lncli cancelinvoice HASH"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
 	}
 }
 

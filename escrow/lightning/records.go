@@ -26,6 +26,8 @@ type PaymentRecord struct {
 type Records interface {
 	// Invoices are told oldest first.
 	Invoices(ctx context.Context, seen func(InvoiceRecord) error) error
+	// LatestInvoices are the same, told newest first. One that is made meanwhile may be left out.
+	LatestInvoices(ctx context.Context, seen func(InvoiceRecord) error) error
 	// Payments are told newest first, those that failed and those in flight too. One that is sent
 	// meanwhile may be left out.
 	Payments(ctx context.Context, seen func(PaymentRecord) error) error

@@ -12,8 +12,25 @@ import (
 
 // Invoices are the node's books as lnd's ListInvoices shows them.
 func (s *SimNode) Invoices(ctx context.Context, seen func(InvoiceRecord) error) error {
-	var records []InvoiceRecord
-	err := s.call(ctx, SimInvoices, order.Hash{}, func() (string, error) {
+	records, err := s.invoiceRecords(ctx)
+	if err != nil {
+		return err
+	}
+	return each(records, seen)
+}
+
+// LatestInvoices are the same, backwards.
+func (s *SimNode) LatestInvoices(ctx context.Context, seen func(InvoiceRecord) error) error {
+	records, err := s.invoiceRecords(ctx)
+	if err != nil {
+		return err
+	}
+	slices.Reverse(records)
+	return each(records, seen)
+}
+
+func (s *SimNode) invoiceRecords(ctx context.Context) (records []InvoiceRecord, err error) {
+	err = s.call(ctx, SimInvoices, order.Hash{}, func() (string, error) {
 		for _, invoice := range s.invoices {
 			r := InvoiceRecord{HoldInvoice: invoice.view(), Memo: invoice.memo, CreatedAt: invoice.CreatedAt.Unix(), Hold: invoice.hold && invoice.state != Settled}
 			if invoice.state == Settled {
@@ -24,12 +41,12 @@ func (s *SimNode) Invoices(ctx context.Context, seen func(InvoiceRecord) error) 
 		return "", nil
 	})
 	if err != nil {
-		return fmt.Errorf("list invoices: %w", err)
+		return nil, fmt.Errorf("list invoices: %w", err)
 	}
 	slices.SortFunc(records, func(a, b InvoiceRecord) int {
 		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), bytes.Compare(a.Hash[:], b.Hash[:]))
 	})
-	return each(records, seen)
+	return records, nil
 }
 
 // Payments are the node's books as lnd's ListPayments shows them. What Track does not find

@@ -44,6 +44,7 @@ func testRecords(l *lab) {
 			l.t.Errorf("an invoice that is %s has %d msat", want, r.AmountPaid)
 		}
 	}
+	l.wantLatest(invoices)
 	want := map[order.Hash]lightning.PaymentState{success: lightning.Succeeded, flying: lightning.InFlight}
 	l.wantPayments(want)
 
@@ -56,9 +57,28 @@ func testRecords(l *lab) {
 	enough := errors.New("enough")
 	for what, read := range map[string]func() error{
 		"invoices": func() error { return l.escrow.Invoices(l.ctx, func(lightning.InvoiceRecord) error { return enough }) },
+		"latest invoices": func() error {
+			return l.escrow.LatestInvoices(l.ctx, func(lightning.InvoiceRecord) error { return enough })
+		},
 		"payments": func() error { return l.escrow.Payments(l.ctx, func(lightning.PaymentRecord) error { return enough }) },
 	} {
 		l.want("reading "+what+" that is ended", read(), enough)
+	}
+}
+
+// wantLatest: the same books, backwards.
+func (l *lab) wantLatest(invoices map[order.Hash]lightning.InvoiceRecord) {
+	l.t.Helper()
+	last, count := int64(0), 0
+	l.must(l.escrow.LatestInvoices(l.ctx, func(r lightning.InvoiceRecord) error {
+		if was := invoices[r.Hash]; was.State != r.State || was.Memo != r.Memo || was.CreatedAt != r.CreatedAt || last > 0 && r.CreatedAt > last {
+			l.t.Errorf("of the latest invoices %+v comes after one of %d, the books have %+v", r, last, was)
+		}
+		last, count = r.CreatedAt, count+1
+		return nil
+	}))
+	if count != len(invoices) {
+		l.t.Errorf("%d latest invoices, the books have %d", count, len(invoices))
 	}
 }
 

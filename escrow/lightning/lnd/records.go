@@ -24,7 +24,7 @@ const (
 func (n *Node) Invoices(ctx context.Context, seen func(lightning.InvoiceRecord) error) error {
 	size := uint64(recordPage)
 	for offset := uint64(0); ; {
-		answer, err := n.invoicePage(ctx, offset, size)
+		answer, err := n.invoicePage(ctx, &lnrpc.ListInvoiceRequest{IndexOffset: offset, NumMaxInvoices: size})
 		if err != nil {
 			if smallerPage(ctx, err, &size) {
 				continue
@@ -44,6 +44,32 @@ func (n *Node) Invoices(ctx context.Context, seen func(lightning.InvoiceRecord) 
 			return nil
 		}
 		offset = answer.LastIndexOffset
+	}
+}
+
+// LatestInvoices lists every invoice of the node, the newest first.
+func (n *Node) LatestInvoices(ctx context.Context, seen func(lightning.InvoiceRecord) error) error {
+	size := uint64(recordPage)
+	for before := uint64(0); ; { // 0 = the end
+		answer, err := n.invoicePage(ctx, &lnrpc.ListInvoiceRequest{Reversed: true, IndexOffset: before, NumMaxInvoices: size})
+		if err != nil {
+			if smallerPage(ctx, err, &size) {
+				continue
+			}
+			return fmt.Errorf("list invoices: %w", translate(ctx, err, nil))
+		}
+		for _, each := range slices.Backward(answer.Invoices) { // lnd: the oldest of a page is first
+			record, err := invoiceRecord(each)
+			if err != nil {
+				return fmt.Errorf("list invoices: %w", err)
+			}
+			if err := seen(record); err != nil {
+				return err
+			}
+		}
+		if before = answer.FirstIndexOffset; uint64(len(answer.Invoices)) < size || before <= 1 {
+			return nil
+		}
 	}
 }
 
@@ -71,10 +97,10 @@ func isHold(i *lnrpc.Invoice) bool {
 	return i.State == lnrpc.Invoice_ACCEPTED || len(i.RPreimage) == 0 && !i.IsAmp
 }
 
-func (n *Node) invoicePage(ctx context.Context, offset, size uint64) (*lnrpc.ListInvoiceResponse, error) {
+func (n *Node) invoicePage(ctx context.Context, page *lnrpc.ListInvoiceRequest) (*lnrpc.ListInvoiceResponse, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	return n.main.ListInvoices(ctx, &lnrpc.ListInvoiceRequest{IndexOffset: offset, NumMaxInvoices: size})
+	return n.main.ListInvoices(ctx, page)
 }
 
 // Payments lists every payment of the node, whatever became of it, the newest first.

@@ -96,14 +96,22 @@ func dialSlow(t *testing.T, s *slowServer) *Node {
 	return newNode(conn, conn.Close)
 }
 
-// ListInvoices does as lnd: forwards from after an index. Each seventh was paid by AMP without being asked for: lnd
+// ListInvoices does as lnd: forwards from after an index, or backwards from before one, the oldest of a page first. Each seventh was paid by AMP without being asked for: lnd
 // shows no hash and no request for it.
 func (s *slowServer) ListInvoices(_ context.Context, r *lnrpc.ListInvoiceRequest) (*lnrpc.ListInvoiceResponse, error) {
 	if r.NumMaxInvoices > s.most {
 		return nil, status.Error(codes.DeadlineExceeded, "too slow")
 	}
-	answer := &lnrpc.ListInvoiceResponse{FirstIndexOffset: r.IndexOffset + 1}
-	for i := r.IndexOffset + 1; i <= min(s.count, r.IndexOffset+r.NumMaxInvoices); i++ {
+	first, last := r.IndexOffset+1, min(s.count, r.IndexOffset+r.NumMaxInvoices)
+	if r.Reversed {
+		if last = s.count; r.IndexOffset > 0 {
+			last = r.IndexOffset - 1
+		}
+		first = last - min(last, r.NumMaxInvoices) + 1
+	}
+	s.calls++
+	answer := &lnrpc.ListInvoiceResponse{FirstIndexOffset: first}
+	for i := first; i <= last; i++ {
 		invoice := &lnrpc.Invoice{AddIndex: i, CreationDate: int64(i), State: lnrpc.Invoice_SETTLED}
 		if invoice.IsAmp = i%7 == 0; !invoice.IsAmp {
 			invoice.RHash = fmt.Appendf(nil, "%032d", i)
@@ -129,5 +137,32 @@ func TestInvoicesOldestFirst(t *testing.T) {
 		}); err != nil || last != int64(count) || nameless != int64(count/7) {
 			t.Errorf("of %d invoices %d are read, %d without a hash, %v", count, last, nameless, err)
 		}
+	}
+}
+
+// The same, the newest first, and no further than is wanted.
+func TestLatestInvoices(t *testing.T) {
+	for _, count := range []uint64{0, 1, 62, 63, 999, 1000, 1001, 2500} {
+		node := dialSlow(t, &slowServer{count: count, most: 100})
+		next := int64(count)
+		if err := node.LatestInvoices(t.Context(), func(r lightning.InvoiceRecord) error {
+			if r.CreatedAt != next || r.Hash.IsZero() != (next%7 == 0) {
+				t.Errorf("of %d invoices %d comes where %d is due", count, r.CreatedAt, next)
+			}
+			next--
+			return nil
+		}); err != nil || next != 0 {
+			t.Errorf("of %d invoices %d are not read, %v", count, next, err)
+		}
+	}
+	server := &slowServer{count: 100_000, most: recordPage}
+	enough := errors.New("enough")
+	if err := dialSlow(t, server).LatestInvoices(t.Context(), func(r lightning.InvoiceRecord) error {
+		if r.CreatedAt < 98_500 {
+			return enough
+		}
+		return nil
+	}); !errors.Is(err, enough) || server.calls != 2 {
+		t.Errorf("%d calls, %v", server.calls, err)
 	}
 }
