@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -102,6 +103,39 @@ func TestM14NoNewsIsSkipped(t *testing.T) {
 	w.settle()
 	if a, b := w.statusOf(first), w.statusOf(second); a != mostro.StatusActive || b != mostro.StatusActive {
 		t.Errorf("after a start the orders are %s and %s", a, b)
+	}
+}
+
+// M14: nor is it necessary to start: news that could not be applied are heard again from the next stream, though the state is the same
+// as before.
+func TestM14FailedNewsComeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n streams off\n alice pay")
+	id := w.order(args{})
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	failures := 0
+	w.e.around = func(_ []*badger.Entry, commit func() error) error {
+		if failures++; failures == 1 {
+			return errors.New("the disk")
+		}
+		return commit()
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	before := w.node.Count(lightning.SimWatchHold)
+	go func() {
+		defer close(ended)
+		w.e.watchHold(ctx, watch{hash: o.Escrow.Hash, order: id})
+	}()
+	for w.statusOf(id) != mostro.StatusActive && w.node.Count(lightning.SimWatchHold) < before+5 {
+		time.Sleep(20 * time.Millisecond)
+		w.node.DropStreams()
+	}
+	stop()
+	<-ended
+	if got := w.statusOf(id); got != mostro.StatusActive || failures < 2 {
+		t.Errorf("the order is %s after %d tries to apply the news", got, failures)
 	}
 }
 
