@@ -29,6 +29,7 @@ type Status struct {
 	Bound      string            `json:"bound,omitempty"` // an order for which the Lightning node has something to do yet, itself or its bonds
 	Waiting    int               `json:"waiting"`         // messages and calls in the outbox
 	NodeUp     bool              `json:"node_up"`         // the Lightning node answers and is synced
+	Chain      string            `json:"chain,omitempty"` // what is wrong with its view of the chain
 	Node       string            `json:"node,omitempty"`  // its pubkey
 	Height     uint32            `json:"height,omitempty"`
 	Log        []GuardAct        `json:"log,omitempty"`
@@ -39,6 +40,23 @@ func (s Status) Ended() bool {
 	return s.Trades == 0 && s.Bonds == 0 && s.Owed == 0 && s.Bound == "" && s.Waiting == 0 && len(s.Held) == 0
 }
 
+// LightningStands is how the Lightning node stands, without a look into the store.
+type LightningStands struct {
+	Ready   bool   // it answers and is synced
+	Chain   string // Status.Chain
+	Tip     int64  // when its latest block was made, unix seconds; 0 = not known
+	Orphans int    // len(Status.Orphans)
+}
+
+// LightningStands may be asked often.
+func (e *Engine) LightningStands() LightningStands {
+	s := LightningStands{Ready: e.node.ready(), Chain: e.node.chainAlarm(), Orphans: len(e.orphans.all())}
+	if tip := e.node.info().TipTime; !tip.IsZero() {
+		s.Tip = tip.Unix()
+	}
+	return s
+}
+
 // Status returns how things stand now.
 func (e *Engine) Status() (Status, error) {
 	now := e.now()
@@ -46,7 +64,7 @@ func (e *Engine) Status() (Status, error) {
 		At: now, Mode: e.mode(), Closed: e.closed(now), Limits: e.cfg.Settings.Guards, Held: map[string]string{},
 		VolumeHour: e.guards.volume(now, time.Hour), VolumeDay: e.guards.volume(now, 24*time.Hour),
 		NodeUp: e.node.ready(), Node: e.node.info().Pubkey, Height: e.node.tip(),
-		Orphans: e.orphans.all(),
+		Orphans: e.orphans.all(), Chain: e.node.chainAlarm(),
 	}
 	s.Live, s.Trades = e.live.size()
 	s.Bonds = len(e.live.bondIDs())

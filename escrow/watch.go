@@ -33,6 +33,8 @@ type nodeView struct {
 	since   time.Time // of up being what it is
 	said    time.Time // when it was last logged that the node is away
 	height  uint32
+	behind  time.Time // since when it is not synced to the chain
+	chain   string    // what is wrong with its view of the chain, as told last
 	// asked is closed once the node has answered, or failed to, since this process began.
 	asked chan struct{}
 	once  sync.Once
@@ -145,6 +147,11 @@ func (e *Engine) askNode(ctx context.Context) {
 		e.node.latest, e.node.balance = info, balance
 		e.node.height = max(e.node.height, info.Height)
 	}
+	hadChain := e.node.chain
+	if err == nil {
+		e.node.chain = e.node.chainTrouble(info, now)
+	}
+	chain := e.node.chain
 	if was != e.node.up || since.IsZero() {
 		e.node.since = now
 	}
@@ -161,6 +168,7 @@ func (e *Engine) askNode(ctx context.Context) {
 	case err == nil && !was:
 		e.log.Info("the Lightning node answers", "alias", info.Alias, "pubkey", info.Pubkey, "network", info.Network, "height", info.Height, "synced", info.Synced)
 	}
+	e.tellChain(hadChain, chain, info)
 	if err == nil && !was && !since.IsZero() { // it did not answer before
 		e.giveBack(ctx, now.Sub(since))
 	}

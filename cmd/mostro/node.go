@@ -152,6 +152,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (*node, error) {
 	n.server = n.relay.Server()
 	n.figures = newFigures(cfg.metrics, cfg.logger)
 	n.figures.MustRegister(newPeerFigures(n.mirror.Health))
+	n.figures.MustRegister(newLightningFigures(n.engine.LightningStands)...)
 	return n, nil
 }
 

@@ -65,6 +65,9 @@ func printStatus(out io.Writer, s nodeStatus, call func(rest string) string) {
 		ln = fmt.Sprintf("%s, block %s", s.Node, thousands(int64(s.Height)))
 	}
 	line("Lightning node", "%s", ln)
+	if s.Chain != "" {
+		line("chain", "ALARM: %s", s.Chain)
+	}
 	line("orders", "%s, %s of them taken", count(s.Live, "live order", "live orders"), thousands(int64(s.Trades)))
 	if s.Bonds > 0 {
 		line("bonds", "%s", count(s.Bonds, "live bond", "live bonds"))

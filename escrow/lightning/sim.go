@@ -66,7 +66,7 @@ type SimNetwork struct {
 	mu       sync.Mutex
 	elapsed  time.Duration // what Advance added to the clock
 	height   uint32
-	minedAt  time.Time
+	stalled  time.Time // since when no block comes; zero: they do
 	synced   bool
 	nodes    []*SimNode // in the order they were made
 	byName   map[string]*SimNode
@@ -109,7 +109,6 @@ func NewSimNetwork(config SimConfig) *SimNetwork {
 	return &SimNetwork{
 		config:   config,
 		height:   config.Height,
-		minedAt:  config.Now(),
 		synced:   true,
 		byName:   map[string]*SimNode{},
 		byPubkey: map[string]*SimNode{},
@@ -166,7 +165,7 @@ func (n *SimNetwork) Mine(blocks uint32) {
 	for range blocks {
 		n.update(func() {
 			n.height++
-			n.minedAt = n.now()
+			n.stalled = time.Time{}
 			for {
 				invoice := n.byHeight.due(int64(n.height))
 				if invoice == nil {
@@ -190,6 +189,18 @@ func (n *SimNetwork) Advance(d time.Duration) {
 // Tick does what is due by the clock: unpaid invoices expire, incomplete payments are
 // released. Every call of a node does it too.
 func (n *SimNetwork) Tick() { n.update(func() {}) }
+
+// StallChain lets the latest block get old, until Mine. Without it the times of blocks keep up with the clock, as those of a
+// chain that goes on, though their heights change by Mine alone.
+func (n *SimNetwork) StallChain() { n.update(func() { n.stalled = n.now() }) }
+
+// tipTime is when the latest block was made.
+func (n *SimNetwork) tipTime() time.Time {
+	if n.stalled.IsZero() {
+		return n.now()
+	}
+	return n.stalled
+}
 
 // SetSynced says whether the nodes report themselves synced to the chain.
 func (n *SimNetwork) SetSynced(synced bool) { n.update(func() { n.synced = synced }) }

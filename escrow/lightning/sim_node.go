@@ -75,7 +75,7 @@ func (s *SimNode) Info(ctx context.Context) (info Info, err error) {
 			Network: s.network.config.Network,
 			Height:  s.network.height,
 			Synced:  s.network.synced,
-			TipTime: s.network.minedAt,
+			TipTime: s.network.tipTime(),
 		}
 		return "", nil
 	})
