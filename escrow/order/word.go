@@ -60,9 +60,14 @@ var (
 // isLost tells that the node has lost the very payment that an operator speaks of.
 func (p *Payout) isLost(n *PaymentNotice) bool { return p.State == PayoutUnknown && p.Hash == n.Hash }
 
-// ask tells the operator what to do about a payout of an owner that the node has lost, "" for any other.
+// ask tells the operator what to do about a payout of an owner that the node has lost, or that hangs there, "" for any other.
 func (p *Payout) ask(owner string) string {
-	if p.State != PayoutUnknown {
+	switch p.State {
+	case PayoutFlying:
+		// lnd: after a start a payment gets no new attempts; it ends with the HTLCs that are out.
+		return ": it is in flight at the Lightning node, and nothing else is paid before it ends. If lncli listchannels shows no HTLC of it, starting LND again mostly ends it; one that its payee holds back ends when its HTLC expires"
+	case PayoutUnknown:
+	default:
 		return ""
 	}
 	return fmt.Sprintf(": ask the payee whether it has arrived, then mostro payout %s --paid %s, or --unpaid, with --reason WHY", owner, p.Hash)
