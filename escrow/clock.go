@@ -2,8 +2,12 @@ package escrow
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -26,7 +30,7 @@ func (e *Engine) lookAtClock(ctx context.Context) error {
 		return nil
 	}
 	e.log.Error("alarm: the clock was set back; other deadlines than those of payouts wait for as much longer", "by", back)
-	var failed error
+	failed := e.flowsFromNow(ctx, now)
 	for _, id := range e.live.ids() {
 		failed = errors.Join(failed, e.tryNow(ctx, id))
 	}
@@ -84,5 +88,65 @@ func (e *Engine) tryBondNow(ctx context.Context, id string) error {
 		ev := e.newEvent(due, b.Order)
 		ev.Bond = id
 		return e.stepOrder(txn, w, ev, nil)
+	})
+}
+
+// ahead tells that something was booked in the future.
+func (g *guardState) ahead(now int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for bucket := range g.flows {
+		if bucket > now/int64(flowBucket/time.Second) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(g.row.Uncovered, func(u uncovered) bool { return u.At > now })
+}
+
+// flowsFromNow lets the guards count what was paid while the clock was ahead from now on: for a whole hour or day, as what is paid
+// now, and not until the time comes at which it was booked.
+func (e *Engine) flowsFromNow(ctx context.Context, now int64) error {
+	if !e.guards.ahead(now) {
+		return nil
+	}
+	return e.submit(ctx, "", func(txn *badger.Txn, w *writes) error {
+		var row guardRow
+		if _, err := get(txn, []byte{tableGuard}, &row); err != nil {
+			return err
+		}
+		ahead := false
+		for i := range row.Uncovered {
+			if u := &row.Uncovered[i]; u.At > now {
+				u.At, ahead = now, true
+			}
+		}
+		if ahead {
+			if err := e.keepGuard(w, row); err != nil {
+				return err
+			}
+		}
+		var moved order.Msat
+		err := scan(txn, []byte{tableFlow, 0}, true, func(key, value []byte) error {
+			bucket := int64(binary.BigEndian.Uint64(key[2:]))
+			var sum order.Msat
+			if bucket <= now/int64(flowBucket/time.Second) {
+				return nil
+			}
+			if err := json.Unmarshal(value, &sum); err != nil {
+				return fmt.Errorf("decode row %q: %w", key, err)
+			}
+			moved += sum
+			w.delete(flowKey(bucket))
+			w.then(func() {
+				e.guards.mu.Lock()
+				defer e.guards.mu.Unlock()
+				delete(e.guards.flows, bucket)
+			})
+			return nil
+		})
+		if err != nil || moved == 0 {
+			return err
+		}
+		return e.countFlow(txn, w, now, moved)
 	})
 }

@@ -121,6 +121,9 @@ func (s *Simulation) rarely() error {
 	case 10:
 		s.happened(worldClockBack)
 		s.skew -= time.Duration(s.r.IntN(600)) * time.Second
+		for i := range s.flow { // what was paid in the future was paid now
+			s.flow[i].at = min(s.flow[i].at, s.e.now())
+		}
 	case 0: // the process is away, the chain and the node go on
 		away := time.Duration(1+s.r.IntN(48)) * time.Hour
 		s.happened(worldAway)
