@@ -120,10 +120,10 @@ func (r *Relay) undeletable(kind int, author key) bool {
 	return r.cfg.Pubkey != "" && author == r.node && slices.Contains(tradeKinds, kind)
 }
 
-// OpenEvents opens the event store of a relay that is not running, for tools that read and write
-// it. There events of trades cannot be deleted, whoever wrote them, since it is not known who the
-// node is; the relay makes up for it when it starts. url is that of the relay, which requests to
-// vanish name (NIP-62); without it only those to all relays count. What does not leave the disk its space is refused.
+// OpenEvents opens the event store of a relay that is not running, for tools that read and write it. url is that of the
+// relay, which requests to vanish name (NIP-62), "" = not known. Events of trades cannot be deleted there, whoever wrote them,
+// since it is not known who the node is. The relay makes up for both when it starts. What does not leave the disk its
+// space is refused.
 func OpenEvents(dir, url string, space events.Space, log *slog.Logger, progress func(doing string, done, total int)) (*events.Store, error) {
 	return events.Open(events.Options{
 		Dir: dir, Log: log, Space: space, Progress: progress,

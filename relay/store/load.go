@@ -52,6 +52,9 @@ func (s *Store) load() error {
 		return err
 	}
 	b.show()
+	if err := s.vanishLeft(); err != nil {
+		return fmt.Errorf("carry out requests to vanish: %w", err)
+	}
 	for left := s.index.len(); s.over(); { // the budget may be a new one
 		s.opts.Progress("index on disk", left-s.index.len(), 0)
 		if err := s.cool(progressEvery); err != nil {
@@ -224,6 +227,46 @@ func (s *Store) deletedLeft(b *batch) error {
 	})
 	if err != nil {
 		return fmt.Errorf("read requests to vanish: %w", err)
+	}
+	return nil
+}
+
+// vanishLeft carries out the requests to vanish that are here and were not: a tool that did not know the address of this
+// relay, which they name, has stored them or moved them from the first format.
+func (s *Store) vanishLeft() error {
+	requests, err := s.coldMembers(kindKey(kindVanish))
+	if err != nil {
+		return err
+	}
+	for _, ref := range s.index.members(kindKey(kindVanish)) {
+		rec := s.index.record(ref)
+		requests = append(requests, &cooled{s.index.describe(rec), rec.serial})
+	}
+	for _, r := range requests {
+		until, ok, err := s.get(vanishedRow(r.author))
+		if err != nil {
+			return err
+		}
+		if ok && until >= r.created || r.created <= s.floor { // of what was before the floor nothing comes back
+			continue
+		}
+		var raw []byte
+		if err := s.db.View(func(txn *badger.Txn) (err error) { raw, err = readRow(txn, r.serial); return err }); err != nil {
+			return err
+		}
+		ev := new(nostr.Event)
+		if err := ev.UnmarshalJSON(raw); err != nil {
+			s.log.Error("read request to vanish", "id", r.id, "error", err)
+			continue
+		}
+		if !s.opts.Vanishes(ev) {
+			continue
+		}
+		b := newBatch(s)
+		if err := errors.Join(b.vanish(&addition{entry: r.entry, ev: ev}), b.write()); err != nil {
+			return err
+		}
+		b.show()
 	}
 	return nil
 }
