@@ -106,12 +106,31 @@ func TestCopyPlain(t *testing.T) {
 // and that shows.
 func TestCopyCrowded(t *testing.T) {
 	b := newPerson(t)
-	p := newPlain(t, 5, "127.0.0.1:0")
-	for i := range 10 {
-		p.add(b.offer(t, fmt.Sprint(i), nostr.Now()-100))
+	p := newPlain(t, fewestPage, "127.0.0.1:0")
+	at := nostr.Now() - 100
+	for i := range 2 * fewestPage {
+		p.add(b.offer(t, fmt.Sprint(i), at))
 	}
 	a := newInstance(t, "a")
 	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}}
 	a.start()
 	eventually(t, "the gap is known", func() bool { return a.health(p.url).Gap })
+}
+
+// TestCopySmall: a book that is all of one second, as that of a new Mostro, is no sign of a relay that gives out few events.
+func TestCopySmall(t *testing.T) {
+	for _, size := range []int{1, fewestPage - 1} {
+		b, p := newPerson(t), newPlain(t, pageEvents, "127.0.0.1:0")
+		at := nostr.Now() - 100
+		for i := range size {
+			p.add(b.offer(t, fmt.Sprint(i), at))
+		}
+		a := newInstance(t, "a")
+		a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}}
+		a.start()
+		eventually(t, "it is live", func() bool { return a.health(p.url).State == Live })
+		if h := a.health(p.url); h.Gap || h.Stored != int64(size) {
+			t.Errorf("of a book of %d: %+v", size, h)
+		}
+	}
 }

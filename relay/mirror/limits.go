@@ -44,6 +44,7 @@ const (
 	queueFrames   = 256         // frames that wait to be written
 
 	pageEvents    = 500     // asked for at once, where negentropy is not known
+	fewestPage    = 20      // that any relay gives out at once
 	maxSecond     = 10_000  // events of one second, of which a relay gives out the same page again and again
 	idsAtOnce     = 200     // of events that are fetched by id
 	fewestIDs     = 20      // the same, where a relay gives out few of them

@@ -329,7 +329,7 @@ func (c course) second(ctx context.Context, f nostr.Filter, at, edge nostr.Times
 		for _, ev := range page {
 			take(ev)
 		}
-		crowded = crowded || more.cut || len(page) >= largest
+		crowded = crowded || more.cut || len(page) >= max(largest, fewestPage)
 	}
 	return crowded, nil
 }
