@@ -41,6 +41,7 @@ const (
 	maxChallenges = 16          // that are answered on one connection
 	strikes       = 20          // bad events of one relay; after each so many the connection ends
 	maxFrame      = 640 << 10   // bytes from a relay
+	maxNegFrame   = 2<<20 + 256 // the same of an answer of negentropy, in hex; others give 500,000 bytes (strfry) or 1 MiB (khatru)
 	queueFrames   = 256         // frames that wait to be written
 
 	pageEvents    = 500     // asked for at once, where negentropy is not known

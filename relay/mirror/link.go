@@ -1,11 +1,13 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +41,7 @@ type link struct {
 	plain    atomic.Bool  // the relay is known not to know negentropy
 	silent   atomic.Int32 // how often it has said nothing to a word of negentropy
 	broken   atomic.Bool  // the connection ended at such a word
+	awaits   atomic.Int32 // words of negentropy that are awaited
 	largest  atomic.Int64 // bytes that it takes in one frame; 0 = it does not say
 	answers  atomic.Int64 // OKs, also false ones
 	lastOK   atomic.Int64 // unix nanoseconds
@@ -85,6 +88,7 @@ var (
 	errNoAnswer     = errors.New("the relay does not answer")
 	errNoNegentropy = errors.New("the relay does not know negentropy")
 	errNoise        = errors.New("the relay sends what is not Nostr")
+	errTooLarge     = errors.New("the relay sends more at once than is taken")
 )
 
 // connect makes a link, which ends with ctx. as is the agent that it calls itself.
@@ -128,13 +132,13 @@ func (l *link) read() {
 
 func (l *link) readAll() error {
 	heard := func(string) error { return l.conn.SetReadDeadline(time.Now().Add(silenceTime)) }
-	l.conn.SetReadLimit(maxFrame)
+	l.conn.SetReadLimit(maxNegFrame)
 	l.conn.SetPongHandler(heard)
 	for {
 		if err := heard(""); err != nil {
 			return err
 		}
-		_, frame, err := l.conn.ReadMessage()
+		frame, err := l.readFrame()
 		if err != nil {
 			return err
 		}
@@ -143,6 +147,24 @@ func (l *link) readAll() error {
 			return err
 		}
 	}
+}
+
+// readFrame reads one frame, which may be large only while a word of negentropy is awaited: how large those are, the relay
+// chooses.
+func (l *link) readFrame() ([]byte, error) {
+	_, r, err := l.conn.NextReader()
+	if err != nil {
+		return nil, err
+	}
+	var frame bytes.Buffer
+	if _, err := frame.ReadFrom(io.LimitReader(r, maxFrame+1)); err != nil || frame.Len() <= maxFrame {
+		return frame.Bytes(), err
+	}
+	if l.awaits.Load() == 0 {
+		return nil, errTooLarge
+	}
+	_, err = frame.ReadFrom(r)
+	return frame.Bytes(), err
 }
 
 // write sends frames until the reader ends, and ends it when it cannot.

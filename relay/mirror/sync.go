@@ -95,6 +95,8 @@ func (l *link) reconcile(ctx context.Context, f nostr.Filter, set reconcile.Set,
 	if err := l.add(s); err != nil {
 		return all, err
 	}
+	l.awaits.Add(1)
+	defer l.awaits.Add(-1)
 	if err := l.send("NEG-OPEN", s.id, f, hex.EncodeToString(set.Begin())); err != nil {
 		return all, err
 	}
