@@ -16,18 +16,18 @@ func (i *instance) escrow() (handled func(id string) int) {
 	var mu sync.Mutex
 	count := make(map[string]int)
 	i.receive = func(ctx context.Context, ev *nostr.Event) error {
-		mu.Lock()
-		again := count[ev.ID] > 0
-		mu.Unlock()
-		if again { // the escrow knows what it has heard
-			return i.mirror.Heard(ctx, ev.PubKey)
-		}
 		if err := i.mirror.Heard(ctx, ev.PubKey); err != nil {
 			return err
 		}
 		mu.Lock()
-		count[ev.ID]++
+		again := count[ev.ID] > 0 // the escrow knows what it has heard, also when it comes twice at the same time
+		if !again {
+			count[ev.ID]++
+		}
 		mu.Unlock()
+		if again {
+			return nil
+		}
 		i.publish(i.sign(i.t, nostr.Event{Kind: 14, Content: "to " + ev.ID, Tags: nostr.Tags{{"p", ev.PubKey}}}))
 		return nil
 	}
