@@ -89,7 +89,7 @@ func (p *PriceSettings) keys() []key {
 			"Age beyond which a price is not used; market orders are then refused."},
 		{"price.provider_timeout_seconds", &intValue{&p.TimeoutSeconds, 1, 120}, "10", "seconds", "Of one request."},
 		{"price.outlier_threshold_pct", &percentValue{&p.OutlierPPM, 1, 1_000_000}, "5.0", "percent",
-			"Of three or more providers, one that is further from their median does not count; and two of them must be as near to each other as this."},
+			"Of three or more providers, one that is further from their median does not count; and two of them must be as near to each other as this. Where only two quote a currency and are further apart, it has no price, and market orders are refused, until they agree."},
 		{"price.max_jump_pct", &percentValue{&p.JumpPPM, 0, 1_000_000}, "10.0", "percent",
 			"A price that is further from the last one is used only once a second look confirms it. 0: any is used at once."},
 		{"price.provider_failure_threshold", &intValue{&p.Failures, 1, 1000}, "3", "failures",

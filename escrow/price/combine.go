@@ -21,8 +21,9 @@ type combined struct {
 	voices int    // how many quotes stand behind it: below 2, no two agree
 }
 
-// combine makes one price of quotes: one is taken as it is, of two the mean, of more the mean
-// of those within threshold (ppm) of their median, or the median itself when none is.
+// combine makes one price of quotes: one is taken as it is, of two the mean, which counts only
+// when they are within threshold (ppm) of each other, of more the mean of those within threshold
+// of their median, or the median itself when none is.
 func combine(quotes []quote, threshold int64) combined {
 	sorted := slices.SortedFunc(slices.Values(quotes), func(a, b quote) int { return cmp.Compare(a.perBTC, b.perBTC) })
 	n := len(sorted)

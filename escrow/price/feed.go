@@ -9,7 +9,8 @@
 //   - No source is trusted alone. Bodies and times are bounded, redirects to other hosts are
 //     not followed, values that are no price are dropped. Of three or more quotes those far
 //     from the median do not count; where three or more sources quote a currency, two
-//     must agree; and a price far from the last one waits until a second look confirms it.
+//     must agree; where two quote it and disagree there is no price until they agree; and a
+//     price far from the last one waits until a second look confirms it.
 //   - Other nodes' published prices only fill gaps, and what is known only through them is not
 //     published again, so that nodes do not confirm each other's echo.
 //   - Money stays exact: decimals are read digit by digit into millionths, and all
@@ -87,6 +88,7 @@ type Feed struct {
 	sources []source
 	offers  map[string]offer // by the node's key
 	waiting map[string]quote // surprising prices, until they are looked at again
+	doubts  map[string]doubt // currencies whose quotes disagree
 }
 
 // snapshot is the prices at one moment. It is never changed.
@@ -96,6 +98,7 @@ type entry struct {
 	order.Price
 	from    uint64 // a bit for the place of each source in it
 	relayed bool   // known through other nodes only
+	doubted bool   // the two that quote it disagree now: it counts for a second look only
 }
 
 // New makes a Feed without prices; Run fills it.
@@ -120,6 +123,7 @@ func New(cfg Config) *Feed {
 		client:  newClient(cfg.Proxy),
 		offers:  map[string]offer{},
 		waiting: map[string]quote{},
+		doubts:  map[string]doubt{},
 	}
 	for _, s := range cfg.Sources[:min(len(cfg.Sources), maxSources)] {
 		f.sources = append(f.sources, source{Source: s})
@@ -129,10 +133,10 @@ func New(cfg Config) *Feed {
 }
 
 // Price returns the last good price of a currency (ISO 4217, upper-case), and false when
-// there is none or it is older than the staleness limit.
+// there is none, it is older than the staleness limit, or its two sources disagree.
 func (f *Feed) Price(fiat string) (order.Price, bool) {
 	p, ok := (*f.prices.Load())[fiat]
-	if !ok || !f.fresh(p.At, f.cfg.Now().Unix()) {
+	if !ok || p.doubted || !f.fresh(p.At, f.cfg.Now().Unix()) {
 		return order.Price{}, false
 	}
 	return p.Price, true

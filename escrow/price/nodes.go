@@ -102,8 +102,13 @@ func (f *Feed) fillGaps(next snapshot, now int64) {
 		if own, ok := next[code]; ok && !own.relayed && f.fresh(own.At, now) {
 			continue
 		}
-		if c := combine(quoted, f.cfg.OutlierPPM); c.voices >= 2 || len(quoted) < 3 {
-			f.accept(next, code, c, true, now)
+		if d, doubted := f.doubts[code]; doubted && !d.relayed && f.fresh(d.at, now) {
+			continue // others do not decide between sources of our own
+		}
+		c := combine(quoted, f.cfg.OutlierPPM)
+		f.compare(code, quoted, c, true, now)
+		if c.voices >= 2 || len(quoted) < 3 {
+			f.believe(next, code, c, true, now)
 		}
 	}
 }
@@ -117,7 +122,7 @@ func (f *Feed) Rates() (nostr.Event, bool) {
 	var from uint64
 	for _, code := range slices.Sorted(maps.Keys(prices)) {
 		p := prices[code]
-		if p.relayed || !f.fresh(p.At, now) {
+		if p.relayed || p.doubted || !f.fresh(p.At, now) {
 			continue
 		}
 		if content.Len() > 0 {

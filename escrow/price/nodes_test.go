@@ -190,8 +190,8 @@ func TestPublishedIsLookedUp(t *testing.T) {
 	b.want(t, "CUP", 0, 0)
 	found = []nostr.Event{
 		*stranger.rates(t, b.now, `{"BTC":{"CUP":1}}`),
-		*one.rates(t, b.now, `{"BTC":{"CUP":7,"USD":900}}`),
-		*two.rates(t, b.now, `{"BTC":{"CUP":9}}`),
+		*one.rates(t, b.now, `{"BTC":{"CUP":7.9,"USD":900}}`),
+		*two.rates(t, b.now, `{"BTC":{"CUP":8.1}}`),
 	}
 	b.next(t)
 	b.want(t, "CUP", 8, 5*time.Minute)

@@ -77,11 +77,12 @@ func (f *Feed) round(ctx context.Context) (asked, answered int, surprised bool) 
 			answered++
 		}
 	}
-	before := maps.Clone(f.waiting)
+	before, doubted := maps.Clone(f.waiting), maps.Clone(f.doubts)
 	f.update(func(next snapshot) {
 		f.merge(next, answers, now.Unix())
 		f.fillGaps(next, now.Unix())
 	})
+	f.tellDoubts(doubted)
 	var jumped []string
 	for code, q := range f.waiting {
 		if q != before[code] {
@@ -157,8 +158,9 @@ func (f *Feed) merge(next snapshot, answers []quotes, now int64) {
 	}
 	settle := func(code string) {
 		c := combine(byCode[code], f.cfg.OutlierPPM)
+		f.compare(code, byCode[code], c, false, now)
 		if c.voices >= 2 || !f.needsTwo(code) {
-			f.accept(next, code, c, false, now)
+			f.believe(next, code, c, false, now)
 		}
 		delete(byCode, code)
 	}
@@ -166,7 +168,7 @@ func (f *Feed) merge(next snapshot, answers []quotes, now int64) {
 	if len(byCode["USD"]) > 0 {
 		settle("USD")
 	}
-	if usd := next["USD"]; usd.At == now && !usd.relayed {
+	if usd := next["USD"]; usd.At == now && !usd.relayed && !usd.doubted {
 		add(true, func(perUSD int64) (int64, bool) { return mulDiv(perUSD, usd.PerBTC, million) })
 	}
 	for code := range byCode {
