@@ -17,11 +17,10 @@ import (
 	"mostro/relay"
 )
 
-// arrival is an event of another relay on its way to the store, or a mark: done is closed when all
-// before it has got there.
+// arrival is an event of another relay on its way to the store, or what is to be done when all before it has got there.
 type arrival struct {
 	ev   *nostr.Event
-	done chan struct{}
+	then func() error
 }
 
 // intake takes events of one duty of a connection to the store, in batches. It holds no more than
@@ -50,14 +49,19 @@ func (in *intake) take(ev *nostr.Event) {
 // share is the part of intakeBytes that an event takes up.
 func share(ev *nostr.Event) int64 { return int64(min(memoryOf(ev), intakeBytes)) }
 
+// then has something done when everything taken before is stored, and before what is taken later. It waits only while as many
+// arrivals wait as may.
+func (in *intake) then(do func() error) {
+	select {
+	case in.come <- arrival{then: do}:
+	case <-in.ctx.Done():
+	}
+}
+
 // settle waits until everything taken before is stored.
 func (in *intake) settle() error {
 	done := make(chan struct{})
-	select {
-	case in.come <- arrival{done: done}:
-	case <-in.ctx.Done():
-		return in.ctx.Err()
-	}
+	in.then(func() error { close(done); return nil })
 	select {
 	case <-done:
 		return nil
@@ -80,10 +84,10 @@ func (in *intake) runSome(atOnce int, store func(context.Context, []*nostr.Event
 	room := make(chan struct{}, atOnce)
 	for {
 		var batch []*nostr.Event
-		var marks []chan struct{}
+		var then func() error
 		add := func(a arrival) {
-			if a.done != nil {
-				marks = append(marks, a.done)
+			if a.then != nil {
+				then = a.then
 			} else {
 				batch = append(batch, a.ev)
 			}
@@ -97,7 +101,7 @@ func (in *intake) runSome(atOnce int, store func(context.Context, []*nostr.Event
 			return nil
 		}
 	more:
-		for len(batch) < batchEvents && len(marks) == 0 {
+		for len(batch) < batchEvents && then == nil {
 			select {
 			case a := <-in.come:
 				add(a)
@@ -133,8 +137,10 @@ func (in *intake) runSome(atOnce int, store func(context.Context, []*nostr.Event
 			return err
 		default:
 		}
-		for _, done := range marks {
-			close(done)
+		if then != nil {
+			if err := then(); err != nil {
+				return err
+			}
 		}
 	}
 }

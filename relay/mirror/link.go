@@ -55,7 +55,7 @@ type link struct {
 	logins map[string]struct{}     // ids of the answers to challenges
 	notice string                  // the last one
 
-	removed func(ids []reconcile.ID) // of a replica: the primary has taken events away; it is called by the reader and may wait
+	removed func(ids []reconcile.ID) // of a replica: the primary has taken events away; it is called by the reader
 }
 
 // sub is a question to the relay. Its functions are called by the reader, one after another.

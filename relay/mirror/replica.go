@@ -309,13 +309,14 @@ func (r *Replica) session(ctx context.Context) error {
 		}
 	})
 	l.whenRemoved(func(ids []reconcile.ID) {
-		// What came before it is stored first: of that it may be.
-		if in.settle() != nil {
-			return
-		}
-		if err := r.relay.Remove(ctx, ids...); err != nil {
-			cancel(fmt.Errorf("remove what the primary has taken away: %w", err))
-		}
+		// What came before it is stored first: of that it may be. The reader does not wait for it: the primary takes away much
+		// at once, and cuts off whoever is slow to read.
+		in.then(func() error {
+			if err := r.relay.Remove(ctx, ids...); err != nil {
+				return fmt.Errorf("remove what the primary has taken away: %w", err)
+			}
+			return nil
+		})
 	})
 	context.AfterFunc(ctx, l.close)
 	ended := make(chan error, 1)

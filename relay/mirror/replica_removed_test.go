@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"testing"
 
 	"mostro/relay"
@@ -48,4 +49,47 @@ func TestReplicaRemoved(t *testing.T) {
 	if !has(bad.ID) {
 		t.Error("what has come back is gone")
 	}
+}
+
+// TestReplicaRemovedHoldsNobodyUp: a replica whose disk is slow hears its primary while it takes away what that has.
+func TestReplicaRemovedHoldsNobodyUp(t *testing.T) {
+	listed := newPerson(t)
+	p := newInstance(t, "primary")
+	p.change = func(cfg *relay.Config) {
+		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
+	}
+	p.start()
+	gone := p.offer(t, "gone", 0)
+	p.publish(gone, p.info(t, 0))
+	address := freeAddress(t)
+	r, replica, _ := startReplica(t, p, listed, t.TempDir(), address)
+	eventually(t, "it is equal", replica.Ready)
+
+	replica.book.mu.Lock() // nothing that comes is stored
+	locked := true
+	defer func() {
+		if locked {
+			replica.book.mu.Unlock()
+		}
+	}()
+	p.publish(newPerson(t).offer(t, "slow", 0))
+	for range 20 {
+		if err := p.relay.Remove(t.Context(), idOf(gone.ID)); err != nil {
+			t.Fatal(err)
+		}
+		p.publish(gone)
+	}
+	if err := p.relay.Remove(t.Context(), idOf(gone.ID)); err != nil {
+		t.Fatal(err)
+	}
+	who := newPerson(t)
+	if ok, reason := dialClient(t, "ws://"+address).send(who.message(t, newPerson(t).public, "forwarded")); !ok {
+		t.Errorf("the primary's answer is not heard: %s", reason)
+	}
+	replica.book.mu.Unlock()
+	locked = false
+	eventually(t, "it is gone", func() bool {
+		has, err := r.Has(t.Context(), gone.ID)
+		return err == nil && !has && bytes.Equal(everything(t, r), everything(t, p.relay))
+	})
 }
