@@ -89,7 +89,7 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 		c.done(began, from, len(d.Need), p.mostNeeded(), p.stored.Load()-stored)
 		w := walked{At: began, Full: began}
 		if from > 0 {
-			before, err := p.m.state.walked(p.url, author)
+			before, err := p.walked(author)
 			if err != nil {
 				return err
 			}
@@ -104,7 +104,7 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 	default:
 		return err
 	}
-	w, err := p.m.state.walked(p.url, author)
+	w, err := p.walked(author)
 	if err != nil {
 		return err
 	}
@@ -127,6 +127,16 @@ func (p *peer) compare(ctx context.Context, l *link, in *intake, author string, 
 		w.Full = began
 	}
 	return p.m.state.setWalked(p.url, author, w)
+}
+
+// walked is up to when everything of an author was copied from the relay. What is of the future was noted by a clock that was
+// wrong, and is believed no more: nothing would be looked for until then.
+func (p *peer) walked(author string) (walked, error) {
+	w, err := p.m.state.walked(p.url, author)
+	if now := p.m.cfg.Now().Unix(); w.At > now || w.Full > now {
+		w = walked{}
+	}
+	return w, err
 }
 
 // mostNeeded is how many events of one key are fetched at once: some more than may be kept, since not all that a

@@ -116,7 +116,7 @@ func (p *peer) readReviews(ctx context.Context, l *link, in *intake) error {
 func (p *peer) readReviewsOf(ctx context.Context, l *link, in *intake, mostro string) error {
 	row := "reviews of " + mostro
 	began := p.m.cfg.Now().Unix()
-	w, err := p.m.state.walked(p.url, row)
+	w, err := p.walked(row)
 	if err != nil {
 		return err
 	}
