@@ -120,6 +120,7 @@ const (
 	mostBrought    = 50        // answers of each kind that are sent over a new way, the newest
 	broughtBytes   = 256 << 10 // of all of them
 	maxOutbox      = 20_000    // replies that wait for one outside relay
+	maxQueued      = 10_000    // public events that wait for one outside relay, and of which more than the id is in memory
 	sentAtOnce     = 64        // events that wait for the OK of a relay
 	againAtOnce    = 16        // of them, that were sent before
 	discoverEvery  = time.Minute

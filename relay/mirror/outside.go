@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,9 @@ func (p *peer) publishOut(ctx context.Context, l *link) error {
 		if more {
 			continue
 		}
+		if err := p.emptied(); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 		case <-p.out.wake:
@@ -59,7 +63,7 @@ func (p *peer) publishOut(ctx context.Context, l *link) error {
 }
 
 // compareOut keeps an outside relay equal: it finds out now and then what the relay lacks, for publishOut to send. To one
-// that does not answer, and of which that was never found out since the start, all is sent once.
+// that does not answer, and of which that was never found out since the start, all is sent once, or all that it may lack.
 func (p *peer) compareOut(ctx context.Context, l *link) error {
 	for ctx.Err() == nil {
 		again, err := p.repair(ctx, l)
@@ -89,10 +93,27 @@ func (p *peer) compareOut(ctx context.Context, l *link) error {
 func (p *peer) sendQueued(ctx context.Context, l *link) (more, slow bool, err error) {
 	evs := p.delays.fresh(p.out.all, sentAtOnce)
 	if len(evs) == 0 {
-		return false, false, nil
+		if some, err := p.load(ctx); !some || err != nil {
+			return false, false, err
+		}
+		evs = p.delays.fresh(p.out.all, sentAtOnce)
 	}
 	slow, err = p.sendPublic(ctx, l, evs)
 	return true, slow, err
+}
+
+// load reads some of the events of which only the ids are queued, and reports whether there were any.
+func (p *peer) load(ctx context.Context) (some bool, err error) {
+	ids, since := p.out.more()
+	evs, err := p.m.relay.Get(ctx, ids...)
+	if err != nil {
+		p.out.lack(ids, since)
+		return false, err
+	}
+	for i := range evs { // those that are still there
+		p.out.put(&evs[i], since)
+	}
+	return len(ids) > 0, nil
 }
 
 func (p *peer) sendPublic(ctx context.Context, l *link, evs []*nostr.Event) (slow bool, err error) {
@@ -206,7 +227,8 @@ func (p *peer) repair(ctx context.Context, l *link) (again time.Duration, err er
 			p.out.done(ev)
 		}
 	}
-	return again, p.queue(ctx, d.Have)
+	p.out.lack(d.Have, m.cfg.Now())
+	return again, nil
 }
 
 // own asks for the node's public events.
@@ -214,51 +236,63 @@ func (p *peer) own() nostr.Filter {
 	return nostr.Filter{Authors: []string{p.m.cfg.Pubkey}, Kinds: mostroKinds}
 }
 
-// queueAll queues all of the node's public events.
+// queueAll queues the node's public events: all of them once in fullEvery, else those that have come about since all
+// were sent.
 func (p *peer) queueAll(ctx context.Context) error {
-	all, err := p.m.relay.Items(ctx, p.own(), maxItems)
+	began := p.m.cfg.Now()
+	w, err := p.walked(p.m.cfg.Pubkey)
+	if err != nil {
+		return err
+	}
+	f := p.own()
+	if began.Unix()-w.Full >= int64(fullEvery/time.Second) {
+		w.Full = began.Unix()
+	} else {
+		since := nostr.Timestamp(w.At - int64(overlap/time.Second))
+		f.Since = &since
+	}
+	all, err := p.m.relay.Items(ctx, f, math.MaxInt32)
 	if err != nil {
 		return err
 	}
 	ids := make([]reconcile.ID, len(all))
 	for i := range all {
-		ids[i] = all[i].ID
+		ids[len(all)-1-i] = all[i].ID // the newest first
 	}
-	return p.queue(ctx, ids)
-}
-
-// queue queues own events that the relay lacks, unless they were sent meanwhile.
-func (p *peer) queue(ctx context.Context, lacks []reconcile.ID) error {
-	for ids := range slices.Chunk(lacks, idsAtOnce) {
-		evs, err := p.m.relay.Get(ctx, ids...)
-		if err != nil {
-			return err
-		}
-		for i := range evs {
-			if p.out.lacking(evs[i].ID) {
-				p.out.put(&evs[i], p.m.cfg.Now())
-			}
-		}
-	}
+	p.out.lack(ids, began)
+	w.At = began.Unix()
+	p.queued.Store(&w)
 	return nil
 }
 
-// lacks finds out by ids which own events a relay without negentropy lacks.
+// emptied notes that the relay has all that was queued by queueAll.
+func (p *peer) emptied() error {
+	w := p.queued.Load()
+	if w == nil {
+		return nil
+	}
+	if n, _ := p.out.waits(); n > 0 || !p.queued.CompareAndSwap(w, nil) {
+		return nil
+	}
+	return p.m.state.setWalked(p.url, p.m.cfg.Pubkey, *w)
+}
+
+// lacks finds out by ids which own events a relay without negentropy lacks, the newest first.
 func (p *peer) lacks(ctx context.Context, l *link, f nostr.Filter) (lacks []reconcile.ID, err error) {
-	own, err := p.m.relay.All(ctx, f)
+	own, err := p.m.relay.Items(ctx, f, math.MaxInt32)
 	if err != nil {
 		return nil, err
 	}
-	missing := make(map[string]struct{}, len(own)) // not all that is there: how much that is, the relay chooses
+	missing := make(map[reconcile.ID]struct{}, len(own)) // not all that is there: how much that is, the relay chooses
 	for i := range own {
 		missing[own[i].ID] = struct{}{}
 	}
-	if _, err := l.walk(ctx, f, 0, func(ev *nostr.Event) { delete(missing, ev.ID) }); err != nil {
+	if _, err := l.walk(ctx, f, 0, func(ev *nostr.Event) { delete(missing, idOf(ev.ID)) }); err != nil {
 		return nil, err
 	}
-	for i := range own {
-		if _, is := missing[own[i].ID]; is {
-			lacks = append(lacks, idOf(own[i].ID))
+	for _, item := range slices.Backward(own) {
+		if _, is := missing[item.ID]; is {
+			lacks = append(lacks, item.ID)
 		}
 	}
 	return lacks, nil

@@ -34,9 +34,10 @@ type peer struct {
 
 	oldEvents, oldBytes *rate.Limiter // that comparing fetches
 
-	out    queue             // own events for it
-	filled bool              // it was found out what it lacks, or all was queued; of the comparing duty
-	said   chan *nostr.Event // messages of conversations for it
+	out    queue                  // own events for it
+	filled bool                   // it was found out what it lacks, or all was queued; of the comparing duty
+	queued atomic.Pointer[walked] // it, when it was all and the relay has not taken it yet
+	said   chan *nostr.Event      // messages of conversations for it
 
 	mailUntil map[string]time.Time // by key, until when all mail has come or is coming live; of the duty that fetches it
 

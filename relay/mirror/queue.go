@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,14 +9,19 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"mostro/relay/reconcile"
 )
 
 // queue holds own events that an outside relay has not confirmed: of an address the newest only,
-// in the order in which they came. It is in memory, because comparing finds them again, or all are sent again.
+// in the order in which they came. It is in memory, because comparing finds them again, or all are sent again. Of what is
+// too much for that only ids are.
 type queue struct {
 	mu    sync.Mutex
 	order []string
 	last  map[string]*nostr.Event
+	rest  []reconcile.ID       // of events that come behind these, in the order in which they are sent
+	lacks time.Time            // since when there is a rest
 	since map[string]time.Time // that the relay lacks something of an address
 	never map[string]time.Time // events that the relay will not take, by id, and when it said so
 	taken map[string]struct{}  // ids of those that are done while what the relay has is being found out; else nil
@@ -44,6 +50,12 @@ func (q *queue) put(ev *nostr.Event, now time.Time) {
 	q.mu.Lock()
 	at := place(ev)
 	old := q.last[at]
+	if old == nil && len(q.order) >= maxQueued {
+		q.rest = append(q.rest, idOf(ev.ID)) // an older version of it is found no more
+		q.lacks = earlier(q.lacks, now)
+		q.mu.Unlock()
+		return
+	}
 	if _, waits := q.since[at]; !waits {
 		q.since[at] = now
 	}
@@ -127,13 +139,44 @@ func (q *queue) compared() {
 	q.taken = nil
 }
 
-// lacking reports whether what the relay lacked when it was asked is still to be sent.
-func (q *queue) lacking(id string) bool {
+// lack queues what the relay lacked when it was asked, unless that was sent meanwhile or waits already.
+func (q *queue) lack(ids []reconcile.ID, now time.Time) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
+	waits := make(map[reconcile.ID]struct{}, len(q.last)+len(q.rest))
+	for _, ev := range q.last {
+		waits[idOf(ev.ID)] = struct{}{}
+	}
+	for _, id := range q.rest {
+		waits[id] = struct{}{}
+	}
+	for _, id := range ids {
+		_, is := waits[id]
+		if !is && q.lacking(hex.EncodeToString(id[:])) {
+			q.rest = append(q.rest, id)
+			q.lacks = earlier(q.lacks, now)
+		}
+	}
+	q.mu.Unlock()
+	q.stir()
+}
+
+// lacking reports whether what the relay lacked when it was asked is still to be sent. The caller holds mu.
+func (q *queue) lacking(id string) bool {
 	_, no := q.never[id]
 	_, done := q.taken[id]
 	return !no && !done
+}
+
+// more takes the first ids of the rest, as many events as there is room for. since is that they wait.
+func (q *queue) more() (ids []reconcile.ID, since time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.rest), sentAtOnce, max(maxQueued-len(q.order), 0))
+	ids, since = slices.Clone(q.rest[:n]), q.lacks
+	if q.rest = q.rest[n:]; len(q.rest) == 0 {
+		q.rest, q.lacks = nil, time.Time{}
+	}
+	return ids, since
 }
 
 // waits is how many events wait, and since when the first does.
@@ -143,7 +186,7 @@ func (q *queue) waits() (n int, since time.Time) {
 	for at := range q.last {
 		since = earlier(since, q.since[at])
 	}
-	return len(q.order), since
+	return len(q.order) + len(q.rest), earlier(since, q.lacks)
 }
 
 // earlier is the first of two times; no time is none.

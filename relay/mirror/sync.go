@@ -20,7 +20,7 @@ import (
 // differ finds out what a relay has and this side has not, and the other way round, of the events
 // that f matches, by negentropy (NIP-77). Where there are too many for one reconciling it goes
 // through time in parts. errNoNegentropy means that the relay does not know how, errTooMuch that it says to have
-// more than most events that are not here; those that it has named come all the same. What is needed comes newest
+// more than most events that are not here; those that it has named come all the same. What is lacking comes newest
 // first, as far as relays go by time.
 func (l *link) differ(ctx context.Context, f nostr.Filter, most int, items func(context.Context, nostr.Filter, int) (reconcile.Set, error)) (reconcile.Difference, error) {
 	var all reconcile.Difference
@@ -41,6 +41,7 @@ func (l *link) differ(ctx context.Context, f nostr.Filter, most int, items func(
 		if err == nil {
 			var d reconcile.Difference
 			if d, err = l.reconcile(ctx, within, set, most); err == nil || errors.Is(err, errTooMuch) {
+				slices.Reverse(d.Have)
 				slices.Reverse(d.Need)
 				all.Have, all.Need = append(all.Have, d.Have...), append(all.Need, d.Need...)
 				if len(all.Need) > most {
