@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // manage answers the calls of administrators (NIP-86). khatru's own handler reads bodies without
@@ -185,6 +187,9 @@ func (r *Relay) methods() map[string]managementMethod {
 		},
 		"disallowkind": func(_ context.Context, p params) (any, error) {
 			kind, err := p.kind()
+			if err == nil && (kind == nostr.KindDirectMessage || kind == nostr.KindGiftWrap) && (r.cfg.Receive != nil || r.cfg.Federation.Forward != nil) {
+				err = errors.New("restricted: traders write to the node in events of this kind")
+			}
 			if err != nil {
 				return nil, err
 			}

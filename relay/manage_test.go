@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -116,6 +117,7 @@ func TestManagement(t *testing.T) {
 	admin, alice, bob := nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey(), nostr.GeneratePrivateKey()
 	dir := t.TempDir()
 	cfg := Config{Dir: dir, Name: "first", ServiceURL: serviceURL, Admins: []string{publicKey(t, admin)}, Pubkey: publicKey(t, nodeKey)}
+	cfg.Receive = func(context.Context, *nostr.Event) error { return nil }
 	r, url := start(t, cfg)
 	call := func(method string, params string) any {
 		t.Helper()
@@ -157,7 +159,7 @@ func TestManagement(t *testing.T) {
 		{"banpubkey", `["` + publicKey(t, admin) + `"]`, "restricted: "},
 		{"banpubkey", `[]`, "invalid: "}, {"banpubkey", `[5]`, "invalid: "}, {"banpubkey", `["AB"]`, "invalid: "},
 		{"banevent", `["x"]`, "invalid: "}, {"blockip", `["x"]`, "invalid: "}, {"disallowkind", `["1"]`, "invalid: "},
-		{"grantadmin", `[]`, "unsupported: "},
+		{"grantadmin", `[]`, "unsupported: "}, {"disallowkind", `[14]`, "restricted: "}, {"disallowkind", `[1059]`, "restricted: "},
 	} {
 		if got := call(c.method, c.params); !strings.HasPrefix(fmt.Sprint(got), c.want) {
 			t.Errorf("%s %s: %v", c.method, c.params, got)

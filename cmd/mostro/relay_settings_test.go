@@ -146,7 +146,7 @@ func relayProbes(t testing.TB) []relayProbe {
 				wants(s, fmt.Sprint("time ", i), w.publish(ev), want)
 			}
 		}},
-		{[]string{"relay.min_pow=4"}, func(s *served) {
+		{[]string{"relay.min_pow=4", "mostro.pow=4"}, func(s *served) {
 			w := s.dial()
 			wants(s, "no work", w.publish(s.sign(alice, nostr.Event{Kind: 1})), "pow: 4 bits needed, 0 found")
 			ev := nostr.Event{PubKey: a, Kind: 1, CreatedAt: nostr.Now(), Content: "worked"}
@@ -318,7 +318,7 @@ func relayProbes(t testing.TB) []relayProbe {
 			wants(s, "session", open("a"), "NEG-MSG a ")
 			wants(s, "second session", open("b"), "NEG-ERR b rate-limited: ")
 		}},
-		{[]string{"relay.max_message_bytes=16384", "relay.max_content_characters=1000", "relay.max_content_by_kind=[\"0: 10\"]", "relay.max_event_tags=100", "relay.max_tag_bytes=1000"}, func(s *served) {
+		{[]string{"relay.max_message_bytes=16384", "relay.max_content_characters=13000", "relay.max_content_by_kind=[\"0: 10\"]", "relay.max_event_tags=100", "relay.max_tag_bytes=1000"}, func(s *served) {
 			w := s.dial()
 			note := func(kind, content, tags, tag int) string {
 				ev := nostr.Event{Kind: kind, Content: strings.Repeat("x", content)}
@@ -327,14 +327,14 @@ func relayProbes(t testing.TB) []relayProbe {
 				}
 				return w.publish(s.sign(nostr.GeneratePrivateKey(), ev))
 			}
-			wants(s, "content", note(1, 1000, 0, 0), "")
-			wants(s, "long content", note(1, 1001, 0, 0), "invalid: content has 1001 characters, at most 1000")
+			wants(s, "content", note(1, 13_000, 0, 0), "")
+			wants(s, "long content", note(1, 13_001, 0, 0), "invalid: content has 13001 characters, at most 13000")
 			wants(s, "profile", note(0, 10, 0, 0), "")
 			wants(s, "long profile", note(0, 11, 0, 0), "invalid: content has 11 bytes, at most 10 are taken for kind 0")
 			wants(s, "tags", note(1, 1, 100, 0), "")
 			wants(s, "many tags", note(1, 1, 101, 0), "invalid: event has 101 tags")
 			wants(s, "long tags", note(1, 1, 10, 100), "invalid: tags have")
-			if l := s.information().Limitation; l.MaxMessageLength != 16384 || l.MaxContentLength != 1000 || l.MaxEventTags != 100 {
+			if l := s.information().Limitation; l.MaxMessageLength != 16384 || l.MaxContentLength != 13_000 || l.MaxEventTags != 100 {
 				s.Errorf("advertised %+v", l)
 			}
 			wants(s, "long message", w.ask(`["REQ","`+strings.Repeat("x", 20_000)+`"]`), "closed 1009")

@@ -23,6 +23,7 @@ func (l *loaded) checkHarm() {
 	if l.Store.KeyFile != "" && l.Backup.Directory != "" && len(l.Backup.Recipients) == 0 {
 		harms("backup.recipients", "is empty: the backups of an encrypted money store would not be encrypted", "`age-keygen -o FILE` makes a pair of keys; name the public one here, and keep FILE off this machine")
 	}
+	l.Relay.checkTraders(l.Mostro.Pow, harms)
 	l.Bond.check(l.Lightning.RoutingSubsidy, l.Mostro.MaxRoutingFeePPM, l.Mostro.MaxOrderAmount, harms)
 }
 

@@ -22,6 +22,18 @@ var harmful = map[string]string{
 	"[mostro]\nfee = 0\n": "mostro.fee is 0",
 	"[anti_abuse_bond]\nenabled = true\napply_to = \"make\"\n":   "anti_abuse_bond.apply_to is",
 	"[store]\nkey_file = \"/k\"\n[backup]\ndirectory = \"/b\"\n": "backup.recipients is empty",
+	"[mostro]\npow = 3\n[relay]\nmin_pow = 4\n":                  "relay.min_pow is 4, above mostro.pow, 3",
+	"[relay]\nmax_content_characters = 12287\n":                  "relay.max_content_characters is 12287",
+	"[relay]\nmax_content_by_kind = [\"0,14: 12287\"]\n":         "relay.max_content_by_kind gives kind 14 12287 bytes",
+	"[relay]\nmax_content_by_kind = [\"1059: 0\"]\n":             "relay.max_content_by_kind gives kind 1059 0 bytes",
+}
+
+// Limits that are narrow but leave room for messages of trades are taken.
+func TestNarrowLimits(t *testing.T) {
+	file := "[mostro]\npow = 4\n[relay]\nmin_pow = 4\nmax_content_characters = 12288\nmax_content_by_kind = [\"14,1059: 12288\", \"0: 10\"]\n"
+	if _, err := loadSettings("f", []byte(file), nil); err != nil {
+		t.Error(err)
+	}
 }
 
 // Settings that were taken once keep nobody from his money: what works on a store that no node has open

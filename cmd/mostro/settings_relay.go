@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nbd-wtf/go-nostr"
+
 	"mostro/policies"
 	"mostro/relay"
 	"mostro/relay/store"
@@ -79,7 +81,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.duplicates_burst", number(&l.DuplicatesBurst, 1, 1_000_000), "5000", "events", "The same, at once."},
 		{"relay.deletions_per_hour", &intValue{&s.DeletionsPerHour, 1, 10_000_000}, "1000", "deletions", "Ids and addresses that one address may delete, on average, also such that are not here: that they are deleted is remembered."},
 		{"relay.deletions_burst", &intValue{&s.DeletionsBurst, 1, 10_000_000}, "5000", "deletions", "The same, at once."},
-		{"relay.min_pow", number(&l.MinPow, 0, 40), "0", "bits", "Proof of work (NIP-13) of every event. Today's clients mine for the node only (mostro.pow)."},
+		{"relay.min_pow", number(&l.MinPow, 0, 40), "0", "bits", "Proof of work (NIP-13) of every event, at most mostro.pow: today's clients mine for the node only, as many bits as that says."},
 
 		{"relay.max_connections", number(&l.Connections, 1, 1_000_000), "5000", "connections", "Open at once, over all clients. When there are more, the address that has most of them loses its oldest."},
 		{"relay.max_half_open", number(&l.HalfOpen, 10, 1_000_000), "2000", "connections", "That are no sessions: without a whole request, idle, or reading a page. When there are more, the address that has most of them loses its oldest."},
@@ -120,7 +122,7 @@ func (s *RelaySettings) keys() []key {
 		{"relay.max_event_tags", number(&l.EventTags, 100, 10_000), "2000", "tags", "Of one event."},
 		{"relay.max_indexed_tags", number(&l.IndexedTags, 10, 10_000), "100", "tags", "Of one message, gift wrap, profile, relay list or event of a Mostro. These are always indexed in memory, where each tag takes some hundred bytes."},
 		{"relay.max_tag_bytes", number(&l.TagBytes, 1000, 250_000), "65535", "bytes", "Of all tags of one event."},
-		{"relay.max_content_characters", number(&l.ContentLength, 1000, 250_000), "65535", "characters", "Content of one event. Gift wraps of orders need some thousands."},
+		{"relay.max_content_characters", number(&l.ContentLength, 1000, 250_000), "65535", "characters", "Content of one event. Messages of trades need up to 12288."},
 		{"relay.max_content_by_kind", &contentValue{&s.ContentOf}, "[]", "bytes", "Shorter contents for some kinds: \"0: 16384\" gives profiles 16 KiB."},
 		{"relay.max_age_days", &intValue{&s.MaxAgeDays, 3, 36_500}, "3650", "days", "How old an event may be that comes in."},
 		{"relay.max_gift_wrap_age_days", &intValue{&s.MaxWrapAgeDays, 3, 36_500}, "3", "days", "The same for gift wraps, which clients date back by up to two days."},
@@ -160,6 +162,25 @@ func (s *RelaySettings) check(wrong func(path, what, remedy string)) {
 	above("relay.index_memory_mib", s.IndexMiB, "relay.max_index_memory_mib", s.MaxIndexMiB)
 	above("relay.default_limit", int64(l.Results), "relay.max_limit", int64(l.MaxResults))
 	above("relay.book_limit", int64(l.BookResults), "relay.max_limit", int64(l.MaxResults))
+}
+
+// tradeContent is how many characters of content a message of a trade can have: 4 KiB of text, encrypted twice.
+const tradeContent = 12 << 10
+
+// checkTraders finds limits by which messages of traders would be refused, also those that release or cancel.
+func (s *RelaySettings) checkTraders(pow int64, harms func(path, what, remedy string)) {
+	const refused = ": messages of traders to this node would be refused, and trades stand still"
+	if least := int64(s.Limits.MinPow); least > pow {
+		harms("relay.min_pow", fmt.Sprintf("is %d, above mostro.pow, %d, which clients are told and mine%s", least, pow, refused), "raise mostro.pow as well")
+	}
+	if most := s.Limits.ContentLength; most < tradeContent {
+		harms("relay.max_content_characters", fmt.Sprintf("is %d%s", most, refused), fmt.Sprintf("set it to %d or more, and shorten other kinds with relay.max_content_by_kind", tradeContent))
+	}
+	for _, kind := range []int{nostr.KindDirectMessage, nostr.KindGiftWrap} {
+		if most, ok := s.ContentOf[kind]; ok && most < tradeContent {
+			harms("relay.max_content_by_kind", fmt.Sprintf("gives kind %d %d bytes%s", kind, most, refused), fmt.Sprintf("give it %d or more", tradeContent))
+		}
+	}
 }
 
 // limits are the relay's limits as set.
