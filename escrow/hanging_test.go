@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +28,9 @@ func TestM3HangingPayeesDelayNobody(t *testing.T) {
 	box := newPost()
 	cfg := benchConfig(t, box.publish)
 	cfg.Node = net.Node("mostro")
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.EscrowSecret = NewEscrowSecret([32]byte{'h', 'a', 'n', 'g'})
+	var log logBook
+	cfg.Logger = log.logger()
 	release := make(chan struct{})
 	var asked, given atomic.Int32
 	cfg.IsAddress = func(text string) bool { return strings.HasSuffix(text, ".example") }
@@ -51,11 +52,16 @@ func TestM3HangingPayeesDelayNobody(t *testing.T) {
 	go func() { done <- e.Run(ctx) }()
 	e.awaitNode(t.Context())
 
+	var mu sync.Mutex
+	var traders []*trader
 	// trade plays a trade until the escrow is settled, and returns its buyer.
 	trade := func(name string, payout func(order.Sat) string) *trader {
 		receive := func(ev *nostr.Event) error { return e.Receive(context.Background(), ev) }
 		seller := &trader{t: t, post: box, node: cfg.Key.Public(), key: secretFor("seller " + name), send: receive}
 		buyer := &trader{t: t, post: box, node: cfg.Key.Public(), key: secretFor("buyer " + name), send: receive}
+		mu.Lock()
+		traders = append(traders, seller, buyer)
+		mu.Unlock()
 		seller.say(mostro.NewOrder, "", &mostro.Payload{Order: &mostro.SmallOrder{
 			Kind: mostro.Sell, Status: mostro.StatusPending, Amount: 1000, FiatCode: "USD", FiatAmount: 5, PaymentMethod: "cash"}})
 		id := seller.wait(mostro.NewOrder).ID
@@ -123,4 +129,5 @@ func TestM3HangingPayeesDelayNobody(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Error(err)
 	}
+	log.keepsSecrets(t, cfg, net, traders, holds...)
 }

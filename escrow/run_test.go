@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -145,7 +144,9 @@ func TestRunManyTrades(t *testing.T) {
 	node.SetFaults(lightning.Faults{Before: lost, After: lost})
 	cfg := benchConfig(t, box.publish)
 	cfg.Node = node
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.EscrowSecret = NewEscrowSecret([32]byte{'r', 'u', 'n'})
+	var log logBook
+	cfg.Logger = log.logger()
 	cfg.Settings.Terms.PaymentRetrySeconds = 1
 
 	var engine struct {
@@ -186,12 +187,14 @@ func TestRunManyTrades(t *testing.T) {
 	}
 	stop := start()
 	var all sync.WaitGroup
+	var traders []*trader
 	for i := range trades {
+		seller := &trader{t: t, post: box, node: key.Public(), key: secretFor(fmt.Sprint("seller", i)), send: receive}
+		buyer := &trader{t: t, post: box, node: key.Public(), key: secretFor(fmt.Sprint("buyer", i)), send: receive}
+		traders = append(traders, seller, buyer)
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			seller := &trader{t: t, post: box, node: key.Public(), key: secretFor(fmt.Sprint("seller", i)), send: receive}
-			buyer := &trader{t: t, post: box, node: key.Public(), key: secretFor(fmt.Sprint("buyer", i)), send: receive}
 			amount := order.Sat(10_000 + i)
 			invoice := net.Node("bob").AddInvoice(lightning.SimInvoiceRequest{Amount: (amount - order.FeeSide(amount, 6000)).Msat(), Expiry: 3 * time.Hour})
 			seller.say(mostro.NewOrder, "", &mostro.Payload{Order: &mostro.SmallOrder{
@@ -231,6 +234,7 @@ func TestRunManyTrades(t *testing.T) {
 				t.Errorf("the network holds %d of %d msat", total, minted)
 			}
 			t.Logf("%d trades, %d restarts", trades, min(rounds, restarts))
+			log.keepsSecrets(t, cfg, net, traders)
 			return
 		case <-time.After(300 * time.Millisecond):
 		}

@@ -5,7 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -49,6 +53,12 @@ func (w *world) secrets() map[string][]string {
 			all[fmt.Sprintf("preimage %d of %s", i, name)] = forms(b[:])
 		}
 	}
+	nodeSecrets(w.t, w.cfg.EscrowSecret, wallets, all)
+	return all
+}
+
+// nodeSecrets adds what Lightning nodes know: the invoices, their preimages, and the proofs of payment.
+func nodeSecrets(t testing.TB, secret EscrowSecret, wallets map[string]*lightning.SimNode, all map[string][]string) {
 	ctx := context.Background()
 	for name, wallet := range wallets {
 		if wallet == nil {
@@ -56,37 +66,101 @@ func (w *world) secrets() map[string][]string {
 		}
 		wallet.Start()
 		wallet.SetFaults(lightning.Faults{})
-		w.check(wallet.Invoices(ctx, func(r lightning.InvoiceRecord) error {
+		err := wallet.Invoices(ctx, func(r lightning.InvoiceRecord) error {
 			all["an invoice of "+name+" "+r.Hash.String()] = []string{r.Invoice}
 			if id, attempt, ok := order.ParseMemo(r.Memo); ok {
-				b := Preimage(w.cfg.EscrowSecret, id, attempt).Bytes()
+				b := Preimage(secret, id, attempt).Bytes()
 				all["the preimage of "+r.Hash.String()] = forms(b[:])
 			}
 			return nil
-		}))
-		w.check(wallet.Payments(ctx, func(p lightning.PaymentRecord) error {
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = wallet.Payments(ctx, func(p lightning.PaymentRecord) error {
 			if proof, ok := wallet.Proof(p.Hash); ok {
 				b := proof.Bytes()
 				all["the proof of payment of "+p.Hash.String()] = forms(b[:])
 			}
 			return nil
-		}))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	return all
 }
 
-// leaks lists the secrets that a text holds.
+// leakStart is how much of a secret is looked up at each place of a text: no form is shorter.
+const leakStart = 16 // bytes
+
+// leaks lists the secrets that a text holds. It reads the text once, however many they are.
 func leaks(text string, secrets map[string][]string) (found []string) {
-	low := strings.ToLower(text)
+	type secret struct{ what, form string }
+	as, low := map[string][]secret{}, map[string][]secret{}
 	for what, forms := range secrets {
 		for _, form := range forms {
-			if strings.Contains(text, form) || strings.Contains(low, strings.ToLower(form)) {
-				found = append(found, what)
-				break
+			lower := strings.ToLower(form)
+			as[form[:leakStart]] = append(as[form[:leakStart]], secret{what, form})
+			low[lower[:leakStart]] = append(low[lower[:leakStart]], secret{what, lower})
+		}
+	}
+	leaked := map[string]bool{}
+	look := func(text string, starts map[string][]secret) {
+		for i := 0; i+leakStart <= len(text); i++ {
+			for _, s := range starts[text[i:i+leakStart]] {
+				if strings.HasPrefix(text[i:], s.form) {
+					leaked[s.what] = true
+				}
 			}
 		}
 	}
-	return found
+	look(text, as)
+	look(strings.ToLower(text), low)
+	return slices.Collect(maps.Keys(leaked))
+}
+
+// logBook keeps the log of an engine that runs with all its workers.
+type logBook struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logBook) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *logBook) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// keepsSecrets looks through the log, when the engine has ended, for what it, the traders and their
+// wallets know.
+func (l *logBook) keepsSecrets(t testing.TB, cfg Config, net *lightning.SimNetwork, traders []*trader, preimages ...order.Preimage) {
+	all := map[string][]string{"the escrow secret": forms(cfg.EscrowSecret.bytes()), "the node's key": keyForms(t, cfg.Key)}
+	for i, tr := range traders {
+		all[fmt.Sprintf("key %d", i)] = keyForms(t, tr.key)
+	}
+	for i, preimage := range preimages {
+		b := preimage.Bytes()
+		all[fmt.Sprintf("preimage %d", i)] = forms(b[:])
+	}
+	wallets := map[string]*lightning.SimNode{}
+	for _, name := range []string{"mostro", "alice", "bob"} {
+		wallets[name] = net.Node(name)
+	}
+	nodeSecrets(t, cfg.EscrowSecret, wallets, all)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !strings.Contains(l.text.String(), "level=DEBUG") {
+		t.Error("the log is not at debug level")
+	}
+	found := leaks(l.text.String(), all)
+	for _, what := range found {
+		t.Errorf("the log holds %s", what)
+	}
+	t.Logf("%d bytes of log hold %d of %d secrets", l.text.Len(), len(found), len(all))
 }
 
 // keepsSecrets looks through the log of a world.

@@ -67,6 +67,7 @@ func TestM28RoutingFeeSiphon(t *testing.T) {
 	if strings.Contains(fee.String(), x.sold.Pubkey()) || strings.Contains(fee.String(), x.bought.Pubkey()) {
 		t.Error("the record of the development fee names a trade key")
 	}
+	l.keepsSecrets(t)
 }
 
 // takes sets what the greedy hop takes for the way to bob, and waits until the escrow knows.
