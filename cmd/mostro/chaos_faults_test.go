@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +16,8 @@ import (
 )
 
 const (
-	// Few enough that no trade comes near its deadline: all of them together in the short round.
-	chaosBlocks = 3
-	chaosRest   = 2 * time.Second
-	chaosYes    = 2 * time.Second
+	chaosRest = 2 * time.Second
+	chaosYes  = 2 * time.Second
 )
 
 // fault is one way to fail, and how the world is put right again.
@@ -38,7 +37,8 @@ func chaosFaults() []fault {
 		{"lnd hangs", 8, 0, (*chaos).hangLND},
 		{"mostro is killed while lnd hangs", 5, 1, (*chaos).killWhileHanging},
 		{"WebSockets cut", 10, 0, (*chaos).cut},
-		{"blocks mined", 4, 0, (*chaos).mine},
+		{"blocks mined", 3, 0, (*chaos).mine},
+		{"many blocks mined at once", 2, 0, (*chaos).mineBurst},
 		{"disk full", 5, 0, (*chaos).fillDisk},
 	}
 }
@@ -46,6 +46,9 @@ func chaosFaults() []fault {
 // fail lets things fail, one after the other, until each has failed and there were enough
 // kills.
 func (x *chaos) fail(ctx context.Context) error {
+	if err := x.passDeadlines(ctx); err != nil {
+		return err
+	}
 	once := chaosFaults()
 	x.random.Shuffle(len(once), func(i, j int) { once[i], once[j] = once[j], once[i] })
 	for ctx.Err() == nil {
@@ -58,28 +61,37 @@ func (x *chaos) fail(ctx context.Context) error {
 		default:
 			f = x.pick()
 		}
-		if f.name == "disk full" && x.disk.why != nil {
+		if !x.can(f) {
 			continue
 		}
 		// Kills and trades keep pace, so that no trade is spared.
 		x.wait(ctx, func() bool { return x.begun**chaosKills >= min(x.kills, *chaosKills)**chaosTrades })
-		x.rest(chaosRest)
-		x.t.Logf("!! %s", f.name)
-		if err := f.do(x, ctx); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+		if err := x.strike(ctx, f); err != nil {
+			return err
 		}
-		select {
-		case <-x.drained:
-			return fmt.Errorf("after %s mostro has ended by itself:\n%s", f.name, x.lastWords())
-		default:
-		}
-		x.note(func() { x.faults[f.name]++; x.kills += f.kills })
 	}
 	return context.Cause(ctx)
 }
 
+// strike lets one thing fail.
+func (x *chaos) strike(ctx context.Context, f fault) error {
+	x.rest(chaosRest)
+	x.t.Logf("!! %s", f.name)
+	if err := f.do(x, ctx); err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	select {
+	case <-x.drained:
+		return fmt.Errorf("after %s mostro has ended by itself:\n%s", f.name, x.lastWords())
+	default:
+	}
+	x.note(func() { x.faults[f.name]++; x.kills += f.kills })
+	return nil
+}
+
+// pick draws a fault by its share.
 func (x *chaos) pick() fault {
-	faults := chaosFaults()
+	faults := slices.DeleteFunc(chaosFaults(), func(f fault) bool { return !x.can(f) })
 	sum := 0
 	for _, f := range faults {
 		sum += f.often
@@ -91,6 +103,17 @@ func (x *chaos) pick() fault {
 		}
 	}
 	panic("shares do not add up")
+}
+
+// can tells whether a fault is possible: there may be no disk, and blocks come by count up to the deadlines.
+func (x *chaos) can(f fault) bool {
+	switch f.name {
+	case "disk full":
+		return x.disk.why == nil
+	case "blocks mined", "many blocks mined at once":
+		return x.ready
+	}
+	return true
 }
 
 // rest sleeps up to a time, often not at all.
@@ -200,11 +223,6 @@ func (x *chaos) cut(context.Context) error {
 	return nil
 }
 
-func (x *chaos) mine(ctx context.Context) error {
-	_, err := x.network.Mine(ctx, 1+x.random.Uint32N(chaosBlocks))
-	return err
-}
-
 // fillDisk leaves mostro a little room, and then more. The reserves last for so long; should it end
 // nevertheless, it says why and is started again, as a supervisor would.
 func (x *chaos) fillDisk(ctx context.Context) error {
@@ -242,11 +260,24 @@ func (x *chaos) lastWords() string {
 // startOnDisk starts the node on a file system of its own, where that is possible.
 func (x *chaos) startOnDisk(l *lab, ctx context.Context) error {
 	x.disk = newDisk(l.t, l.dir+"-disk", chaosDisk)
+	l.settings = x.terms()
 	return x.disk.start(l, ctx)
 }
 
-// start starts mostro anew. Of the one before only what the lab keeps is of interest.
+// start starts mostro anew, now and then with other terms for new orders. Of the one before only what
+// the lab keeps is of interest.
 func (x *chaos) start(ctx context.Context) error {
 	x.process.seen = nil
+	x.settings = x.terms()
 	return errors.Join(x.lab.start(ctx), x.disk.uses(x.process.cmd.Process))
+}
+
+// terms are settings, with bonds of one side, of both, or none.
+func (x *chaos) terms() []string {
+	settings := append(strings.Fields(chaosSettings), fmt.Sprintf("lightning.hold_invoice_cltv_delta=%d", x.cltv))
+	sides := []string{bondTake, bondMake, bondBoth}
+	if i := x.random.IntN(len(sides) + 1); i < len(sides) {
+		settings = append(settings, "anti_abuse_bond.enabled=true", "anti_abuse_bond.apply_to="+sides[i])
+	}
+	return settings
 }

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	pinnedCLTV = 144            // blocks, the most that the settings let an invoice ask for
+	pinnedCLTV = 1008           // blocks, the most that the settings let an invoice ask for
 	pinnedLife = 24 * time.Hour // of the invoice
 	inFlight   = "the payment is in flight"
 )
@@ -115,7 +115,7 @@ func (c *chaosTrade) owes(ctx context.Context, stands error) error {
 	if len(flying) != 1 || !c.course.success() {
 		return fmt.Errorf("it %s, %w; payouts in flight: %d", c.course, stands, len(flying))
 	}
-	f, err := c.flow(ctx, flying)
+	f, err := c.moved(ctx, c.seller, c.holds, c.buyer, c.payouts, flying)
 	if err != nil {
 		return err
 	}
@@ -123,17 +123,14 @@ func (c *chaosTrade) owes(ctx context.Context, stands error) error {
 	if f.SellerPaid != f.AskedOfSeller || f.SellerPaid == 0 || f.BuyerGot != 0 || f.sum() != 0 {
 		return fmt.Errorf("its payout is in flight, and it has moved %+v", f)
 	}
-	c.note(func() {
-		c.ended[string(c.course)+": the payout is in flight"]++
-		c.owed[c.maker.trade.OrderID()] = c.promised.Msat()
-	})
+	c.book(f, "the payout is in flight")
+	c.note(func() { c.owed[c.maker.trade.OrderID()] = c.promised.Msat() })
 	c.lab.mu.Lock()
-	defer c.lab.mu.Unlock()
-	c.flows = append(c.flows, f)
 	for hash, amount := range flying {
 		c.lab.flying[hash] = amount
 	}
-	return nil
+	c.lab.mu.Unlock()
+	return c.accountBonds(ctx)
 }
 
 // owes says of each thing that the auditor calls owed and is not, or the other way round, what is wrong.

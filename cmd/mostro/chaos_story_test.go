@@ -19,7 +19,7 @@ func (c *chaosTrade) story() string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.t.Context()), storyTime)
 	defer cancel()
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %s of %d sat by %s, who sells: %v; %s\n", c.kind, c.sats, c.maker.wallet.name, c.maker == c.seller, c.course)
+	fmt.Fprintf(&b, "  %s%s of %d sat by %s, who sells: %v; %s\n", c.rangeText(), c.kind, c.sats, c.maker.wallet.name, c.maker == c.seller, c.course)
 	id := ""
 	for _, s := range []*chaosSide{c.maker, c.taker} {
 		fmt.Fprintf(&b, "  %s (%s, %+v) has heard:", s.name, s.wallet.name, s.mode)
@@ -52,6 +52,14 @@ func (c *chaosTrade) story() string {
 		got, gotErr := c.buyer.wallet.wallet.Lookup(ctx, hash)
 		paid, err := c.demo.escrow.Paid(ctx, hash) // waits while it is in flight
 		fmt.Fprintf(&b, "  payout %s: %s at the escrow's node, %v; %s at the buyer's, %v\n", hash, paid.State, err, got.State, gotErr)
+	}
+	for _, s := range []*chaosSide{c.maker, c.taker} {
+		for hash := range s.bonds {
+			words = append(words, hash.String())
+			held, err := c.demo.escrow.Lookup(ctx, hash)
+			fmt.Fprintf(&b, "  bond %s of the %s: %s at the escrow's node, %v\n", hash, s.name, held.State, err)
+		}
+		fmt.Fprintf(&b, "  of bonds the %s has lost %d sat, is due %d and has got %d, with %d invoices\n", s.name, s.lost, s.due, s.got, len(s.claims))
 	}
 	lines := c.linesWith(words)
 	fmt.Fprintf(&b, "  the last of %d lines of mostro's log about it:\n", len(lines))

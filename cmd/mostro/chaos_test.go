@@ -49,20 +49,33 @@ type chaos struct {
 	user   *client.Client // of nobody: reads the book
 	admin  *client.Admin
 
+	cltv      uint32        // blocks, of the escrows of new orders
+	forgotten int           // so many trades are, the first
+	forgets   []*chaosTrade // these
+
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at everything that happens
 	last    time.Time     // that something has happened
 	faults  map[string]int
 	kills   int
+	blocks  uint32
 	begun   int
+	held    int                   // forgotten trades, whose sats are held
+	passed  int                   // these have ended
+	ready   bool                  // for other trades
+	orders  int                   // with the rests of ranges
 	ended   map[string]int        // trades, by course and public status
+	bonds   map[string]int        // by what became of them
 	owed    map[string]order.Msat // by order, when nothing fails any more
 	calm    chan struct{}         // closed when nothing fails any more
 	stands  chan struct{}         // closed when nothing happens any more either
 }
 
 // TestChaos: whatever fails while trades run, in the end each has ended as its two sides
-// wanted, no sat was paid twice, none is lost, and the auditor says so too.
+// wanted, no sat was paid twice, none is lost, and the auditor says so too. Trades are over fixed
+// amounts and over parts of ranges, whose rests are offered again; orders are born with bonds of one side,
+// of both or of none, which come back, or go to the other side by a solver's verdict. The first trades are
+// forgotten by both sides, and bursts of blocks bring them to their deadline.
 //
 // It was tried on code that was broken by hand, in rounds of 20 trades and 30 kills. It found
 //   - the buyer promised one sat less: "the seller was asked for 42252 and the buyer promised 41999,
@@ -104,10 +117,11 @@ func TestChaos(t *testing.T) {
 func newChaos(t *testing.T, seed uint64) *chaos {
 	x := &chaos{
 		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), changed: make(chan struct{}), last: time.Now(),
-		faults: map[string]int{}, ended: map[string]int{}, owed: map[string]order.Msat{},
+		cltv: forgottenCLTV, forgotten: min(forgottenMost, max(1, *chaosTrades/10)),
+		faults: map[string]int{}, ended: map[string]int{}, bonds: map[string]int{}, owed: map[string]order.Msat{},
 		calm: make(chan struct{}), stands: make(chan struct{}),
 	}
-	x.lab = labOn(t, regtest.ForTest(t), x.startOnDisk, "lightning.hold_invoice_cltv_delta=1008", "relay.min_free_mib=1")
+	x.lab = labOn(t, regtest.ForTest(t), x.startOnDisk)
 	return x
 }
 
@@ -120,6 +134,14 @@ func (x *chaos) round(t *testing.T) error {
 	go x.watch(ctx, cancel)
 
 	began := time.Now()
+	places := make(chan struct{}, chaosAtOnce)
+	begin := func(i int) *chaosTrade {
+		places <- struct{}{}
+		return x.newTrade(i, sync.OnceFunc(func() { <-places }))
+	}
+	for i := range x.forgotten {
+		x.forgets = append(x.forgets, begin(i))
+	}
 	var faults, trades sync.WaitGroup
 	faults.Go(func() {
 		defer close(x.calm)
@@ -127,31 +149,26 @@ func (x *chaos) round(t *testing.T) error {
 			cancel(fmt.Errorf("while things fail: %w", err))
 		}
 	})
-	places := make(chan struct{}, chaosAtOnce)
-	for i := range *chaosTrades {
-		x.wait(ctx, func() bool { return x.kills**chaosTrades >= i**chaosKills })
+	play := func(c *chaosTrade) {
+		x.note(func() { x.begun++ })
+		trades.Go(func() {
+			if err := c.playAndAccount(ctx); err != nil && !errors.Is(context.Cause(ctx), errLNDBroken) {
+				t.Errorf("trade %s: %v", c.label, err)
+				for _, part := range c.parts() {
+					t.Logf("trade %s\n%s", part.label, part.story())
+				}
+			}
+		})
+	}
+	for _, c := range x.forgets {
+		play(c)
+	}
+	for i := x.forgotten; i < *chaosTrades; i++ {
+		x.wait(ctx, func() bool { return x.ready && x.kills**chaosTrades >= i**chaosKills })
 		if ctx.Err() != nil {
 			break
 		}
-		places <- struct{}{}
-		x.note(func() { x.begun++ })
-		trades.Go(func() {
-			c := x.newTrade(i, sync.OnceFunc(func() { <-places }))
-			lives, end := c.untilItStands(ctx)
-			defer end()
-			err := c.play(lives)
-			c.leave()
-			<-x.calm // the escrow's node is asked too
-			if err == nil && lives.Err() == nil {
-				err = c.account(lives)
-			}
-			if stands := context.Cause(lives); ctx.Err() == nil && errors.Is(stands, errStands) {
-				err = c.owes(ctx, errors.Join(stands, err))
-			}
-			if err != nil && !errors.Is(context.Cause(ctx), errLNDBroken) {
-				t.Errorf("trade %d: %v\n%s", i, err, c.story())
-			}
-		})
+		play(begin(i))
 	}
 	faults.Wait()
 	t.Logf("!! nothing fails any more, %v after the beginning", time.Since(began).Round(time.Second))
@@ -167,6 +184,41 @@ func (x *chaos) round(t *testing.T) error {
 	x.settle(t)
 	x.figures(t, took, x.compare(t, ctx))
 	return nil
+}
+
+// playAndAccount brings a trade to its end, and says what of it was wrong.
+func (c *chaosTrade) playAndAccount(ctx context.Context) error {
+	lives, end := c.untilItStands(ctx)
+	defer end()
+	err := c.play(lives)
+	c.leave()
+	if c.course == forgotten {
+		c.note(func() { c.passed++ })
+	}
+	<-c.calm // the escrow's node is asked too
+	for _, part := range c.parts() {
+		if err == nil && lives.Err() == nil {
+			err = part.account(lives)
+		}
+		if err != nil && part.counted {
+			return err
+		}
+	}
+	if stands := context.Cause(lives); ctx.Err() == nil && errors.Is(stands, errStands) {
+		var wrong error
+		err = errors.Join(stands, err)
+		for _, part := range c.parts() {
+			switch {
+			case part.counted:
+			case part.played:
+				wrong = errors.Join(wrong, part.account(ctx))
+			default:
+				wrong = errors.Join(wrong, part.owes(ctx, err))
+			}
+		}
+		return wrong
+	}
+	return err
 }
 
 // watch ends what stands still: the round while things fail, and afterwards, when a new start of lnd
@@ -240,6 +292,13 @@ func (x *chaos) note(change func()) {
 	x.changed = make(chan struct{})
 }
 
+// now tells whether a condition on what all share holds.
+func (x *chaos) now(holds func() bool) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return holds()
+}
+
 // wait waits until a condition on what all share holds, or ctx ends.
 func (x *chaos) wait(ctx context.Context, holds func() bool) {
 	for {
@@ -291,13 +350,13 @@ func (x *chaos) compare(t *testing.T, ctx context.Context) int {
 			t.Errorf("%s: the auditor says %s msat, the nodes %s", what, thousands(pair[0]), thousands(pair[1]))
 		}
 	}
-	orders, err := x.events(ctx, nostr.Filter{Kinds: []int{mostro.KindOrder}, Limit: 10 * x.begun})
+	orders, err := x.events(ctx, nostr.Filter{Kinds: []int{mostro.KindOrder}, Limit: 10 * x.orders})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(orders) != x.begun {
+	if len(orders) != x.orders {
 		differences++
-		t.Errorf("%d orders are public, of %d trades", len(orders), x.begun)
+		t.Errorf("%d orders are public, of %d", len(orders), x.orders)
 	}
 	if r.OthersPaid.Count > 0 {
 		differences++
@@ -321,8 +380,9 @@ func (x *chaos) figures(t *testing.T, took time.Duration, differences int) {
 		moved += f.SellerPaid
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "chaos: seed %d, %d trades, %d kills, %v\n", x.seed, x.begun, x.kills, took.Round(time.Second))
-	for _, table := range []map[string]int{x.ended, x.faults} {
+	fmt.Fprintf(&text, "chaos: seed %d, %d trades, %d rests of ranges, %d kills, %d blocks, %v\n",
+		x.seed, x.begun, x.orders-x.begun, x.kills, x.blocks, took.Round(time.Second))
+	for _, table := range []map[string]int{x.ended, x.bonds, x.faults} {
 		for _, name := range slices.Sorted(maps.Keys(table)) {
 			fmt.Fprintf(&text, "  %4d  %s\n", table[name], name)
 		}
@@ -330,6 +390,6 @@ func (x *chaos) figures(t *testing.T, took time.Duration, differences int) {
 	if x.disk.why != nil {
 		fmt.Fprintf(&text, "  the disk was never full, for want of one of its own: %v\n", x.disk.why)
 	}
-	fmt.Fprintf(&text, "  %d escrows settled, %s msat; %d payouts, %d owed; differences: %d", in, thousands(moved), out, len(x.owed), differences)
+	fmt.Fprintf(&text, "  %d escrows and bonds settled, %s msat; %d payouts, %d owed; differences: %d", in, thousands(moved), out, len(x.owed), differences)
 	t.Log(text.String())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ const (
 	forSeller course = "disputed, for the seller"
 	// The payout comes to the buyer, who never takes it, as he can with an invoice of his own making.
 	pinnedDown course = "completes but for the buyer, who does not take his money"
+	// Both sides forget it while the sats are held, so that blocks end it.
+	forgotten course = "forgotten by both, until its deadline"
 )
 
 const (
@@ -41,12 +44,16 @@ func (c course) success() bool { return c == completes || c == forBuyer || c == 
 // ask them to do, each in a goroutine of its own.
 type chaosTrade struct {
 	*chaos
-	number        int
+	label         string // in the log
 	course        course
 	kind          mostro.OrderKind
-	sats          int64
-	buyerFirst    bool // asks to cancel, or for a solver
-	afterFiat     bool // and not before the fiat is sent
+	sats, fiat    int64
+	least, most   int64       // fiat, of the range that it is a part of; 0 without one
+	parent, rest  *chaosTrade // over what is left of a range
+	next          chan *client.Trade
+	slash         map[*chaosSide]bool // whose bond a solver's verdict takes
+	buyerFirst    bool                // asks to cancel, or for a solver
+	afterFiat     bool                // and not before the fiat is sent
 	maker, taker  *chaosSide
 	seller, buyer *chaosSide
 
@@ -57,6 +64,8 @@ type chaosTrade struct {
 	payments        sync.WaitGroup
 	over            chan struct{} // closed when both sides have ended
 	leave           func()        // makes room for the next trade
+	played          bool          // both sides say that it is over
+	counted         bool          // what it has moved
 }
 
 // chaosSide is a side of a trade.
@@ -67,10 +76,15 @@ type chaosSide struct {
 	client *client.Client
 	mode   client.Mode
 	trade  *client.Trade
+	deposit
 }
 
 // courseOf deals the courses like cards, so that a short round has each.
 func (x *chaos) courseOf(number int) course {
+	if number < x.forgotten {
+		return forgotten
+	}
+	number -= x.forgotten
 	cards := []course{completes, completes, completes, completes, completes, withdrawn, untaken, dropped, agreed, agreed, forBuyer, forSeller, pinnedDown}
 	deal := rand.New(rand.NewPCG(x.seed, 1<<63+uint64(number/len(cards))))
 	deal.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
@@ -81,65 +95,82 @@ func (x *chaos) courseOf(number int) course {
 func (x *chaos) newTrade(number int, leave func()) *chaosTrade {
 	random := rand.New(rand.NewPCG(x.seed, uint64(number)+1))
 	modes := []client.Mode{{Transport: mostro.NIP44}, {Transport: mostro.GiftWrap}, {Transport: mostro.NIP44, FullPrivacy: true}}
-	c := &chaosTrade{
-		chaos: x, number: number, course: x.courseOf(number), kind: mostro.Sell, sats: 10_000 + random.Int64N(40_000),
-		buyerFirst: random.IntN(2) == 0, afterFiat: random.IntN(2) == 0,
-		holds: map[order.Hash]bool{}, payouts: map[order.Hash]bool{}, over: make(chan struct{}), leave: leave,
-	}
-	c.seller = &chaosSide{chaosTrade: c, name: "seller", wallet: x.demo.alice}
-	c.buyer = &chaosSide{chaosTrade: c, name: "buyer", wallet: x.demo.bob}
+	c := x.emptyTrade(strconv.Itoa(number), x.courseOf(number))
+	c.kind, c.sats, c.fiat, c.leave = mostro.Sell, 10_000+random.Int64N(40_000), demoFiat, leave
+	c.buyerFirst, c.afterFiat = random.IntN(2) == 0, random.IntN(2) == 0
+	c.seller.wallet, c.buyer.wallet = x.demo.alice, x.demo.bob
 	if random.IntN(2) == 0 {
 		c.seller.wallet, c.buyer.wallet = c.buyer.wallet, c.seller.wallet
 	}
-	c.maker, c.taker = c.seller, c.buyer
 	if random.IntN(2) == 0 {
 		c.kind, c.maker, c.taker = mostro.Buy, c.buyer, c.seller
 	}
 	c.seller.mode, c.buyer.mode = modes[random.IntN(len(modes))], modes[random.IntN(len(modes))]
+	c.slash = map[*chaosSide]bool{c.seller: random.IntN(2) == 0, c.buyer: random.IntN(2) == 0}
+	if random.IntN(5) < 2 {
+		c.ranges(random)
+	}
 	return c
 }
 
-// play brings the trade to its end.
+func (x *chaos) emptyTrade(label string, course course) *chaosTrade {
+	c := &chaosTrade{
+		chaos: x, label: label, course: course, holds: map[order.Hash]bool{}, payouts: map[order.Hash]bool{},
+		next: make(chan *client.Trade, 1), over: make(chan struct{}), leave: func() {},
+	}
+	c.seller = &chaosSide{chaosTrade: c, name: "seller", deposit: newDeposit()}
+	c.buyer = &chaosSide{chaosTrade: c, name: "buyer", deposit: newDeposit()}
+	c.maker, c.taker = c.seller, c.buyer
+	return c
+}
+
+// play brings the trade to its end, and the rest of its range.
 func (c *chaosTrade) play(ctx context.Context) error {
-	c.t.Logf("%d: %s of %d sat by %s, %s", c.number, c.kind, c.sats, c.maker.wallet.name, c.course)
-	for _, s := range []*chaosSide{c.seller, c.buyer} {
-		var err error
-		s.client, err = c.dial(ctx, func(_ *client.Trade, m mostro.Message) {
-			c.t.Logf("%d %s <- %s", c.number, s.name, wordsOf(m))
-			c.note(func() {})
-		})
-		if err != nil {
-			return err
-		}
-		defer s.client.Close()
+	c.t.Logf("%s: %s%s of %d sat by %s, %s", c.label, c.rangeText(), c.kind, c.sats, c.maker.wallet.name, c.course)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	rest := make(chan error, 1)
+	if c.rest != nil {
+		go func() { rest <- c.rest.play(ctx) }()
+	} else {
+		rest <- nil
 	}
 	err := c.run(ctx)
+	c.played = err == nil
 	close(c.over)
+	if !c.played {
+		end()
+	}
+	err = errors.Join(err, <-rest)
 	c.payments.Wait()
+	for _, s := range []*chaosSide{c.maker, c.taker} {
+		if s.client != nil {
+			s.client.Close()
+		}
+	}
 	return err
+}
+
+// connect makes the side's client, unless it has one.
+func (s *chaosSide) connect(ctx context.Context) (err error) {
+	if s.client == nil {
+		s.client, err = s.dial(ctx, s.heard)
+	}
+	return err
+}
+
+func (s *chaosSide) heard(_ *client.Trade, m mostro.Message) {
+	s.t.Logf("%s %s <- %s", s.label, s.name, wordsOf(m))
+	s.note(func() {})
 }
 
 // run plays both sides.
 func (c *chaosTrade) run(ctx context.Context) error {
-	first, err := c.maker.begin(ctx, func() (*client.Trade, mostro.Message, error) {
-		return c.maker.client.NewOrder(ctx, mostro.SmallOrder{
-			Kind: c.kind, Amount: c.sats, FiatCode: "USD", FiatAmount: demoFiat, PaymentMethod: "bank transfer",
-		}, c.maker.mode)
-	})
+	first, err := c.offer(ctx)
 	if err != nil {
 		return err
 	}
-	if c.course == withdrawn {
-		return c.maker.live(ctx, first)
-	}
-	var shown mostro.BookOrder
-	err = waitUntil(ctx, "the order in the book", func() (bool, error) {
-		shown, err = c.taker.client.Order(ctx, c.maker.trade.OrderID())
-		return err == nil, err
-	})
-	if err != nil {
-		return err
-	}
+	c.note(func() { c.orders++ })
 	ctx, end := context.WithCancelCause(ctx) // what one side cannot do, the other would wait for
 	defer end(nil)
 	made := make(chan error, 1)
@@ -150,9 +181,10 @@ func (c *chaosTrade) run(ctx context.Context) error {
 		}
 		made <- err
 	}()
-	answer, err := c.taker.begin(ctx, func() (*client.Trade, mostro.Message, error) {
-		return c.taker.client.Take(ctx, shown, "", c.taker.mode)
-	})
+	if c.course == withdrawn {
+		return <-made
+	}
+	answer, err := c.take(ctx)
 	if err == nil {
 		err = c.taker.live(ctx, answer)
 	}
@@ -162,13 +194,49 @@ func (c *chaosTrade) run(ctx context.Context) error {
 	return errors.Join(err, <-made)
 }
 
+// offer is the maker's part until the node knows of the order.
+func (c *chaosTrade) offer(ctx context.Context) (mostro.Message, error) {
+	if c.parent != nil {
+		return c.offerRest(ctx)
+	}
+	if err := c.maker.connect(ctx); err != nil {
+		return mostro.Message{}, err
+	}
+	return c.maker.begin(ctx, func() (*client.Trade, mostro.Message, error) {
+		return c.maker.client.NewOrder(ctx, c.small(), c.maker.mode)
+	})
+}
+
+// take takes the order when it is in the book.
+func (c *chaosTrade) take(ctx context.Context) (answer mostro.Message, err error) {
+	if err = c.taker.connect(ctx); err != nil {
+		return answer, err
+	}
+	var shown mostro.BookOrder
+	err = waitUntil(ctx, "the order in the book", func() (bool, error) {
+		shown, err = c.taker.client.Order(ctx, c.maker.trade.OrderID())
+		return err == nil, err
+	})
+	if err != nil {
+		return answer, err
+	}
+	return c.taker.begin(ctx, func() (*client.Trade, mostro.Message, error) {
+		if c.most > 0 {
+			return c.taker.client.TakeRange(ctx, shown, c.fiat, "", c.taker.mode)
+		}
+		return c.taker.client.Take(ctx, shown, "", c.taker.mode)
+	})
+}
+
 // begin opens a trade. The relay refuses while its disk is full, the node refuses takes while
-// its lnd is away; both mean that nothing has happened.
+// its lnd is away, and what is about the market's price while it has none yet; all of these mean that
+// nothing has happened.
 func (s *chaosSide) begin(ctx context.Context, open func() (*client.Trade, mostro.Message, error)) (answer mostro.Message, err error) {
 	for {
 		s.trade, answer, err = open()
 		switch {
-		case refusedByRelay(err), refusedFor(err, mostro.NotAllowedByStatus), errors.Is(err, client.ErrNoInfo):
+		case refusedByRelay(err), refusedFor(err, mostro.NotAllowedByStatus), errors.Is(err, client.ErrNoInfo),
+			s.most > 0 && refusedFor(err, mostro.InvalidParameters):
 			time.Sleep(chaosPause)
 		case err != nil:
 			return answer, fmt.Errorf("%s: %w", s.name, err)
@@ -183,16 +251,29 @@ func refusedByRelay(err error) bool {
 	return errors.As(err, &refused)
 }
 
-// live does what messages ask for until the trade is over for this side.
+// live does what messages ask for until the trade is over for this side, and it has what it gets of bonds.
 func (s *chaosSide) live(ctx context.Context, m mostro.Message) error {
+	ended := false
 	for {
 		over, err := s.react(ctx, m)
-		if over || err != nil {
+		ended = ended || over
+		if err != nil || ended && !s.expects() {
 			return err
 		}
-		if m, err = s.trade.Wait(ctx); err != nil {
+		if m, err = s.hear(ctx); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
+	}
+}
+
+// hear waits for the next message; some about bonds come when the trade is over.
+func (s *chaosSide) hear(ctx context.Context) (mostro.Message, error) {
+	for {
+		m, err := s.trade.Wait(ctx)
+		if !errors.Is(err, client.ErrOver) || ctx.Err() != nil {
+			return m, err
+		}
+		time.Sleep(chaosPause)
 	}
 }
 
@@ -207,6 +288,14 @@ func (s *chaosSide) react(ctx context.Context, m mostro.Message) (over bool, err
 	}
 	isMaker := s == s.maker
 	switch m.Action {
+	case mostro.PayBondInvoice:
+		return false, s.payBond(ctx, m.Payload.PaymentRequest.Invoice)
+	case mostro.AddBondInvoice:
+		return s.claim(ctx, order.Sat(m.Payload.BondPayoutRequest.Order.Amount))
+	case mostro.BondPayoutCompleted:
+		s.mu.Lock()
+		s.got += amount
+		s.mu.Unlock()
 	case mostro.NewOrder: // the second time it is back in the book
 		if s.course == withdrawn || s.course == untaken && s.told(mostro.NewOrder) > 1 {
 			return s.ask(ctx, s.trade.Cancel)
@@ -215,7 +304,7 @@ func (s *chaosSide) react(ctx context.Context, m mostro.Message) (over bool, err
 		if s.course == untaken && !isMaker || s.course == dropped && isMaker {
 			return s.ask(ctx, s.trade.Cancel)
 		}
-		return false, s.pay(ctx, m.Payload.PaymentRequest.Invoice)
+		return false, s.pay(ctx, m.Payload.PaymentRequest.Invoice, s.holds)
 	case mostro.AddInvoice:
 		if s.course == untaken && !isMaker {
 			return s.ask(ctx, s.trade.Cancel)
@@ -242,19 +331,22 @@ func (s *chaosSide) react(ctx context.Context, m mostro.Message) (over bool, err
 			s.mu.Lock()
 			s.asked = amount
 			s.mu.Unlock()
+			if s.course == forgotten {
+				s.note(func() { s.held++ })
+			}
 		}
 		switch {
 		case s.quarrels() && !s.afterFiat:
 			return s.quarrel(ctx)
 		case s == s.buyer && (s.course.success() || s.afterFiat):
-			return s.ask(ctx, s.trade.FiatSent)
+			return s.ask(ctx, s.naming(s.trade.FiatSent, s.trade.FiatSentNext))
 		}
 	case mostro.FiatSentOk:
 		switch {
 		case s.quarrels() && s.afterFiat:
 			return s.quarrel(ctx)
 		case s == s.seller && (s.course == completes || s.course == pinnedDown):
-			return s.ask(ctx, s.trade.Release)
+			return s.ask(ctx, s.naming(s.trade.Release, s.trade.ReleaseNext))
 		}
 	case mostro.Released:
 		if s.course == pinnedDown {
@@ -263,6 +355,9 @@ func (s *chaosSide) react(ctx context.Context, m mostro.Message) (over bool, err
 	case mostro.CooperativeCancelInitiatedByPeer:
 		return s.ask(ctx, s.trade.Cancel)
 	case mostro.DisputeInitiatedByYou:
+		if s.course == forgotten { // the node has done it, and nobody comes
+			return false, nil
+		}
 		return false, s.decide(ctx, m.Payload.Dispute.ID)
 	case mostro.PurchaseCompleted:
 		return s == s.buyer, nil
@@ -307,7 +402,7 @@ func (s *chaosSide) ask(ctx context.Context, request func(context.Context) (most
 		case refusedByRelay(err):
 			time.Sleep(chaosPause)
 		case errors.As(err, &cantDo):
-			s.t.Logf("%d %s: %v", s.number, s.name, err)
+			s.t.Logf("%s %s: %v", s.label, s.name, err)
 			s.note(func() { s.faults["the node refused "+string(cantDo.Action)+": "+string(cantDo.Reason)]++ })
 			if cantDo.Reason != mostro.InvalidInvoice {
 				return false, nil
@@ -321,15 +416,16 @@ func (s *chaosSide) ask(ctx context.Context, request func(context.Context) (most
 	}
 }
 
-// pay pays the escrow, again when it did not get through, while the trade lives.
-func (s *chaosSide) pay(ctx context.Context, bolt11 string) error {
+// pay pays a hold invoice of the escrow that it notes among mine, again when it did not get through,
+// while the trade lives and the invoice can be paid.
+func (s *chaosSide) pay(ctx context.Context, bolt11 string, mine map[order.Hash]bool) error {
 	invoice, err := lightning.Decode(bolt11)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	known := s.holds[invoice.Hash]
-	s.holds[invoice.Hash] = true
+	known := mine[invoice.Hash]
+	mine[invoice.Hash] = true
 	s.mu.Unlock()
 	if known {
 		return nil
@@ -342,7 +438,10 @@ func (s *chaosSide) pay(ctx context.Context, bolt11 string) error {
 			if err == nil && paid.State == lightning.Succeeded || ctx.Err() != nil {
 				return
 			}
-			s.t.Logf("%d seller: the payment is %s, %v", s.number, paid.State, errors.Join(sent, err))
+			if held, err := s.demo.escrow.Lookup(ctx, invoice.Hash); err == nil && held.State == lightning.Canceled {
+				return
+			}
+			s.t.Logf("%s %s: the payment is %s, %v", s.label, s.name, paid.State, errors.Join(sent, err))
 			select {
 			case <-s.over:
 				return
@@ -359,9 +458,10 @@ func (s *chaosSide) decide(ctx context.Context, dispute string) error {
 	if s.course == forSeller {
 		verdict = s.admin.Cancel
 	}
+	slash := s.takeBonds()
 	for _, do := range []func() (mostro.Message, error){
 		func() (mostro.Message, error) { return s.admin.TakeDispute(ctx, dispute) },
-		func() (mostro.Message, error) { return verdict(ctx, s.trade.OrderID(), nil) },
+		func() (mostro.Message, error) { return verdict(ctx, s.trade.OrderID(), slash) },
 	} {
 		_, err := do()
 		for refusedByRelay(err) {
@@ -373,82 +473,4 @@ func (s *chaosSide) decide(ctx context.Context, dispute string) error {
 		}
 	}
 	return nil
-}
-
-// account waits until the book says how the trade has ended, and asks the nodes what it moved.
-func (c *chaosTrade) account(ctx context.Context) error {
-	id, want := c.maker.trade.OrderID(), mostro.StatusCanceled
-	if c.course.success() {
-		want = mostro.StatusSuccess
-	}
-	var shown mostro.BookOrder
-	err := waitUntil(ctx, "the end of order "+id, func() (bool, error) {
-		var err error
-		shown, err = c.user.Order(ctx, id)
-		return shown.Status == mostro.StatusSuccess || shown.Status == mostro.StatusCanceled, err
-	})
-	if err != nil {
-		return err
-	}
-	f, err := c.flow(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if shown.Status == mostro.StatusSuccess {
-		f.AskedOfSeller, f.PromisedToBuyer = c.asked.Msat(), c.promised.Msat()
-	}
-	c.note(func() { c.ended[fmt.Sprintf("%s: %s", c.course, shown.Status)]++ })
-	c.lab.mu.Lock()
-	c.flows = append(c.flows, f)
-	c.lab.mu.Unlock()
-	if shown.Status != want || f.SellerPaid != f.AskedOfSeller || f.BuyerGot != f.PromisedToBuyer || f.sum() != 0 {
-		return fmt.Errorf("order %s, which %s, is %s and has moved %+v", id, c.course, shown.Status, f)
-	}
-	fee := order.Sat(c.sats*chaosFeePPM+500_000) / 1_000_000
-	if want == mostro.StatusSuccess && (c.asked != order.Sat(c.sats)+fee || c.promised != order.Sat(c.sats)-fee) {
-		return fmt.Errorf("order %s of %d sat: the seller was asked for %d and the buyer promised %d, want a fee of %d each", id, c.sats, c.asked, c.promised, fee)
-	}
-	return nil
-}
-
-// flow adds up what the three nodes say of all hold invoices and payouts of the trade, but for those
-// that are still in flight.
-func (c *chaosTrade) flow(ctx context.Context, flying map[order.Hash]order.Msat) (f flow, err error) {
-	f.seller, f.buyer = c.seller.wallet.name, c.buyer.wallet.name
-	for hash := range c.holds {
-		paid, err := c.seller.wallet.wallet.Paid(ctx, hash)
-		if err != nil && !errors.Is(err, lightning.ErrNotFound) { // not found: he never paid
-			return f, err
-		}
-		if paid.State == lightning.Succeeded {
-			f.SellerPaid, f.SellerRouting = f.SellerPaid+paid.Amount, f.SellerRouting+paid.RoutingFee
-		}
-		held, err := c.demo.escrow.Lookup(ctx, hash)
-		if err != nil {
-			return f, err
-		}
-		if held.State == lightning.Settled {
-			f.EscrowGot += held.AmountPaid
-		}
-	}
-	for hash := range c.payouts {
-		if _, flies := flying[hash]; flies {
-			continue
-		}
-		paid, err := c.demo.escrow.Paid(ctx, hash)
-		if err != nil && !errors.Is(err, lightning.ErrNotFound) { // not found: never tried
-			return f, err
-		}
-		if paid.State == lightning.Succeeded {
-			f.EscrowPaid, f.EscrowRouting = f.EscrowPaid+paid.Amount, f.EscrowRouting+paid.RoutingFee
-		}
-		got, err := c.buyer.wallet.wallet.Lookup(ctx, hash)
-		if err != nil {
-			return f, err
-		}
-		if got.State == lightning.Settled {
-			f.BuyerGot += got.AmountPaid
-		}
-	}
-	return f, nil
 }
