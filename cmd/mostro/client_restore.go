@@ -84,6 +84,9 @@ func (s *clientSession) findTrades() ([]clientTrade, uint32, error) {
 	// What the node does not name has ended or is in full privacy. It goes on without the
 	// identity, which the node then may not know of.
 	for first := uint32(1); ; first += scanBlock {
+		if err := s.ctx.Err(); err != nil { // a relay that answers at once must not win for ever
+			return nil, 0, fmt.Errorf("restore: looked for trades at the keys 1 to %d of %d: %w", first-1, last, err)
+		}
 		used, err := s.Used(s.ctx, first, scanBlock)
 		if err != nil {
 			return nil, 0, err

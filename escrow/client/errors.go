@@ -61,6 +61,8 @@ func Hint(err error) string {
 		return "compare the node's public key and the relay's address; the node may also be starting still"
 	case errors.Is(err, ErrNotInBook):
 		return "read the book again: the order may have been canceled, or it is on another node"
+	case errors.Is(err, mostro.ErrPow):
+		return "nobody trades there that way: ask its operator what is meant, or trade on another node"
 	case errors.As(err, &cantDo):
 		return cantDoHint(cantDo.Reason)
 	case errors.As(err, &refused) && strings.HasPrefix(refused.Words, "rate-limited:"):

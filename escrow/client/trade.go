@@ -182,7 +182,7 @@ func (c *Client) send(ctx context.Context, from mostro.Party, transport mostro.T
 	// Always the higher value: a fresh key is a first contact until the node has answered it,
 	// and a gift wrap for ever.
 	bits := max(info.Pow, info.PowFirstContact)
-	ev, err := mostro.SealRequest(*m, transport, from, c.node, time.Now().Unix(), bits)
+	ev, err := mostro.SealRequestContext(ctx, *m, transport, from, c.node, time.Now().Unix(), bits)
 	if err != nil {
 		return unsentError{err}
 	}

@@ -1,6 +1,7 @@
 package mostro
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -18,8 +19,13 @@ type Party struct{ Trade, Identity Secret }
 // SealRequest makes the event with which a client sends a message to a node. In reputation
 // mode the message is signed by the trade key and the identity key is proven; in full
 // privacy neither is needed. With powBits above 0 the event is mined (NIP-13) and commits
-// to that target. The caller sets the message's version.
+// to that target; ErrPow when that is too much. The caller sets the message's version.
 func SealRequest(msg Message, t Transport, from Party, node string, createdAt int64, powBits int) (nostr.Event, error) {
+	return SealRequestContext(context.Background(), msg, t, from, node, createdAt, powBits)
+}
+
+// SealRequestContext is SealRequest that stops to mine when ctx ends.
+func SealRequestContext(ctx context.Context, msg Message, t Transport, from Party, node string, createdAt int64, powBits int) (nostr.Event, error) {
 	plain, err := msg.Encode()
 	if err != nil {
 		return nostr.Event{}, fmt.Errorf("seal request: %w", err)
@@ -38,7 +44,7 @@ func SealRequest(msg Message, t Transport, from Party, node string, createdAt in
 	}
 	ev.PubKey = author.Public()
 	ev.Tags = nostr.Tags{{"p", node}}
-	if err := mine(&ev, powBits); err != nil {
+	if err := mine(ctx, &ev, powBits); err != nil {
 		return nostr.Event{}, fmt.Errorf("seal request: %w", err)
 	}
 	return ev, Sign(&ev, author)

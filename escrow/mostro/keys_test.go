@@ -1,9 +1,11 @@
 package mostro
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -195,8 +197,8 @@ func TestPow(t *testing.T) {
 			t.Errorf("PowBits(%q) = %d, want %d", id, got, want)
 		}
 	}
-	ev := nostr.Event{PubKey: testKeys(t)[0].Public(), Tags: nostr.Tags{{"p", "x"}}}
-	if err := mine(&ev, 10); err != nil {
+	ev := nostr.Event{PubKey: testKeys(t)[0].Public(), Tags: nostr.Tags{{"p", "x"}}, Content: `["nonce","`}
+	if err := mine(t.Context(), &ev, 10); err != nil {
 		t.Fatal(err)
 	}
 	if got := PowBits(ev.GetID()); got < 10 {
@@ -205,7 +207,12 @@ func TestPow(t *testing.T) {
 	if tag := ev.Tags[1]; tag[0] != "nonce" || tag[2] != "10" {
 		t.Errorf("nonce tag is %q", tag)
 	}
-	if err := mine(&ev, 33); err == nil {
-		t.Error("33 bits were tried")
+	if err := mine(t.Context(), &ev, 33); !errors.Is(err, ErrPow) {
+		t.Errorf("33 bits were tried: %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := mine(ended, &ev, 32); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "of about 4294967296 tries") {
+		t.Errorf("mining goes on: %v", err)
 	}
 }
