@@ -128,7 +128,7 @@ func TestM14FailedNewsComeAgain(t *testing.T) {
 		defer close(ended)
 		w.e.watchHold(ctx, watch{hash: o.Escrow.Hash, order: id})
 	}()
-	for w.statusOf(id) != mostro.StatusActive && w.node.Count(lightning.SimWatchHold) < before+5 {
+	for w.statusOf(id) != mostro.StatusActive && w.node.Count(lightning.SimWatchHold) < before+10 {
 		time.Sleep(20 * time.Millisecond)
 		w.node.DropStreams()
 	}
