@@ -194,8 +194,11 @@ func TestM36RunLooks(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	for len(e.orphans.all()) == 0 {
+	for len(e.orphans.all()) == 0 && node.Count(lightning.SimInfo) < 8 { // each after nodeEvery; the look comes after the first
 		time.Sleep(time.Millisecond)
+	}
+	if found := e.orphans.all(); len(found) != 1 || found[0].Of != id {
+		t.Errorf("found %+v", found)
 	}
 	cancel()
 	if err := <-done; err != nil {
