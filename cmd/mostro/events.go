@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mostro/policies"
 	"mostro/relay"
 	"mostro/relay/store"
 )
@@ -129,8 +130,7 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (events *store.Stor
 	if err != nil {
 		return nil, nil, err
 	}
-	var url string // what is only read says nothing of what is addressed to this relay, and takes no room
-	var space store.Space
+	url, space, err := "", exportSpace(), error(nil)
 	if create {
 		if url, space, err = relayOf(dir); err != nil {
 			return nil, nil, err
@@ -147,9 +147,18 @@ func openEvents(cmd *cobra.Command, dir string, create bool) (events *store.Stor
 	})
 	if err != nil {
 		unlock()
-		return nil, nil, hint(err, "stop the node first: one process at a time can use its events")
+		if errors.Is(err, store.ErrFull) {
+			return nil, nil, hint(err, "make room on that disk, then try again: nothing is lost, and what is moved to the present format already stays so")
+		}
+		return nil, nil, inUse(dir, err)
 	}
 	return events, func() { events.Close(); unlock() }, nil
+}
+
+// exportSpace is what an export leaves free, whatever has become of the settings: it writes only when it is the first to
+// open a folder of the first format, and a disk that is full would kill it then.
+func exportSpace() store.Space {
+	return store.Space{Rule: policies.FreeSpace(1, 0, 0, store.CriticalFree)}
 }
 
 // relayOf is what the settings of a data directory say about its relay: its address, which requests to vanish (NIP-62)

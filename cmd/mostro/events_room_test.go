@@ -54,4 +54,10 @@ func TestImportLeavesRoom(t *testing.T) {
 			t.Errorf("%d bytes free: events are taken: %v", free, outside)
 		}
 	}
+	// An export that moves a folder leaves what the store itself needs.
+	for free, want := range map[uint64]bool{store.CriticalFree: true, store.CriticalFree - 1: false} {
+		if _, inside, hold := exportSpace().Rule(free, 1<<40, false); inside != want || hold {
+			t.Errorf("%d bytes free: events are moved: %v, a reserve is made: %v", free, inside, hold)
+		}
+	}
 }

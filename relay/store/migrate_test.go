@@ -214,6 +214,29 @@ func TestMigrateCut(t *testing.T) {
 	}
 }
 
+// TestMigrateFullDisk: a move on a disk that gets full ends before that, and goes on when there is room.
+func TestMigrateFullDisk(t *testing.T) {
+	f := makeFirstFolder(t, 2*measureBytes/50_000)
+	opts, free := f.options(f.dir), uint64(1000)
+	opts.Space = Space{
+		Rule: func(free, _ uint64, _ bool) (outside, own, hold bool) { return false, free > 0, false },
+		Free: func(string) (uint64, uint64, error) {
+			left := free
+			free = 0 // when the first part has been moved
+			return left, 1000, nil
+		},
+	}
+	if s, err := Open(opts); !errors.Is(err, ErrFull) {
+		if err == nil {
+			s.Close()
+		}
+		t.Fatalf("a move on a full disk: %v", err)
+	}
+	opts.Space = Space{}
+	s := openTest(t, opts)
+	f.check(t, s)
+}
+
 // TestForeignFormat: a folder of a later release is left alone.
 func TestForeignFormat(t *testing.T) {
 	opts := Options{Dir: t.TempDir(), Now: newClock().now}
