@@ -60,7 +60,7 @@ func TestDefects(t *testing.T) {
 		{"20 no index resets the count", "alice new sell sats=1000 index=5\n alice new sell sats=1000 index=0\n alice new sell sats=1000 index=5\n alice last-index",
 			[]string{"cant-do invalid_trade_index", "cant-do invalid_trade_index", "last-trade-index 5"}, nil},
 		{"21 a taken sell order stays in the book", "alice new sell sats=100000\n bob take invoice=99700", []string{"book: order A is pending", "book: order A is in-progress"}, nil},
-		{"22 a child inherits the dispute, the cancel and the dates", "alice new sell min=20 max=100 expires=7200\n bob take usd=30 invoice=59820\n alice pay\n bob cancel\n bob fiat-sent\n bob dispute\n wait 1h\n alice release next=yes\n wait 61m\n carol take usd=20 invoice=39880\n alice pay\n carol cancel",
+		{"22 a child inherits the dispute, the cancel and the dates", "alice new sell min=20 max=100 expires=7200\n bob take usd=30 invoice=59820\n alice pay\n alice cancel\n bob fiat-sent\n bob dispute\n wait 1h\n alice release next=yes\n wait 61m\n carol take usd=20 invoice=39880\n alice pay\n carol cancel",
 			[]string{"book: order B is pending", "carol <- cooperative-cancel-initiated-by-you"}, []string{"order B: pending -> expired"}},
 		{"23 canceled orders are restored", "alice new sell sats=1000\n alice cancel\n alice new sell sats=2000\n alice restore",
 			[]string{"restore-session; order B at trade 2 is pending"}, []string{"order A at trade"}},
