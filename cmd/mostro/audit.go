@@ -50,7 +50,10 @@ those of other software as what they are. LND does not tell a settled one from a
 After a move to another Lightning node what was settled and paid at the one before is counted apart.
 The hold invoices in the books say at which node they were made.
 
-Exit code 0: the two agree. Exit code 1: they do not, and the differences are listed.`,
+Exit code 0: the two agree. Exit code 1: they do not, and the differences are listed.
+
+  mostro audit
+  mostro audit --month 2026-11 --csv > 2026-11.csv`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, before, err := o.between()

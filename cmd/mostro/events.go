@@ -34,7 +34,9 @@ func eventsExportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [FILE]",
 		Short: "Write all events, one a line, to a new file or to the standard output",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Write all events, one a line, to a new file, or to the standard output without one or with "-".
+People's messages are among them, encrypted: the file is for your eyes only.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			events, end, err := openEvents(cmd, dir, false)
 			if err != nil {
@@ -46,7 +48,7 @@ func eventsExportCommand() *cobra.Command {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d events written\n", done, total)
 				})
 			}
-			if len(args) == 1 { // messages are in there: for the owner's eyes
+			if aFile(args) {
 				return writeLarge(args[0], export)
 			}
 			return export(cmd.OutOrStdout())
@@ -61,12 +63,13 @@ func eventsImportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Read events, one a line, from a file or from the standard input",
-		Long: `Read events, one a line, from a file or from the standard input. The id and signature of each
-are checked. What is stored already is passed over, so an import can be repeated.`,
+		Long: `Read events, one a line, from a file, or from the standard input without one or with "-". The id
+and signature of each are checked. What is stored already is passed over, so an import can be
+repeated.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := cmd.InOrStdin()
-			if len(args) == 1 {
+			if aFile(args) {
 				file, err := os.Open(args[0])
 				if err != nil {
 					return fmt.Errorf("open import: %w", err)
@@ -85,6 +88,9 @@ are checked. What is stored already is passed over, so an import can be repeated
 	dataDirFlag(cmd, &dir, "~/.mostro")
 	return cmd
 }
+
+// aFile tells whether a file was named, and not the standard input or output.
+func aFile(args []string) bool { return len(args) == 1 && args[0] != "-" }
 
 const (
 	importEvery = 10_000 // lines between two reports
@@ -106,7 +112,7 @@ func importEvents(cmd *cobra.Command, events *store.Store, in io.Reader) error {
 				fmt.Fprintf(progress, "line %d refused: %v\n", line, why)
 			}
 		})
-	fmt.Fprintf(cmd.OutOrStdout(), "%d lines: %d stored, %d known or overtaken, %d refused\n", sum.Lines, sum.Stored, sum.Known, sum.Refused)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s: %d stored, %d known or overtaken, %d refused\n", count(sum.Lines, "line", "lines"), sum.Stored, sum.Known, sum.Refused)
 	switch {
 	case errors.Is(err, store.ErrFull):
 		return hint(err, "make room on that disk, then import again: what is stored is passed over")

@@ -50,11 +50,29 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends a process that is slow to stop
-	cmd, err := rootCommand().ExecuteContextC(ctx)
+	root, begun := rootCommand(), false
+	noteBegin(root, &begun)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && !begun && !errors.As(err, new(hinted)) {
+		err = hint(err, "how it is written: "+cmd.CommandPath()+" --help")
+	}
 	if err != nil {
 		printError(cmd.ErrOrStderr(), cmd, err)
 	}
 	return exitCode(err)
+}
+
+// noteBegin notes in begun that a command line was understood and its command begins.
+func noteBegin(cmd *cobra.Command, begun *bool) {
+	if do := cmd.RunE; do != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*begun = true
+			return do(cmd, args)
+		}
+	}
+	for _, each := range cmd.Commands() {
+		noteBegin(each, begun)
+	}
 }
 
 func rootCommand() *cobra.Command {

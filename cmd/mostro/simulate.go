@@ -190,7 +190,7 @@ func onTerminal(out io.Writer) bool {
 
 func (r *simulateRun) report() {
 	took := time.Since(r.began)
-	fmt.Fprintf(r.out, "%d seeds before %d, %d trades, %d crashes, %d broken, %s, %.1f seeds/s, %.0f trades/s\n", r.played, min(r.next, r.end), r.total.Trades,
+	fmt.Fprintf(r.out, "%d of %d seeds, up to %d: %d trades, %d crashes, %d broken, %s, %.1f seeds/s, %.0f trades/s\n", r.played, r.seeds, min(r.next, r.end)-1, r.total.Trades,
 		r.total.Crashes, len(r.broken), took.Round(time.Second), float64(r.played)/took.Seconds(), float64(r.total.Trades)/took.Seconds())
 }
 

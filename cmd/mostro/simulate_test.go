@@ -16,7 +16,7 @@ func TestSimulateProgress(t *testing.T) {
 	for seed, ok := r.take(); ok; seed, ok = r.take() {
 		r.play(t.Context(), seed)
 	}
-	if says := out.String(); !strings.HasPrefix(says, "2 seeds before 3") || strings.Count(says, "\n") != 1 { // the last line is that of the end
+	if says := out.String(); !strings.HasPrefix(says, "2 of 4 seeds, up to 2: ") || strings.Count(says, "\n") != 1 { // the last line is that of the end
 		t.Errorf("each two of four:\n%s", says)
 	}
 
@@ -37,7 +37,7 @@ func TestSimulateProgress(t *testing.T) {
 	case <-done: // the second tick has seen it
 	}
 	<-done
-	if n := strings.Count(out.String(), "7 seeds before 8"); n < 1 || n > 2 {
+	if n := strings.Count(out.String(), "7 of 10 seeds, up to 7: "); n < 1 || n > 2 {
 		t.Errorf("told %d times:\n%s", n, out.String())
 	}
 }
