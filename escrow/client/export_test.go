@@ -73,3 +73,8 @@ func (p *Prepared) Send(ctx context.Context) error {
 	_, err := p.trade.await(ctx, p.message)
 	return err
 }
+
+// PublicSinceOf is PublicSince of a few pages.
+func (c *Client) PublicSinceOf(ctx context.Context, f nostr.Filter, since int64, pages int, seen func(*nostr.Event)) (bool, error) {
+	return c.publicSince(ctx, f, since, pages, seen)
+}

@@ -49,43 +49,98 @@ func (c *Client) Publish(ctx context.Context, ev nostr.Event) error {
 	return nil
 }
 
-// pageOfEvents is how many events Public asks for at once.
-const pageOfEvents = 500
-
-// mostPages bounds what a relay can make Public read.
-const mostPages = 400
+// How much of public events is read of a relay, which may have any number of them.
+const (
+	pageOfEvents = 500 // asked for at once
+	mostPages    = 400 // in all
+	partsOfTime  = 30
+	pagesOfPart  = 3
+)
 
 // Public hands over the events that the relay has for a filter, newest first, page by page until
 // there are no more, and tells whether that were all: it gives up on a relay that never ends. They
 // are not verified. What was shown already is not shown again.
 func (c *Client) Public(ctx context.Context, f nostr.Filter, seen func(*nostr.Event)) (all bool, err error) {
-	known, cut := make(map[string]bool), false
+	r := reading{c: c, pages: mostPages, known: make(map[string]bool), seen: seen}
+	_, all, err = r.read(ctx, f, mostPages)
+	return all && !r.cut, err
+}
+
+// PublicSince is Public for what anybody can write, of the time from since on, in unix seconds. Where that is so much that
+// what somebody publishes now could hide the rest, it is read in parts of time, some of each, and halves of those that hold more:
+// so hides only what fills every part.
+func (c *Client) PublicSince(ctx context.Context, f nostr.Filter, since int64, seen func(*nostr.Event)) (all bool, err error) {
+	return c.publicSince(ctx, f, since, mostPages, seen)
+}
+
+func (c *Client) publicSince(ctx context.Context, f nostr.Filter, since int64, pages int, seen func(*nostr.Event)) (all bool, err error) {
+	r, from := reading{c: c, pages: pages, known: make(map[string]bool), seen: seen}, nostr.Timestamp(since)
+	f.Since = &from
+	until, all, err := r.read(ctx, f, pages/10)
+	if err != nil || all {
+		return all && !r.cut, err
+	}
+	var parts [][2]nostr.Timestamp // first and last second
+	split := func(from, until, n nostr.Timestamp) {
+		for width := (until-from)/n + 1; until >= from; until -= width {
+			parts = append(parts, [2]nostr.Timestamp{max(from, until-width+1), until})
+		}
+	}
+	for split(from, until, partsOfTime); len(parts) > 0 && r.pages > 0; {
+		part := parts[0]
+		parts = parts[1:]
+		f.Since, f.Until = &part[0], &part[1]
+		until, all, err := r.read(ctx, f, pagesOfPart)
+		if err != nil {
+			return false, err
+		}
+		if !all {
+			split(part[0], until, 2)
+		}
+	}
+	return len(parts) == 0 && !r.cut, nil
+}
+
+// reading hands over public events, each once.
+type reading struct {
+	c     *Client
+	pages int             // that may still be asked for
+	known map[string]bool // by id
+	seen  func(*nostr.Event)
+	cut   bool // one second holds more than a page
+}
+
+// read reads pages, newest first, until there are no more or that were so many. It tells which second it has reached.
+func (r *reading) read(ctx context.Context, f nostr.Filter, most int) (until nostr.Timestamp, all bool, err error) {
 	f.Limit = pageOfEvents
-	for range mostPages {
+	for ; most > 0 && r.pages > 0; most, r.pages = most-1, r.pages-1 {
 		got, fresh, oldest := 0, 0, nostr.Timestamp(0)
-		err := c.stored(ctx, f, func(ev *nostr.Event) {
+		err := r.c.stored(ctx, f, func(ev *nostr.Event) {
 			got++
 			if oldest == 0 || ev.CreatedAt < oldest {
 				oldest = ev.CreatedAt
 			}
-			if !known[ev.ID] {
-				known[ev.ID] = true
+			if !r.known[ev.ID] {
+				r.known[ev.ID] = true
 				fresh++
-				seen(ev)
+				r.seen(ev)
 			}
 		})
 		if err != nil {
-			return false, fmt.Errorf("read public events: %w", err)
+			return 0, false, fmt.Errorf("read public events: %w", err)
 		}
 		switch {
 		case got == 0:
-			return !cut, nil
+			return 0, true, nil
 		case fresh == 0:
 			// All of one second. What of it does not fit into a page nobody can ask for.
-			cut = cut || got >= pageOfEvents
+			r.cut = r.cut || got >= pageOfEvents
 			oldest--
 		}
-		f.Until = &oldest // again the same second: it may hold more than this page
+		if f.Since != nil && oldest < *f.Since {
+			return oldest, true, nil
+		}
+		until, f.Until = oldest, &oldest // again the same second: it may hold more than this page
 	}
-	return false, nil
+	return until, false, nil
 }

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -47,6 +48,49 @@ func TestPublic(t *testing.T) {
 		})
 		if err != nil || len(seen) != want.events || all != want.all {
 			t.Errorf("kind %d: %d events, all %t, %v", kind, len(seen), all, err)
+		}
+	}
+}
+
+// TestPublicSince: however much somebody publishes now, or at one time in the past, what others have said before is read,
+// each once.
+func TestPublicSince(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	p := w.person("reader", w.door())
+	const from, day = 1_700_000_000, 86400
+	author := strings.Repeat("7", 64)
+	publish := func(n int, kind int, second func(int) int64) {
+		events := make([]nostr.Event, n)
+		for i := range events {
+			events[i] = nostr.Event{PubKey: author, Kind: kind, CreatedAt: nostr.Timestamp(second(i)), Content: fmt.Sprint(kind, i), Sig: strings.Repeat("0", 128)}
+			events[i].ID = events[i].GetID()
+		}
+		if err := w.relay.Publish(w.ctx, events...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(1100, 1001, func(i int) int64 { return from + int64(i) })
+	publish(1, 1001, func(int) int64 { return from - 1 })
+	for kind, at := range map[int]int64{1002: 180, 1003: 90} {
+		publish(180, kind, func(i int) int64 { return from + int64(i)*day })
+		publish(60_000, kind, func(i int) int64 { return from + at*day + 1 + int64(i) })
+	}
+	for kind, want := range map[int]struct {
+		old int // that must be among those that are read
+		all bool
+	}{1001: {1100, true}, 1002: {178, false}, 1003: {178, false}} {
+		seen, old := make(map[string]bool), 0
+		all, err := p.PublicSinceOf(w.ctx, nostr.Filter{Kinds: []int{kind}}, from, 120, func(ev *nostr.Event) {
+			if seen[ev.ID] {
+				t.Errorf("an event of kind %d comes twice", kind)
+			}
+			seen[ev.ID] = true
+			if kind == 1001 || (ev.CreatedAt-from)%day == 0 {
+				old++
+			}
+		})
+		if err != nil || all != want.all || old < want.old || len(seen) > 120*500 {
+			t.Errorf("kind %d: %d events, %d of those of before, all %t, %v", kind, len(seen), old, all, err)
 		}
 	}
 }
