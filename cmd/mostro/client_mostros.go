@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,10 @@ Facts follow from events that each node has signed itself; it can date events ba
 what it says. Reviews are by people to whom the
 node has proven a trade; a node can trade with itself, so look at how many weeks they are from
 and how much it has paid in development fees. A score needs five reviews from months with such fees, of
-which each month counts to 10,000 sat. Recommendations and labels can be by anybody.`,
+which each month counts to 10,000 sat. Recommendations and labels can be by anybody.
+
+Coordinators of other marketplaces, whose offers the relay shows too, come last. They are no Mostros, and the
+commands here cannot trade with them; their reviews, in the form of RoboSats, make no score.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := o.openReader(cmd)
@@ -41,42 +45,84 @@ which each month counts to 10,000 sat. Recommendations and labels can be by anyb
 	}
 }
 
-// mostros reads what the relay has about every node whose terms it has.
+const (
+	mostCoordinators = 100 // anybody can be one at a relay that takes all
+	authorsAtOnce    = 100 // relays refuse long lists
+	offersPast       = 30 * 24 * time.Hour
+	reviewsPast      = 187 * 24 * time.Hour // older ones do not count, nor do those of the week in which that begins
+)
+
+// mostros reads what the relay has about every node whose terms it has, and then about coordinators of other platforms
+// who have offers there.
 func (s *clientSession) mostros(now int64) ([]reviews.Summary, error) {
 	read := reviews.NewReader(now)
-	var keys, addresses []string
+	var keys []string
 	known := make(map[string]bool)
 	complete, err := s.Public(s.ctx, nostr.Filter{Kinds: []int{mostro.KindInfo}}, func(ev *nostr.Event) {
 		read.Add(ev)
 		if !known[ev.PubKey] {
 			known[ev.PubKey] = true
-			keys, addresses = append(keys, ev.PubKey), append(addresses, reviews.Address(ev.PubKey))
+			keys = append(keys, ev.PubKey)
 		}
 	})
-	if err != nil || len(keys) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	for _, f := range []nostr.Filter{
-		{Kinds: []int{mostro.KindDevFee, mostro.KindOrder, mostro.KindDispute}, Authors: keys},
-		{Kinds: []int{mostro.KindReview, mostro.KindLabel}, Tags: nostr.TagMap{"p": keys}},
-		{Kinds: []int{mostro.KindRecommendation, mostro.KindLabel}, Tags: nostr.TagMap{"a": addresses}},
-	} {
-		all, err := s.Public(s.ctx, f, read.Add)
+	past := nostr.Timestamp(now - int64(offersPast/time.Second))
+	all, err := s.Public(s.ctx, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"s": {string(mostro.StatusPending)}}, Since: &past}, read.Add)
+	if err != nil {
+		return nil, err
+	}
+	complete = complete && all
+	others := make(map[string]bool)
+	for _, c := range read.Coordinators() {
+		if len(others) == mostCoordinators {
+			complete = false
+			break
+		}
+		others[c.Mostro] = true
+		keys = append(keys, c.Mostro)
+	}
+	for some := range slices.Chunk(keys, authorsAtOnce) {
+		all, err := s.said(read, some, now)
 		if err != nil {
 			return nil, err
 		}
 		complete = complete && all
 	}
-	mostros := read.Mostros()
+	mostros := append(read.Mostros(), slices.DeleteFunc(read.Coordinators(), func(c reviews.Summary) bool { return !others[c.Mostro] })...)
 	for i := range mostros {
 		mostros[i].Partial = !complete
 	}
 	return mostros, nil
 }
 
+// said reads what some nodes have published of their trades, and what is said of them.
+func (s *clientSession) said(read *reviews.Reader, of []string, now int64) (complete bool, err error) {
+	addresses := make([]string, len(of))
+	for i := range of {
+		addresses[i] = reviews.Address(of[i])
+	}
+	complete, err = s.PublicSince(s.ctx, nostr.Filter{Kinds: []int{mostro.KindReview}, Tags: nostr.TagMap{"p": of}}, now-int64(reviewsPast/time.Second), read.Add)
+	for _, f := range []nostr.Filter{
+		{Kinds: []int{mostro.KindDevFee, mostro.KindOrder, mostro.KindDispute}, Authors: of},
+		{Kinds: []int{mostro.KindLabel}, Tags: nostr.TagMap{"p": of}},
+		{Kinds: []int{mostro.KindRecommendation, mostro.KindLabel}, Tags: nostr.TagMap{"a": addresses}},
+	} {
+		all := false
+		if err == nil {
+			all, err = s.Public(s.ctx, f, read.Add)
+		}
+		complete = complete && all
+	}
+	return complete, err
+}
+
 func (c clientScreen) mostros(all []reviews.Summary) error {
-	if len(all) == 0 && !c.json {
-		return c.line("The relay knows no Mostro.\n  -> --relay names another one")
+	if !c.json && (len(all) == 0 || all[0].Platform != "") {
+		if err := c.line("The relay knows no Mostro.\n  -> --relay names another one"); err != nil {
+			return err
+		}
 	}
 	for i, m := range all {
 		if c.json {
@@ -85,8 +131,13 @@ func (c clientScreen) mostros(all []reviews.Summary) error {
 			}
 			continue
 		}
-		if i > 0 {
+		if i > 0 || m.Platform != "" {
 			if err := c.line(""); err != nil {
+				return err
+			}
+		}
+		if m.Platform != "" && (i == 0 || all[i-1].Platform == "") {
+			if err := c.line("%s", otherPlatforms); err != nil {
 				return err
 			}
 		}
@@ -96,6 +147,11 @@ func (c clientScreen) mostros(all []reviews.Summary) error {
 	}
 	return nil
 }
+
+// otherPlatforms stands before coordinators.
+const otherPlatforms = `NO MOSTROS: coordinators of other marketplaces, whose offers the relay shows.
+The commands here cannot trade with them.
+`
 
 // mostroText is a node in words.
 func mostroText(m reviews.Summary) []string {
@@ -108,11 +164,19 @@ func mostroText(m reviews.Summary) []string {
 	if f.Since > 0 {
 		old = fmt.Sprintf("%d days old by its own dates", f.AgeDays)
 	}
-	lines := []string{
-		strings.TrimSpace(oneLine(m.Name) + " " + npub(m.Mostro)),
-		fmt.Sprintf("  facts        %d orders ended well, %s, %s of development fees; %s", f.Success, disputes, sats(f.DevFees), old),
-		fmt.Sprintf("  terms        fee %s, bond %s, said %s", feeText(f.Fee), oneLine(f.Bond), ago(f)),
-		"  reviews      " + reviewsText(r),
+	lines := []string{strings.TrimSpace(oneLine(m.Name) + " " + npub(m.Mostro))}
+	if m.Platform == "" {
+		lines = append(lines,
+			fmt.Sprintf("  facts        %d orders ended well, %s, %s of development fees; %s", f.Success, disputes, sats(f.DevFees), old),
+			fmt.Sprintf("  terms        fee %s, bond %s, said %s", feeText(f.Fee), oneLine(f.Bond), ago(f)),
+			"  reviews      "+reviewsText(r))
+	} else {
+		lines = append(lines,
+			fmt.Sprintf("  platform     %s, by its own word", oneLine(m.Platform)),
+			fmt.Sprintf("  facts        %d offers now; %d orders here that ended well", f.Offers, f.Success))
+		if r.Unproven > 0 {
+			lines = append(lines, fmt.Sprintf("  reviews      %d without a proof do not count", r.Unproven))
+		}
 	}
 	for _, t := range r.Texts {
 		lines = append(lines, fmt.Sprintf("    %s of %d stars: %s", starsText(*t.Rating), mostStars, oneLine(t.Text)))

@@ -127,3 +127,48 @@ func TestClientMostros(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestClientMostrosCoordinators: coordinators of other platforms are listed behind the Mostros and marked as none.
+func TestClientMostrosCoordinators(t *testing.T) {
+	w := newClientWorld(t, 0)
+	lake, err := mostro.NewSecret([32]byte{31: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fan, err := mostro.NewSecret([32]byte{31: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := w.user("alice")
+	if out := alice.ok("mostros"); strings.Contains(out, "NO MOSTROS") {
+		t.Errorf("there is no coordinator:\n%s", out)
+	}
+	w.publish(lake, nostr.Event{Kind: mostro.KindOrder, Tags: nostr.Tags{
+		{"d", "a"}, {"k", "sell"}, {"s", "pending"}, {"y", "robosats\x1b[2J", "The Lake"}, {"z", "order"}}})
+	w.publish(fan, nostr.Event{Kind: mostro.KindReview, Tags: nostr.Tags{{"d", "lake:1"}, {"p", lake.Public()}, {"rating", "1"}}})
+	w.publish(fan, nostr.Event{Kind: mostro.KindLabel, Tags: nostr.Tags{{"L", "trust"}, {"l", "good", "trust"}, {"p", lake.Public()}}})
+	out := alice.ok("mostros")
+	t.Log("\n" + out)
+	mostros, others, apart := strings.Cut(out, "NO MOSTROS: ")
+	if !apart || !strings.Contains(mostros, "Test npub1") || strings.Contains(mostros, "robosats") || strings.Contains(others, "Test npub1") {
+		t.Errorf("mostros prints this:\n%s", out)
+	}
+	for _, want := range []string{
+		"cannot trade with them", "The Lake npub1", "platform     robosats\ufffd[2J, by its own word", "1 offers now; 0 orders", "1 without a proof do not count", "good (trust) by 1",
+	} {
+		if !strings.Contains(others, want) {
+			t.Errorf("of coordinators it prints this, without %q:\n%s", want, others)
+		}
+	}
+	var platforms []string
+	for line := range strings.Lines(alice.ok("mostros", "--json")) {
+		var s reviews.Summary
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatal(err)
+		}
+		platforms = append(platforms, s.Platform)
+	}
+	if len(platforms) != 2 || platforms[0] != "" || platforms[1] != "robosats\x1b[2J" {
+		t.Errorf("platforms %q", platforms)
+	}
+}

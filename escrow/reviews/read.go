@@ -25,6 +25,8 @@ type Reader struct {
 type node struct {
 	pubkey, name, fee, bond string
 	infoAt, since           int64
+	platform, coordinator   string // that its last order names; "" = it is a Mostro's
+	platformAt              int64
 	orders                  map[string]bookOrder // by id
 	fees                    map[string]devFee    // by order
 	disputes                map[string]bool      // by id
@@ -72,9 +74,18 @@ func (r *Reader) Add(ev *nostr.Event) {
 // Mostros are the nodes that have published their terms, in an order that is another one each day. A rank by score would be
 // worth washing for, one by age dating events back, and one by key looking for a small one.
 func (r *Reader) Mostros() []Summary {
+	return r.those(func(n *node) bool { return n.infoAt > 0 })
+}
+
+// Coordinators are those who have published orders of other platforms, and no terms of a Mostro, in such an order.
+func (r *Reader) Coordinators() []Summary {
+	return r.those(func(n *node) bool { return n.infoAt == 0 && n.platform != "" })
+}
+
+func (r *Reader) those(wanted func(*node) bool) []Summary {
 	var all []Summary
 	for _, n := range r.nodes {
-		if n.infoAt > 0 {
+		if wanted(n) {
 			all = append(all, n.summarize(r.now))
 		}
 	}
@@ -124,6 +135,9 @@ func (n *node) record(ev *nostr.Event) {
 		if o := n.orders[id]; at >= o.at {
 			n.orders[id] = bookOrder{at: at, status: mostro.Status(tag(ev, "s"))}
 		}
+		if at >= n.platformAt {
+			n.onPlatform(ev)
+		}
 	case mostro.KindDispute:
 		if id != "" {
 			n.disputes[id] = true
@@ -142,6 +156,16 @@ func (n *node) record(ev *nostr.Event) {
 	}
 	if n.since == 0 || at < n.since {
 		n.since = at
+	}
+}
+
+// onPlatform reads on which platform an order is (NIP-69): y names it, and perhaps who coordinates there.
+func (n *node) onPlatform(ev *nostr.Event) {
+	n.platformAt, n.platform, n.coordinator = int64(ev.CreatedAt), tag(ev, "y"), ""
+	if strings.HasPrefix(strings.ToLower(n.platform), "mostro") {
+		n.platform = ""
+	} else if y := ev.Tags.Find("y"); len(y) > 2 {
+		n.coordinator = y[2]
 	}
 }
 

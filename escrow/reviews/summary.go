@@ -22,6 +22,7 @@ const (
 type Summary struct {
 	Mostro          string          `json:"mostro"` // hex
 	Name            string          `json:"name"`
+	Platform        string          `json:"platform,omitempty"` // by its own word, of who is no Mostro
 	Facts           Facts           `json:"facts"`
 	Reviews         Reviews         `json:"reviews"`
 	Finished        Finished        `json:"finished"`
@@ -35,6 +36,7 @@ type Summary struct {
 type Facts struct {
 	Since    int64 `json:"since"`    // unix seconds of its first order or development fee, 0 = none; a node can date them back
 	AgeDays  int64 `json:"age_days"` // from Since
+	Offers   int   `json:"offers"`   // orders that wait for a taker
 	Success  int   `json:"success"`  // orders that ended well
 	Disputes int   `json:"disputes"` // that were opened
 	DevFees  int64 `json:"dev_fees"` // sat, published as paid
@@ -95,8 +97,12 @@ type Label struct {
 
 // summarize judges a node. now is in unix seconds.
 func (n *node) summarize(now int64) Summary {
+	name, platform := n.coordinator, n.platform
+	if n.infoAt > 0 {
+		name, platform = n.name, ""
+	}
 	return Summary{
-		Mostro: n.pubkey, Name: n.name, Facts: n.facts(now), Reviews: n.reviewed(now),
+		Mostro: n.pubkey, Name: name, Platform: platform, Facts: n.facts(now), Reviews: n.reviewed(now),
 		Finished: n.ofFinished(now), Recommendations: recommended(n.recommendations), Labels: n.labeled(),
 	}
 }
@@ -108,8 +114,11 @@ func (n *node) facts(now int64) Facts {
 	}
 	well := make(map[string]bool)
 	for id, o := range n.orders {
-		if o.status == mostro.StatusSuccess {
+		switch o.status {
+		case mostro.StatusSuccess:
 			well[id] = true
+		case mostro.StatusPending:
+			f.Offers++
 		}
 	}
 	for id, fee := range n.fees {
