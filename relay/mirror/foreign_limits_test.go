@@ -186,7 +186,10 @@ func TestForeignSlow(t *testing.T) {
 }
 
 // negotiates gives plain negentropy.
-func negotiates(p *plain) func() manner {
+func negotiates(p *plain) func() manner { return negotiatesBy(p, 4096) }
+
+// negotiatesBy does so with answers of up to most bytes.
+func negotiatesBy(p *plain, most int) func() manner {
 	p.about = `{"supported_nips":[1,77]}`
 	return func() manner {
 		sets := make(map[string]reconcile.Set)
@@ -213,7 +216,7 @@ func negotiates(p *plain) func() manner {
 				return false
 			}
 			b, _ := hex.DecodeString(message)
-			if answer, err := sets[id].Answer(b, 4096); err == nil {
+			if answer, err := sets[id].Answer(b, most); err == nil {
 				say("NEG-MSG", parts[0], hex.EncodeToString(answer))
 			}
 			return true
