@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,7 +31,7 @@ func lockDataDir(dir, doing string, shared bool) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
 	if !shared {
-		if err := storesFree(dir); err != nil {
+		if err := cmp.Or(refuseForeign(dir, os.Geteuid()), storesFree(dir)); err != nil {
 			lock.Close()
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -34,11 +35,48 @@ func refuseRoot(dir, doing string, uid int) error {
 	if !known || owner == uid {
 		return nil
 	}
-	name := "#" + strconv.Itoa(owner) // as sudo takes it
-	if u, err := osuser.LookupId(strconv.Itoa(owner)); err == nil {
-		name = cmp.Or(u.Username, name)
-	}
+	name := userName(owner)
 	return hint(fmt.Errorf("%s belongs to %s, and you are root: what is written there would be root's, and %s could not use it any more", dir, name, name),
 		fmt.Sprintf("as its owner: sudo -u '%s' %s --data-dir %s", name, doing, dir),
 		fmt.Sprintf("if root is to run the node from now on, give it all to root first: chown -R root %s", dir))
+}
+
+// userName is what a user is called, or #UID, as sudo takes it.
+func userName(uid int) string {
+	id := strconv.Itoa(uid)
+	if u, err := osuser.LookupId(id); err == nil {
+		return cmp.Or(u.Username, "#"+id)
+	}
+	return "#" + id
+}
+
+// refuseForeign names a file of a store that belongs to another user and cannot be written, such as those that a
+// command of root's has left there once. The store itself would say only that it may not.
+func refuseForeign(dir string, uid int) error {
+	for _, store := range []string{escrowDir, relayDir, mirrorDir, replicaDir} {
+		entries, err := os.ReadDir(filepath.Join(dir, store))
+		if err != nil {
+			continue // it says so itself, when it is opened
+		}
+		for _, entry := range entries {
+			info, err := entry.Info()
+			if err != nil || !info.Mode().IsRegular() {
+				continue
+			}
+			owner, known := ownerOf(info)
+			if !known || owner == uid {
+				continue
+			}
+			path := filepath.Join(dir, store, entry.Name())
+			file, err := os.OpenFile(path, os.O_RDWR, 0)
+			if errors.Is(err, fs.ErrPermission) {
+				return hint(fmt.Errorf("%s belongs to %s, and %s cannot write it", path, userName(owner), userName(uid)),
+					fmt.Sprintf("give it back: sudo chown -R %d %s", uid, dir))
+			}
+			if err == nil {
+				file.Close()
+			}
+		}
+	}
+	return nil
 }

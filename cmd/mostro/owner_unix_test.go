@@ -1,10 +1,15 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -64,6 +69,27 @@ func TestRootLeavesNoFiles(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+
+	// What an earlier version has left of root's is named to its owner.
+	left := filepath.Join(o.dir, escrowDir, "MANIFEST")
+	if err := os.Lchown(left, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	program, err := exec.LookPath("mostro")
+	open := filepath.Join(t.TempDir(), "mostro") // the other one is in a directory of root's
+	above := filepath.Dir(filepath.Dir(open))    // of all temporary directories of this test
+	if err := errors.Join(err, os.Link(program, open), os.Chmod(above, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(open, "serve", "--data-dir", o.dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: somebody, Gid: somebody}}
+	says, err := cmd.CombinedOutput()
+	if want := left + " belongs to root, and #54321 cannot write it\n    -> give it back: sudo chown -R 54321 " + o.dir + "\n"; err == nil || !strings.HasSuffix(string(says), want) {
+		t.Errorf("root's file: %v\n%s", err, says)
+	}
+	if err := refuseForeign(o.dir, somebody); err != nil {
+		t.Errorf("a file of somebody else that can be written: %v", err)
 	}
 
 	// An empty directory that was made for another user.
