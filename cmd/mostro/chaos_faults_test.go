@@ -65,12 +65,28 @@ func (x *chaos) fail(ctx context.Context) error {
 			continue
 		}
 		// Kills and trades keep pace, so that no trade is spared.
-		x.wait(ctx, func() bool { return x.begun**chaosKills >= min(x.kills, *chaosKills)**chaosTrades })
+		if err := x.await(ctx, func() bool { return x.begun**chaosKills >= min(x.kills, *chaosKills)**chaosTrades }); err != nil {
+			return err
+		}
 		if err := x.strike(ctx, f); err != nil {
 			return err
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// await is wait for who lets things fail; when nothing happens he does what an operator would.
+func (x *chaos) await(ctx context.Context, holds func() bool) error {
+	for {
+		x.wait(ctx, func() bool { return holds() || x.stuck })
+		if !x.now(func() bool { return x.stuck }) {
+			return nil
+		}
+		x.note(func() { x.stuck = false })
+		if err := x.operate(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // strike lets one thing fail.

@@ -20,6 +20,7 @@ const (
 	pinnedCLTV = 1008           // blocks, the most that the settings let an invoice ask for
 	pinnedLife = 24 * time.Hour // of the invoice
 	inFlight   = "the payment is in flight"
+	lndSilent  = time.Minute // after which it is started anew: it may be slow as well, and loses nothing by it
 )
 
 // errStands ends a trade whose payout lnd has in flight and does not bring to an end.
@@ -154,7 +155,10 @@ func (x *chaos) owes(r audit.Report) (wrong []error) {
 // operate does what an operator would when nothing happens any more: he starts lnd anew.
 func (x *chaos) operate(ctx context.Context) error {
 	x.t.Logf("!! lnd is started anew, since nothing happens")
-	x.network.StopNode(ctx, escrowNode)
+	// It may hang where it stands, killed at a bad moment and its links with it, and then not end by itself.
+	stops, cancel := context.WithTimeout(ctx, lndSilent)
+	x.network.StopNode(stops, escrowNode)
+	cancel()
 	err := x.startLND(ctx)
 	x.note(func() { x.faults["lnd was started anew, since nothing happened"]++ })
 	return err
