@@ -134,6 +134,15 @@ func TestM36WhatBelongsIsNoOrphan(t *testing.T) {
 			if s, err := w.e.Status(); err != nil || len(s.Orphans) != 0 {
 				t.Errorf("%+v, %v", s.Orphans, err)
 			}
+			bonds, err := w.e.Bonds(w.order(args{}))
+			w.check(err)
+			w.check(w.e.db.Update(func(txn *badger.Txn) error { // nor is it known what rows want that cannot be read
+				for _, b := range bonds {
+					w.check(txn.Set(rowKey(tableBond, b.ID), []byte("broken")))
+				}
+				return txn.Set(rowKey(tableOrder, w.order(args{})), []byte("broken"))
+			}))
+			w.round()
 			if held, open := w.orphansTold(); held+open != 0 {
 				t.Errorf("told of %d that are held and %d that are open", held, open)
 			}
