@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -85,43 +86,49 @@ func searchWords(search string) ([]string, error) {
 			words = append(words, word)
 		}
 	}
+	if len(words) > maxWords {
+		return nil, fmt.Errorf("invalid: a search has at most %d words", maxWords)
+	}
 	return words, nil
 }
 
-// finds reports whether ev has what f searches for: in its content, or in tags that people
-// write and read. Only kinds of public text and orders are searched.
-func (f *ask) finds(ev *nostr.Event) bool {
-	if f.words == nil {
-		return true
-	}
-	if !isSearched(ev.Kind) {
-		return false
-	}
-	text := []string{ev.Content}
-	for _, tag := range ev.Tags {
-		switch tag[0] {
-		case "title", "summary", "subject", "pm", "f", "t":
-			text = append(text, tag[1:]...)
-		}
-	}
-	all := strings.ToLower(strings.Join(text, "\n"))
-	for _, word := range f.words {
-		if !strings.Contains(all, word) {
-			return false
-		}
-	}
-	return true
+// finds reports whether a text has what f searches for.
+func (f *ask) finds(text string) bool {
+	return !slices.ContainsFunc(f.words, func(word string) bool { return !strings.Contains(text, word) })
 }
 
-// findsRaw is finds for a stored event.
+// findsRaw is finds for a stored event, of a kind that is searched.
 func (f *ask) findsRaw(raw []byte) bool {
 	if f.words == nil {
 		return true
 	}
 	ev, err := decode(raw)
-	return err == nil && f.finds(ev)
+	return err == nil && f.finds(searchText(ev))
 }
 
+// searchText is what searches look through, in lower case: the beginning of the tags that people write and read, and of the
+// content behind them.
+func searchText(ev *nostr.Event) string {
+	var text strings.Builder
+	add := func(s string) {
+		if left := maxSearched - text.Len(); left > 0 {
+			text.WriteString(s[:min(len(s), left)])
+			text.WriteByte('\n')
+		}
+	}
+	for _, tag := range ev.Tags {
+		switch tag[0] {
+		case "title", "summary", "subject", "pm", "f", "t":
+			for _, element := range tag[1:] {
+				add(element)
+			}
+		}
+	}
+	add(ev.Content)
+	return strings.ToLower(text.String())
+}
+
+// isSearched: only kinds of public text and orders are searched.
 func isSearched(kind int) bool {
 	switch kind {
 	case nostr.KindProfileMetadata, nostr.KindTextNote, 11, 42, 1111, nostr.KindArticle, kindOrder:

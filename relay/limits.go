@@ -94,6 +94,9 @@ const (
 	lingerTime        = time.Second // for the rest of a message that is too long
 	lingerBytes       = 4 << 20
 	maxSearch         = 256              // bytes
+	maxWords          = 10               // of a search
+	maxSearched       = 8 << 10          // bytes of one event that are searched
+	searchWeight      = 10               // comparisons for which one with a search counts
 	searchScan        = 5000             // newest events that a search reads
 	maxCounted        = 1_000_000        // events of one filter of a COUNT
 	negReserve        = 1000             // items that a negentropy session counts at a time while it collects them

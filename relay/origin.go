@@ -84,22 +84,22 @@ type comparisons struct {
 	count int
 }
 
-func (c *comparisons) next(round uint64) (count int) {
+func (c *comparisons) next(round uint64, weight int) (count int) {
 	if c.round != round {
 		c.round, c.count = round, 0
 	}
-	c.count++
+	c.count += weight
 	return c.count
 }
 
-// compares counts a comparison of an event with a subscription, and reports whether it is to be made:
+// compares counts a comparison of an event with a subscription, or so many, and reports whether it is to be made:
 // while there are not too many of the address, and with what would be the session's part of them.
-func (s *session) compares(round uint64, most int) bool {
+func (s *session) compares(round uint64, most, weight int) bool {
 	if s.origin == nil {
 		return true
 	}
-	mine := s.compared.next(round)
-	return s.origin.next(round) <= most || mine <= max(most/int(max(s.origin.sessions.Load(), 1)), 1)
+	mine := s.compared.next(round, weight)
+	return s.origin.next(round, weight) <= most || mine <= max(most/int(max(s.origin.sessions.Load(), 1)), weight)
 }
 
 // join counts a session at its address; the caller holds mu.

@@ -3,8 +3,6 @@ package relay
 import (
 	"fmt"
 	"slices"
-
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // PrivateReads says who reads events of private kinds: 4, 14, 1059 and 21059 (messages and gift
@@ -69,17 +67,6 @@ type keys []key
 
 // parties answers whether one of the keys is a recipient of an event.
 type parties func(keys) bool
-
-func partiesOf(ev *nostr.Event) parties {
-	return func(authed keys) bool {
-		for tag := range ev.Tags.FindAll("p") {
-			if k, err := parseKey(tag[1]); err == nil && slices.Contains(authed, k) {
-				return true
-			}
-		}
-		return false
-	}
-}
 
 // shows reports whether an event that f matches goes out for f to a connection with these keys.
 // Every way out asks here: stored, live, counted, reconciled.

@@ -149,14 +149,14 @@ func (f *ask) places() []place {
 
 // match calls deliver for each subscription that has a filter for which wants is true, once; and
 // refuse for those of an address that has more of them in question than most. A filter is in question once, under however many
-// tags it lies that the event has, or has two thousand times: else its writer could have others cut off.
-func (l *live) match(ev *nostr.Event, id, author key, most int, wants func(*ask, *subscription) bool, deliver, refuse func(*subscription)) {
+// tags it lies that the event has: else its writer could have others cut off.
+func (l *live) match(e *fresh, most int, wants func(*ask, *subscription) bool, deliver, refuse func(*subscription)) {
 	l.round++
 	try := func(filed entries) {
 		for f, sub := range filed {
 			switch {
 			case sub.round == l.round, f.round == l.round:
-			case !sub.session.compares(l.round, most):
+			case !sub.session.compares(l.round, most, f.weight()):
 				sub.round = l.round
 				refuse(sub)
 			case wants(f, sub):
@@ -167,15 +167,22 @@ func (l *live) match(ev *nostr.Event, id, author key, most int, wants func(*ask,
 			}
 		}
 	}
-	tags := tagKeys(ev)
-	try(l.ids[id])
-	for _, kind := range [...]int{ev.Kind, anyKind} {
+	try(l.ids[e.id])
+	for _, kind := range [...]int{e.ev.Kind, anyKind} {
 		try(l.kinds[kind])
-		try(l.authors[authorPlace{kind, author}])
-		for _, tag := range tags {
+		try(l.authors[authorPlace{kind, e.author}])
+		for _, tag := range e.tags {
 			try(l.tags[tagPlace{kind, tag}])
 		}
 	}
+}
+
+// weight is for how many comparisons one with f counts.
+func (f *ask) weight() int {
+	if f.words != nil {
+		return searchWeight
+	}
+	return 1
 }
 
 // subscribe makes sub live in place of old, which may be nil, and returns the number of the
@@ -208,23 +215,16 @@ func (r *Relay) fanOut(ev *nostr.Event, raw []byte) {
 	if r.cfg.Federation.Stored != nil {
 		r.cfg.Federation.Stored(ev)
 	}
-	id, err := parseKey(ev.ID)
+	e, err := newFresh(ev)
 	if err != nil {
 		r.log.Error("send event to subscriptions", "error", err)
 		return
 	}
-	author, err := parseKey(ev.PubKey)
-	if err != nil {
-		r.log.Error("send event to subscriptions", "error", err)
-		return
-	}
-	parties := partiesOf(ev)
 	r.live.mu.Lock()
 	defer r.live.mu.Unlock()
-	r.live.match(ev, id, author, r.cfg.Limits.Comparisons,
+	r.live.match(e, r.cfg.Limits.Comparisons,
 		func(f *ask, sub *subscription) bool {
-			return f.plain.Matches(ev) && f.finds(ev) &&
-				r.shows(f, ev.Kind, author, id, sub.session.keys.Load(), parties)
+			return e.matches(f) && r.shows(f, ev.Kind, e.author, e.id, sub.session.keys.Load(), e.isFor)
 		},
 		func(sub *subscription) {
 			sub.session.sendLive(outgoing{op: opText, prefix: sub.prefix, body: raw})
