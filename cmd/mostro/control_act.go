@@ -79,7 +79,7 @@ func (n *node) sendStatus(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(nodeStatus{status, n.backedUp.state()}) // the command may be gone
+	_ = json.NewEncoder(w).Encode(nodeStatus{status, n.backedUp.state(), n.priceState()}) // the command may be gone
 }
 
 // act carries a decision to the running node, and returns what it says to that.
@@ -101,6 +101,7 @@ func (c *control) act(ctx context.Context, a act) (said string, err error) {
 type nodeStatus struct {
 	escrow.Status
 	Backup backupState `json:"backup"`
+	Prices priceState  `json:"prices"`
 }
 
 func (c *control) status(ctx context.Context) (s nodeStatus, err error) {

@@ -79,6 +79,7 @@ func printStatus(out io.Writer, s nodeStatus, call func(rest string) string) {
 	line("mode", "%s", modeText(s))
 	line("paid out", "%s in the last hour, %s in the last day", capText(s.VolumeHour, s.Limits.VolumeHour), capText(s.VolumeDay, s.Limits.VolumeDay))
 	line("backup", "%s", backupText(s.Backup, time.Unix(s.At, 0)))
+	line("prices", "%s", strings.Join(s.Prices.text(), "\n"+strings.Repeat(" ", 18)))
 	breaker := "closed; payouts go out"
 	if l := s.Latch; l != nil {
 		breaker = fmt.Sprintf("OPEN since %s: %s sat went out beyond what the orders brought in, the last with order %s",

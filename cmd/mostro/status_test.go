@@ -42,7 +42,7 @@ func TestStatusOfBackups(t *testing.T) {
 	var b backedUp
 	print := func() string {
 		var out bytes.Buffer
-		printStatus(&out, nodeStatus{escrow.Status{At: now.Unix()}, b.state()}, bare)
+		printStatus(&out, nodeStatus{Status: escrow.Status{At: now.Unix()}, Backup: b.state()}, bare)
 		return out.String()
 	}
 	if got := print(); !strings.Contains(got, "backup          none is made; backup.directory names where to") {

@@ -47,10 +47,19 @@ func (f *Feed) says(code string, quotes []quote) string {
 	return text
 }
 
+// Doubted lists the currencies whose sources disagree, with what each says: "USD yadio=60000 coingecko=90000".
+func (f *Feed) Doubted() []string {
+	if list := f.unsure.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
 // tellDoubts logs what has come to be doubted since before, and what is doubted no more.
 func (f *Feed) tellDoubts(before map[string]doubt) {
-	var begun, ended []string
+	var all, begun, ended []string
 	for _, code := range slices.Sorted(maps.Keys(f.doubts)) {
+		all = append(all, f.doubts[code].says)
 		if _, told := before[code]; !told {
 			begun = append(begun, f.doubts[code].says)
 		}
@@ -60,6 +69,7 @@ func (f *Feed) tellDoubts(before map[string]doubt) {
 			ended = append(ended, code)
 		}
 	}
+	f.unsure.Store(&all)
 	if len(begun) > 0 {
 		f.cfg.Logger.Warn("price sources disagree; in these currencies market orders stop until they agree, or with three sources and more when the last price is stale",
 			"per_btc", begun, "remedy", "a third source; or price.providers.NAME.except for who is wrong there")

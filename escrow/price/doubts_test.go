@@ -31,6 +31,9 @@ func TestM51TwoDisagree(t *testing.T) {
 	if rates, ok := b.Rates(); !ok || strings.Contains(rates.Content, "USD") {
 		t.Errorf("published is %v", rates)
 	}
+	if got := b.Doubted(); len(got) != 1 || got[0] != "USD yadio=100 yadio=300" {
+		t.Errorf("doubted is %q", got)
+	}
 	if text := log.String(); !strings.Contains(text, "USD yadio=100 yadio=300") || !strings.Contains(text, "price.providers.NAME.except") {
 		t.Errorf("the operator hears %s", text)
 	}
@@ -45,7 +48,7 @@ func TestM51TwoDisagree(t *testing.T) {
 		t.Errorf("told %d times:\n%s", n, &log)
 	}
 	step(`"USD":101`, `"USD":102`, 101.5, 0) // they agree again
-	if !strings.Contains(log.String(), ended) {
+	if !strings.Contains(log.String(), ended) || len(b.Doubted()) > 0 {
 		t.Errorf("it does not end:\n%s", &log)
 	}
 	step(`"USD":101`, `"USD":300`, 0, 0)

@@ -83,6 +83,7 @@ type Feed struct {
 	cfg    Config
 	client *http.Client
 	prices atomic.Pointer[snapshot]
+	unsure atomic.Pointer[[]string] // see Doubted
 
 	// What follows belongs to Run.
 	sources []source
