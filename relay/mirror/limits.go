@@ -66,6 +66,8 @@ const (
 	orderFuture   = time.Minute          // how far an order may be ahead of the clock; it would hide later ones
 	maxReviews    = 5000                 // that a Mostro has proven, of one
 	maxOpinions   = 500                  // of each other kind, about one; anybody can write them
+	maxSaid       = 30_000               // that are read for them at one relay
+	partsSaid     = 30                   // of the time of which there are more
 	reviewPast    = 180 * 24 * time.Hour // readers take no older ones
 	opinionRate   = 1                    // a second, live, of one relay
 	opinionBurst  = 100

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -127,7 +128,7 @@ func (p *peer) readReviewsOf(ctx context.Context, l *link, in *intake, mostro st
 	for _, f := range opinions(mostro) {
 		for _, kind := range f.Kinds {
 			f.Kinds = []int{kind}
-			if _, err := l.walkMost(ctx, f, max(since, oldest(kind, began)), course{mostOpinions(kind), unhurried, l.fetch}, in.take); err != nil {
+			if err := l.readSaid(ctx, f, max(since, oldest(kind, began)), mostOpinions(kind), in.take); err != nil {
 				return fmt.Errorf("read reviews of %s: %w", mostro, err)
 			}
 		}
@@ -137,6 +138,42 @@ func (p *peer) readReviewsOf(ctx context.Context, l *link, in *intake, mostro st
 	}
 	w.At = began
 	return p.m.state.setWalked(p.url, row, w)
+}
+
+// readSaid gets so many of what is said since some time, the newest first. Where there are more reviews, which anybody can have
+// written, some of each part of the rest of the time come, and of halves of those that hold more: what is newer and false
+// hides nothing of before, unless it fills every part.
+func (l *link) readSaid(ctx context.Context, f nostr.Filter, since int64, most int, take func(*nostr.Event)) error {
+	got, reached := 0, int64(math.MaxUint32)
+	counted := func(ev *nostr.Event) {
+		got++
+		reached = min(reached, int64(ev.CreatedAt))
+		take(ev)
+	}
+	course := course{most, unhurried, l.fetch}
+	if _, err := l.walkMost(ctx, f, since, course, counted); err != nil || got < most || f.Kinds[0] != kindReview {
+		return err
+	}
+	var parts [][2]int64 // first and last second
+	split := func(from, until, n int64) {
+		for width := (until-from)/n + 1; until >= from; until -= width {
+			parts = append(parts, [2]int64{max(from, until-width+1), until})
+		}
+	}
+	course.most = pageEvents
+	for split(max(since, 1), reached, partsSaid); len(parts) > 0 && got < maxSaid; {
+		part, before := parts[0], got
+		parts, reached = parts[1:], part[1]
+		until := nostr.Timestamp(part[1])
+		f.Until = &until
+		if _, err := l.walkMost(ctx, f, part[0], course, counted); err != nil {
+			return err
+		}
+		if got-before >= course.most && reached > part[0] {
+			split(part[0], reached, 2)
+		}
+	}
+	return nil
 }
 
 // mostOpinions is how many of a kind are kept about one Mostro.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -184,6 +185,30 @@ func TestC3ReviewsRoom(t *testing.T) {
 			t.Errorf("before %d more: %d, %v", more, n, err)
 		}
 	}
+}
+
+// TestC3ReviewsHidden: however many false reviews somebody leaves at a relay that takes all, proven ones of before are copied.
+func TestC3ReviewsHidden(t *testing.T) {
+	a, b, troll := newInstance(t, "a"), newPerson(t), newPerson(t)
+	p := newPlain(t, 500, "127.0.0.1:0")
+	flood := make([]nostr.Event, maxReviews+2000)
+	for i := range flood {
+		flood[i] = nostr.Event{PubKey: troll.public, Kind: kindReview, CreatedAt: nostr.Now() - nostr.Timestamp(i/2), Sig: strings.Repeat("0", 128),
+			Tags: nostr.Tags{{"d", fmt.Sprint(i)}, {"p", b.public}, {"rating", "0"}, {"sig", "forged"}}}
+		flood[i].ID = flood[i].GetID()
+	}
+	p.add(flood...)
+	var honest []nostr.Event
+	for day := range 150 {
+		honest = append(honest, newPerson(t).review(t, b.public, "proven", nostr.Now()-nostr.Timestamp(3*3600+86400*day)))
+	}
+	p.add(honest...)
+	a.cfg.Review = proven
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}}
+	a.start()
+	eventually(t, "all that are proven are here", func() bool {
+		return !slices.ContainsFunc(honest, func(ev nostr.Event) bool { return !a.has(ev.ID) })
+	})
 }
 
 // TestReviewsClosed: a relay that ends the question for reviews while some are being stored is left in peace with it, and

@@ -222,6 +222,9 @@ func (l *link) walkMost(ctx context.Context, f nostr.Filter, since int64, c cour
 	}
 	f.Limit = pageEvents
 	until := nostr.Timestamp(math.MaxUint32)
+	if f.Until != nil {
+		until = *f.Until
+	}
 	seen := make(map[string]struct{}) // ids of the second in which the last page ended
 	largest := 0                      // page; the relay's own limit cannot be below it
 	got := 0
