@@ -72,6 +72,16 @@ type Candidate struct {
 
 const maxCandidates = 200 // asked of one relay
 
+// signed reports whether an event is what its author has signed. go-nostr does not look at the lengths, and with libsecp256k1
+// ends the process at a longer key or signature.
+func signed(ev *nostr.Event) bool {
+	if len(ev.PubKey) != 64 || len(ev.Sig) != 128 || !ev.CheckID() {
+		return false
+	}
+	ok, err := ev.CheckSignature()
+	return ok && err == nil
+}
+
 // Candidates looks for Mostros on all connected relays, for the operator to choose from.
 func (m *Mirror) Candidates(ctx context.Context) ([]Candidate, error) {
 	found := make(map[string]Candidate)
@@ -84,10 +94,7 @@ func (m *Mirror) Candidates(ctx context.Context) ([]Candidate, error) {
 		asked++
 		err := l.fetch(ctx, nostr.Filter{Kinds: []int{kindInfo}, Limit: maxCandidates}, func(ev *nostr.Event) {
 			if ev.Kind != kindInfo || len(found) >= maxCandidates || ev.PubKey == m.cfg.Pubkey || m.Followed(ev.PubKey) ||
-				found[ev.PubKey].At >= int64(ev.CreatedAt) || !ev.CheckID() {
-				return
-			}
-			if ok, _ := ev.CheckSignature(); !ok {
+				found[ev.PubKey].At >= int64(ev.CreatedAt) || !signed(ev) {
 				return
 			}
 			c := Candidate{Pubkey: ev.PubKey, Relay: p.url, At: int64(ev.CreatedAt)}
