@@ -308,7 +308,7 @@ func (p *peer) ingestSome(ctx context.Context, evs []*nostr.Event, hold func(*no
 			}
 			p.cause(ahead)
 			p.refusal(ahead)
-		case p.m.outdone(ev):
+		case p.m.outdone(ctx, ev):
 			p.refuse(older)
 		case !p.m.room(ev):
 			p.full.Store(true)

@@ -60,15 +60,32 @@ func isPending(ev *nostr.Event) bool {
 	return ev.Kind == kindOrder && ev.Tags.FindWithValue("s", "pending") != nil
 }
 
-// outdone reports whether an offer is older than those that are kept.
-func (m *Mirror) outdone(ev *nostr.Event) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	f := m.followed[ev.PubKey]
-	if f == nil || !isPending(ev) || int64(ev.CreatedAt) > f.floor {
+// outdone reports whether an offer is older than those that are kept. One that its author has not signed is none, nor one that is
+// kept, of the same second as the oldest.
+func (m *Mirror) outdone(ctx context.Context, ev *nostr.Event) bool {
+	if !isPending(ev) {
 		return false
 	}
-	if ev.CheckID() { // else another event has that id
+	of := func() (f *followed, known bool) {
+		if f = m.followed[ev.PubKey]; f != nil {
+			_, known = f.older[idOf(ev.ID)]
+		}
+		return f, known
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, known := of()
+	if f == nil || int64(ev.CreatedAt) > f.floor {
+		return false
+	}
+	if !known {
+		m.mu.Unlock()
+		has, err := m.relay.Has(ctx, ev.ID)
+		is := err == nil && !has && signed(ev)
+		m.mu.Lock()
+		if f, _ = of(); !is || f == nil {
+			return false
+		}
 		f.leave(idOf(ev.ID), int64(ev.CreatedAt))
 	}
 	return true

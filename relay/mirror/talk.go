@@ -29,7 +29,7 @@ func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg
 	if ev.Kind == kindMessage && isMirror(ctx) {
 		m.crossed.Add(nameOf(ev), struct{}{})
 	}
-	if m.outdone(ev) {
+	if m.outdone(ctx, ev) {
 		return true, older
 	}
 	if m.Followed(ev.PubKey) && ev.Kind != nostr.KindDeletion && ev.Kind != kindVanish && !nostr.IsEphemeralKind(ev.Kind) && !m.room(ev) {
