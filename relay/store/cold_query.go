@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -21,11 +22,12 @@ type coldReader struct {
 }
 
 const (
-	coldLooked  = 2048 // places looked at for them
-	coldTries   = 3    // readings while events keep becoming cold; the next one holds that off
-	coldChunk   = 32   // places of a list read at once, at most
-	coldPart    = 3    // the same, at least: with many lists few of each are wanted
-	probeLists  = 8    // of those that could be read, to guess how long they are
+	coldLooked  = 2048                  // places looked at for them
+	coldTime    = 10 * time.Millisecond // for them, behind the seeking
+	coldTries   = 3                     // readings while events keep becoming cold; the next one holds that off
+	coldChunk   = 32                    // places of a list read at once, at most
+	coldPart    = 3                     // the same, at least: with many lists few of each are wanted
+	probeLists  = 8                     // of those that could be read, to guess how long they are
 	probePlaces = 64
 )
 
@@ -127,8 +129,9 @@ func (r *coldReader) read(from *position, limit int) (found []Meta, downTo *posi
 			return err
 		}
 		var last place
+		began := time.Now()
 		for looked := 0; len(places.heap) > 0; looked++ {
-			if looked == coldLooked || len(found) == limit {
+			if looked == coldLooked || len(found) == limit || r.s.coldSteps.over(looked, began) {
 				downTo = &last.position
 				return nil
 			}

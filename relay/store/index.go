@@ -10,7 +10,8 @@ import (
 // lists lie in chunks without pointers from one to the other, only numbers: 170 to 290 bytes an
 // event, and nothing for the garbage collector to follow. It does no locking.
 type index struct {
-	seed maphash.Seed // keeps those who choose ids and tags from choosing collisions
+	seed  maphash.Seed // keeps those who choose ids and tags from choosing collisions
+	steps spell        // of searches, while nothing can change
 
 	records  [][]record
 	freeRecs []uint32
@@ -51,7 +52,7 @@ const (
 )
 
 func newIndex() *index {
-	return &index{seed: maphash.MakeSeed(), runs: runs{free: make(map[int][]uint32)}}
+	return &index{seed: maphash.MakeSeed(), steps: spell(stepTime), runs: runs{free: make(map[int][]uint32)}}
 }
 
 func (x *index) record(ref uint32) *record { return &x.records[ref/chunkSize][ref%chunkSize] }

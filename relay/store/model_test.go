@@ -44,15 +44,20 @@ func TestAgainstModel(t *testing.T) {
 			IndexBytes: indexBudgets[r.IntN(len(indexBudgets))],
 			Vanishes:   func(*nostr.Event) bool { return true },
 		}
-		s, err := Open(opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		restart := func() {
-			s.Close()
+		var s *Store
+		open := func() {
+			var err error
 			if s, err = Open(opts); err != nil {
 				t.Fatal(err)
 			}
+			if r.IntN(2) == 0 { // steps are as short as they can be
+				s.index.steps, s.coldSteps = 0, 0
+			}
+		}
+		open()
+		restart := func() {
+			s.Close()
+			open()
 		}
 		for left := events; left > 0; {
 			items := make([]Item, 1+r.IntN(1+r.IntN(30)))
@@ -145,6 +150,7 @@ func longAnswers(t *testing.T, budget int) {
 	r := rand.New(rand.NewPCG(seed(t), 0))
 	clock := newClock()
 	s := openTest(t, Options{Now: clock.now, IndexBytes: budget})
+	s.index.steps, s.coldSteps = s.index.steps*spell(r.IntN(2)), s.coldSteps*spell(r.IntN(2)) // some are as short as they can be
 	m := &model{now: clock.now}
 	everything := func(int, *nostr.Event) bool { return true }
 	var items []Item
@@ -169,6 +175,27 @@ func longAnswers(t *testing.T, budget int) {
 	} {
 		if diff := cmp.Diff(m.find(everything, f), ids(t, s, f)); diff != "" {
 			t.Errorf("filter %v:\n%s", f, diff)
+		}
+	}
+}
+
+// TestC3StepsEnd: a search lets others have the index when it has had its time, however few events it has looked at: each can
+// be in thousands of lists. Nothing is left out for it.
+func TestC3StepsEnd(t *testing.T) {
+	for _, budget := range []int{0, 1} { // in memory and on disk
+		s := openTest(t, Options{Now: newClock().now, IndexBytes: budget})
+		s.index.steps, s.coldSteps = 0, 0
+		const events = 20 * stepLooks
+		items := make([]Item, events)
+		for i := range items {
+			items[i].Event = unsigned(person(1), 1, start-int64(i), "", nostr.Tag{"t", "all"})
+		}
+		s.Add(t.Context(), items...)
+		found, pauses := 0, 0
+		f := nostr.Filter{Tags: nostr.TagMap{"t": {"all"}}}
+		err := s.Query(t.Context(), []nostr.Filter{f}, QueryOptions{Pause: func() { pauses++ }}, func(Found) bool { found++; return true })
+		if err != nil || found != events || pauses < events/stepLooks {
+			t.Errorf("budget %d: %d events in %d steps, %v", budget, found, pauses, err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/nbd-wtf/go-nostr"
@@ -64,9 +65,11 @@ func (f *Found) Event() (*nostr.Event, error) {
 }
 
 const (
-	stepMatches = 128      // events found while the index is locked once
-	stepRecords = 1024     // records looked at, the same
-	partBytes   = 32 << 10 // of JSON that is held for one who takes it slowly, or one event
+	stepMatches = 128              // events found while the index is locked once
+	stepRecords = 1024             // records looked at, the same
+	stepTime    = time.Millisecond // for them: each can be in thousands of lists, which are looked through for each tag asked for
+	stepLooks   = 16               // records between two looks at the clock
+	partBytes   = 32 << 10         // of JSON that is held for one who takes it slowly, or one event
 )
 
 // Query gives the stored events that match a filter to visit, filter by filter, each event once,
@@ -312,13 +315,14 @@ func (x *index) step(q *query, from, least *position, want func(*Meta) bool, lim
 	}
 	cursors.init()
 	var last *record
+	began := time.Now()
 	for looked := 0; len(cursors) > 0; looked++ {
 		top := &cursors[0]
 		rec := top.rec
 		if rec.created < q.since || least != nil && rec.compare(least) <= 0 {
 			break
 		}
-		if len(batch) == limit || looked == stepRecords {
+		if len(batch) == limit || looked == stepRecords || x.steps.over(looked, began) {
 			*from = last.position
 			return batch, false, false
 		}
@@ -340,6 +344,14 @@ func (x *index) step(q *query, from, least *position, want func(*Meta) bool, lim
 		*from = last.position
 	}
 	return batch, least == nil, least != nil
+}
+
+// spell is how long one step may take.
+type spell time.Duration
+
+// over reports whether a step has had its time, after looking at so many records.
+func (s spell) over(looked int, began time.Time) bool {
+	return looked > 0 && looked%stepLooks == 0 && time.Since(began) > time.Duration(s)
 }
 
 // readRow gets the raw JSON of an event, nil when it is not there.

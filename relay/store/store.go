@@ -130,6 +130,8 @@ type Store struct {
 	cache  *cache
 	looked looked // belongs to Forget
 
+	coldSteps spell // of searches on disk
+
 	// The following belong to the committer.
 	next       uint64
 	pace       pace
@@ -177,7 +179,7 @@ func New(opts Options) *Store {
 	if opts.IndexBytes == 0 {
 		opts.IndexBytes = defaultIndex
 	}
-	return &Store{opts: opts, log: opts.Log, now: opts.Now}
+	return &Store{opts: opts, log: opts.Log, now: opts.Now, coldSteps: spell(coldTime)}
 }
 
 // Open opens or creates a store, and moves one of the first releases into the present format.
