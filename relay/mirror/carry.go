@@ -282,9 +282,14 @@ func (p *peer) expected(ev *nostr.Event) bool {
 	return false
 }
 
-// idOf reads an id that has been checked.
+// idOf reads an id. What is none, which another relay may send for one, is that of no event.
 func idOf(text string) (id reconcile.ID) {
-	_, _ = hex.Decode(id[:], []byte(text))
+	if len(text) != 2*len(id) { // hex.Decode writes beyond the end
+		return id
+	}
+	if _, err := hex.Decode(id[:], []byte(text)); err != nil {
+		return reconcile.ID{}
+	}
 	return id
 }
 
