@@ -44,7 +44,7 @@ var surfaces = []surface{
 			"TestC3Floods/20,000 filters", "TestC3Floods/wide filters", "TestC3Floods/like subscriptions, and events for them"}},
 	{"time of a query", "2 s a request, less when it is taken back, turns of 2 ms, 16 MiB an answer, 200,000 events a reconciliation", []string{"max_query_milliseconds", "max_result_bytes",
 		"max_negentropy_sessions", "max_negentropy_events", "max_all_negentropy_events"}, "the length of a turn: longer ones keep others waiting, shorter ones cost more than they do",
-		[]string{"TestC3QueryTime", "TestC3RequestTime", "TestC3Withdrawn", "TestC3Turns", "TestC3LeastWorked", "TestC3NewAddresses", "TestC3Refusals", "TestC3NegentropyTogether", "TestQueryEnds", "TestC3StepsEnd",
+		[]string{"TestC3QueryTime", "TestC3RequestTime", "TestC3Withdrawn", "TestC3Turns", "TestC3LeastWorked", "TestC3NewAddresses", "TestC3Refusals", "TestC3NegentropyTogether", "TestQueryEnds", "TestC3StepsEnd", "TestC3CoolPlaces", "TestC3ColdRemoved",
 			"TestC3Floods/everything from 16 addresses", "TestC3Floods/everything, on a hundred connections", "TestC3Floods/everything, from a new address each time", "TestC3Floods/counting everything", "TestC3Floods/negentropy", "TestC3Floods/searches"}},
 	{"signatures", "last and once, after shape, size, proof of work, what is known, rates; as many at once as processors, 64 events a connection",
 		[]string{"events_per_second", "events_burst", "duplicates_per_second", "duplicates_burst", "key_events_per_second", "key_events_burst"},

@@ -182,11 +182,17 @@ func (s *Store) loadCold() error {
 // over reports whether the index takes more memory than it may and can be helped.
 func (s *Store) over() bool { return s.index.rest.n > 0 && s.index.bytes() > s.opts.IndexBytes }
 
-// cool makes up to most events cold, the oldest ones, as long as the index is over its budget.
-// Only the committer calls it.
-func (s *Store) cool(most int) error {
-	for most > 0 && s.over() {
+// cool makes up to most events cold, the oldest ones, as long as the index is over its budget; it ends behind so many places
+// in lists. Only the committer calls it.
+func (s *Store) cool(most, places int) error {
+	for most > 0 && places > 0 && s.over() {
 		refs := s.index.oldest(min(most, coolAtOnce))
+		for i, ref := range refs {
+			if places -= int(s.index.record(ref).lists) + 1; places <= 0 {
+				refs = refs[:i+1]
+				break
+			}
+		}
 		if err := s.coolAll(refs); err != nil {
 			return fmt.Errorf("move %d events out of the index in memory: %w", len(refs), err)
 		}

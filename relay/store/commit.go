@@ -152,16 +152,27 @@ func (s *Store) do(ctx context.Context, r *request) error {
 // commit is the committer: it runs until the store is closed and nothing waits.
 func (s *Store) commit() {
 	defer close(s.ended)
+	always := make(chan struct{})
+	close(always)
 	for {
+		var idle chan struct{}
+		if len(s.stale) > 0 && s.Err() == nil {
+			idle = always
+		}
 		select {
 		case r := <-s.queue:
 			s.gather(r)
+		case <-idle:
+			s.fail(s.clean(cleanAtOnce))
 		case <-s.quit:
 			for {
 				select {
 				case r := <-s.queue:
 					s.gather(r)
 				default:
+					for left := cleanAtEnd; left > 0 && len(s.stale) > 0 && s.Err() == nil; left -= cleanAtOnce {
+						s.fail(s.clean(cleanAtOnce))
+					}
 					return
 				}
 			}
@@ -200,13 +211,12 @@ func (s *Store) gather(r *request) {
 	}
 	if err == nil {
 		b.show()
-		err = s.cool(max(coolAtOnce, 2*len(b.added)))
+		err = s.cool(max(coolAtOnce, 2*len(b.added)), max(coolPlaces, 2*b.places))
 	}
-	if err != nil && s.Err() == nil {
-		s.log.Error("the event store takes nothing more", "error", err)
-		s.fatal.Store(&err)
-		close(s.failed)
+	for err == nil && s.stalePlaces > mostStale {
+		err = s.clean(cleanAtOnce)
 	}
+	s.fail(err)
 	for _, r := range requests {
 		r.err = errors.Join(r.err, err)
 		close(r.done)
@@ -262,9 +272,10 @@ func (r *request) handle(b *batch) {
 // batch is what one transaction will change. Until it is written the index stays as it is, so
 // that nobody sees what a crash could take back.
 type batch struct {
-	s     *Store
-	now   int64
-	bytes int
+	s      *Store
+	now    int64
+	bytes  int
+	places int // of what is added, in lists
 
 	silent    bool // nobody is told
 	added     []*addition
@@ -371,6 +382,7 @@ func (b *batch) add(p *addition) Outcome {
 	b.added = append(b.added, p)
 	b.byID[p.id] = p
 	b.bytes += p.bytes()
+	b.places += len(p.keys)
 	switch p.kind {
 	case kindDeletion:
 		b.failed = errors.Join(b.failed, b.delete(p))

@@ -57,7 +57,7 @@ func (s *Store) load() error {
 	}
 	for left := s.index.len(); s.over(); { // the budget may be a new one
 		s.opts.Progress("index on disk", left-s.index.len(), 0)
-		if err := s.cool(progressEvery); err != nil {
+		if err := s.cool(progressEvery, math.MaxInt); err != nil {
 			return err
 		}
 	}

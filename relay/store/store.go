@@ -95,6 +95,7 @@ const (
 	txnRows      = 8000      // rows removed in one transaction
 	sweepAtOnce  = 2000      // expired events removed in one go, of those in memory and of those on disk
 	coolAtOnce   = 256       // events that become cold in one transaction
+	coolPlaces   = 20_000    // in lists, of those that become cold after a batch, unless it has added more
 
 	gatherTime    = time.Millisecond       // for more events, while they come fast
 	fastPerSecond = 4000                   // events
@@ -138,6 +139,9 @@ type Store struct {
 	tombstones bool // there are rows of this sort; spares the look-up
 	vanished   bool
 	floor      int64 // second up to which no event is taken
+
+	stale       []*cooled // cold events that are gone, and whose places are not
+	stalePlaces int
 
 	fatal  atomic.Pointer[error]
 	failed chan struct{} // closed when fatal is set

@@ -15,7 +15,7 @@ const (
 // write commits the batch: first what is new, in one transaction, then what goes. A crash between
 // leaves what the next start finds and removes, by its tombstone or its newer version. It does not
 // look for versions among cold events, so these go with what replaces them; only their places in
-// lists go later, and mean nothing without them.
+// lists go later (stale.go).
 func (b *batch) write() error {
 	if b.failed != nil {
 		return fmt.Errorf("find what is to be removed: %w", b.failed)
@@ -50,7 +50,7 @@ func (b *batch) write() error {
 		}
 	}
 	for _, c := range b.cold {
-		if err := errors.Join(w.forget(c), c.places(func(key, _ []byte) error { return w.remove(key) }), w.split()); err != nil {
+		if err := errors.Join(w.forget(c), w.split()); err != nil {
 			return fmt.Errorf("remove event %s: %w", c.id, err)
 		}
 	}
@@ -122,8 +122,9 @@ func (b *batch) show() {
 	s.mu.Lock()
 	s.cold.count -= len(b.cold)
 	s.mu.Unlock()
-	for serial := range b.cold {
+	for serial, c := range b.cold {
 		s.cache.drop(serial)
+		s.leave(c)
 	}
 	for _, p := range b.added {
 		s.order.Lock()
