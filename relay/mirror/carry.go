@@ -92,7 +92,7 @@ var errTooManyKeys = errors.New("rate-limited: answers to so many keys of one cl
 
 // Carries reports whether messages to a key are Carry's: those to Mostros that are followed or ever were
 // (relay.Federation.Carries).
-func (m *Mirror) Carries(pubkey string) bool { return m.Formerly(pubkey) }
+func (m *Mirror) Carries(pubkey string) bool { return pubkey != m.cfg.Pubkey && m.Formerly(pubkey) }
 
 // Carry brings a message to the followed Mostro that is its only recipient
 // (relay.Federation.Carry). Its answer is that of the Mostro's relay.

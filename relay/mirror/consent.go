@@ -47,8 +47,17 @@ func (m *Mirror) configured(pubkey string) bool {
 	return slices.ContainsFunc(m.cfg.Follow, func(f Followed) bool { return f.Pubkey == pubkey })
 }
 
-// loadAgreed follows those to whom the operator has agreed before.
+// loadAgreed follows those to whom the operator has agreed before. He may have moved the node to the key of one meanwhile.
 func (m *Mirror) loadAgreed() error {
+	own := string(stateRow(tableFollow, m.cfg.Pubkey))
+	if was, err := m.state.get(own); err != nil {
+		return err
+	} else if was != nil {
+		m.log.Warn("this node has the key of a Mostro that was followed by command, which ends that", "pubkey", m.cfg.Pubkey)
+		if err := m.state.set(map[string][]byte{own: nil}); err != nil {
+			return err
+		}
+	}
 	return m.state.each(tableFollow, nil, func(_ [][]byte, value []byte) error {
 		var f Followed
 		if err := json.Unmarshal(value, &f); err != nil {

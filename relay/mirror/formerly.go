@@ -12,7 +12,8 @@ import (
 // no longer. Their messages are carried for leftKept all the same, both ways; its offers go at once. After that whoever
 // writes to it is told so: a message that was kept here would look as if it had arrived.
 //
-// Each Mostro that was ever followed is a row for ever:
+// Each Mostro that was ever followed is a row for ever, and so is each key that the node itself has had: who writes to an old one
+// is told the same.
 //
 //	m 0 key              former, or 1 where an earlier version has written it
 const tableMostro = 'm'
@@ -81,9 +82,12 @@ func (m *Mirror) stay(pubkey string, relays []string, until time.Time) {
 	}
 }
 
-// leaveOthers is for those that were followed before this start and are not now.
+// leaveOthers is for those that were followed before this start and are not now. The node's own key may be one of them.
 func (m *Mirror) leaveOthers() error {
 	now := m.cfg.Now()
+	if err := m.remember(m.cfg.Pubkey, former{Until: 1}); err != nil {
+		return err
+	}
 	for pubkey, was := range m.formerly {
 		switch {
 		case m.Followed(pubkey):
@@ -140,7 +144,7 @@ func (m *Mirror) loadFormerly() error {
 	})
 }
 
-// Formerly reports whether a Mostro is followed or ever was (relay.Config.Formerly).
+// Formerly reports whether a Mostro is followed or ever was, or is or was the node itself (relay.Config.Formerly).
 func (m *Mirror) Formerly(pubkey string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
