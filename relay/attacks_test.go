@@ -187,6 +187,14 @@ func attacks(t *testing.T) []namedAttack {
 	for i := range 2000 {
 		notes = append(notes, signed(t, stranger, nostr.Event{Kind: 1, Content: fmt.Sprint("note ", i)}).String())
 	}
+	var long []string // notes that each of the widest subscriptions is compared with, and none matches
+	for i := range 20 {
+		tags := nostr.Tags{{"x", "a"}}
+		for n := range 950 {
+			tags = append(tags, nostr.Tag{"t", fmt.Sprintf("%064x", 1000+n)})
+		}
+		long = append(long, signed(t, stranger, nostr.Event{Kind: 1, Content: fmt.Sprint("long note ", i), Tags: tags}).String())
+	}
 	var deletions, vanishing []string
 	for i := range 100 {
 		secret := nostr.GeneratePrivateKey()
@@ -293,6 +301,18 @@ func attacks(t *testing.T) []namedAttack {
 			})
 			both.Go(func() {
 				repeat(2, true, func(i int) string { return `["EVENT",` + notes[i%len(notes)] + `]` })(ctx, t, url)
+			})
+			both.Wait()
+		}},
+		{"wide subscriptions, and long events for them", func(ctx context.Context, t *testing.T, url string) {
+			var both sync.WaitGroup
+			both.Go(func() {
+				repeat(20, true, func(i int) string {
+					return fmt.Sprintf(`["REQ","%d",{"kinds":[1],"#x":["a"],"#t":[%s]}]`, i%19, hexes)
+				})(ctx, t, url)
+			})
+			both.Go(func() {
+				repeat(2, true, func(i int) string { return `["EVENT",` + long[i%len(long)] + `]` })(ctx, t, url)
 			})
 			both.Wait()
 		}},

@@ -41,7 +41,7 @@ var surfaces = []surface{
 		[]string{"max_subscriptions", "max_filters", "max_filter_values", "max_filter_tags", "max_subid_length", "default_limit", "book_limit", "max_limit",
 			"max_subscription_values", "max_all_subscriptions", "max_comparisons"}, "",
 		[]string{"TestC3FilterExplosion", "TestC3SubscriptionValues", "TestC3KeptMessages", "TestC3AllSubscriptions", "TestC3Comparisons", "TestC3ComparedOnce", "TestC3LongComparisons", "TestC3SearchesCount", "TestC1SubscriptionCap", "TestC3StrictFilters",
-			"TestC3Floods/20,000 filters", "TestC3Floods/wide filters", "TestC3Floods/like subscriptions, and events for them"}},
+			"TestC3Floods/20,000 filters", "TestC3Floods/wide filters", "TestC3Floods/like subscriptions, and events for them", "TestC3Floods/wide subscriptions, and long events for them"}},
 	{"time of a query", "2 s a request, less when it is taken back, turns of 2 ms, 16 MiB an answer, 200,000 events a reconciliation", []string{"max_query_milliseconds", "max_result_bytes",
 		"max_negentropy_sessions", "max_negentropy_events", "max_all_negentropy_events"}, "the length of a turn: longer ones keep others waiting, shorter ones cost more than they do",
 		[]string{"TestC3QueryTime", "TestC3RequestTime", "TestC3Withdrawn", "TestC3Turns", "TestC3LeastWorked", "TestC3NewAddresses", "TestC3Refusals", "TestC3NegentropyTogether", "TestQueryEnds", "TestC3StepsEnd", "TestC3CoolPlaces", "TestC3ColdRemoved",

@@ -65,11 +65,11 @@ func (f *Found) Event() (*nostr.Event, error) {
 }
 
 const (
-	stepMatches = 128              // events found while the index is locked once
-	stepRecords = 1024             // records looked at, the same
-	stepTime    = time.Millisecond // for them: each can be in thousands of lists, which are looked through for each tag asked for
-	stepLooks   = 16               // records between two looks at the clock
-	partBytes   = 32 << 10         // of JSON that is held for one who takes it slowly, or one event
+	stepMatches = 128                  // events found while the index is locked once
+	stepRecords = 1024                 // records looked at, the same
+	stepTime    = 2 * time.Millisecond // for them: each can be in thousands of lists, which are looked through for each tag asked for
+	stepLooks   = 16                   // records between two looks at the clock
+	partBytes   = 32 << 10             // of JSON that is held for one who takes it slowly, or one event
 )
 
 // Query gives the stored events that match a filter to visit, filter by filter, each event once,
