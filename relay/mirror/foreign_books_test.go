@@ -21,8 +21,10 @@ import (
 // live, while it, this node or the way between them is away; they are equal byte for byte in the end. Messages that
 // came meanwhile are handled once, and answers arrive.
 //
-// A real relay is taken as in TestForeign, with books of 3000 events (or MIRROR_BACKLOG); it is killed and started again when
-// MIRROR_FOREIGN_RUN is the command that runs it, else the way to it is cut.
+// A real relay is taken as in TestForeign, which tells of those that were, with books of 3000 events (or MIRROR_BACKLOG). It
+// is killed and started again when MIRROR_FOREIGN_RUN is the command that runs it, one process, else the way to it is cut:
+//
+//	MIRROR_FOREIGN=ws://127.0.0.1:8080 MIRROR_FOREIGN_RUN='nostr-rs-relay --config relay.toml' go test ./relay/mirror -run 'TestForeignBooks$' -v
 func TestForeignBooks(t *testing.T) {
 	size := 3000
 	if text := os.Getenv("MIRROR_BACKLOG"); text != "" {
