@@ -25,6 +25,9 @@ type furtherLimits struct {
 	AuthKeys           int          `json:"max_auth_keys"`           // on one connection
 	NegSessions        int          `json:"max_negentropy_sessions"` // on one connection
 	NegItems           int          `json:"max_negentropy_events"`   // in one session
+	SearchBytes        int          `json:"max_search_bytes"`        // of what is searched for (NIP-50)
+	SearchWords        int          `json:"max_search_words"`        // in it
+	Searched           int          `json:"max_searched_bytes"`      // of an event, that are looked through
 	Kinds              []kindLimits `json:"kinds"`                   // what is stricter, or wider, for some kinds
 }
 
@@ -44,6 +47,7 @@ func (r *Relay) further() furtherLimits {
 	told := furtherLimits{
 		Filters: l.Filters, FilterValues: l.FilterValues, FilterTags: l.FilterTags, SubscriptionValues: l.SubscriptionValues,
 		TagBytes: l.TagBytes, EventsPerKey: l.EventsPerKey, AuthKeys: l.AuthKeys, NegSessions: l.NegSessions, NegItems: l.NegItems,
+		SearchBytes: maxSearch, SearchWords: maxWords, Searched: maxSearched,
 		Kinds: []kindLimits{
 			{Kinds: []int{nostr.KindGiftWrap}, LowerLimit: int64(min(l.WrapPast, l.Past) / time.Second)},
 			{Kinds: tradeKinds, UpperLimit: int64(min(l.OrderFuture, l.Future) / time.Second)},

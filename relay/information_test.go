@@ -219,6 +219,25 @@ func TestLimitsAsTold(t *testing.T) {
 			}
 			return open(told.Further.NegItems), open(told.Further.NegItems + 1)
 		},
+		"max_search_bytes": func() (bool, bool) {
+			search := func(n int) bool { return opens(fresh(), "a", `{"search":"`+strings.Repeat("x", n)+`"}`) }
+			return search(told.Further.SearchBytes), search(told.Further.SearchBytes + 1)
+		},
+		"max_search_words": func() (bool, bool) {
+			search := func(n int) bool { return opens(fresh(), "a", `{"search":"`+strings.Repeat("x ", n)+`"}`) }
+			return search(told.Further.SearchWords), search(told.Further.SearchWords + 1)
+		},
+		"max_searched_bytes": func() (bool, bool) {
+			n := told.Further.Searched
+			finds := func(at int) bool { // of a text that ends there
+				ev := signed(t, nodeKey, nostr.Event{Kind: 1, Content: strings.Repeat("x", at-len(" needle")) + " needle"})
+				if err := r.Publish(t.Context(), ev); err != nil {
+					t.Fatal(err)
+				}
+				return found(fmt.Sprintf(`{"search":"needle","ids":["%s"]}`, ev.ID)) == 1
+			}
+			return finds(n), finds(n + 1)
+		},
 		"kinds": func() (bool, bool) {
 			for _, k := range told.Further.Kinds {
 				for _, kind := range k.Kinds {
