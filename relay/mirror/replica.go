@@ -246,6 +246,10 @@ func (r *Replica) Forward(ctx context.Context, ev *nostr.Event) error {
 // ErrReplica says that what was named as the primary is a replica, perhaps this one, by another name or behind a balancer.
 var ErrReplica = errors.New("the address of the primary leads to a replica")
 
+// errAnother is why a replica keeps away from what it finds at the address of its primary, until that is back: it would throw
+// away its own node's book for another one's.
+var errAnother = errors.New("the address of the primary leads to another node")
+
 // Run keeps the connection to the primary until ctx ends. It fails with ErrReplica when that is none and never was since
 // the start: to wait does not help.
 func (r *Replica) Run(ctx context.Context) error {
@@ -282,6 +286,11 @@ func (r *Replica) session(ctx context.Context) error {
 	defer cancel(nil)
 	if l, err := r.cfg.Dial.PrimaryListing(ctx, r.cfg.Primary); err == nil && l.Replica {
 		return ErrReplica
+	}
+	if key, err := r.cfg.Dial.PrimaryKey(ctx, r.cfg.Primary); err != nil {
+		return err
+	} else if key != r.cfg.Node {
+		return fmt.Errorf("%w: its key is %.64q, not %s", errAnother, key, r.cfg.Node)
 	}
 	l, err := r.cfg.Dial.connect(ctx, r.cfg.Primary, replicaAgent, r.cfg.Sign)
 	if err != nil {
