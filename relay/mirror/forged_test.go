@@ -59,3 +59,39 @@ func TestC3ForgedCandidates(t *testing.T) {
 		t.Errorf("candidates %+v (%v)", got, err)
 	}
 }
+
+// TestC3NoIDs: what a relay sends for ids that are none ends nothing: offers of a followed key, the node's own events at an outside
+// relay without negentropy, and conversations.
+func TestC3NoIDs(t *testing.T) {
+	a, b, talker := newInstance(t, "a"), newPerson(t), newPerson(t)
+	p := newPlain(t, 100, "127.0.0.1:0")
+	a.cfg.MaxOffers = 1
+	a.cfg.Outside = []string{p.url}
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}}
+	a.start()
+	last, own := b.offer(t, "last", 0), a.offer(t, "own", 0)
+	p.add(b.offer(t, "old", nostr.Now()-10), last)
+	a.publish(own)
+	eventually(t, "both are there", func() bool { return a.has(last.ID) && p.has(own.ID) })
+	for _, id := range []string{"", "x", strings.Repeat("a", 66), strings.Repeat("a", 1000), strings.Repeat("z", 64), strings.Repeat("é", 32)} {
+		for _, ev := range []nostr.Event{
+			b.offer(t, "older "+id, nostr.Now()-100), a.offer(t, "of the node "+id, nostr.Now()-100), talker.message(t, newPerson(t).public, id),
+		} {
+			ev.ID = id
+			p.add(ev)
+		}
+	}
+	client := dialClient(t, a.url())
+	client.say("REQ", "talk", nostr.Filter{Kinds: []int{14}, Authors: []string{talker.public}})
+	client.hear("EOSE")
+	if ok, reason := client.send(talker.message(t, b.public, "to the Mostro")); !ok {
+		t.Fatal(reason)
+	}
+	eventually(t, "they are refused", func() bool { return a.health(p.url).Refused >= 12 })
+	p.cut()
+	eventually(t, "it is compared again", func() bool { return a.health(p.url).Sessions >= 2 && a.health(p.url).State == Live })
+	eventually(t, "nothing waits", func() bool { return a.health(p.url).Waiting == 0 })
+	if !a.has(last.ID) {
+		t.Error("the offer is gone")
+	}
+}
