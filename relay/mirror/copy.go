@@ -120,7 +120,7 @@ func (in *intake) runSome(atOnce int, store func(context.Context, []*nostr.Event
 			room <- struct{}{}
 			storing.Go(func() {
 				defer func() { <-room }()
-				if err := store(in.ctx, batch); err != nil { // which may change the batch
+				if err := safely(func() error { return store(in.ctx, batch) }); err != nil { // which may change the batch
 					select {
 					case failed <- err:
 					default: // one is enough

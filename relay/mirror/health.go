@@ -175,7 +175,7 @@ func (t *tally) failed(err error, retry time.Time) (news bool) {
 	t.failures.Add(1)
 	text := ""
 	if err != nil {
-		text = err.Error()
+		text, _, _ = strings.Cut(err.Error(), "\n") // without the stack of a fault
 	}
 	news = text != t.err
 	t.state, t.since, t.retry, t.err = Waiting, time.Now(), retry, text

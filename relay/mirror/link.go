@@ -143,7 +143,7 @@ func (l *link) readAll() error {
 			return err
 		}
 		l.in.Add(int64(len(frame)))
-		if err := l.handle(frame); err != nil {
+		if err := safely(func() error { return l.handle(frame) }); err != nil {
 			return err
 		}
 	}

@@ -107,7 +107,7 @@ func (p *peer) run(ctx context.Context) {
 		lasted := time.Since(began)
 		pause := wait
 		switch {
-		case errors.Is(err, errMisbehaves):
+		case errors.Is(err, errMisbehaves), errors.Is(err, errFault):
 			before, _ := p.m.lied.Get(p.url)
 			pause = min(max(2*before.wait, badRetry), mostBad)
 			p.m.lied.Add(p.url, lied{time.Now().Add(pause / 2), pause})
@@ -147,7 +147,7 @@ func (p *peer) session(ctx context.Context) error {
 	defer cancel(nil)
 	duty := func(what string, f func(context.Context, *link) error) {
 		working.Go(func() {
-			if err := f(ctx, l); err != nil {
+			if err := safely(func() error { return f(ctx, l) }); err != nil {
 				cancel(fmt.Errorf("%s: %w", what, err))
 			}
 		})

@@ -84,7 +84,11 @@ func (p *peer) receiveKinds(ctx context.Context, l *link, kinds ...int) error {
 	if err := l.subscribe(s, f); err != nil {
 		return err
 	}
-	lanes.Go(func() { r.lookBehind(ctx, l) })
+	lanes.Go(func() {
+		if err := safely(func() error { r.lookBehind(ctx, l); return nil }); err != nil {
+			r.fail(err)
+		}
+	})
 	select {
 	case err := <-r.failed:
 		return err
@@ -234,8 +238,12 @@ func (r *reception) work(ctx context.Context, lane <-chan letter) {
 		select {
 		case ev := <-lane:
 			r.room.Release(share(ev.Event))
-			again, err := r.deliver(ev.Event)
-			if err != nil {
+			var again bool
+			err := safely(func() (err error) { again, err = r.deliver(ev.Event); return err })
+			switch {
+			case errors.Is(err, errFault): // it is of whoever has written there, and not read again
+				r.p.m.log.Error("handle a message from another relay", "relay", r.p.url, "error", err)
+			case err != nil:
 				r.fail(err)
 			}
 			if ev.behind && !again {

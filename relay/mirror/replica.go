@@ -261,7 +261,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	running.Go(func() { r.talks.keep(ctx, r.log) })
 	for wait := firstRetry; ctx.Err() == nil; {
 		began := time.Now()
-		err := r.session(ctx)
+		err := safely(func() error { return r.session(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return nil
