@@ -109,7 +109,7 @@ func newPeerFigures(health func() []mirror.Health) *peerFigures {
 	f := &peerFigures{
 		health: health, rows: peerFiguresOf(), descs: make(map[string]*prometheus.Desc),
 		refusals: prometheus.NewDesc("mostro_peer_refusals_total", "What was refused here, and what that relay refused, by cause.", []string{"peer", "by", "cause"}, nil),
-		leftOut:  prometheus.NewDesc("mostro_followed_offers_left_out", "Pending offers of a followed key that are not kept: it has more than federation.max_offers.", []string{"key"}, nil),
+		leftOut:  prometheus.NewDesc("mostro_followed_offers_left_out", "Pending offers of a followed key that are not kept: it has more than federation.max_offers, and all together are more than relay.default_limit.", []string{"key"}, nil),
 		lost:     prometheus.NewDesc("mostro_followed_without_relay", "Followed keys of which no relay is known.", nil, nil),
 	}
 	for _, row := range f.rows {

@@ -36,6 +36,7 @@ func (n *node) mirrorConfig() (mirror.Config, error) {
 		MaxEvents: int(s.MaxEvents),
 		MaxBytes:  int(s.MaxMiB) << 20,
 		MaxOffers: int(s.MaxOffers),
+		Shown:     n.cfg.settings.Relay.Limits.Results,
 		Policy:    s.policy(),
 		Dial:      dial,
 		Review:    provenReview,

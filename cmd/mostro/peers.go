@@ -186,7 +186,7 @@ func printSearch(w io.Writer, h mirror.Health) {
 // printLeftOut tells of followed keys with more offers than are kept.
 func printLeftOut(w io.Writer, h mirror.Health) {
 	for _, pubkey := range slices.Sorted(maps.Keys(h.LeftOut)) {
-		fmt.Fprintf(w, "  the oldest %d offers of %s are left out: it has more than federation.max_offers\n", h.LeftOut[pubkey], npub(pubkey))
+		fmt.Fprintf(w, "  the oldest %d offers of %s are left out: it has more than federation.max_offers, and all together are more than relay.default_limit\n", h.LeftOut[pubkey], npub(pubkey))
 	}
 }
 

@@ -44,8 +44,8 @@ func (s *FederationSettings) keys() []key {
 			"The same for offers of others whose time has passed and that are still kept."},
 		{"federation.max_events", &intValue{&s.MaxEvents, 100, 10_000_000}, "200000", "events", "Kept of one followed key."},
 		{"federation.max_mib", &intValue{&s.MaxMiB, 1, 100_000}, "256", "MiB", "Kept of one followed key."},
-		{"federation.max_offers", &intValue{&s.MaxOffers, 10, 100_000}, "400", "offers",
-			"Pending ones kept of one followed key, the newest. A plain question shows the newest of everybody's offers, often 500: nobody who is followed can fill that alone. Of whom more are left out, mostro peers tells."},
+		{"federation.max_offers", &intValue{&s.MaxOffers, 10, 100_000}, "100", "offers",
+			"Pending ones kept of one followed key in any case, the newest. More are kept as long as those of all, with the node's own, are no more than relay.default_limit: a plain question shows so many of the newest, whoever made them. Where they are more, who has few keeps them all and the others share the rest, so that nobody who is followed fills an answer at the others' expense. Of whom more are left out, mostro peers tells."},
 	}
 }
 

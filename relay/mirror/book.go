@@ -181,12 +181,9 @@ func (b *book) offers(ctx context.Context) ([]Offer, error) {
 // events are the pending offers of some authors, the newest first. When there are too many, those who have
 // most give way: whoever floods his book hides nobody else's.
 func (b *book) events(ctx context.Context, authors []string) (all []nostr.Event, err error) {
-	of := func(author string) nostr.Filter {
-		return nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{author}, Tags: nostr.TagMap{"s": {"pending"}}}
-	}
 	counts := make([]int, len(authors))
 	for i, author := range authors {
-		if counts[i], _, err = b.relay.Count(ctx, of(author)); err != nil {
+		if counts[i], _, err = b.relay.Count(ctx, pendingOf(author)); err != nil {
 			return nil, err
 		}
 	}
@@ -194,7 +191,7 @@ func (b *book) events(ctx context.Context, authors []string) (all []nostr.Event,
 		if n == 0 {
 			continue
 		}
-		f := of(authors[i])
+		f := pendingOf(authors[i])
 		f.Limit = n
 		evs, err := b.relay.All(ctx, f)
 		if err != nil {

@@ -44,7 +44,12 @@ func (m *Mirror) tend(ctx context.Context) {
 				m.log.Error("find out when offers end", "error", err)
 			}
 		}
+		own, _, err := m.relay.Count(ctx, pendingOf(m.cfg.Pubkey))
+		if err != nil && ctx.Err() == nil {
+			m.log.Error("count own offers", "error", err)
+		}
 		m.mu.Lock()
+		m.own = own
 		var keys []string
 		for pubkey := range m.followed {
 			keys = append(keys, pubkey)

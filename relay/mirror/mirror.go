@@ -95,6 +95,7 @@ type Config struct {
 
 	MaxEvents, MaxBytes int // kept of one followed key; 0 = DefaultMaxEvents, DefaultMaxBytes
 	MaxOffers           int // pending ones kept of one followed key, the newest; 0 = any number
+	Shown               int // offers that one answer shows: as long as all fit in more than MaxOffers are kept of a key; 0 = never
 
 	Policy
 
@@ -130,6 +131,7 @@ type Mirror struct {
 
 	mu       sync.Mutex // guards the following
 	followed map[string]*followed
+	own      int               // the node's own pending offers, about
 	formerly map[string]former // Mostros that are or were ever followed
 	peers    map[string]*peer
 	changed  chan struct{} // the set of followed has changed

@@ -14,9 +14,9 @@ import (
 )
 
 // A plain question for offers is answered with the newest, whoever made them (NIP-01), so one who publishes more than
-// anybody asks for would be seen alone. Of the pending offers of a followed key only the newest Config.MaxOffers are kept:
-// older ones are refused while there are so many, and taken away when newer ones come. Which they were is remembered, so that
-// comparing does not fetch them again and again.
+// anybody asks for would be seen alone. Of the pending offers of a followed key only the newest are kept, Config.MaxOffers or its
+// share of Config.Shown where that is more: older ones are refused while there are so many, and taken away when newer ones come.
+// Which they were is remembered, so that comparing does not fetch them again and again.
 
 // older is why an offer is refused.
 const older = "blocked: this key has as many newer offers here as are kept of it"
@@ -36,7 +36,18 @@ func (m *Mirror) mostOffers(f *followed) int {
 	case m.cfg.MaxOffers == 0:
 		return math.MaxInt
 	}
-	return m.cfg.MaxOffers
+	// Who has few keeps them all, and those who have many share the rest, as in the book.
+	wants, mine := []int{m.own}, 0
+	for _, other := range m.followed {
+		if other == f {
+			mine = len(wants)
+		}
+		if other.now() {
+			wants = append(wants, other.offers+len(other.older))
+		}
+	}
+	wants[mine] = m.cfg.Shown // though it wants less it may have that
+	return max(m.cfg.MaxOffers, shares(wants, m.cfg.Shown)[mine])
 }
 
 // tellLeftOut is how often the operator is told that offers of a key are left out, at most.
@@ -54,6 +65,11 @@ func (m *Mirror) leftOut(keys ...string) (of map[string]int) {
 		}
 	}
 	return of
+}
+
+// pendingOf asks for the pending offers of somebody.
+func pendingOf(author string) nostr.Filter {
+	return nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{author}, Tags: nostr.TagMap{"s": {"pending"}}}
 }
 
 func isPending(ev *nostr.Event) bool {
@@ -121,7 +137,7 @@ func (m *Mirror) crowded(ev *nostr.Event, others int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.followed[ev.PubKey]
-	return f != nil && f.offers+others >= m.cfg.MaxOffers+offersAtOnce
+	return f.now() && f.offers+others >= m.mostOffers(f)+offersAtOnce
 }
 
 // offered counts an offer that was stored, wherever it came from.
@@ -181,11 +197,11 @@ func (m *Mirror) thin(ctx context.Context, pubkey string) error {
 	if most == math.MaxInt {
 		return nil
 	}
-	all, err := m.relay.Items(ctx, nostr.Filter{Kinds: []int{kindOrder}, Authors: []string{pubkey}, Tags: nostr.TagMap{"s": {"pending"}}}, math.MaxInt32)
+	all, err := m.relay.Items(ctx, pendingOf(pubkey), math.MaxInt32)
 	if err != nil {
 		return err
 	}
-	var floor int64
+	var floor int64 // 0: there is room
 	over := len(all) - most
 	if over >= 0 {
 		if most > 0 {
@@ -202,6 +218,10 @@ func (m *Mirror) thin(ctx context.Context, pubkey string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f.offers += min(len(all), most) - before // others may have come meanwhile
+	if over < 0 && len(f.older) > -over {    // for as many of those that were left out
+		left := slices.Sorted(maps.Values(f.older))
+		floor = left[len(left)-1+over]
+	}
 	f.floor = floor
 	maps.DeleteFunc(f.older, func(_ reconcile.ID, at int64) bool { return at > floor })
 	if most == 0 {
@@ -212,7 +232,7 @@ func (m *Mirror) thin(ctx context.Context, pubkey string) error {
 	}
 	if now := m.cfg.Now(); over > 0 && now.Sub(f.told) >= tellLeftOut {
 		f.told = now
-		m.log.Warn("left out the oldest offers of a followed key, which has more than federation.max_offers", "pubkey", pubkey, "offers", len(f.older), "kept", m.cfg.MaxOffers)
+		m.log.Warn("left out the oldest offers of a followed key, which has more than are kept beside those of the others (federation.max_offers)", "pubkey", pubkey, "offers", len(f.older), "kept", most)
 	}
 	return err
 }
