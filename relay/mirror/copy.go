@@ -287,9 +287,8 @@ func (p *peer) ingest(ctx context.Context, evs []*nostr.Event, hold func(*nostr.
 func (p *peer) ingestSome(ctx context.Context, evs []*nostr.Event, hold func(*nostr.Event, time.Duration)) (n int, bad error) {
 	good := evs[:0]
 	latest := p.m.cfg.Now().Add(orderFuture).Unix()
-	offers := make(map[string]int) // among the good ones, by author
 	for _, ev := range evs {
-		if p.m.crowded(ev, offers[ev.PubKey]) {
+		if p.m.crowded(ev) {
 			if n > 0 {
 				break
 			}
@@ -316,14 +315,13 @@ func (p *peer) ingestSome(ctx context.Context, evs []*nostr.Event, hold func(*no
 		default:
 			p.full.Store(false)
 			good = append(good, ev)
-			if isPending(ev) {
-				offers[ev.PubKey]++
-			}
+			p.m.expect(ev)
 		}
 	}
 	for i, t := range p.m.relay.Take(ctx, p.url, good) {
 		if !t.New {
 			p.m.grow(good[i], -1)
+			p.m.notCome(good[i])
 		}
 		bad = cmp.Or(bad, p.count(good[i], t))
 	}

@@ -153,6 +153,7 @@ type followed struct {
 	news          int64     // created_at of its last kind 38385
 
 	offers int                    // pending, about
+	coming map[string]struct{}    // ids of more of them that are about to be stored, or just have been
 	floor  int64                  // created_at up to which no more of them are taken, in unix seconds
 	older  map[reconcile.ID]int64 // created_at of those that were not kept
 	told   time.Time              // when the operator was told of them

@@ -128,16 +128,39 @@ func (m *Mirror) worth(pubkey string, ids []reconcile.ID) []reconcile.ID {
 	return slices.DeleteFunc(ids, func(id reconcile.ID) bool { _, is := f.older[id]; return is })
 }
 
-// crowded reports whether an offer is one too many for a moment, beside others of the same author that are about to be
-// stored.
-func (m *Mirror) crowded(ev *nostr.Event, others int) bool {
+// crowded reports whether an offer is one too many for a moment, beside others that are here or about to be stored.
+func (m *Mirror) crowded(ev *nostr.Event) bool {
 	if m.cfg.MaxOffers == 0 || !isPending(ev) {
 		return false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.followed[ev.PubKey]
-	return f.now() && f.offers+others >= m.mostOffers(f)+offersAtOnce
+	return f.now() && f.offers+len(f.coming) >= m.mostOffers(f)+offersAtOnce
+}
+
+// expect notes that an offer is about to be stored.
+func (m *Mirror) expect(ev *nostr.Event) {
+	if !isPending(ev) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.followed[ev.PubKey]; f != nil {
+		if f.coming == nil {
+			f.coming = make(map[string]struct{})
+		}
+		f.coming[ev.ID] = struct{}{}
+	}
+}
+
+// notCome notes that it was not stored.
+func (m *Mirror) notCome(ev *nostr.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.followed[ev.PubKey]; f != nil {
+		delete(f.coming, ev.ID)
+	}
 }
 
 // offered counts an offer that was stored, wherever it came from.
@@ -151,6 +174,7 @@ func (m *Mirror) offered(ev *nostr.Event) {
 	if f == nil {
 		return
 	}
+	delete(f.coming, ev.ID)
 	if f.offers++; f.offers > m.mostOffers(f) {
 		select {
 		case m.crowd <- struct{}{}:

@@ -35,7 +35,7 @@ func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg
 	if m.Followed(ev.PubKey) && ev.Kind != nostr.KindDeletion && ev.Kind != kindVanish && !nostr.IsEphemeralKind(ev.Kind) && !m.room(ev) {
 		return true, crowded
 	}
-	if m.crowded(ev, 0) {
+	if m.crowded(ev) {
 		if err := m.thin(ctx, ev.PubKey); err != nil {
 			return true, "error: take away older offers: " + err.Error()
 		}
