@@ -237,16 +237,8 @@ var (
 	badInvoice = Guard{"invoice does not fit", func(s *step) bool {
 		return invoiceProblem(s, s.o.BuyerGets()) != ""
 	}}
-	closed     = Guard{"the node begins nothing new", func(s *step) bool { return s.f.Closed != "" }}
-	nodeCannot = Guard{"node is not ready, or could not pay out or hold more", func(s *step) bool {
-		n, q := s.f.Node, quoted(s)
-		fee := FeeSide(q, s.o.Terms.FeePPM)
-		holds, in := 0, q+fee // a hold invoice, and one more for a bond
-		if takerBondAsked.Holds(s) {
-			holds, in = 1, in+s.bonds().Of(q)
-		}
-		return !n.Ready || n.Holds <= holds || n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee) || n.cannotReceive(in)
-	}}
+	closed     = Guard{"the node begins nothing new", func(s *step) bool { return s.closed() != "" }}
+	nodeCannot = Guard{"node is not ready, or could not pay out or hold more", func(s *step) bool { return s.nodeCannot() != "" }}
 
 	hasInvoice = Guard{"buyer's invoice or address is there", func(s *step) bool {
 		return s.o.Payout.Invoice != "" || s.o.Payout.Address != ""
@@ -332,6 +324,29 @@ var (
 		return s.o.CancelBy != "" && s.o.CancelBy != s.e.Sender
 	}}
 )
+
+// closed says to a trader why nothing new begins here, "" when it does.
+func (s *step) closed() string { return s.f.Closed }
+
+// nodeCannot says to a taker why the Lightning node cannot begin this trade, "" when it can. What it has is not told,
+// nor on which side of its channels it is short.
+func (s *step) nodeCannot() string {
+	n, q := s.f.Node, quoted(s)
+	fee := FeeSide(q, s.o.Terms.FeePPM)
+	holds, in := 0, q+fee // a hold invoice, and one more for a bond
+	if takerBondAsked.Holds(s) {
+		holds, in = 1, in+s.bonds().Of(q)
+	}
+	switch {
+	case !n.Ready:
+		return "This node can begin no trade at the moment: its Lightning node is away or catching up. Try again in a few minutes. Trades that are running go on."
+	case n.Holds <= holds:
+		return "This node carries as many trades as it can at once. Try again later. Trades that are running go on."
+	case n.Outbound < (q-fee).Msat()+RoutingBudget(s.o.Terms, q, fee) || n.cannotReceive(in):
+		return "The Lightning channels of this node have no room for this amount at the moment. Try a smaller order, or try again later."
+	}
+	return ""
+}
 
 // unroutable tells that an amount leaves nothing for routing: no payout that costs a sat
 // could ever be made. Who charges no fee at all has decided so.

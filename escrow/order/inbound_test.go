@@ -1,6 +1,7 @@
 package order
 
 import (
+	"strings"
 	"testing"
 
 	"mostro/escrow/mostro"
@@ -18,6 +19,40 @@ func TestTakesThatTheNodeCannotReceive(t *testing.T) {
 			Message: &mostro.Message{Action: mostro.TakeBuy, ID: before.ID, TradeIndex: &index}}, f)
 		if err != nil || out.Refusal != want {
 			t.Errorf("a take of 100300 sat with room for %d msat: %q, %v; want %q", inbound, out.Refusal, err, want)
+		}
+	}
+}
+
+// Who is refused because of the Lightning node hears why beside the reason, which clients show for much else, and no figure of it.
+func TestTakesThatTheNodeCannotCarrySayWhy(t *testing.T) {
+	for _, c := range []struct {
+		node func(*NodeFacts)
+		says string
+	}{
+		{func(n *NodeFacts) { n.Ready = false }, "Lightning node is away"},
+		{func(n *NodeFacts) { n.Holds = 0 }, "as many trades as it can"},
+		{func(n *NodeFacts) { n.Outbound = 99_699_999 }, "no room for this amount"},
+		{func(n *NodeFacts) { n.Inbound = 1 }, "no room for this amount"},
+	} {
+		for _, kind := range []mostro.OrderKind{mostro.Buy, mostro.Sell} {
+			before := orderIn(kind, mostro.StatusPending)
+			f := somebody{}.factsFor(&before)
+			c.node(&f.Node)
+			take := mostro.TakeSell
+			if kind == mostro.Buy {
+				take = mostro.TakeBuy
+			}
+			index := int64(7)
+			out, err := NewMachine().Step(before, Event{ID: "e", On: on(take), Order: before.ID, At: 3000, Sender: "taker", Identity: "taker-identity",
+				Message: &mostro.Message{Action: take, ID: before.ID, TradeIndex: &index}}, f)
+			if err != nil || out.Refusal != mostro.NotAllowedByStatus || len(out.Tells) != 2 {
+				t.Fatalf("%s, %q: refused for %q with %d messages, %v", take, c.says, out.Refusal, len(out.Tells), err)
+			}
+			said := out.Tells[1]
+			if p := said.Message.Payload; said.To != "taker" || said.Message.Action != mostro.SendDM || p == nil || p.TextMessage == nil ||
+				!strings.Contains(*p.TextMessage, c.says) || strings.ContainsAny(*p.TextMessage, "0123456789") {
+				t.Errorf("%s: %+v does not say %q", take, said, c.says)
+			}
 		}
 	}
 }

@@ -153,11 +153,11 @@ func (m *Machine) stepOrder(prev Order, e Event, f Facts) (Out, error) {
 		}
 		if row.Refuse != "" {
 			refused := refuse(prev, i, e, row.Refuse, f.Level != NoSolver)
-			if row.If.Name == closed.Name {
-				// The protocol has no reason that clients know for this; the text says it.
+			if row.Say != nil {
+				text := row.Say(s)
 				*s.o = Order{}
 				out.Tells = nil
-				s.say(Party{Trade: e.Sender}, "%s", f.Closed)
+				s.say(Party{Trade: e.Sender}, "%s", text)
 				refused.Tells = append(refused.Tells, out.Tells...)
 			}
 			return refused, nil

@@ -59,7 +59,8 @@ var (
 const same mostro.Status = "="
 
 // Row is one sentence: in From, on On, by By, if If, go to To and do Do. A row with a
-// Refuse changes nothing and answers with the reason.
+// Refuse changes nothing and answers with the reason, and beside it with what Say says in words
+// where no reason that clients know tells it.
 type Row struct {
 	From   []mostro.Status
 	On     EventName
@@ -68,6 +69,7 @@ type Row struct {
 	To     mostro.Status
 	Do     []Effect
 	Refuse mostro.Reason
+	Say    func(*step) string
 }
 
 func on(a mostro.Action) EventName { return EventName(a) }
@@ -109,7 +111,7 @@ func Table() []Row {
 		{From: fromNone, On: newOrder, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
 		{From: fromNone, On: newOrder, By: Anyone, If: badKind, Refuse: mostro.InvalidOrderKind},
 		{From: fromNone, On: newOrder, By: Anyone, If: tooManyOpen, Refuse: mostro.TooManyRequests},
-		{From: fromNone, On: newOrder, By: Anyone, If: closed, Refuse: mostro.NotAllowedByStatus},
+		{From: fromNone, On: newOrder, By: Anyone, If: closed, Refuse: mostro.NotAllowedByStatus, Say: (*step).closed},
 		{From: fromNone, On: newOrder, By: Anyone, If: all(makerBondAsked, tooManyBonds), Refuse: mostro.TooManyRequests},
 		{From: fromNone, On: newOrder, By: Anyone, If: makerBondAsked, To: mostro.StatusWaitingMakerBond, Do: do(makeOrder, askMakerBond)},
 		{From: fromNone, On: newOrder, By: Anyone, To: mostro.StatusPending, Do: do(makeOrder, tellMakerNewOrder)},
@@ -139,10 +141,10 @@ func Table() []Row {
 		{From: inBook, On: takeSell, By: Anyone, If: badTakerInvoice, Refuse: mostro.InvalidInvoice},
 		{From: inBook, On: takeBuy, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
 		{From: inBook, On: takeSell, By: Anyone, If: badTradeIndex, Refuse: mostro.InvalidTradeIndex},
-		{From: inBook, On: takeBuy, By: Anyone, If: closed, Refuse: mostro.NotAllowedByStatus},
-		{From: inBook, On: takeSell, By: Anyone, If: closed, Refuse: mostro.NotAllowedByStatus},
-		{From: inBook, On: takeBuy, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
-		{From: inBook, On: takeSell, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus},
+		{From: inBook, On: takeBuy, By: Anyone, If: closed, Refuse: mostro.NotAllowedByStatus, Say: (*step).closed},
+		{From: inBook, On: takeSell, By: Anyone, If: closed, Refuse: mostro.NotAllowedByStatus, Say: (*step).closed},
+		{From: inBook, On: takeBuy, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus, Say: (*step).nodeCannot},
+		{From: inBook, On: takeSell, By: Anyone, If: nodeCannot, Refuse: mostro.NotAllowedByStatus, Say: (*step).nodeCannot},
 
 		// Where takers give a bond, several race: the first whose bond is locked has the order.
 		{From: inBook, On: takeBuy, By: Anyone, If: all(takerBondAsked, raceFull), Refuse: mostro.TooManyRequests},
