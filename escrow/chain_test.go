@@ -63,4 +63,15 @@ func TestM41ChainStandsStill(t *testing.T) {
 	w.net.SetSynced(true)
 	wait(0)
 	want("in the end", 1, 2, 2, "")
+
+	w.net.SetSynced(false)
+	wait(0)
+	w.node.Stop()
+	wait(time.Hour)
+	w.node.Start()
+	wait(0)
+	wait(notSyncedFor - time.Second)
+	want("it was away, and catches up", 1, 2, 2, "")
+	wait(time.Second)
+	want("it does not", 1, 3, 2, behind)
 }

@@ -33,7 +33,7 @@ type nodeView struct {
 	since   time.Time // of up being what it is
 	said    time.Time // when it was last logged that the node is away
 	height  uint32
-	behind  time.Time // since when it is not synced to the chain
+	behind  time.Time // since when it answers and is not synced to the chain
 	chain   string    // what is wrong with its view of the chain, as told last
 	// asked is closed once the node has answered, or failed to, since this process began.
 	asked chan struct{}
@@ -150,6 +150,8 @@ func (e *Engine) askNode(ctx context.Context) {
 	hadChain := e.node.chain
 	if err == nil {
 		e.node.chain = e.node.chainTrouble(info, now)
+	} else {
+		e.node.behind = time.Time{} // it catches up anew when it is back
 	}
 	chain := e.node.chain
 	if was != e.node.up || since.IsZero() {

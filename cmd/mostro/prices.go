@@ -27,6 +27,7 @@ func (n *node) newFeed() *price.Feed {
 		JumpPPM:    s.JumpPPM,
 		Failures:   int(s.Failures),
 		Cooldown:   seconds(s.CooldownSeconds),
+		Orders:     n.cfg.settings.Mostro.Fiat,
 		Published: func(ctx context.Context, pubkeys []string) ([]nostr.Event, error) {
 			return n.relay.Query(ctx, nostr.Filter{
 				Kinds: []int{mostro.KindRates}, Authors: pubkeys, Tags: nostr.TagMap{"d": {price.RatesTag}},

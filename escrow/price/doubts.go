@@ -22,7 +22,7 @@ func (f *Feed) compare(code string, quotes []quote, c combined, relayed bool, no
 		delete(f.doubts, code)
 	case len(quotes) >= 2:
 		f.doubts[code] = doubt{at: now, relayed: relayed, says: f.says(code, quotes)}
-	case d.relayed != relayed || !f.fresh(d.at, now):
+	case d.relayed != relayed:
 		delete(f.doubts, code)
 	}
 }
@@ -47,7 +47,12 @@ func (f *Feed) says(code string, quotes []quote) string {
 	return text
 }
 
-// Doubted lists the currencies whose sources disagree, with what each says: "USD yadio=60000 coingecko=90000".
+// endDoubts forgets what nobody has contradicted for as long as a price lasts, also where no source quotes the currency any more.
+func (f *Feed) endDoubts(now int64) {
+	maps.DeleteFunc(f.doubts, func(_ string, d doubt) bool { return !f.fresh(d.at, now) })
+}
+
+// Doubted lists the currencies of orders whose sources disagree, with what each says: "USD yadio=60000 coingecko=90000".
 func (f *Feed) Doubted() []string {
 	if list := f.unsure.Load(); list != nil {
 		return *list
@@ -58,14 +63,18 @@ func (f *Feed) Doubted() []string {
 // tellDoubts logs what has come to be doubted since before, and what is doubted no more.
 func (f *Feed) tellDoubts(before map[string]doubt) {
 	var all, begun, ended []string
+	others := func(code string) bool { return len(f.cfg.Orders) > 0 && !slices.Contains(f.cfg.Orders, code) }
 	for _, code := range slices.Sorted(maps.Keys(f.doubts)) {
+		if others(code) {
+			continue
+		}
 		all = append(all, f.doubts[code].says)
 		if _, told := before[code]; !told {
 			begun = append(begun, f.doubts[code].says)
 		}
 	}
 	for _, code := range slices.Sorted(maps.Keys(before)) {
-		if _, still := f.doubts[code]; !still {
+		if _, still := f.doubts[code]; !still && !others(code) {
 			ended = append(ended, code)
 		}
 	}

@@ -57,6 +57,32 @@ func TestM51TwoDisagree(t *testing.T) {
 	step(`"USD":300`, `"USD":900`, 0, 0)
 	b.now = b.now.Add(26 * time.Minute)
 	step(``, `"USD":900`, 900, 0) // nobody has contradicted for as long as a price lasts
+	step(`"USD":300`, `"USD":900`, 0, 0)
+	b.now = b.now.Add(26 * time.Minute)
+	step(`"EUR":90`, `"EUR":90`, 0, 0)
+	if got := b.Doubted(); len(got) > 0 {
+		t.Errorf("nobody quotes it any more, and doubted is %q", got)
+	}
+}
+
+// TestM51DoubtsOfOtherCurrencies: sources disagree on many currencies that no order can be in; nobody has to hear of them.
+func TestM51DoubtsOfOtherCurrencies(t *testing.T) {
+	a, c := newProvider(t, `"USD":100,"VES":90`), newProvider(t, `"USD":104,"VES":900`)
+	var log bytes.Buffer
+	b := newBench(t, Config{Orders: []string{"USD"}, Logger: slog.New(slog.NewTextHandler(&log, nil))}, a.source(), c.source())
+	b.next(t)
+	b.want(t, "VES", 0, 0)
+	c.set(`"USD":104,"VES":90`)
+	b.next(t)
+	b.want(t, "VES", 90, 0)
+	if got := b.Doubted(); len(got) > 0 || strings.Contains(log.String(), "VES") {
+		t.Errorf("told is %q, and\n%s", got, &log)
+	}
+	c.set(`"USD":300,"VES":900`)
+	b.next(t)
+	if got := b.Doubted(); len(got) != 1 || !strings.Contains(log.String(), "USD yadio=100") || strings.Contains(log.String(), "VES") {
+		t.Errorf("told is %q, and\n%s", got, &log)
+	}
 }
 
 // TestM51TwoNodesDisagree: the same of what other nodes publish.

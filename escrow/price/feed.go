@@ -70,6 +70,8 @@ type Config struct {
 	Failures int
 	Cooldown time.Duration
 	Proxy    *url.URL // socks5://, for hosts outside the operator's network; nil = none
+	// Orders are the currencies of orders, empty = all. What is doubted of others is not told.
+	Orders []string
 	// Published finds the rates (kind 30078) that these nodes published last, where this node keeps
 	// events; asked before each round when there is a Nodes source.
 	Published func(ctx context.Context, pubkeys []string) ([]nostr.Event, error)

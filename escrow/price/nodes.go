@@ -102,7 +102,7 @@ func (f *Feed) fillGaps(next snapshot, now int64) {
 		if own, ok := next[code]; ok && !own.relayed && f.fresh(own.At, now) {
 			continue
 		}
-		if d, doubted := f.doubts[code]; doubted && !d.relayed && f.fresh(d.at, now) {
+		if d, doubted := f.doubts[code]; doubted && !d.relayed {
 			continue // others do not decide between sources of our own
 		}
 		c := combine(quoted, f.cfg.OutlierPPM)

@@ -78,6 +78,7 @@ func (f *Feed) round(ctx context.Context) (asked, answered int, surprised bool) 
 		}
 	}
 	before, doubted := maps.Clone(f.waiting), maps.Clone(f.doubts)
+	f.endDoubts(now.Unix())
 	f.update(func(next snapshot) {
 		f.merge(next, answers, now.Unix())
 		f.fillGaps(next, now.Unix())
