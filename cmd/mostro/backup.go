@@ -32,10 +32,11 @@ func backupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup [FILE]",
 		Short: "Write a full backup of the money store, while the node runs or not",
-		Long: `Write a full backup of the money store to a new file, or to the standard output with "-". The
-node may be running: it goes on, and the backup is the store of one moment. It is encrypted with
-age to backup.recipients of the settings, or to the keys that --recipient names. Put it back with
-mostro restore.
+		Long: `Write a full backup of the money store to a new file, or to the standard output with "-". Without
+a name the file is mostro-20261126T131500Z.backup in the current directory, with the time of now, and
+.age behind it when it is encrypted. The node may be running: it goes on, and the backup is the store of
+one moment. It is encrypted with age to backup.recipients of the settings, or to the keys that
+--recipient names. Put it back with mostro restore.
 
 It does not have escrow.secret and the node's key, which are backed up once, apart from it.`,
 		Args: cobra.MaximumNArgs(1),

@@ -67,7 +67,12 @@ func writeChecked(path string, write func(io.Writer) error, check func(io.Reader
 		return hint(fmt.Errorf("%s exists already", path), "name another file")
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), unfinishedFile+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return hint(fmt.Errorf("write %s: there is no directory %s", path, filepath.Dir(path)), "make it first, for you alone: mkdir -m 700 -p "+filepath.Dir(path))
+	case errors.Is(err, fs.ErrPermission):
+		return hint(fmt.Errorf("write %s: %w", path, err), "name a file in a directory that you may write to")
+	case err != nil:
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	err = errors.Join(write(file), file.Sync(), file.Close())

@@ -231,6 +231,11 @@ func TestLargeFilesAreWholeOrNotThere(t *testing.T) {
 	if err := writeLarge(path, func(w io.Writer) error { _, err := w.Write([]byte("all")); return err }); err != nil {
 		t.Fatal(err)
 	}
+	none := filepath.Join(filepath.Dir(path), "none")
+	err := writeLarge(filepath.Join(none, "x"), func(io.Writer) error { return nil })
+	if h := (hinted{}); !errors.As(err, &h) || !strings.Contains(h.hints[0], "mkdir -m 700 -p "+none) {
+		t.Errorf("where there is no directory: %v", err)
+	}
 	if err := writeLarge(path, func(io.Writer) error { return nil }); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("over one that is there: %v", err)
 	}

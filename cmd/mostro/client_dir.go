@@ -82,6 +82,9 @@ func (o *clientOptions) openDir() (clientDir, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := refuseRootAsClient(dir, os.Geteuid()); err != nil {
+		return "", err
+	}
 	return dir, openDataDir(string(dir))
 }
 

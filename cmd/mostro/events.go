@@ -117,7 +117,7 @@ func importEvents(cmd *cobra.Command, events *store.Store, in io.Reader) error {
 	case errors.Is(err, store.ErrFull):
 		return hint(err, "make room on that disk, then import again: what is stored is passed over")
 	case err == nil && sum.Refused > 0 && sum.Stored+sum.Known == 0:
-		return hint(errors.New("none of the lines is an event"), "if the file is packed, unpack it on the way: gunzip -c FILE | mostro events import")
+		return hint(errors.New("none of the lines was taken"), "if the file is packed, unpack it on the way: gunzip -c FILE | mostro events import")
 	}
 	return err
 }

@@ -18,27 +18,42 @@ import (
 // The directory is his who has the stores in it. Only root is asked: nobody else makes files where he must not,
 // unless a group was given the right to.
 func refuseRoot(dir, doing string, uid int) error {
-	if uid != 0 {
+	name, foreign := foreignToRoot(uid, dir, escrowDir, relayDir, replicaDir, ".")
+	if !foreign {
 		return nil
 	}
-	var info fs.FileInfo
-	for _, of := range []string{escrowDir, relayDir, replicaDir, "."} {
-		var err error
-		if info, err = os.Stat(filepath.Join(dir, of)); err == nil {
-			break
-		}
-	}
-	if info == nil {
-		return nil // there is nothing yet
-	}
-	owner, known := ownerOf(info)
-	if !known || owner == uid {
-		return nil
-	}
-	name := userName(owner)
-	return hint(fmt.Errorf("%s belongs to %s, and you are root: what is written there would be root's, and %s could not use it any more", dir, name, name),
+	return hint(rootWrites(dir, name),
 		fmt.Sprintf("as its owner: sudo -u '%s' %s --data-dir %s", name, doing, dir),
 		fmt.Sprintf("if root is to run the node from now on, give it all to root first: chown -R root %s", dir))
+}
+
+// refuseRootAsClient does so for a directory of a client, which locks and writes its trades in it.
+func refuseRootAsClient(dir clientDir, uid int) error {
+	name, foreign := foreignToRoot(uid, string(dir), ".")
+	if !foreign {
+		return nil
+	}
+	return hint(rootWrites(string(dir), name), fmt.Sprintf("as its owner: sudo -u '%s' mostro client", name))
+}
+
+func rootWrites(dir, owner string) error {
+	return fmt.Errorf("%s belongs to %s, and you are root: what is written there would be root's, and %s could not use it any more", dir, owner, owner)
+}
+
+// foreignToRoot tells root who has a directory that is not his: the owner of the first of these in it that is there.
+func foreignToRoot(uid int, dir string, of ...string) (owner string, foreign bool) {
+	if uid != 0 {
+		return "", false
+	}
+	for _, name := range of {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
+		who, known := ownerOf(info)
+		return userName(who), known && who != uid
+	}
+	return "", false // there is nothing yet
 }
 
 // userName is what a user is called, or #UID, as sudo takes it.

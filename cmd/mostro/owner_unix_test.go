@@ -109,6 +109,43 @@ func TestRootLeavesNoFiles(t *testing.T) {
 	o.run(exitOK, "has ", "backup", filepath.Join(t.TempDir(), "b.backup"), "--plain")
 }
 
+// TestRootLeavesNoFilesOfAClient: nor does a command of a client, whose owner could not lock his trades any more.
+func TestRootLeavesNoFilesOfAClient(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a directory away")
+	}
+	dir := t.TempDir()
+	run := func(args ...string) string {
+		var said strings.Builder
+		cmd := rootCommand()
+		cmd.SetArgs(append([]string{"client", "--dir", dir}, args...))
+		cmd.SetOut(&said)
+		cmd.SetErr(&said)
+		if done, err := cmd.ExecuteContextC(t.Context()); err != nil {
+			printError(&said, done, err)
+		}
+		return said.String()
+	}
+	if err := os.Chown(dir, somebody, somebody); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"keys", "new"}, {"keys", "show"}, {"messages", "1"}, {"take", "order"}, {"restore"}} {
+		says := run(args...)
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%v leaves %v, %v", args, left, err)
+		}
+		if !strings.Contains(says, dir+" belongs to #54321, and you are root") || !strings.Contains(says, "sudo -u '#54321' ") || !strings.Contains(says, " client --dir "+dir) {
+			t.Errorf("%v says\n%s", args, says)
+		}
+	}
+	if err := os.Chown(dir, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if says := run("keys", "new"); strings.Contains(says, "belongs to") {
+		t.Errorf("in its own directory root hears\n%s", says)
+	}
+}
+
 func TestRefuseRoot(t *testing.T) {
 	mine := t.TempDir()
 	uid := os.Geteuid()
