@@ -43,7 +43,7 @@ func TestForeignBooks(t *testing.T) {
 		return
 	}
 	for name, manner := range map[string]func(*plain) func() manner{
-		"windows": func(*plain) func() manner { return nil }, "negentropy": negotiates, "notices": noticesOnly,
+		"windows": func(*plain) func() manner { return nil }, "negentropy": negotiates, "notices": noticesOnly, "forgets": negotiates,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -51,7 +51,14 @@ func TestForeignBooks(t *testing.T) {
 			p.manner = manner(p)
 			p.listen(t, freeAddress(t))
 			f := &foreign{url: p.url, wraps: true, stop: func() { p.stop() }}
-			f.start = func() { p.listen(t, strings.TrimPrefix(p.url, "ws://")) }
+			f.start = func() {
+				if name == "forgets" {
+					p.mu.Lock()
+					clear(p.stored)
+					p.mu.Unlock()
+				}
+				p.listen(t, strings.TrimPrefix(p.url, "ws://"))
+			}
 			booksCourse(t, f, 200)
 		})
 	}
@@ -258,8 +265,12 @@ func booksCourse(t *testing.T, f *foreign, size int) {
 	}
 	await(t, a, way.url, "the answer is there", func() bool { return answered(hello) })
 
-	// This node is away. Some of the messages come to it directly afterwards as well.
+	// This node is away, with changes that it could not publish before. Some of the messages come to it directly afterwards as well.
+	way.set(true)
+	eventually(t, "the node notices", func() bool { return a.health(way.url).State == Waiting })
+	a.publish(a.revise(t, &mine, few)...)
 	a.stop()
+	way.set(false)
 	there.addAll(b.revise(t, &theirs, few))
 	twice := write()
 	trader.addAll(twice)
