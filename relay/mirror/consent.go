@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -79,7 +80,7 @@ type Candidate struct {
 	At     int64  `json:"at"`             // unix seconds of its news
 }
 
-const maxCandidates = 200 // asked of one relay
+const maxCandidates = 200 // of one relay
 
 // signed reports whether an event is what its author has signed. go-nostr does not look at the lengths, and with libsecp256k1
 // ends the process at a longer key or signature.
@@ -93,28 +94,27 @@ func signed(ev *nostr.Event) bool {
 
 // Candidates looks for Mostros on all connected relays, for the operator to choose from.
 func (m *Mirror) Candidates(ctx context.Context) ([]Candidate, error) {
+	var mu sync.Mutex
 	found := make(map[string]Candidate)
-	asked := 0
-	for _, p := range m.list() {
-		l := p.link.Load()
-		if l == nil {
-			continue
-		}
-		asked++
-		err := l.fetch(ctx, nostr.Filter{Kinds: []int{kindInfo}, Limit: maxCandidates}, func(ev *nostr.Event) {
-			if ev.Kind != kindInfo || len(found) >= maxCandidates || ev.PubKey == m.cfg.Pubkey || m.Followed(ev.PubKey) ||
-				found[ev.PubKey].At >= int64(ev.CreatedAt) || !signed(ev) {
+	asked := m.askAll(ctx, func(p *peer, l *link) {
+		said := 0 // whatever it is asked for
+		l.fetchBriefly(ctx, nostr.Filter{Kinds: []int{kindInfo}, Limit: maxCandidates}, func(ev *nostr.Event) {
+			if said++; said > maxCandidates || ev.Kind != kindInfo || ev.PubKey == m.cfg.Pubkey || m.Followed(ev.PubKey) || !signed(ev) {
 				return
 			}
 			c := Candidate{Pubkey: ev.PubKey, Relay: p.url, At: int64(ev.CreatedAt)}
 			if tag := ev.Tags.Find("y"); len(tag) > 2 {
 				c.Name = tag[2]
 			}
-			found[ev.PubKey] = c
+			mu.Lock()
+			defer mu.Unlock()
+			if found[c.Pubkey].At < c.At {
+				found[c.Pubkey] = c
+			}
 		})
-		if err != nil && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+	})
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	if asked == 0 {
 		return nil, errors.New("no other relay is connected, where Mostros could be found: name one in nostr.relays, or follow a Mostro that you know: mostro peers follow KEY@RELAY")

@@ -14,6 +14,7 @@ const (
 	silenceTime   = 75 * time.Second // nothing heard, not even a pong: the relay is gone
 	answerTime    = 30 * time.Second // for the next frame of an answer
 	pageTime      = 5 * time.Minute  // for all of one answer
+	askTime       = 10 * time.Second // for all of one answer for which somebody waits
 	negAll        = 10 * time.Minute // for one reconciling
 	okTime        = 15 * time.Second // for the OK of an event
 	okGap         = 5 * time.Second  // for the next OK, after one

@@ -435,7 +435,7 @@ func (l *link) fetchOnce(ctx context.Context, f nostr.Filter, take func(*nostr.E
 		case <-long:
 			return errors.Join(l.noAnswer(), l.unsubscribe(s))
 		case <-ctx.Done():
-			return ctx.Err()
+			return errors.Join(ctx.Err(), l.unsubscribe(s))
 		case <-time.After(answerTime):
 			return errors.Join(l.noAnswer(), l.unsubscribe(s))
 		}

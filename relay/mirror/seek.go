@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -38,54 +39,66 @@ func (m *Mirror) seek(ctx context.Context) {
 // connected for those of whom no relay can be reached. A key that came without relays is followed to where it
 // moves, as the operator has agreed to by following it; of one whose relays he has named himself he is told.
 func (m *Mirror) discover(ctx context.Context) {
+	var all, lost []string
 	m.mu.Lock()
-	lost := make(map[string]bool, len(m.followed)) // by key
 	for pubkey, f := range m.followed {
-		lost[pubkey] = !slices.ContainsFunc(f.relays(), func(url string) bool {
+		all = append(all, pubkey)
+		if !slices.ContainsFunc(f.relays(), func(url string) bool {
 			p := m.peers[url]
 			return p == nil || p.link.Load() != nil || p.failures.Load() == 0 // it may still come
-		})
+		}) {
+			lost = append(lost, pubkey)
+		}
 	}
 	m.mu.Unlock()
-	for pubkey, ask := range lost {
-		if newest := m.relayList(ctx, pubkey, ask); newest != nil {
-			m.movedTo(newest)
+	if len(lost) > 0 {
+		m.askAll(ctx, func(p *peer, l *link) { p.fetchLists(ctx, l, lost) })
+	}
+	for _, pubkey := range all {
+		f := nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindRelayList}, Limit: 1}
+		if stored, err := m.relay.All(ctx, f); err == nil && len(stored) > 0 { // else a later round finds it
+			m.movedTo(&stored[0])
 		}
 	}
 }
 
-// relayList is the newest list of relays of a followed key, nil when there is none.
-func (m *Mirror) relayList(ctx context.Context, pubkey string, ask bool) (newest *nostr.Event) {
-	f := nostr.Filter{Authors: []string{pubkey}, Kinds: []int{kindRelayList}, Limit: 1}
-	if stored, err := m.relay.All(ctx, f); err == nil && len(stored) > 0 {
-		newest = &stored[0]
-	}
-	if !ask {
-		return newest
-	}
+// askAll asks all connected relays something at once, so that one that is slow to answer keeps nothing from others; it reports
+// how many they are.
+func (m *Mirror) askAll(ctx context.Context, ask func(*peer, *link)) (asked int) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	for _, p := range m.list() {
-		l := p.link.Load()
-		if l == nil {
-			continue
+		if l := p.link.Load(); l != nil {
+			asked++
+			asking.Go(func() { ask(p, l) })
 		}
-		var found *nostr.Event
-		_ = l.fetch(ctx, f, func(ev *nostr.Event) { // the next round asks again
-			if ev.PubKey == pubkey && ev.Kind == kindRelayList && (newest == nil || ev.CreatedAt > newest.CreatedAt) && (found == nil || ev.CreatedAt > found.CreatedAt) {
-				found = ev
+	}
+	return asked
+}
+
+// fetchBriefly is fetch for somebody who waits, or asks again: no longer than askTime.
+func (l *link) fetchBriefly(ctx context.Context, f nostr.Filter, take func(*nostr.Event)) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	_ = l.fetchOnce(ctx, f, take) // what has come by then counts
+}
+
+// fetchLists gets the lists of relays of some followed keys. Stored like all else of them, they are found at the next start too.
+func (p *peer) fetchLists(ctx context.Context, l *link, of []string) {
+	newest := make(map[string]*nostr.Event)
+	for some := range slices.Chunk(of, l.keysAtOnce()) {
+		f := nostr.Filter{Authors: some, Kinds: []int{kindRelayList}, Limit: len(some)}
+		l.fetchBriefly(ctx, f, func(ev *nostr.Event) {
+			if old := newest[ev.PubKey]; ev.Kind == kindRelayList && slices.Contains(some, ev.PubKey) && (old == nil || ev.CreatedAt > old.CreatedAt) {
+				newest[ev.PubKey] = ev
 			}
 		})
-		if found == nil || !m.room(found) {
-			continue
-		}
-		// Stored like all else of a followed key, it is found at the next start too.
-		switch t := m.relay.Take(ctx, p.url, []*nostr.Event{found})[0]; {
-		case t.New:
-			newest = found
-		default:
-			m.grow(found, -1)
+	}
+	for _, list := range newest {
+		if p.m.room(list) && !p.m.relay.Take(ctx, p.url, []*nostr.Event{list})[0].New {
+			p.m.grow(list, -1)
 		}
 	}
-	return newest
 }
 
 // movedTo takes notice of where a followed key says that it publishes.
