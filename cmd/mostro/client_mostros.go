@@ -235,9 +235,9 @@ func reviewsText(r reviews.Reviews) string {
 
 func starsText(rating float64) string { return strconv.FormatFloat(rating*mostStars, 'f', 1, 64) }
 
-// oneLine makes a short line of what somebody else has written.
+// oneLine makes a short line of what somebody else has written, which no terminal obeys.
 func oneLine(text string) string {
-	runes := []rune(strings.Join(strings.Fields(text), " "))
+	runes := []rune(printable(strings.Join(strings.Fields(text), " ")))
 	if len(runes) > maxLine {
 		runes = append(runes[:maxLine], '…')
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"mostro/relay/mirror"
 )
@@ -46,5 +47,23 @@ func TestRelayAddress(t *testing.T) {
 		if got := text; relayAddress(&got) != nil || got != want {
 			t.Errorf("%s is %s, want %s", text, got, want)
 		}
+	}
+}
+
+// TestPeersPrintNoControl: what other relays say of refusals and moves is shown, and no terminal obeys it.
+func TestPeersPrintNoControl(t *testing.T) {
+	const evil = "blocked: \x1b[2J\x1b]0;title\x07 no\x9b31m\r\nall is well"
+	key := strings.Repeat("7", 64)
+	var out strings.Builder
+	printPeers(&out, []mirror.Health{{
+		URL: "wss://relay.example", State: mirror.Waiting, Mostros: []string{key}, Error: evil, LastReason: evil,
+		RefusedBy: map[string]int64{evil: 2}, Moved: map[string][]string{key: {"wss://x.example/" + evil}},
+	}}, time.Now())
+	text := out.String()
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) || strings.Contains(text, "\nall is well") {
+		t.Errorf("it prints %q", text)
+	}
+	if strings.Count(text, "no") < 4 {
+		t.Errorf("what they say is not shown:\n%s", text)
 	}
 }
