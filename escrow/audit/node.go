@@ -10,7 +10,8 @@ import (
 // ReadNode collects what a node says of itself. It needs the rights to read and no others.
 func ReadNode(ctx context.Context, node interface {
 	Info(context.Context) (lightning.Info, error)
-	lightning.Records
+	Invoices(context.Context, func(lightning.InvoiceRecord) error) error
+	Payments(context.Context, func(lightning.PaymentRecord) error) error
 }) (Node, error) {
 	info, err := node.Info(ctx)
 	if err != nil {
