@@ -7,7 +7,7 @@ import (
 )
 
 // Deadlines of escrows are counted in blocks. A node that sees none any more does not see them come near: while it says so
-// itself, nothing is taken and nothing is settled; either way the operator has to look (M41).
+// itself, no order is taken and nothing is settled; either way the operator has to look (M41).
 
 const (
 	// notSyncedFor is how long a node may be behind the chain before that is told: each is for moments, at a block and after a start.
@@ -26,7 +26,7 @@ func (v *nodeView) chainTrouble(info lightning.Info, now time.Time) string {
 	}
 	switch {
 	case !info.Synced && now.Sub(v.behind) >= notSyncedFor:
-		return "the Lightning node is not synced to the chain: nothing is taken, and what is released is not settled, until it is. Look whether its chain backend (bitcoind) runs and goes on"
+		return "the Lightning node is not synced to the chain: no order can be taken, and what is released is not settled, until it is. Look whether its chain backend (bitcoind) runs and keeps up"
 	case info.Synced && now.Sub(info.TipTime) > oldTip:
 		return "the Lightning node has seen no block for more than 90 minutes: it does not notice how near the deadlines of escrows are. Look whether its chain backend (bitcoind) goes on, and whether the clock of this machine is right"
 	case !info.Synced:

@@ -80,7 +80,7 @@ func (f *Feed) tellDoubts(before map[string]doubt) {
 	}
 	f.unsure.Store(&all)
 	if len(begun) > 0 {
-		f.cfg.Logger.Warn("price sources disagree; in these currencies market orders stop until they agree, or with three sources and more when the last price is stale",
+		f.cfg.Logger.Warn("price sources disagree; market orders in these currencies stop until they agree: of two sources at once, of more when the last price is stale",
 			"per_btc", begun, "remedy", "a third source; or price.providers.NAME.except for who is wrong there")
 	}
 	if len(ended) > 0 {
