@@ -128,32 +128,57 @@ func (m *Mirror) Carry(ctx context.Context, ev *nostr.Event) error {
 	return err
 }
 
-// carryNow sends a message to the relays of a Mostro, one after the other, until one has taken it or
-// refused it for good. tried is false when none is connected.
+// carryNow sends a message to the relays of a Mostro, one after the other, until one has taken it or that of the Mostro's own
+// key, which comes first, has refused it for good: others refuse by rules of their own. One that says nothing takes up no more
+// than its part of the time. tried is false when none is connected.
 func (m *Mirror) carryNow(ctx context.Context, mostro string, ev *nostr.Event) (tried bool, err error) {
 	err = errUnreachable
+	type way struct {
+		p *peer
+		l *link
+	}
+	var ways []way
 	for _, p := range m.list() {
-		l := p.link.Load()
-		if l == nil || !slices.Contains(p.duties.carried(), mostro) {
-			continue
+		if l := p.link.Load(); l != nil && slices.Contains(p.duties.carried(), mostro) {
+			ways = append(ways, way{p, l})
 		}
-		tried = true
-		answer := l.publish(ctx, ev)
+	}
+	slices.SortStableFunc(ways, func(a, b way) int {
+		switch {
+		case a.l.node == mostro && b.l.node != mostro:
+			return -1
+		case b.l.node == mostro && a.l.node != mostro:
+			return 1
+		}
+		return 0
+	})
+	for i, w := range ways {
+		answer := w.l.publishWithin(ctx, len(ways)-i, ev)
 		var refused *RefusedError
 		switch {
 		case answer == nil:
-			p.carriedTo.Add(1)
+			w.p.carriedTo.Add(1)
 			return true, nil
 		case errors.As(answer, &refused):
 			err = refused
-			if !passing(refused.Reason) {
+			if w.l.node == mostro && !passing(refused.Reason) {
 				return true, err
 			}
 		default:
 			err = errSilent
 		}
 	}
-	return tried, err
+	return len(ways) > 0, err
+}
+
+// publishWithin is publish in the first of so many equal parts of the time that is left.
+func (l *link) publishWithin(ctx context.Context, parts int, ev *nostr.Event) error {
+	if end, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(parts))
+		defer cancel()
+	}
+	return l.publish(ctx, ev)
 }
 
 // fetchMail subscribes to messages for clients here at the relay of followed Mostros. Where no gift

@@ -26,6 +26,7 @@ import (
 // on. Another writes.
 type link struct {
 	url  string
+	node string // whose relay it says that it is (NIP-11), hex; "" = nobody's
 	conn *websocket.Conn
 	sign func(*nostr.Event) error // proves who this is (NIP-42); nil = nobody
 

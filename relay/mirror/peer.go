@@ -155,6 +155,7 @@ func (p *peer) session(ctx context.Context) error {
 	if a, err := p.m.cfg.Dial.describe(ctx, p.url); err == nil {
 		l.plain.Store(!a.mayReconcile())
 		l.largest.Store(int64(a.Limits.Message))
+		l.node = a.Pubkey // nobody else has the link yet who asks for it
 	}
 	if time.Now().Before(p.windowsUntil) {
 		l.plain.Store(true)
