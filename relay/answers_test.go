@@ -312,6 +312,9 @@ func Test2b11Expiration(t *testing.T) {
 	if r.store.Len() != 2 {
 		t.Error("the sweep came before its turn")
 	}
+	if ok, reason := w.publish(ev); ok || !strings.HasPrefix(reason, "invalid: the event has expired") {
+		t.Errorf("an expired event that is not swept yet: %v %q", ok, reason)
+	}
 	if _, err := r.store.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -218,8 +218,8 @@ func (v verdict) fits(ok bool, reason string) bool {
 		return ok && duplicate
 	case verdictOvertaken:
 		return duplicate
-	case verdictExpired: // it may be on disk still
-		return duplicate || !ok && strings.HasPrefix(reason, "invalid:")
+	case verdictExpired:
+		return !ok && strings.HasPrefix(reason, "invalid:")
 	case verdictForbidden:
 		return !ok && strings.HasPrefix(reason, "blocked:")
 	}

@@ -310,6 +310,9 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 		if reject, msg := r.repeated(ctx, ev); reject {
 			return toAnswer, false, msg
 		}
+		if reject, msg := r.expired(ctx, ev); reject { // on disk until the sweep, and served to nobody
+			return toAnswer, false, msg
+		}
 		return toAnswer, true, "duplicate: this event is stored already"
 	}
 	for _, refuse := range r.khatru.RejectEvent {

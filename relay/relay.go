@@ -175,6 +175,7 @@ type Relay struct {
 	turned     atomic.Int64 // nanoseconds of such turns since one of them let the runtime breathe
 	verifiers  *turns       // for signatures that are being checked
 	repeated   Policy       // a rate for events that are stored already
+	expired    Policy       // for events whose time is over, stored or not
 	room       Policy       // for events that are to be stored, when all else is well
 	rations    Policy       // of messages, by address, while there are very many
 	delivered  ration       // the same, of messages that other relays bring
@@ -230,6 +231,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	r.slots.carries, r.verifiers.carries = r.carries, r.carries
 	r.repeated = policies.ExceptFrom(cfg.Carriers,
 		policies.RateByIP(cfg.Limits.DuplicatesPerSecond, cfg.Limits.DuplicatesBurst, policies.DefaultRateAddresses))
+	r.expired = policies.NotExpired(now)
 	room := policies.Room(r.full, r.storedOf, cfg.Limits.EventsPerKey, r.trusted)
 	r.rations = policies.ExceptFrom(cfg.Carriers,
 		policies.Rations(r.flooded, messagesPerDay, messagesBurst, policies.DefaultRateAddresses, messageKinds...))
@@ -248,7 +250,7 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 		policies.Kinds(r.takes),
 		policies.Banned(r.management.banned),
 		policies.NotForRelays(),
-		policies.NotExpired(now),
+		r.expired,
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.Future, now),
 		policies.TimeWindow(cfg.Limits.WrapPast, cfg.Limits.Future, now, nostr.KindGiftWrap),
 		policies.TimeWindow(cfg.Limits.Past, cfg.Limits.OrderFuture, now, tradeKinds...),
