@@ -60,6 +60,9 @@ func (m *Mirror) tend(ctx context.Context) {
 				m.log.Error("count events of a followed Mostro", "pubkey", pubkey, "error", err)
 			}
 		}
+		if err := m.leavePlatforms(ctx); err != nil && ctx.Err() == nil {
+			m.log.Error("take away offers of a platform that is followed no more", "error", err)
+		}
 		m.endLeft()
 		m.trimOutbox()
 		if err := m.routes.sweep(); err != nil {

@@ -245,10 +245,12 @@ func (m *Mirror) Follow(f Followed) error {
 	case f.Pubkey == m.cfg.Pubkey:
 		return errors.New("follow: this is the node's own key")
 	}
-	if f.Platform == "" {
-		if err := m.remember(f.Pubkey, former{Relays: f.Relays}); err != nil {
-			return err
-		}
+	note := func() error { return m.remember(f.Pubkey, former{Relays: f.Relays}) }
+	if f.Platform != "" {
+		note = func() error { return m.notePlatform(f.Pubkey) }
+	}
+	if err := note(); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -23,6 +23,7 @@ import (
 //	w 0 url 0 author     walked
 //	k 0 key 0 mostro     unix seconds of the last sign of life, one more byte if proven; mostro "" = any
 //	c 0 key 0 mostro     the same of the key of a conversation
+//	p 0 key              a platform that is followed, or was before this start
 //	r 0 key              routes: the outside relays over which its messages came
 //	o 0 url 0 time id    since when this relay has not confirmed an event, and the event; time is the event's
 type state struct{ db *badger.DB }
