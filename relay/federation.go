@@ -73,7 +73,14 @@ func (r *Relay) copied() []Policy {
 	if r.cfg.Pubkey != "" {
 		rules = append(rules, policies.OwnKey(r.cfg.Pubkey))
 	}
-	return rules
+	return append(rules, r.handedOver)
+}
+
+// handedOver refuses what is not stored when it comes here, but handed over to the node or carried to a Mostro: a copy would make
+// of it one that has come before, whoever shows it and for whatever question, and it would never get there.
+func (r *Relay) handedOver(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
+	toNode, _ := r.recipients(ev)
+	return toNode && r.cfg.Receive != nil || r.goesElsewhere(ev), "blocked: a message to a Mostro is not copied"
 }
 
 // Take stores events that were copied from other relays, in their order, and sends them to

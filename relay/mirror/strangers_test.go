@@ -47,7 +47,7 @@ func TestC3TalkMemory(t *testing.T) {
 		var evs []*nostr.Event
 		for i := range 100 {
 			ev := key.sign(t, nostr.Event{
-				Kind: kindMessage, CreatedAt: nostr.Now() - nostr.Timestamp(said-n-i), Tags: nostr.Tags{{"p", b.public}},
+				Kind: kindMessage, CreatedAt: nostr.Now() - nostr.Timestamp(said-n-i), Tags: nostr.Tags{{"p", strings.Repeat("5", 64)}},
 				Content: fmt.Sprintf("%03d", n+i) + strings.Repeat("x", size),
 			})
 			ids, evs = append([]string{ev.ID}, ids...), append(evs, &ev)
