@@ -38,10 +38,15 @@ func stands(err error) bool {
 type CantDoError struct {
 	Action mostro.Action
 	Reason mostro.Reason
+	Words  string // of the node, to who makes or takes an order; "" = none
 }
 
 func (e *CantDoError) Error() string {
-	return fmt.Sprintf("the node refuses %s: %s", e.Action, e.Reason)
+	text := fmt.Sprintf("the node refuses %s: %s", e.Action, e.Reason)
+	if e.Words != "" {
+		text += fmt.Sprintf(": %.500q", e.Words) // no bytes that a terminal obeys
+	}
+	return text
 }
 
 // RefusedError is the relay's refusal of a message, with its words. The node has not seen it.
@@ -63,6 +68,8 @@ func Hint(err error) string {
 		return "read the book again: the order may have been canceled, or it is on another node"
 	case errors.Is(err, mostro.ErrPow):
 		return "nobody trades there that way: ask its operator what is meant, or trade on another node"
+	case errors.As(err, &cantDo) && cantDo.Words != "":
+		return ""
 	case errors.As(err, &cantDo):
 		return cantDoHint(cantDo.Reason)
 	case errors.As(err, &refused) && strings.HasPrefix(refused.Words, "rate-limited:"):

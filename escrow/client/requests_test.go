@@ -112,6 +112,27 @@ func TestNextRefused(t *testing.T) {
 	}
 }
 
+// TestRefusalInWords: what the node says beside a reason that fits much else is in the error.
+func TestRefusalInWords(t *testing.T) {
+	w := newWorld(t, worldConfig{closed: true})
+	alice := w.person("alice", w.door())
+	for {
+		trade, _, err := alice.NewOrder(w.ctx, sell(), client.Mode{})
+		var cantDo *client.CantDoError
+		if trade != nil || !errors.As(err, &cantDo) {
+			t.Fatalf("%v, %v", trade, err)
+		}
+		if cantDo.Words == "" {
+			continue // on a busy machine they come too late
+		}
+		if !strings.HasSuffix(err.Error(), `the node refuses new-order: not_allowed_by_status: "`+cantDo.Words+`"`) ||
+			!strings.HasPrefix(cantDo.Words, "This node takes no new orders") || client.Hint(err) != "" {
+			t.Errorf("%v, hint %q", err, client.Hint(err))
+		}
+		return
+	}
+}
+
 // TestDispute: a solver, made by an administrator, takes a dispute, talks to a party, and
 // decides it.
 func TestDispute(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,7 @@ func (c *Client) begin(ctx context.Context, mode Mode, m mostro.Message) (*Trade
 	var answer mostro.Message
 	if err == nil {
 		answer, err = t.await(ctx, m)
+		t.explain(ctx, err)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", m.Action, err)
@@ -201,10 +203,27 @@ func (t *Trade) await(ctx context.Context, asked mostro.Message) (mostro.Message
 	return answer, refusal(asked, answer)
 }
 
+// wordsLag is how long the words may lag behind a refusal that are sent with it. Other daemons send none.
+const wordsLag = 2 * time.Second
+
+// explain adds to a refusal what the node says of it in words, where no reason fits.
+func (t *Trade) explain(ctx context.Context, err error) {
+	var cantDo *CantDoError
+	if !errors.As(err, &cantDo) || cantDo.Reason != mostro.NotAllowedByStatus {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, wordsLag)
+	defer cancel()
+	m, err := t.next(ctx, nil, func(m mostro.Message) bool { return m.Action == mostro.SendDM })
+	if err == nil && m.Payload != nil && m.Payload.TextMessage != nil {
+		cantDo.Words = *m.Payload.TextMessage
+	}
+}
+
 // refusal is the error that an answer stands for, nil when it is no refusal.
 func refusal(asked, answer mostro.Message) error {
 	if answer.Action == mostro.CantDo && answer.Payload != nil && answer.Payload.CantDo != nil {
-		return &CantDoError{asked.Action, *answer.Payload.CantDo}
+		return &CantDoError{Action: asked.Action, Reason: *answer.Payload.CantDo}
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type worldConfig struct {
 	pow int    // bits that the node asks for
 	// relayPow is what the relay asks for when that is something else.
 	relayPow int
+	closed   bool     // to new orders
 	received func()   // called when the engine has taken a message; may be nil
 	outside  []string // relays that the node publishes to
 }
@@ -79,6 +80,9 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		Publish:  func(ctx context.Context, events ...nostr.Event) error { return w.relay.Publish(ctx, events...) },
 		Settings: testSettings(cfg.pow),
 		Logger:   guarded(t, key.Nsec(), hex.EncodeToString(escrowSecret[:])),
+	}
+	if cfg.closed {
+		engineCfg.Settings.Guards.Mode = escrow.ModeMaintenance
 	}
 	stopMirror, m := func() {}, (*mirror.Mirror)(nil)
 	if len(cfg.outside) > 0 {
