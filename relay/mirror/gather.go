@@ -19,6 +19,8 @@ type gathering struct {
 	store   func(context.Context, []*nostr.Event) error
 	// old gets what is stored for keys that have just been subscribed, or of which something was missed.
 	old func(ctx context.Context, l *link, keys []string, take func(*nostr.Event)) error
+	// missed are keys of which something was missed, also before this connection; nil: there were none.
+	missed *missed
 	// left is told of keys for which, up to now, everything has come. nil: nobody wants to know.
 	left func(keys []string)
 }
@@ -38,7 +40,10 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 			cancel()
 		}
 	}()
-	missed := newMissed()
+	missed := g.missed
+	if missed == nil {
+		missed = newMissed()
+	}
 	s := &subscribed{p: p, l: l, g: g, room: fullRoom, patience: steadyTime, keys: make(map[string]bool), ended: make(chan error, 1)}
 	defer s.end()
 	// Whoever waits here holds up everything that the relay sends, and strangers can write to the keys.

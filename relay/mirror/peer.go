@@ -28,7 +28,9 @@ type peer struct {
 	heard   *marks        // those that the node has taken or will never take
 	letters *rations      // messages to clients here
 	talkIn  *rations      // messages of conversations from there
-	talkOut *rate.Limiter // and from here
+	talkOut *rate.Limiter // and from here, that were said before
+	talkNow *rations      // the same, of what clients say now
+	unsaid  *missed       // conversations of which something has not arrived there
 
 	opinions *rate.Limiter // that come live
 
@@ -56,6 +58,7 @@ func newPeer(m *Mirror, url string, d duties) *peer {
 		events: rate.NewLimiter(liveRate, liveBurst), bytes: rate.NewLimiter(liveBytes, liveBurstB),
 		mail: rate.NewLimiter(messageRate, messageBurst), oldMail: rate.NewLimiter(messageRate, messageBurst),
 		heard: newMarks(), talkIn: newRations(talkQueue, author), talkOut: rate.NewLimiter(letterRate, talkQueue),
+		talkNow: newRations(talkQueue, author), unsaid: newMissed(),
 		opinions:  rate.NewLimiter(opinionRate, opinionBurst),
 		oldEvents: rate.NewLimiter(liveRate, 2*m.cfg.MaxEvents), oldBytes: rate.NewLimiter(liveBytes, max(2*m.cfg.MaxBytes, liveBytes)),
 		compared: make(map[string]*compared), mailUntil: make(map[string]time.Time),

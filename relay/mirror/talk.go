@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/time/rate"
@@ -76,13 +77,19 @@ func (m *Mirror) passOn(ev *nostr.Event) {
 		return
 	}
 	to := slices.DeleteFunc(m.list(), func(p *peer) bool { return !p.talking(ev.PubKey) })
-	if len(to) == 0 || m.slow(ev.PubKey) {
+	if len(to) == 0 {
 		return
 	}
+	slow := m.slow(ev.PubKey)
 	for _, p := range to {
+		if slow || !p.talkNow.allow(ev) {
+			p.unsaid.add(author(ev))
+			continue
+		}
 		select {
 		case p.said <- ev:
-		default: // comparing finds it
+		default:
+			p.unsaid.add(author(ev))
 		}
 	}
 }
@@ -92,7 +99,7 @@ func (m *Mirror) passOn(ev *nostr.Event) {
 func (p *peer) talk(ctx context.Context, l *link) error {
 	return p.gather(ctx, l, &gathering{
 		from: p.m.talks, filters: p.talkOf, past: talkPast, store: p.ingestTalk, rate: p.talkIn,
-		among: p.dealings, old: p.levelTalks,
+		among: p.dealings, old: p.levelTalks, missed: p.unsaid,
 	})
 }
 
@@ -114,12 +121,8 @@ func (p *peer) sendSaid(ctx context.Context, l *link) error {
 	}
 }
 
-// say publishes one message of a conversation at the peer. What it does not take for now is left:
-// comparing finds it when the connection is made again.
+// say publishes one message of a conversation at the peer. What it does not take for now is looked for in a while.
 func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
-	if p.talkOut.Wait(ctx) != nil {
-		return nil
-	}
 	err := l.publish(ctx, ev)
 	var refused *RefusedError
 	switch {
@@ -127,8 +130,12 @@ func (p *peer) say(ctx context.Context, l *link, ev *nostr.Event) error {
 		p.carriedTo.Add(1)
 	case errors.As(err, &refused):
 		p.refusal(refused.Reason)
+		if strings.HasPrefix(refused.Reason, "rate-limited") || strings.HasPrefix(refused.Reason, "error") {
+			p.unsaid.add(author(ev))
+		}
 	case errors.Is(err, errNoOK):
 		p.refusal(err.Error())
+		p.unsaid.add(author(ev))
 	case ctx.Err() == nil:
 		return err
 	}
@@ -185,6 +192,9 @@ func (p *peer) sayStored(ctx context.Context, l *link, ids []reconcile.ID) error
 		}
 		slices.SortStableFunc(evs, func(a, b nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
 		for i := range evs {
+			if p.talkOut.Wait(ctx) != nil {
+				return nil
+			}
 			if err := p.say(ctx, l, &evs[i]); err != nil {
 				return err
 			}
