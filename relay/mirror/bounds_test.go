@@ -144,7 +144,7 @@ func TestC3Direct(t *testing.T) {
 
 	var said []*nostr.Event
 	for i := range 8 {
-		ev := key.message(t, b.public, fmt.Sprint(i))
+		ev := key.message(t, strings.Repeat("5", 64), fmt.Sprint(i))
 		said = append(said, &ev)
 	}
 	a.relay.Take(t.Context(), "there", said[:5])

@@ -32,10 +32,10 @@ type compared struct {
 
 // since is from when on there is something to compare now, 0 = all times. Whoever says again and again that he has
 // much that turns out to be worth nothing, such as all old versions of his events, is asked for it ever more rarely:
-// in between, for what is of the time since he was asked last.
+// in between, for what is of the time since he was asked last. A clock that has gone back has not noted when that was.
 func (c *compared) since(now int64) int64 {
 	rest := min(resyncEvery<<min(c.barren, 10), fullEvery)
-	if c.barren == 0 || now-c.full >= int64(rest/time.Second) {
+	if c.barren == 0 || now-c.full >= int64(rest/time.Second) || now < c.last {
 		return 0
 	}
 	return max(c.last-int64(lateTime/time.Second), 1)

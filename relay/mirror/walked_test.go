@@ -38,3 +38,14 @@ func TestClockWasAhead(t *testing.T) {
 		return err == nil && w.At > 0 && w.At < ahead
 	})
 }
+
+// TestClockWasAheadBarren: the same of a relay that is asked rarely since it has wasted our time, while the clock was ahead.
+func TestClockWasAheadBarren(t *testing.T) {
+	now := time.Now().Unix()
+	for _, last := range []int64{now - 60, now + 365*86400} {
+		c := compared{last: last, full: last, barren: 3}
+		if since := c.since(now); since > now || last > now && since != 0 {
+			t.Errorf("last asked at %d, now %d: asked for what is of %d and later", last, now, since)
+		}
+	}
+}
