@@ -80,7 +80,8 @@ func (r *Relay) copied() []Policy {
 // of it one that has come before, whoever shows it and for whatever question, and it would never get there.
 func (r *Relay) handedOver(_ context.Context, ev *nostr.Event) (reject bool, msg string) {
 	toNode, _ := r.recipients(ev)
-	return toNode && r.cfg.Receive != nil || r.goesElsewhere(ev), "blocked: a message to a Mostro is not copied"
+	elsewhere, _ := r.goesElsewhere(ev)
+	return toNode && r.cfg.Receive != nil || elsewhere, "blocked: a message to a Mostro is not copied"
 }
 
 // Take stores events that were copied from other relays, in their order, and sends them to
@@ -335,18 +336,20 @@ func (r *Relay) hides(kind int, author, id key) bool {
 	return kind == kindOrder && r.cfg.Federation.Hidden != nil && r.cfg.Federation.Hidden(kind, author.String(), reconcile.ID(id))
 }
 
-// goesElsewhere reports whether ev is a message whose only recipient is a followed Mostro, to be
-// carried there.
-func (r *Relay) goesElsewhere(ev *nostr.Event) bool {
+// goesElsewhere reports whether ev is a message to a followed Mostro, to be carried there, and whether it is to others as well,
+// so that it cannot be.
+func (r *Relay) goesElsewhere(ev *nostr.Event) (is, others bool) {
 	if r.cfg.Federation.Carries == nil || ev.Kind != nostr.KindDirectMessage && ev.Kind != nostr.KindGiftWrap {
-		return false
+		return false, false
 	}
-	to := ""
+	tags := 0
 	for tag := range ev.Tags.FindAll("p") {
-		if to != "" {
-			return false
+		if tags++; tags <= maxCarriedTo {
+			is = is || r.cfg.Federation.Carries(tag[1])
 		}
-		to = tag[1]
 	}
-	return to != "" && r.cfg.Federation.Carries(to)
+	return is, tags > 1
 }
+
+// maxCarriedTo is how many recipients of a message are looked at: whoever names a thousand before a Mostro means none.
+const maxCarriedTo = 20

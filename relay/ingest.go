@@ -343,7 +343,10 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 	if r.cfg.Federation.Forward != nil {
 		return toPrimary, false, ""
 	}
-	if r.goesElsewhere(ev) {
+	switch elsewhere, others := r.goesElsewhere(ev); {
+	case elsewhere && others:
+		return toAnswer, false, "invalid: a message to a Mostro has exactly one p tag"
+	case elsewhere:
 		return toMostro, false, ""
 	}
 	if r.cfg.Receive != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -56,4 +57,24 @@ func TestCarryWays(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCarryTwo: a message to a Mostro elsewhere and to somebody else, which nobody would carry, is refused as one to the node is.
+func TestCarryTwo(t *testing.T) {
+	b, a := newPerson(t), newInstance(t, "a")
+	a.cfg.Follow = []Followed{{Pubkey: b.public}}
+	a.start()
+	c := dialClient(t, a.url())
+	for _, kind := range []int{14, 1059} {
+		for _, to := range [][]string{{b.public, newPerson(t).public}, {newPerson(t).public, b.public}, {b.public, b.public}} {
+			ev := newPerson(t).sign(t, nostr.Event{Kind: kind, Tags: nostr.Tags{{"p", to[0]}, {"p", to[1]}}})
+			if ok, reason := c.send(ev); ok || !strings.HasPrefix(reason, "invalid: ") || a.has(ev.ID) {
+				t.Errorf("kind %d to %v: %v %q", kind, to, ok, reason)
+			}
+		}
+	}
+	group := newPerson(t).sign(t, nostr.Event{Kind: 14, Tags: nostr.Tags{{"p", newPerson(t).public}, {"p", newPerson(t).public}}})
+	if ok, reason := c.send(group); !ok {
+		t.Errorf("a message to two others: %s", reason)
+	}
 }
