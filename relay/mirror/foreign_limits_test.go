@@ -201,6 +201,7 @@ func negotiatesBy(p *plain, most int) func() manner {
 				var f nostr.Filter
 				_ = json.Unmarshal(parts[1], &f)
 				var set reconcile.Set
+				f.Limit = p.names
 				for _, ev := range p.all(f) {
 					set = append(set, reconcile.Item{Created: uint64(ev.CreatedAt), ID: idOf(ev.ID)})
 				}

@@ -56,6 +56,7 @@ const (
 	negBytes      = 24 << 10
 	negRounds     = 200
 	maxRefused    = 1000      // parts of time that a relay refuses to reconcile for their size
+	maxSlices     = 1000      // in which a relay names its events that does not name all at once
 	maxEmpty      = 25        // answers without events to questions for events that the relay says to have
 	maxItems      = 1_000_000 // of one reconciling
 	resyncEvery   = 10 * time.Minute

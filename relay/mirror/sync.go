@@ -40,9 +40,7 @@ func (l *link) differ(ctx context.Context, f nostr.Filter, most int, items func(
 		set, err := items(ctx, within, maxItems)
 		if err == nil {
 			var d reconcile.Difference
-			if d, err = l.reconcile(ctx, within, set, most); err == nil || errors.Is(err, errTooMuch) {
-				slices.Reverse(d.Have)
-				slices.Reverse(d.Need)
+			if d, err = l.reconcileDown(ctx, within, set, most); err == nil || errors.Is(err, errTooMuch) {
 				all.Have, all.Need = append(all.Have, d.Have...), append(all.Need, d.Need...)
 				if len(all.Need) > most {
 					return all, errTooMuch

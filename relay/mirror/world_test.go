@@ -227,6 +227,7 @@ func eventually(t testing.TB, what string, so func() bool) {
 type plain struct {
 	url     string
 	limit   int
+	names   int // of its events, the newest, in negentropy; 0 = all
 	stop    func()
 	cut     func() // all its connections
 	listens func(t testing.TB, address string) net.Listener

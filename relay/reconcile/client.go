@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -103,6 +104,7 @@ func (d *Difference) compare(in *rangeReader, ours []Item) error {
 	if count > uint64(len(in.rest)/len(ID{})) {
 		return errShort
 	}
+	list := in.rest[:count*uint64(len(ID{}))]
 	theirs := make(map[ID]bool, count) // true: ours too
 	for range count {
 		id, err := in.bytes(uint64(len(ID{})))
@@ -118,9 +120,10 @@ func (d *Difference) compare(in *rangeReader, ours []Item) error {
 			d.Have = append(d.Have, ours[i].ID)
 		}
 	}
-	for id, both := range theirs {
-		if !both {
-			d.Need = append(d.Need, id)
+	for id := range slices.Chunk(list, len(ID{})) { // in their order, the oldest first
+		if !theirs[ID(id)] {
+			theirs[ID(id)] = true
+			d.Need = append(d.Need, ID(id))
 		}
 	}
 	return nil
