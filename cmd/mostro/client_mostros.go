@@ -156,24 +156,24 @@ The commands here cannot trade with them.
 // mostroText is a node in words.
 func mostroText(m reviews.Summary) []string {
 	f, r := m.Facts, m.Reviews
-	disputes := fmt.Sprintf("%d disputes", f.Disputes)
+	disputes := count(f.Disputes, "dispute", "disputes")
 	if f.DisputeRate != nil {
 		disputes += fmt.Sprintf(" (%.1f for 100 orders)", 100**f.DisputeRate)
 	}
 	old := "no order yet"
 	if f.Since > 0 {
-		old = fmt.Sprintf("%d days old by its own dates", f.AgeDays)
+		old = count(int(f.AgeDays), "day", "days") + " old by its own dates"
 	}
 	lines := []string{strings.TrimSpace(oneLine(m.Name) + " " + npub(m.Mostro))}
 	if m.Platform == "" {
 		lines = append(lines,
-			fmt.Sprintf("  facts        %d orders ended well, %s, %s of development fees; %s", f.Success, disputes, sats(f.DevFees), old),
+			fmt.Sprintf("  facts        %s ended well, %s, %s of development fees; %s", count(f.Success, "order", "orders"), disputes, sats(f.DevFees), old),
 			fmt.Sprintf("  terms        fee %s, bond %s, said %s", feeText(f.Fee), oneLine(f.Bond), ago(f)),
 			"  reviews      "+reviewsText(r))
 	} else {
 		lines = append(lines,
 			fmt.Sprintf("  platform     %s, by its own word", oneLine(m.Platform)),
-			fmt.Sprintf("  facts        %d offers now; %d orders here that ended well", f.Offers, f.Success))
+			fmt.Sprintf("  facts        %s now; %s here that ended well", count(f.Offers, "offer", "offers"), count(f.Success, "order", "orders")))
 		if r.Unproven > 0 {
 			lines = append(lines, fmt.Sprintf("  reviews      %d without a proof do not count", r.Unproven))
 		}
@@ -182,7 +182,7 @@ func mostroText(m reviews.Summary) []string {
 		lines = append(lines, fmt.Sprintf("    %s of %d stars: %s", starsText(*t.Rating), mostStars, oneLine(t.Text)))
 	}
 	if m.Finished.Count > 0 {
-		lines = append(lines, fmt.Sprintf("  finished     %d reviews in the form of RoboSats, only by who has finished a trade", m.Finished.Count))
+		lines = append(lines, fmt.Sprintf("  finished     %s in the form of RoboSats, only by who has finished a trade", count(m.Finished.Count, "review", "reviews")))
 	}
 	for _, t := range m.Finished.Texts {
 		lines = append(lines, fmt.Sprintf("    %s of %d stars: %s", starsText(*t.Rating), mostStars, oneLine(t.Text)))
@@ -225,7 +225,7 @@ func reviewsText(r reviews.Reviews) string {
 		text = fmt.Sprintf("%s of %d stars", starsText(*r.Score), mostStars)
 	}
 	if r.Count > 0 {
-		text += fmt.Sprintf("; %d from %d weeks, the oldest %d days old; %s of fees behind them", r.Count, r.Weeks, r.AgeDays, sats(r.Weight))
+		text += fmt.Sprintf("; %d from %s, the oldest %s old; %s of fees behind them", r.Count, count(r.Weeks, "week", "weeks"), count(int(r.AgeDays), "day", "days"), sats(r.Weight))
 	}
 	if r.Unproven > 0 {
 		text += fmt.Sprintf("; %d without a proof do not count", r.Unproven)
