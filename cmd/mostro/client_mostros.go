@@ -213,7 +213,7 @@ func ago(f reviews.Facts) string {
 func feeText(fee string) string {
 	n, err := strconv.ParseFloat(fee, 64)
 	if err != nil || !(n >= 0 && n <= 1) {
-		return fmt.Sprintf("%q", oneLine(fee))
+		return strconv.Quote(fee)
 	}
 	return strconv.FormatFloat(math.Round(n*1e8)/1e6, 'f', -1, 64) + "% of the amount"
 }
