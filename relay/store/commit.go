@@ -277,7 +277,8 @@ type batch struct {
 	bytes  int
 	places int // of what is added, in lists
 
-	silent    bool // nobody is told
+	silent    bool   // nobody is told
+	moved     []byte // key of the last row of the first format that is in it, nil = of none
 	added     []*addition
 	byID      map[Key]*addition
 	current   map[listKey]*addition // the newest version, of this batch

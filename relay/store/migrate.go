@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -20,8 +21,9 @@ const (
 )
 
 // migrate moves the events of the first format and notes the present one. It can be interrupted
-// anywhere: what has been moved is known at the next start, and the old rows go last, of them the bodies, by
-// which a start sees that there is something to do. A row that cannot be read is kept under rowUnread.
+// anywhere: how far it has come is written with what was moved, since rows that are moved again would not find what
+// they found (a version would come back that one replaced which has been deleted since). The old rows go last, of
+// them the bodies, by which a start sees that there is something to do. A row that cannot be read is kept under rowUnread.
 func (s *Store) migrate() error {
 	total, unread := 0, 0
 	err := s.db.View(func(txn *badger.Txn) error {
@@ -54,7 +56,7 @@ func (s *Store) migrate() error {
 		s.log.Info("events moved to the present format", "events", total-unread, "kept_aside", unread)
 	}
 	return s.db.Update(func(txn *badger.Txn) error {
-		return txn.Set([]byte{rowFormat}, secondValue(formatNumber))
+		return errors.Join(txn.Delete([]byte{rowMoved}), txn.Set([]byte{rowFormat}, secondValue(formatNumber)))
 	})
 }
 
@@ -72,8 +74,16 @@ func (s *Store) moveBodies(total int) (unread int, err error) {
 		return nil
 	}
 	s.opts.Progress("migrate", done, total)
+	var moved []byte
+	if err := s.scan([]byte{rowMoved}, func(_, key []byte) error { moved = bytes.Clone(key); return nil }); err != nil {
+		return 0, err
+	}
 	err = s.scan([]byte{firstBody}, func(key, value []byte) error {
 		done++
+		if bytes.Compare(key, moved) <= 0 {
+			return nil
+		}
+		b.moved = bytes.Clone(key)
 		p, err := prepareFirst(key, value)
 		if err != nil {
 			unread++

@@ -47,6 +47,13 @@ func makeFirstFolder(t *testing.T, notes int) *firstFolder {
 	save(newest)
 	save(unsigned(person(9), 5, start, "", nostr.Tag{"e", newest.ID}))
 	save(unsigned(person(9), 38383, start-2, "older", nostr.Tag{"d", "x"}))
+	// Nor must one that it had replaced, and that is newer than what came at last.
+	replaced := unsigned(person(9), 38383, start-2, "replaced", nostr.Tag{"d", "y"})
+	deleted := unsigned(person(9), 38383, start-1, "deleted", nostr.Tag{"d", "y"})
+	save(replaced)
+	save(deleted)
+	save(unsigned(person(9), 5, start, "", nostr.Tag{"e", deleted.ID}))
+	save(unsigned(person(9), 38383, start-3, "last", nostr.Tag{"d", "y"}))
 	for range 700 {
 		save(f.world.event())
 	}

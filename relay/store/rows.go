@@ -16,6 +16,7 @@ import (
 //	g                 second up to which tombstones were forgotten: no event of then or before is taken
 //	x ...             row of an older format that could not be read
 //	f                 number of the format
+//	b                 while a folder of an older format is moved: the key of the last row that was
 //
 // Tombstones outlive the deletion that made them. The second in the value of a t row is the time of the event, or, when
 // that was not here, later than it can be.
@@ -28,6 +29,7 @@ const (
 	rowFloor     = 'g'
 	rowUnread    = 'x'
 	rowFormat    = 'f'
+	rowMoved     = 'b'
 	formatNumber = 1
 )
 

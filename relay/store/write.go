@@ -35,6 +35,11 @@ func (b *batch) write() error {
 			return fmt.Errorf("write event %s: %w", p.id, err)
 		}
 	}
+	if b.moved != nil {
+		if err := w.txn.Set([]byte{rowMoved}, b.moved); err != nil {
+			return fmt.Errorf("write how far the move is: %w", err)
+		}
+	}
 	if err := b.writeTombstones(w); err != nil {
 		return fmt.Errorf("write deletions: %w", err)
 	}
