@@ -28,9 +28,6 @@ func ReadBooks(dir string, key StoreKey, f func(audit.Account) error) error {
 
 // openEnded opens the store of a process that has ended, to be read.
 func openEnded(dir string, key StoreKey) (*badger.DB, error) {
-	if err := dropEmptyFiles(dir); err != nil {
-		return nil, openError(dir, err)
-	}
 	opts := storeOptions(dir, key)
 	db, err := badger.Open(opts.WithReadOnly(true))
 	if err != nil && strings.Contains(err.Error(), badger.ErrTruncateNeeded.Error()) { // badger loses the chain

@@ -7,9 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -126,34 +123,8 @@ func openError(dir string, err error) error {
 	return fmt.Errorf("open money store %s: %w (is another mostro using it?)", dir, err)
 }
 
-// dropEmptyFiles removes files of which a crash or a full disk has left only the name: Badger makes a log before it gives it
-// its length, and does not open a store with one that has none. Nothing was written to it.
-func dropEmptyFiles(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, file := range files {
-		if ext := filepath.Ext(file.Name()); err != nil || ext != ".mem" && ext != ".vlog" {
-			continue
-		}
-		info, wrong := file.Info()
-		if wrong == nil && info.Size() == 0 {
-			wrong = os.Remove(filepath.Join(dir, file.Name()))
-		}
-		err = wrong
-	}
-	return err
-}
-
 // openStore opens the money store. One process has it at a time.
 func openStore(dir string, key StoreKey) (*badger.DB, error) {
-	if err := dropEmptyFiles(dir); err != nil {
-		return nil, openError(dir, err)
-	}
 	db, err := badger.Open(storeOptions(dir, key))
 	if err != nil {
 		return nil, openError(dir, err)

@@ -36,12 +36,41 @@ func lockDataDir(dir, doing string, shared bool) (unlock func(), err error) {
 			return nil, err
 		}
 	}
+	if err := dropEmptyFiles(dir); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("remove what a crash has left: %w", err)
+	}
 	holder := filepath.Join(dir, holderFile)
 	_ = os.WriteFile(holder, fmt.Appendf(nil, "%d (%s)\n", os.Getpid(), doing), privateFile) // a directory that can only be read has none
 	return func() {
 		os.Remove(holder)
 		lock.Close()
 	}, nil
+}
+
+// dropEmptyFiles removes files of the stores of which a crash or a full disk has left only the name: Badger makes a log before it
+// gives it its length, and does not open a store with one that has none. Nothing was written to it.
+func dropEmptyFiles(dir string) error {
+	for _, store := range []string{escrowDir, relayDir, mirrorDir, replicaDir} {
+		files, err := os.ReadDir(filepath.Join(dir, store))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		for _, file := range files {
+			if ext := filepath.Ext(file.Name()); err != nil || ext != ".mem" && ext != ".vlog" {
+				continue
+			}
+			info, wrong := file.Info()
+			if wrong == nil && info.Size() == 0 {
+				wrong = os.Remove(filepath.Join(dir, store, file.Name()))
+			}
+			err = wrong
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // storesFree looks for a process that has a store open and not the lock of the directory, as those of versions

@@ -15,8 +15,6 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/nbd-wtf/go-nostr"
-
-	"mostro/relay/store"
 )
 
 // state is what the mirror must not forget: how far it has read where, whose mail is fetched, and
@@ -56,9 +54,6 @@ type route struct {
 }
 
 func openState(dir string, log *slog.Logger) (*state, error) {
-	if err := store.DropEmptyFiles(dir); err != nil {
-		return nil, fmt.Errorf("open the mirror's state %q: %w", dir, err)
-	}
 	db, err := badger.Open(badger.DefaultOptions(dir).
 		WithInMemory(dir == "").WithSyncWrites(dir != "").WithDetectConflicts(false).
 		WithMemTableSize(stateTable).WithNumMemtables(2).WithNumLevelZeroTables(1).WithNumLevelZeroTablesStall(2).

@@ -31,7 +31,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -199,9 +198,6 @@ func Open(opts Options) (*Store, error) {
 // Init opens the store; it is called once.
 func (s *Store) Init() error {
 	dir := s.opts.Dir
-	if err := DropEmptyFiles(dir); err != nil {
-		return fmt.Errorf("open event store %q: %w", dir, err)
-	}
 	db, err := badger.Open(badger.DefaultOptions(dir).
 		WithInMemory(dir == "").
 		WithSyncWrites(dir != "").
@@ -227,29 +223,6 @@ func (s *Store) Init() error {
 	}
 	go s.commit()
 	return nil
-}
-
-// DropEmptyFiles removes files of a Badger store of which a crash or a full disk has left only the name: Badger makes a log
-// before it gives it its length, and does not open a store with one that has none. Nothing was written to it.
-func DropEmptyFiles(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	files, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, file := range files {
-		if ext := filepath.Ext(file.Name()); err != nil || ext != ".mem" && ext != ".vlog" {
-			continue
-		}
-		info, wrong := file.Info()
-		if wrong == nil && info.Size() == 0 {
-			wrong = os.Remove(filepath.Join(dir, file.Name()))
-		}
-		err = wrong
-	}
-	return err
 }
 
 // memTableSize is the size of memtables. What a crash of a release with larger ones has left must
