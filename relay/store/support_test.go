@@ -41,6 +41,15 @@ func openTest(t testing.TB, opts Options) *Store {
 	return s
 }
 
+// asCommitter runs f in the place of the committer, which may look at what is its own at any time.
+func asCommitter(s *Store, f func()) {
+	close(s.quit)
+	<-s.ended
+	f()
+	s.quit, s.ended = make(chan struct{}), make(chan struct{})
+	go s.commit()
+}
+
 // unsigned makes an event with a true id. The store does not look at signatures.
 func unsigned(author Key, kind int, created int64, content string, tags ...nostr.Tag) *nostr.Event {
 	ev := &nostr.Event{
