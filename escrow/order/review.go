@@ -3,9 +3,9 @@ package order
 import "mostro/escrow/mostro"
 
 // ReviewRight is the proof that one side of a trade was given for a review of the node: one for
-// each side and trade, which its beginning earns and not its end, so that the unhappy can speak as
-// well. That the escrow was accepted is not enough: who takes an order that has no invoice yet could
-// pay, ask and cancel as often as he likes, at nobody's but the maker's expense.
+// each side and trade, which the escrow's acceptance earns and not the end, so that the unhappy can
+// speak as well. Who pays an escrow, asks and cancels gets one for nothing; such reviews weigh no
+// more than the trades of their month that ended well (escrow/reviews).
 type ReviewRight struct {
 	Key  string `json:"key"` // of the reviewer, his choice, hex
 	Week string `json:"week"`
@@ -42,7 +42,7 @@ func reviewFrom(o *Order, now int64) int64 {
 func reviewKey(s *step) string { return *s.e.Message.Payload.ReviewKey }
 
 var (
-	neverBegan      = Guard{"the trade never began", func(s *step) bool { return !Began(s.o) }}
+	neverAccepted   = Guard{"no escrow was accepted", func(s *step) bool { return ReviewWeek(s.o) == "" }}
 	provenToAnother = Guard{"proven to another key", func(s *step) bool {
 		right := *s.o.reviewOf(s.e.Sender)
 		return right != nil && right.Key != reviewKey(s)

@@ -288,10 +288,10 @@ func Table() []Row {
 		{From: settled, On: rate, By: Buyer, Refuse: mostro.InvalidOrderStatus},
 		{From: join(settled, success), On: rate, By: Buyer | Seller, To: same, Do: do(countRating, tellRateReceived)},
 
-		// A party wants to review the node: unhappy ones, too, so from the beginning of the trade on and
+		// A party wants to review the node: unhappy ones, too, so from the accepted escrow on and
 		// however it ends. Whoever asks again with the same key gets the same proof.
 		{From: existing, On: review, By: Anyone, If: notParty, Refuse: mostro.InvalidPeer},
-		{From: accepted, On: review, By: Buyer | Seller, If: neverBegan, Refuse: mostro.NotAllowedByStatus},
+		{From: accepted, On: review, By: Buyer | Seller, If: neverAccepted, Refuse: mostro.NotAllowedByStatus},
 		{From: accepted, On: review, By: Buyer | Seller, If: keyOfTrade, Refuse: mostro.InvalidPubkey},
 		{From: accepted, On: review, By: Buyer | Seller, If: provenToAnother, Refuse: mostro.InvalidPubkey},
 		{From: accepted, On: review, By: Buyer | Seller, To: same, Do: do(keepReview, tellReviewProof)},
