@@ -56,7 +56,7 @@ func BenchmarkBacklog(b *testing.B) {
 // processor time of this process, client included: where cores allow, replicas serve as many times
 // more as there are of them, as far as these are equal.
 func BenchmarkReplicaQueries(b *testing.B) {
-	const orders, asked = 10_000, 100
+	const orders = 10_000
 	listed := newPerson(b)
 	p := newInstance(b, "primary")
 	p.change = func(cfg *relay.Config) {
@@ -76,17 +76,23 @@ func BenchmarkReplicaQueries(b *testing.B) {
 			c := dialClient(b, at.url)
 			began := processorTime(b)
 			for i := range b.N {
-				c.say("REQ", fmt.Sprint(i), nostr.Filter{Kinds: []int{kindOrder}, Tags: nostr.TagMap{"s": {"pending"}, "f": {"USD"}}, Limit: asked})
-				c.hear("EOSE")
-				if n := len(*c.unread); n < asked {
-					b.Fatalf("%d orders, want %d", n, asked)
-				}
-				*c.unread = nil
-				c.say("CLOSE", fmt.Sprint(i))
+				askBook(c, fmt.Sprint(i))
 			}
 			b.ReportMetric(float64((processorTime(b)-began).Microseconds())/float64(b.N), "cpu-us/query")
 		})
 	}
+}
+
+// askBook asks for the newest offers of a currency, and waits for all of them.
+func askBook(c client, id string) {
+	const asked = 100
+	c.say("REQ", id, nostr.Filter{Kinds: []int{kindOrder}, Tags: nostr.TagMap{"s": {"pending"}, "f": {"USD"}}, Limit: asked})
+	c.hear("EOSE")
+	if n := len(*c.unread); n < asked {
+		c.Errorf("%d orders, want %d", n, asked)
+	}
+	*c.unread = nil
+	c.say("CLOSE", id)
 }
 
 // BenchmarkReplicas measures what replicas cost the writer: its processor time for events published one after the
@@ -111,7 +117,7 @@ func BenchmarkReplicas(b *testing.B) {
 		var urls []string
 		var stops []func()
 		for range replicas * with {
-			url, stop := replicaProcess(b, p, listed)
+			url, _, stop := replicaProcess(b, p, listed)
 			urls, stops = append(urls, url), append(stops, stop)
 		}
 		b.StartTimer()
@@ -143,7 +149,7 @@ func arrives(b *testing.B, url, id string) {
 }
 
 // replicaProcess starts a replica and waits until it is level.
-func replicaProcess(b *testing.B, primary *instance, listed person) (url string, stop func()) {
+func replicaProcess(b *testing.B, primary *instance, listed person) (url string, pid int, stop func()) {
 	b.Helper()
 	address := freeAddress(b)
 	settings, err := json.Marshal([]string{primary.address, primary.public, listed.secret, listed.public, b.TempDir(), address})
@@ -173,7 +179,7 @@ func replicaProcess(b *testing.B, primary *instance, listed person) (url string,
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "level\n" {
 		b.Fatalf("the replica says %q (%v)", line, err)
 	}
-	return "ws://" + address, stop
+	return "ws://" + address, cmd.Process.Pid, stop
 }
 
 const replicaVariable = "MIRROR_REPLICA"
@@ -182,7 +188,7 @@ const replicaVariable = "MIRROR_REPLICA"
 func TestReplicaProcess(t *testing.T) {
 	text := os.Getenv(replicaVariable)
 	if text == "" {
-		t.Skip("runs as a child of BenchmarkReplicas only")
+		t.Skip("runs as a child of BenchmarkReplicas and BenchmarkReplicasServe only")
 	}
 	var s []string
 	if err := json.Unmarshal([]byte(text), &s); err != nil || len(s) != 6 {
