@@ -54,6 +54,8 @@ type clientTrade struct {
 	Private   bool             `json:"private,omitempty"`
 	Parent    string           `json:"parent,omitempty"` // the range order whose rest this is
 	Agreed    *client.Agreed   `json:"agreed,omitempty"` // nil = not known, as after a restore
+
+	Review *mostro.ReviewProof `json:"review,omitempty"` // that the node has given, nil = none yet
 }
 
 func (t clientTrade) mode() client.Mode {

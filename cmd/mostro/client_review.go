@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"mostro/escrow/client"
 	"mostro/escrow/mostro"
 )
 
@@ -65,7 +68,7 @@ func (o *clientOptions) review(cmd *cobra.Command, ref string, r mostro.Review) 
 	if trade.OrderID() == "" {
 		return hint(fmt.Errorf("the node has not named the order of trade %d yet", t.Index), "look later: "+clientCall("messages", t))
 	}
-	if r.Proof, err = trade.ProveReview(s.ctx); err != nil {
+	if r.Proof, err = s.prove(t, trade); err != nil {
 		return advise(err)
 	}
 	r.At = time.Now().Unix()
@@ -89,4 +92,31 @@ func (o *clientOptions) review(cmd *cobra.Command, ref string, r mostro.Review) 
 	}
 	return s.screen.line("Your review of the node is published: %s of %d stars, as somebody who traded in week %s.\n  -> see what others say: mostro client mostros",
 		strconv.FormatFloat(r.Rating*mostStars, 'f', -1, 64), mostStars, r.Proof.Week)
+}
+
+// prove asks the node for the proof and keeps it. When the node gives none, the one that it gave before is as good: it gives
+// none to who has left a trade, and a node that is gone, which is worth saying, gives none to anybody.
+func (s *clientSession) prove(t clientTrade, trade *client.Trade) (mostro.ReviewProof, error) {
+	ctx := s.ctx
+	if end, limited := ctx.Deadline(); limited && t.Review != nil {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Until(end)/2) // the rest is for publishing
+		defer stop()
+	}
+	p, err := trade.ProveReview(ctx)
+	if err == nil {
+		t.Review = &p
+		return p, s.dir.locked(s.ctx, func(state *clientState, save func() error) error {
+			state.put(t)
+			return save()
+		})
+	}
+	if t.Review == nil {
+		return p, err
+	}
+	p = *t.Review
+	if slices.ContainsFunc(trade.Messages(), func(m mostro.Message) bool { return m.Action == mostro.Canceled }) {
+		p.From = 0 // over for him, which the node could not know when it gave the proof
+	}
+	return p, nil
 }

@@ -70,6 +70,26 @@ func TestClientReview(t *testing.T) {
 	}
 }
 
+// TestClientReviewLeft: a seller who has paid, whose buyer gives no invoice, asks in the trade and then leaves it, so that the
+// node knows no part of his any more. The proof that he has got is as good as before.
+func TestClientReviewLeft(t *testing.T) {
+	w := newClientWorld(t, 0)
+	alice, bob := w.user("alice"), w.user("bob")
+	id := bob.message("new", "buy", "--sats", "100000", "--fiat", "USD", "--amount", "50", "--method", "bank").ID
+	alice.ok("take", id)
+	alice.pay(alice.until("1", mostro.PayInvoice))
+	alice.until("1", mostro.WaitingBuyerInvoice)
+	alice.refused(exitError, "a review must wait", "review", "1", "1")
+	bob.refused(exitError, "a review must wait", "review", "1", "5")
+	alice.ok("cancel", "1")
+	alice.says("published: 1 of 5 stars", "review", "1", "1", "no invoice")
+	// Of the maker's, the order is in the book again, and nobody has told him that anything is over.
+	bob.refused(exitError, "a review must wait", "review", "1", "5")
+	if events := w.reviews(); len(events) != 1 || events[0].Content != "no invoice" {
+		t.Errorf("%d reviews", len(events))
+	}
+}
+
 // publish sends an event of somebody who is no user of the commands.
 func (w *clientWorld) publish(by mostro.Secret, ev nostr.Event) {
 	w.Helper()
