@@ -151,6 +151,7 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	} else if !over && prev.Status == "" {
 		w.mark(rowKey(tableLive, next.ID), nil)
 	}
+	keepByHand(w, next.ID, order.Over(prev) && prev.Ledger.Overpaid() > 0, order.Over(next) && next.Ledger.Overpaid() > 0)
 	for _, h := range order.Claims(prev) {
 		if !slices.Contains(order.Claims(next), h) {
 			w.delete(rowKey(tableHash, h.String()))
@@ -217,6 +218,17 @@ func (e *Engine) keep(txn *badger.Txn, w *writes, prev, next *order.Order, ev or
 	w.claims.add(claimed(&was, &is))
 	w.then(func() { e.live.moved(&was, &is) })
 	return nil
+}
+
+// keepByHand notes what is over and owes something still: what was paid in too much, which nobody but the operator gives
+// back. It is not among what is live, and must be shown as owed all the same.
+func keepByHand(w *writes, id string, was, is bool) {
+	switch {
+	case is && !was:
+		w.mark(rowKey(tableByHand, id), nil)
+	case was && !is:
+		w.delete(rowKey(tableByHand, id))
+	}
 }
 
 // said tells that a message was answered and has changed nothing, like a rating that comes again.

@@ -142,6 +142,7 @@ func (e *Engine) keepBonds(txn *badger.Txn, w *writes, prev, next *order.Order, 
 		if !is.Ended() {
 			w.mark(rowKey(tableBonds, is.Order, is.ID), nil)
 		}
+		keepByHand(w, is.ID, was.Ended() && was.Ledger.Overpaid() > 0, is.Ended() && is.Ledger.Overpaid() > 0)
 		for _, h := range was.Claims() {
 			if !slices.Contains(is.Claims(), h) {
 				w.delete(rowKey(tableHash, h.String()))

@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -21,16 +22,17 @@ type Status struct {
 	Restored   string            `json:"restored,omitempty"` // why payouts wait for the node's list of payments
 	Strays     []Stray           `json:"strays,omitempty"`
 	Orphans    []Orphan          `json:"orphans,omitempty"`
-	Held       map[string]string `json:"held,omitempty"`  // orders that are held back, and why
-	Live       int               `json:"live"`            // orders that have not ended
-	Trades     int               `json:"trades"`          // of these, taken
-	Bonds      int               `json:"bonds"`           // bonds that have not ended
-	Owed       order.Msat        `json:"owed"`            // to traders, and winners of bonds
-	Bound      string            `json:"bound,omitempty"` // an order for which the Lightning node has something to do yet, itself or its bonds
-	Waiting    int               `json:"waiting"`         // messages and calls in the outbox
-	NodeUp     bool              `json:"node_up"`         // the Lightning node answers and is synced
-	Chain      string            `json:"chain,omitempty"` // what is wrong with its view of the chain
-	Node       string            `json:"node,omitempty"`  // its pubkey
+	Held       map[string]string `json:"held,omitempty"`    // orders that are held back, and why
+	Live       int               `json:"live"`              // orders that have not ended
+	Trades     int               `json:"trades"`            // of these, taken
+	Bonds      int               `json:"bonds"`             // bonds that have not ended
+	Owed       order.Msat        `json:"owed"`              // to traders, and to winners and owners of bonds
+	ByHand     order.Msat        `json:"by_hand,omitempty"` // of that, what was paid in too much, which nobody but the operator gives back
+	Bound      string            `json:"bound,omitempty"`   // an order for which the Lightning node has something to do yet, itself or its bonds
+	Waiting    int               `json:"waiting"`           // messages and calls in the outbox
+	NodeUp     bool              `json:"node_up"`           // the Lightning node answers and is synced
+	Chain      string            `json:"chain,omitempty"`   // what is wrong with its view of the chain
+	Node       string            `json:"node,omitempty"`    // its pubkey
 	Height     uint32            `json:"height,omitempty"`
 	Log        []GuardAct        `json:"log,omitempty"`
 }
@@ -90,9 +92,17 @@ func (e *Engine) Status() (Status, error) {
 	err = e.db.View(func(txn *badger.Txn) error {
 		owes := func(l order.Ledger) {
 			owed, _ := l.Owes()
-			s.Owed += owed
+			s.Owed, s.ByHand = s.Owed+owed, s.ByHand+l.Overpaid()
 		}
 		if err := eachLive(txn, func(o *order.Order) { owes(o.Ledger) }, func(b *order.Bond) { owes(b.Ledger) }); err != nil {
+			return err
+		}
+		if err := eachByHand(txn, owes); err != nil {
+			return err
+		}
+		if err := unread(txn, func(id string, err error) {
+			s.Held[id] = "it cannot be read, and nothing happens to it: " + err.Error()
+		}); err != nil {
 			return err
 		}
 		return scan(txn, []byte{tableHeld, 0}, true, func(key, value []byte) error {
@@ -107,4 +117,41 @@ func (e *Engine) Status() (Status, error) {
 		})
 	})
 	return s, err
+}
+
+// eachByHand calls a function for the ledger of each order and each bond that is over and owes what was paid in too much.
+func eachByHand(txn *badger.Txn, each func(order.Ledger)) error {
+	return scan(txn, []byte{tableByHand, 0}, false, func(key, _ []byte) error {
+		id := string(key[2:])
+		for _, table := range []byte{tableOrder, tableBond} {
+			var row struct {
+				Ledger order.Ledger `json:"ledger"`
+			}
+			if there, err := get(txn, rowKey(table, id), &row); err == nil && there {
+				each(row.Ledger)
+			}
+		}
+		return nil
+	})
+}
+
+// unread calls a function for each order that is not over and cannot be read, itself or a bond of it. Nothing happens to
+// such, also where nobody has run into it since the start.
+func unread(txn *badger.Txn, each func(id string, err error)) error {
+	read := func(id string, key []byte, row any) error {
+		if there, err := get(txn, key, row); err != nil {
+			each(id, err)
+		} else if !there {
+			each(id, fmt.Errorf("row %q is missing", key))
+		}
+		return nil
+	}
+	err := scan(txn, []byte{tableLive, 0}, false, func(key, _ []byte) error {
+		id := string(key[2:])
+		return read(id, rowKey(tableOrder, id), &order.Order{})
+	})
+	return first(err, scan(txn, []byte{tableBonds, 0}, false, func(key, _ []byte) error {
+		parts := bytes.Split(key, []byte{0}) // j, order, bond
+		return read(string(parts[1]), rowKey(tableBond, string(parts[2])), &order.Bond{})
+	}))
 }

@@ -37,6 +37,7 @@ import (
 //	b ID               bonds, the authority; their history is in l too
 //	j order ID         bonds of an order that have not ended
 //	c identity ID      bonds about which somebody is asked to do something
+//	m ID               orders and bonds that are over, and owe what was paid in too much
 //	g                  what the guards must not forget
 //	f bucket           paid out in five minutes
 //	+ hash             payments of the node that the store cannot explain
@@ -60,6 +61,7 @@ const (
 	tableBond      = 'b'
 	tableBonds     = 'j'
 	tablePrompt    = 'c'
+	tableByHand    = 'm'
 	tableGuard     = 'g'
 	tableFlow      = 'f'
 	tableStray     = '+'

@@ -55,6 +55,7 @@ func (n *node) mayServe() error {
 		return fmt.Errorf("look for live orders: %w", err)
 	}
 	s.Waiting = 0 // what a node says of itself waits there too; what binds it to Lightning is in Bound
+	s.Owed -= s.ByHand
 	if s.Live == 0 && s.Ended() {
 		return harmful
 	}

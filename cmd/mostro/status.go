@@ -75,6 +75,9 @@ func printStatus(out io.Writer, s nodeStatus, call func(rest string) string) {
 	if s.Owed > 0 {
 		line("owed", "%s sat, to buyers, sellers and winners of bonds", msats(s.Owed))
 	}
+	if s.ByHand > 0 {
+		line("", "%s sat of it were paid in too much: %s says to whom you give them back by hand", msats(s.ByHand), call("audit"))
+	}
 	line("outbox", "%s to be sent or done", count(s.Waiting, "thing", "things"))
 	line("mode", "%s", modeText(s))
 	line("paid out", "%s in the last hour, %s in the last day", capText(s.VolumeHour, s.Limits.VolumeHour), capText(s.VolumeDay, s.Limits.VolumeDay))

@@ -26,6 +26,7 @@ func TestStatusOfADrainedNode(t *testing.T) {
 		"a trade":               {escrow.Status{Trades: 1}, "what is running goes on"},
 		"an order held back":    {escrow.Status{Held: map[string]string{"a": "broken"}}, "what is running goes on"},
 		"the development's fee": {escrow.Status{Live: 1, Owed: 1000}, "1 sat, to buyers"},
+		"paid in too much":      {escrow.Status{Owed: 5000, ByHand: 5000}, "5 sat of it were paid in too much: mostro audit says to whom"},
 	} {
 		c.s.Mode, c.s.Closed = escrow.ModeDrain, "closed"
 		var out bytes.Buffer
