@@ -163,6 +163,7 @@ type Relay struct {
 	management *management
 	began      int64     // second of the start, by the clock
 	up         time.Time // the same, by what no clock changes
+	clock      *wallClock
 	live       *live
 	backlog    atomic.Int64 // bytes of live events that wait in queues
 	held       atomic.Int64 // bytes of stored events that wait in queues or are being written
@@ -295,8 +296,8 @@ func open(cfg Config, now func() time.Time) (*Relay, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.ctx, r.stop = ctx, stop
-	clock := r.openClock()
-	r.done.Go(func() { r.sweep(ctx, clock) })
+	r.clock = r.openClock()
+	r.done.Go(func() { r.sweep(ctx, r.clock) })
 	r.done.Go(func() { r.ping(ctx) })
 	r.done.Go(func() { r.giveBack(ctx) })
 	r.flushers.some.L = &r.flushers.mu

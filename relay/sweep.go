@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -21,13 +22,15 @@ const (
 
 // wallClock is what the relay believes of the machine's.
 type wallClock struct {
-	steps
 	relay   *Relay
 	started time.Time // monotonic
 	path    string    // "" = nothing is kept
-	saved   clockState
-	at      time.Duration // of that, after the start
-	flooded bool          // the operator has been told so
+	flooded bool      // the operator has been told so
+
+	mu sync.Mutex // guards the following
+	steps
+	saved clockState
+	at    time.Duration // of that, after the start
 }
 
 // openClock reads what the last run has left. A store of a release that left nothing was last used when its newest event was
@@ -57,6 +60,8 @@ func (r *Relay) openClock() *wallClock {
 
 // believes reports whether something may be removed for its age, and what time it is as far as that is believed.
 func (c *wallClock) believes() (at time.Time, yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now, up := c.relay.store.opts.Now(), time.Since(c.started)
 	last := c.relay.agreed.Load() // 0 = nobody has, which is not the year that a clock begins with
 	doubts, isNew := c.doubts(now, up, last != 0 && now.Sub(time.Unix(last, 0)).Abs() < stepStays)
@@ -78,6 +83,13 @@ func (c *wallClock) save(now time.Time, up time.Duration) {
 	if err := writeWhole(c.path, text); err != nil {
 		c.relay.log.Error("write when the relay was last running", "file", c.path, "error", err)
 	}
+}
+
+// Now is what time it is as far as that is believed: what the clock shows, unless it was put forward of late. What is kept for
+// a while is removed by this time, which a clock that is wrong for a minute does not change.
+func (r *Relay) Now() time.Time {
+	at, _ := r.clock.believes()
+	return at
 }
 
 // agrees notes an event of somebody else that is of about the time that the clock shows. Of gift wraps few are: their own

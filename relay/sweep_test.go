@@ -70,6 +70,22 @@ func TestM42WrongYear(t *testing.T) {
 	run("and it is the right one", 0, 2*time.Hour, true, false)
 }
 
+// TestNow: the time that is believed goes on as before while the clock is put forward, and is the clock's again after that.
+func TestNow(t *testing.T) {
+	at := &clock{now: time.Now()}
+	r, err := open(Config{}, at.time)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close(context.Background())
+	for _, step := range []time.Duration{0, time.Minute, 31 * day, -31 * day} {
+		at.add(step)
+		if off := r.Now().Sub(time.Now()); off < -time.Minute || off > 2*time.Minute {
+			t.Errorf("after a step of %v it is %v off", step, off)
+		}
+	}
+}
+
 // TestClockOf1970: a start without the time does not overwrite when the relay was last running.
 func TestClockOf1970(t *testing.T) {
 	cfg := Config{Dir: t.TempDir()}

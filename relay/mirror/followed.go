@@ -65,7 +65,7 @@ func (m *Mirror) tend(ctx context.Context) {
 		}
 		m.endLeft()
 		m.trimOutbox()
-		if err := m.routes.sweep(); err != nil {
+		if err := m.routes.sweep(m.past()); err != nil {
 			m.log.Error("forget by which ways strangers came", "error", err)
 		}
 		select {
@@ -75,6 +75,10 @@ func (m *Mirror) tend(ctx context.Context) {
 		}
 	}
 }
+
+// past is before when nothing waits or is remembered any more, by what the relay believes of the clock: one that is a month ahead
+// for a minute would cost all of it.
+func (m *Mirror) past() time.Time { return m.relay.Now().Add(-keysKept) }
 
 // survey counts what is kept of a followed key, and finds out when it last gave news of itself.
 func (m *Mirror) survey(ctx context.Context, pubkey string) error {

@@ -104,10 +104,11 @@ func (m *Mirror) leaveOthers() error {
 
 // endLeft carries no more what has been carried for long enough.
 func (m *Mirror) endLeft() {
+	now := m.relay.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for pubkey, f := range m.followed {
-		if !f.now() && !m.cfg.Now().Before(f.left) {
+		if !f.now() && !now.Before(f.left) {
 			delete(m.followed, pubkey)
 			m.change()
 		}

@@ -305,7 +305,7 @@ func (in *interest) claims(of func(mostro string) bool) ([]claim, <-chan struct{
 }
 
 // keep writes down what is new, and forgets what has shown no sign of life for long.
-func (in *interest) keep(ctx context.Context, log *slog.Logger) {
+func (in *interest) keep(ctx context.Context, log *slog.Logger, past func() time.Time) {
 	wait := time.Second
 	for end := false; !end; {
 		select {
@@ -314,18 +314,19 @@ func (in *interest) keep(ctx context.Context, log *slog.Logger) {
 		case <-time.After(wait):
 		}
 		wait = time.Second
-		if err := in.write(); err != nil {
+		if err := in.write(past()); err != nil {
 			wait = checkEvery
 			log.Error("note whose mail is fetched", "error", err)
 		}
 	}
 }
 
-// write is one round of keep. What could not be written is written by the next one.
-func (in *interest) write() error {
+// write is one round of keep: what has given no sign of life since past is forgotten. What could not be written is written by the
+// next one.
+func (in *interest) write(past time.Time) error {
 	in.mu.Lock()
 	for box, last := range in.seen {
-		if in.now().Sub(last.at) > keysKept {
+		if last.at.Before(past) {
 			in.forget(box)
 		}
 	}

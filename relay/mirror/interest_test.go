@@ -164,7 +164,7 @@ func TestInterestMonth(t *testing.T) {
 	keep := func() {
 		ctx, end := context.WithCancel(t.Context())
 		end()
-		in.keep(ctx, slog.New(slog.DiscardHandler))
+		in.keep(ctx, slog.New(slog.DiscardHandler), func() time.Time { return now.Add(-keysKept) })
 	}
 	again := func() {
 		t.Helper()
@@ -250,19 +250,19 @@ func TestInterestProof(t *testing.T) {
 func TestInterestWrites(t *testing.T) {
 	in, now := testInterest(t)
 	anyKey(in, "192.0.2.1", "forgotten", true)
-	if err := in.write(); err != nil {
+	if err := in.write(now.Add(-keysKept)); err != nil {
 		t.Fatal(err)
 	}
 	*now = now.Add(keysKept + time.Hour)
 	anyKey(in, "192.0.2.1", "kept", true)
 	long := strings.Repeat("x", 1<<17) // longer than a row may be
 	anyKey(in, "192.0.2.1", long, true)
-	if err := in.write(); err == nil {
+	if err := in.write(now.Add(-keysKept)); err == nil {
 		t.Fatal("all of it was written")
 	}
 	in.forget(mailbox{long, ""})
 	delete(in.dirty, mailbox{long, ""})
-	if err := in.write(); err != nil {
+	if err := in.write(now.Add(-keysKept)); err != nil {
 		t.Fatal(err)
 	}
 	again, err := openInterest(in.state, tableKey, in.now)

@@ -304,8 +304,8 @@ func (m *Mirror) Run(ctx context.Context) {
 	running.Go(func() { m.tend(ctx) })
 	running.Go(func() { m.thinOut(ctx) })
 	running.Go(func() { m.seek(ctx) })
-	running.Go(func() { m.interest.keep(ctx, m.log) })
-	running.Go(func() { m.talks.keep(ctx, m.log) })
+	running.Go(func() { m.interest.keep(ctx, m.log, m.past) })
+	running.Go(func() { m.talks.keep(ctx, m.log, m.past) })
 	for {
 		m.arrange(ctx, &running)
 		select {

@@ -441,7 +441,7 @@ func (m *Mirror) dropReplies(url string, bad []string) error {
 
 // trimOutbox bounds what waits for relays that are away, or that the settings do not name any more.
 func (m *Mirror) trimOutbox() {
-	gone, err := m.state.trim(func(url string) bool { return slices.Contains(m.cfg.Outside, url) }, m.cfg.Now().Add(-keysKept), maxOutbox)
+	gone, err := m.state.trim(func(url string) bool { return slices.Contains(m.cfg.Outside, url) }, m.past(), maxOutbox)
 	if err != nil {
 		m.log.Error("bound the replies that wait for outside relays", "error", err)
 	}

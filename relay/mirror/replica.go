@@ -257,8 +257,9 @@ func (r *Replica) Run(ctx context.Context) error {
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	running.Go(func() { r.interest.keep(ctx, r.log) })
-	running.Go(func() { r.talks.keep(ctx, r.log) })
+	past := func() time.Time { return r.relay.Now().Add(-keysKept) }
+	running.Go(func() { r.interest.keep(ctx, r.log, past) })
+	running.Go(func() { r.talks.keep(ctx, r.log, past) })
 	for wait := firstRetry; ctx.Err() == nil; {
 		began := time.Now()
 		err := safely(func() error { return r.session(ctx) })

@@ -91,8 +91,8 @@ func (r *routes) add(key, url string) (fresh bool, err error) {
 	return fresh, r.state.set(map[string][]byte{routeRow(key): marshal(ways)})
 }
 
-// sweep forgets keys that have no part in a trade: those not heard for long, and of the others what is more than maxRoutes.
-func (r *routes) sweep() error {
+// sweep forgets keys that have no part in a trade: those not heard since past, and of the others what is more than maxRoutes.
+func (r *routes) sweep(past time.Time) error {
 	r.mu.Lock()
 	due := r.fresh >= sweepRoutes || r.now().Sub(r.swept) >= rewalkEvery
 	if due {
@@ -118,9 +118,8 @@ func (r *routes) sweep() error {
 		return err
 	}
 	slices.SortFunc(all, func(a, b stranger) int { return cmp.Compare(b.at, a.at) })
-	past := r.now().Add(-keysKept).Unix()
 	kept := 0
-	for kept < len(all) && kept < maxRoutes && all[kept].at >= past {
+	for kept < len(all) && kept < maxRoutes && all[kept].at >= past.Unix() {
 		kept++
 	}
 	// Not all at once: whoever writes meanwhile waits for it.

@@ -77,7 +77,7 @@ func TestC3Strangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.fresh = sweepRoutes
-	if err := r.sweep(); err != nil {
+	if err := r.sweep(time.Now().Add(-keysKept)); err != nil {
 		t.Fatal(err)
 	}
 	kept := func(key string) bool {

@@ -2,7 +2,10 @@ package mirror
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +40,51 @@ func TestClockWasAhead(t *testing.T) {
 		w, err := a.mirror.list()[0].walked(b.public)
 		return err == nil && w.At > 0 && w.At < ahead
 	})
+}
+
+// TestClockAheadForAWhile: a clock that is a month ahead for a while costs none of what is kept for a month: answers that wait for a
+// relay that is away, ways to strangers, whose mail is fetched, and carrying for a Mostro that is followed no more.
+func TestClockAheadForAWhile(t *testing.T) {
+	a, left, stranger, client := newInstance(t, "a"), newPerson(t), newPerson(t), newPerson(t)
+	url := "ws://" + freeAddress(t)
+	a.cfg.Outside = []string{url}
+	var ahead atomic.Int64
+	a.cfg.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	a.start()
+	if err := a.mirror.Agree(Followed{Pubkey: left.public, Relays: []string{url}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.mirror.Disagree(left.public); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.mirror.Heard(context.WithValue(t.Context(), originKey{}, url), stranger.public); err != nil {
+		t.Fatal(err)
+	}
+	a.publish(a.sign(t, nostr.Event{Kind: 1059, Content: "sealed", Tags: nostr.Tags{{"p", stranger.public}}}))
+	a.mirror.interest.add(mailbox{client.public, left.public}, claimant{near, true})
+	kept := func(when string) {
+		t.Helper()
+		m := a.mirror
+		m.endLeft()
+		m.trimOutbox()
+		m.routes.swept = time.Time{} // it is due
+		err := errors.Join(m.routes.sweep(m.past()), m.interest.write(m.past()))
+		waits, _, bad := m.state.waits(url)
+		ways, worse := m.routes.of(stranger.public)
+		if err = errors.Join(err, bad, worse); err != nil || waits != 1 || len(ways) != 1 {
+			t.Errorf("%s: %d answers wait, %d ways lead to the stranger (%v)", when, waits, len(ways), err)
+		}
+		m.interest.mu.Lock()
+		defer m.interest.mu.Unlock()
+		if _, fetched := m.interest.seen[mailbox{client.public, left.public}]; !fetched || !m.mostro(left.public) {
+			t.Errorf("%s: the client's mail is fetched: %v, messages are carried: %v", when, fetched, m.mostro(left.public))
+		}
+	}
+	kept("before")
+	ahead.Store(int64(40 * 24 * time.Hour))
+	kept("while the clock is ahead")
+	ahead.Store(0)
+	kept("after that")
 }
 
 // TestClockWasAheadBarren: the same of a relay that is asked rarely since it has wasted our time, while the clock was ahead.
