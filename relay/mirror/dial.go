@@ -38,7 +38,7 @@ func Direct(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := new(net.Dialer)
 	if isOutward(ctx) {
 		dialer.Control = func(_, address string, _ syscall.RawConn) error {
-			if at, err := netip.ParseAddrPort(address); err != nil || isInnerAddr(at.Addr()) {
+			if at, err := netip.ParseAddrPort(address); err != nil || !isOuterAddr(at.Addr()) {
 				return errInner
 			}
 			return nil
@@ -85,7 +85,7 @@ func Through(through *url.URL) (Dial, error) {
 		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		for _, addr := range found {
 			var conn net.Conn
-			if isOutward(ctx) && isInnerAddr(addr) {
+			if isOutward(ctx) && !isOuterAddr(addr) {
 				err = errInner
 				continue
 			}
@@ -110,6 +110,25 @@ func isInner(host string) bool {
 func isInnerAddr(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()
+}
+
+// isOuterAddr tells whether an address may be dialled because somebody else has named it. What is neither in the
+// operator's own network nor a host of the public internet can lead to what only his machine or his provider's may reach.
+func isOuterAddr(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	if isInnerAddr(addr) || !addr.Is4() && !netip.MustParsePrefix("2000::/3").Contains(addr) { // all that hosts have of IPv6
+		return false
+	}
+	for _, prefix := range []string{
+		"0.0.0.0/8", "224.0.0.0/3", // this network, multicast, reserved
+		"100.64.0.0/10", "168.63.129.16/32", "192.0.0.0/24", // carrier-grade NAT and what clouds tell their machines, also about keys
+		"2001::/32", "2002::/16", // Teredo and 6to4 hold an IPv4 address
+	} {
+		if netip.MustParsePrefix(prefix).Contains(addr) {
+			return false
+		}
+	}
+	return true
 }
 
 // webSocket connects to a relay under the name of an agent.

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -46,4 +47,28 @@ func TestC3InnerByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "what the operator has named is dialled", func() bool { return dialled.Load() > 0 })
+}
+
+// TestC3InnerAddresses: what somebody else names is dialled on the public internet only.
+func TestC3InnerAddresses(t *testing.T) {
+	for outer, addresses := range map[bool][]string{
+		true: {"1.1.1.1", "100.63.255.255", "100.128.0.1", "223.255.255.255", "::ffff:8.8.8.8", "2606:4700::1111"},
+		false: {
+			"127.0.0.1", "10.1.1.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "0.1.2.3", "100.64.0.1", "100.100.100.200",
+			"168.63.129.16", "192.0.0.192", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fd00::1", "ff02::1",
+			"::ffff:100.100.100.200", "64:ff9b::7f00:1", "64:ff9b:1::a00:1", "2002:7f00:1::", "2001::7f00:1",
+		},
+	} {
+		for _, text := range addresses {
+			if got := isOuterAddr(netip.MustParseAddr(text)); got != outer {
+				t.Errorf("%s may be dialled: %v", text, got)
+			}
+		}
+	}
+	if conn, err := Direct(outward(t.Context()), "tcp", "100.100.100.200:1"); err == nil {
+		conn.Close()
+		t.Error("it was dialled")
+	} else if !strings.Contains(err.Error(), errInner.Error()) {
+		t.Error(err)
+	}
 }
