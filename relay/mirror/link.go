@@ -54,6 +54,7 @@ type link struct {
 	subs   map[string]*sub
 	oks    map[string][]chan error // by event id
 	logins map[string]struct{}     // ids of the answers to challenges
+	denied string                  // why the relay has not taken one of them
 	notice string                  // the last one
 
 	removed func(ids []reconcile.ID) // of a replica: the primary has taken events away; it is called by the reader

@@ -53,6 +53,11 @@ func (l *link) awaitLogin(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(loginTime):
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.denied != "" { // it may say by which address it wants to be called
+			return fmt.Errorf("%w; there: %.200s", errNoLogin, l.denied)
+		}
 		return errNoLogin
 	}
 }

@@ -29,6 +29,9 @@ func (l *link) answered(id string, ok bool, text string) {
 	waiting := l.oks[id]
 	delete(l.oks, id)
 	_, login := l.logins[id]
+	if login && !ok {
+		l.denied = text
+	}
 	l.mu.Unlock()
 	if login && ok {
 		l.shownAll.Store(text == relay.ShownAll)

@@ -1,7 +1,11 @@
 package mirror
 
 import (
+	"errors"
+	"strings"
 	"testing"
+
+	"github.com/nbd-wtf/go-nostr"
 
 	"mostro/relay"
 )
@@ -45,5 +49,24 @@ func TestReplicaListedNoMore(t *testing.T) {
 	}
 	if has, err := r.Has(t.Context(), gone.ID); err != nil || has {
 		t.Errorf("what is gone is there (%v)", err)
+	}
+}
+
+// TestReplicaOtherAddress: a replica that was given another address of its primary than that has of itself cannot prove
+// who it is there. It is told which one to use.
+func TestReplicaOtherAddress(t *testing.T) {
+	listed := newPerson(t)
+	p := newInstance(t, "primary")
+	p.change = func(cfg *relay.Config) {
+		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
+	}
+	p.start()
+	l, err := Dial(Direct).connect(t.Context(), strings.Replace(p.url(), "127.0.0.1", "localhost", 1), replicaAgent, func(ev *nostr.Event) error { return ev.Sign(listed.secret) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if err := l.awaitLogin(t.Context()); !errors.Is(err, errNoLogin) || !strings.Contains(err.Error(), p.url()) {
+		t.Errorf("%v does not name %s", err, p.url())
 	}
 }
