@@ -18,11 +18,17 @@ import (
 //	f 0 key              Followed
 const tableFollow = 'f'
 
-// Agree follows somebody from now on, also after the next start.
+// Agree follows somebody from now on, also after the next start. Who was followed before and comes back without relays is at
+// those that were named then.
 func (m *Mirror) Agree(f Followed) error {
 	if m.configured(f.Pubkey) {
 		return fmt.Errorf("%s is followed by the settings: change it there", f.Pubkey)
 	}
+	m.mu.Lock()
+	if was := m.formerly[f.Pubkey]; was.Until != 0 && len(f.Relays) == 0 {
+		f.Relays = was.Relays
+	}
+	m.mu.Unlock()
 	if err := m.Follow(f); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +52,29 @@ func TestAgree(t *testing.T) {
 	a.start()
 	if a.mirror.Followed(b.public) {
 		t.Error("followed again")
+	}
+	// The relays that the operator has named are known when he comes back to it, unless he names others, or takes them away.
+	relays := func() []string {
+		a.mirror.mu.Lock()
+		defer a.mirror.mu.Unlock()
+		return a.mirror.followed[b.public].Relays
+	}
+	agree := func(named ...string) func() error {
+		return func() error { return a.mirror.Agree(Followed{Pubkey: b.public, Relays: named}) }
+	}
+	leave := func() error { return a.mirror.Disagree(b.public) }
+	anew := func() error { a.stop(); a.start(); return nil }
+	const other = "ws://127.0.0.1:1"
+	for i, step := range []struct {
+		do     func() error
+		relays []string
+	}{
+		{agree(p.url), []string{p.url}}, {leave, []string{p.url}}, {anew, []string{p.url}}, {agree(), []string{p.url}}, {anew, []string{p.url}},
+		{leave, []string{p.url}}, {agree(other), []string{other}}, {agree(), nil}, {leave, nil}, {agree(), nil},
+	} {
+		if err := step.do(); err != nil || !slices.Equal(relays(), step.relays) {
+			t.Errorf("step %d: its relays are %v, want %v (%v)", i, relays(), step.relays, err)
+		}
 	}
 	if err := a.mirror.Agree(Followed{Pubkey: a.public}); err == nil {
 		t.Error("the node follows itself")
