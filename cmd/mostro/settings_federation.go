@@ -119,14 +119,7 @@ func relayAddress(address *string) error {
 	if err := one.set(literal{kind: aString, text: *address}); err != nil || *address == "" {
 		return fmt.Errorf("has %.80q, want an address that starts with wss://", *address)
 	}
-	// One relay is one address, however it is written.
-	u, err := url.Parse(*address)
-	if err != nil {
-		return err
-	}
-	u.Host = strings.ToLower(u.Host)
-	u.Host = strings.TrimSuffix(u.Host, map[string]string{"wss": ":443", "ws": ":80"}[u.Scheme])
-	*address = u.String()
+	*address = mirror.Address(*address)
 	return nil
 }
 

@@ -101,6 +101,17 @@ func isOnion(host string) bool {
 	return strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), ".onion")
 }
 
+// Address is how an address of a relay is written here: one relay is one address, however others write it.
+func Address(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	u.Host = strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"wss": ":443", "ws": ":80"}[u.Scheme])
+	u.Fragment, u.RawFragment, u.ForceQuery = "", "", false // which is never sent
+	return strings.TrimSuffix(u.String(), "/")
+}
+
 // isInner tells whether a host is in the operator's own network, as far as its name shows.
 func isInner(host string) bool {
 	addr, err := netip.ParseAddr(host)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -165,6 +166,29 @@ func TestC3Redirect(t *testing.T) {
 	}
 	if asked.Load() != 2 || led.Load() != 0 {
 		t.Errorf("asked %d times, led elsewhere %d times", asked.Load(), led.Load())
+	}
+}
+
+// TestListedTwice: a relay that a list names in several ways is one, and this one is known however it is named.
+func TestListedTwice(t *testing.T) {
+	a, b := newInstance(t, "a"), newPerson(t)
+	a.cfg.Own, a.cfg.Follow = "wss://Here.example.com:443", []Followed{{Pubkey: b.public}}
+	var err error
+	if a.mirror, err = New(a.cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer a.mirror.Close()
+	var tags nostr.Tags
+	for _, address := range []string{
+		"wss://here.example.com/", "wss://one.example.com", "WSS://One.Example.com/", "wss://one.example.com:443", "wss://one.example.com/#again", "wss://one.example.com?",
+		"ws://one.example.com:443/Path/", "ws://[2001:DB8::1]:80",
+	} {
+		tags = append(tags, nostr.Tag{"r", address})
+	}
+	a.mirror.movedTo(new(b.sign(t, nostr.Event{Kind: kindRelayList, Tags: tags})))
+	want := []string{"wss://one.example.com", "ws://one.example.com:443/Path", "ws://[2001:db8::1]"}
+	if diff := cmp.Diff(want, a.mirror.followed[b.public].relays()); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -269,7 +269,7 @@ func (m *Mirror) Health() []Health {
 		f := m.followed[pubkey]
 		m.unheard(all, pubkey, f)
 		switch {
-		case f.now() && len(f.relays()) > 0 && !slices.ContainsFunc(f.relays(), func(url string) bool { return url != m.cfg.Own }):
+		case f.now() && len(f.relays()) > 0 && !slices.ContainsFunc(f.relays(), func(url string) bool { return url != m.here }):
 			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, Error: onlyOwn, LeftOut: m.leftOut(pubkey)})
 		case f.now() && len(f.relays()) == 0:
 			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, LeftOut: m.leftOut(pubkey)})

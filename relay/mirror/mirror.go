@@ -118,6 +118,7 @@ type Mirror struct {
 	state *state
 	relay *relay.Relay
 	book  *book
+	here  string // address of this relay, as those of others are written
 	*audience
 
 	marks   *marks
@@ -184,7 +185,7 @@ func New(cfg Config) (*Mirror, error) {
 		return nil, err
 	}
 	m := &Mirror{
-		cfg: cfg, log: cfg.Logger, state: st, marks: newMarks(),
+		cfg: cfg, log: cfg.Logger, here: Address(cfg.Own), state: st, marks: newMarks(),
 		followed: make(map[string]*followed), formerly: make(map[string]former), peers: make(map[string]*peer),
 		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), crowd: make(chan struct{}, 1),
 	}
@@ -340,7 +341,7 @@ func (m *Mirror) arrange(ctx context.Context, running *sync.WaitGroup) {
 		d.outside = true
 		wanted[url] = d
 	}
-	delete(wanted, m.cfg.Own)
+	delete(wanted, m.here)
 	for url, p := range m.peers {
 		if !p.duties.equal(wanted[url]) {
 			p.stop()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -105,7 +104,7 @@ func (p *peer) fetchLists(ctx context.Context, l *link, of []string) {
 func (m *Mirror) movedTo(list *nostr.Event) {
 	var urls []string
 	for tag := range list.Tags.FindAll("r") {
-		if address := strings.TrimSuffix(tag[1], "/"); len(urls) < maxListed && m.mayFind(address) && !slices.Contains(urls, address) {
+		if address := Address(tag[1]); len(urls) < maxListed && m.mayFind(address) && !slices.Contains(urls, address) {
 			urls = append(urls, address)
 		}
 	}
@@ -144,7 +143,7 @@ func (m *Mirror) movedFrom(h *Health) (moved map[string][]string) {
 // something. What a name leads to shows when it is dialled.
 func (m *Mirror) mayFind(address string) bool {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.User != nil || u.RawQuery != "" || address == m.cfg.Own {
+	if err != nil || u.Scheme != "wss" && u.Scheme != "ws" || u.User != nil || u.RawQuery != "" || address == m.here {
 		return false
 	}
 	m.mu.Lock()
