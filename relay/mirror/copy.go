@@ -292,7 +292,7 @@ func (p *peer) ingestSome(ctx context.Context, evs []*nostr.Event, hold func(*no
 			if n > 0 {
 				break
 			}
-			if err := p.m.thin(ctx, ev.PubKey); err != nil {
+			if err := p.m.makeRoom(ctx, ev); err != nil {
 				return len(evs), err
 			}
 		}

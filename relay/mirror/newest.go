@@ -24,6 +24,11 @@ const older = "blocked: this key has as many newer offers here as are kept of it
 // maxOlder is how many offers of one key are remembered that are not kept.
 const maxOlder = 10_000
 
+const (
+	crowdTime = 10 * time.Second // for others to be stored
+	crowdPoll = 20 * time.Millisecond
+)
+
 // offersAtOnce is how many more may be here for a moment, until the oldest are taken away.
 const offersAtOnce = 32
 
@@ -137,6 +142,24 @@ func (m *Mirror) crowded(ev *nostr.Event) bool {
 	defer m.mu.Unlock()
 	f := m.followed[ev.PubKey]
 	return f.now() && f.offers+len(f.coming) >= m.mostOffers(f)+offersAtOnce
+}
+
+// makeRoom takes the oldest away until there is room for an offer. Others that are about to be stored it waits for: they would
+// be too many together, for as long as a disk that is slow takes.
+func (m *Mirror) makeRoom(ctx context.Context, ev *nostr.Event) error {
+	for end := time.Now().Add(crowdTime); ; {
+		if err := m.thin(ctx, ev.PubKey); err != nil {
+			return err
+		}
+		if !m.crowded(ev) || time.Now().After(end) {
+			return nil
+		}
+		select {
+		case <-time.After(crowdPoll):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // expect notes that an offer is about to be stored.

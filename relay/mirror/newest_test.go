@@ -113,6 +113,47 @@ func TestC3BookFlood(t *testing.T) {
 	})
 }
 
+// TestC3OffersUnderWay: while others of a followed key are about to be stored, which takes a slow disk a while, no more come
+// than may be here for a moment: two batches at once would fill an answer.
+func TestC3OffersUnderWay(t *testing.T) {
+	const most = 100
+	a, b := newInstance(t, "a"), newPerson(t)
+	a.cfg.MaxOffers = most
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{"ws://127.0.0.1:1"}}}
+	a.start()
+	began := nostr.Now() - 9000
+	var others, batch []*nostr.Event
+	for i := range most + offersAtOnce + 50 {
+		ev := b.offer(t, fmt.Sprint(i), began+nostr.Timestamp(i))
+		if len(others) < most+offersAtOnce {
+			a.mirror.expect(&ev)
+			others = append(others, &ev)
+		} else {
+			batch = append(batch, &ev)
+		}
+	}
+	here := func() int {
+		n, _, err := a.relay.Count(t.Context(), pendingOf(b.public))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	p := newPeer(a.mirror, "ws://127.0.0.1:1", duties{mostros: []string{b.public}})
+	done := make(chan error, 1)
+	go func() { done <- p.ingest(t.Context(), batch, nil) }()
+	time.Sleep(10 * crowdPoll)
+	if n := here(); n > 0 {
+		t.Errorf("%d came in beside those that are on their way", n)
+	}
+	for _, ev := range others {
+		a.mirror.notCome(ev)
+	}
+	if err := <-done; err != nil || here() != 50 {
+		t.Errorf("%d of 50 are here (%v)", here(), err)
+	}
+}
+
 // TestLeftOutIsTold: a followed Mostro that publishes more offers here than are kept is answered OK, and the operator is told
 // that they are left out, until there is room.
 func TestLeftOutIsTold(t *testing.T) {
