@@ -40,13 +40,21 @@ func (c *chaosTrade) account(ctx context.Context) error {
 	if want == mostro.StatusSuccess && (c.asked != order.Sat(c.sats)+fee || c.promised != order.Sat(c.sats)-fee) {
 		return fmt.Errorf("order %s of %d sat: the seller was asked for %d and the buyer promised %d, want a fee of %d each", id, c.sats, c.asked, c.promised, fee)
 	}
-	return c.accountBonds(ctx)
+	err = c.accountBonds(ctx)
+	c.right = err == nil
+	return err
 }
 
 // book notes how a trade has ended, and what it moved.
 func (c *chaosTrade) book(f flow, how string) {
-	c.counted = true
-	c.note(func() { c.ended[fmt.Sprintf("%s%s: %s", c.rangeText(), c.course, how)]++ })
+	c.counted, c.how, c.became, c.moves = true, how, nil, nil
+	c.move(f)
+	c.note(func() {})
+}
+
+// move notes a flow.
+func (c *chaosTrade) move(f flow) {
+	c.moves = append(c.moves, f)
 	c.lab.mu.Lock()
 	defer c.lab.mu.Unlock()
 	c.flows = append(c.flows, f)

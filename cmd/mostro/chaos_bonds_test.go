@@ -116,17 +116,13 @@ func (c *chaosTrade) accountBonds(ctx context.Context) error {
 		if s.lost > 0 {
 			became = "slashed"
 		}
-		c.note(func() {
-			if len(s.bonds) > 0 {
-				c.bonds[role+", "+became]++
-			}
-			if s.due > 0 {
-				c.bonds["shares and rests paid out"]++
-			}
-		})
-		c.lab.mu.Lock()
-		c.flows = append(c.flows, f)
-		c.lab.mu.Unlock()
+		if len(s.bonds) > 0 {
+			c.became = append(c.became, role+", "+became)
+		}
+		if s.due > 0 {
+			c.became = append(c.became, "shares and rests paid out")
+		}
+		c.move(f)
 		if f.SellerPaid != f.AskedOfSeller || f.EscrowGot != f.SellerPaid || f.BuyerGot != f.PromisedToBuyer || s.got != s.due || f.sum() != 0 {
 			return fmt.Errorf("order %s: the bonds of the %s, who lost %d sat and was due %d and told of %d, have moved %+v", c.maker.trade.OrderID(), s.name, s.lost, s.due, s.got, f)
 		}

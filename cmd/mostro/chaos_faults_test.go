@@ -32,8 +32,9 @@ func chaosFaults() []fault {
 	return []fault{
 		{"kill -9 of mostro", 40, 1, (*chaos).killMostro},
 		{"kill -9 of mostro, as it says yes", 20, 1, (*chaos).killSayingYes},
-		{"kill -9 of lnd", 5, 1, (*chaos).killLND},
+		{"kill -9 of lnd", 3, 1, (*chaos).killLND},
 		{"kill -9 of both", 3, 2, (*chaos).killBoth},
+		{"lnd is restarted", 4, 0, (*chaos).restartLND},
 		{"lnd hangs", 8, 0, (*chaos).hangLND},
 		{"mostro is killed while lnd hangs", 5, 1, (*chaos).killWhileHanging},
 		{"WebSockets cut", 10, 0, (*chaos).cut},
@@ -56,7 +57,7 @@ func (x *chaos) fail(ctx context.Context) error {
 		switch {
 		case len(once) > 0:
 			f, once = once[0], once[1:]
-		case x.kills >= *chaosKills:
+		case x.kills >= x.wantKills:
 			return nil
 		default:
 			f = x.pick()
@@ -65,7 +66,7 @@ func (x *chaos) fail(ctx context.Context) error {
 			continue
 		}
 		// Kills and trades keep pace, so that no trade is spared.
-		if err := x.await(ctx, func() bool { return x.begun**chaosKills >= min(x.kills, *chaosKills)**chaosTrades }); err != nil {
+		if err := x.await(ctx, func() bool { return x.begun*x.wantKills >= min(x.kills, x.wantKills)*x.wantTrades }); err != nil {
 			return err
 		}
 		if err := x.strike(ctx, f); err != nil {
@@ -102,6 +103,9 @@ func (x *chaos) strike(ctx context.Context, f fault) error {
 	default:
 	}
 	x.note(func() { x.faults[f.name]++; x.kills += f.kills })
+	if x.lose > 0 && x.kills >= x.lose {
+		return x.loseChannel(ctx)
+	}
 	return nil
 }
 
@@ -137,6 +141,12 @@ func (x *chaos) rest(most time.Duration) {
 	time.Sleep(time.Duration(max(0, x.random.Int64N(int64(most)*5/4)-int64(most)/4)))
 }
 
+// kill ends mostro by kill -9.
+func (x *chaos) kill() error {
+	x.down = true
+	return x.lab.kill()
+}
+
 func (x *chaos) killMostro(ctx context.Context) error {
 	if err := x.kill(); err != nil {
 		return err
@@ -159,6 +169,21 @@ func (x *chaos) killLND(ctx context.Context) error {
 	x.network.KillNode(escrowNode)
 	x.rest(chaosRest)
 	return x.startLND(ctx)
+}
+
+// restartLND ends lnd as an operator would, and starts it. Trades go on meanwhile.
+func (x *chaos) restartLND(ctx context.Context) error {
+	x.stopLND(ctx)
+	x.rest(chaosRest)
+	return x.startLND(ctx)
+}
+
+// stopLND ends lnd. It may hang where it stands, killed at a bad moment and its links with it, and then not end by
+// itself.
+func (x *chaos) stopLND(ctx context.Context) {
+	stops, cancel := context.WithTimeout(ctx, lndSilent)
+	defer cancel()
+	x.network.StopNode(stops, escrowNode)
 }
 
 // errLNDBroken means that lnd is broken, and not by mostro. Killed in the moment after it has
@@ -185,10 +210,14 @@ func (x *chaos) startLND(ctx context.Context) error {
 	return err
 }
 
-// channelsLive answers with errLNDBroken when a channel does not come back and lnd says why.
+// channelsLive answers with errLNDBroken when a channel does not come back, or is closed, and lnd says why.
 func (x *chaos) channelsLive(ctx context.Context) error {
 	dead, err := x.network.Client(escrowNode).ListChannels(ctx, &lnrpc.ListChannelsRequest{InactiveOnly: true})
-	if err != nil || len(dead.Channels) == 0 {
+	if err != nil {
+		return err
+	}
+	closing, err := x.network.Client(escrowNode).PendingChannels(ctx, &lnrpc.PendingChannelsRequest{})
+	if err != nil || len(dead.Channels)+len(closing.WaitingCloseChannels)+len(closing.PendingForceClosingChannels) == 0 {
 		return err
 	}
 	log, err := os.ReadFile(filepath.Join(filepath.Dir(x.network.Node(escrowNode).TLSCert), "logs", "bitcoin", "simnet", "lnd.log"))
@@ -200,7 +229,7 @@ func (x *chaos) channelsLive(ctx context.Context) error {
 			return fmt.Errorf("%w: %s", errLNDBroken, strings.TrimSpace(line))
 		}
 	}
-	return fmt.Errorf("the channel with %s does not come back", dead.Channels[0].RemotePubkey)
+	return fmt.Errorf("channels do not come back: %v, or are closed: %v", dead.Channels, closing)
 }
 
 func (x *chaos) killBoth(ctx context.Context) error {
@@ -286,6 +315,7 @@ func (x *chaos) startOnDisk(l *lab, ctx context.Context) error {
 func (x *chaos) start(ctx context.Context) error {
 	x.process.seen = nil
 	x.settings = x.terms()
+	x.down = false
 	return errors.Join(x.lab.start(ctx), x.disk.uses(x.process.cmd.Process))
 }
 

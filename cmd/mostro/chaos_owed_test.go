@@ -17,10 +17,11 @@ import (
 )
 
 const (
-	pinnedCLTV = 1008           // blocks, the most that the settings let an invoice ask for
-	pinnedLife = 24 * time.Hour // of the invoice
-	inFlight   = "the payment is in flight"
-	lndSilent  = time.Minute // after which it is started anew: it may be slow as well, and loses nothing by it
+	pinnedCLTV  = 1008           // blocks, the most that the settings let an invoice ask for
+	pinnedLife  = 24 * time.Hour // of the invoice
+	inFlight    = "the payment is in flight"
+	payoutFlies = "the payout is in flight" // how a trade has ended whose buyer is owed
+	lndSilent   = time.Minute               // after which it is started anew: it may be slow as well, and loses nothing by it
 )
 
 // errStands ends a trade whose payout lnd has in flight and does not bring to an end.
@@ -124,14 +125,16 @@ func (c *chaosTrade) owes(ctx context.Context, stands error) error {
 	if f.SellerPaid != f.AskedOfSeller || f.SellerPaid == 0 || f.BuyerGot != 0 || f.sum() != 0 {
 		return fmt.Errorf("its payout is in flight, and it has moved %+v", f)
 	}
-	c.book(f, "the payout is in flight")
+	c.book(f, payoutFlies)
 	c.note(func() { c.owed[c.maker.trade.OrderID()] = c.promised.Msat() })
 	c.lab.mu.Lock()
 	for hash, amount := range flying {
 		c.lab.flying[hash] = amount
 	}
 	c.lab.mu.Unlock()
-	return c.accountBonds(ctx)
+	err = c.accountBonds(ctx)
+	c.right = err == nil
+	return err
 }
 
 // owes says of each thing that the auditor calls owed and is not, or the other way round, what is wrong.
@@ -155,10 +158,7 @@ func (x *chaos) owes(r audit.Report) (wrong []error) {
 // operate does what an operator would when nothing happens any more: he starts lnd anew.
 func (x *chaos) operate(ctx context.Context) error {
 	x.t.Logf("!! lnd is started anew, since nothing happens")
-	// It may hang where it stands, killed at a bad moment and its links with it, and then not end by itself.
-	stops, cancel := context.WithTimeout(ctx, lndSilent)
-	x.network.StopNode(stops, escrowNode)
-	cancel()
+	x.stopLND(ctx)
 	err := x.startLND(ctx)
 	x.note(func() { x.faults["lnd was started anew, since nothing happened"]++ })
 	return err

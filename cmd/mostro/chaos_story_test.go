@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -12,6 +13,14 @@ const (
 	storyTime  = 10 * time.Second // for what may not answer any more
 	storyLines = 40               // of the log, about one trade
 )
+
+// fails says what is wrong with a trade, and its story.
+func (c *chaosTrade) fails(t *testing.T, err error) {
+	t.Errorf("trade %s: %v", c.label, err)
+	for _, part := range c.parts() {
+		t.Logf("trade %s\n%s", part.label, part.story())
+	}
+}
 
 // story tells of a trade that has not ended as it should: what each side has heard, and what the
 // book, the nodes and the log of mostro say.

@@ -65,7 +65,11 @@ type chaosTrade struct {
 	over            chan struct{} // closed when both sides have ended
 	leave           func()        // makes room for the next trade
 	played          bool          // both sides say that it is over
-	counted         bool          // what it has moved
+	counted         bool          // what it has moved:
+	moves           []flow
+	how             string   // it has ended
+	became          []string // of bonds
+	right           bool     // all of it
 }
 
 // chaosSide is a side of a trade.
