@@ -52,3 +52,14 @@ func TestPrintOthersHolds(t *testing.T) {
 		t.Errorf("of nothing it speaks:\n%s", out)
 	}
 }
+
+// What to do about a payment that belongs to no order is a command that can be typed.
+func TestPrintRemedyWithoutOrder(t *testing.T) {
+	hash := order.Hash{7}
+	r := &audit.Report{At: 1_764_000_000, Differences: []audit.Finding{{Hash: hash, Node: 5000, Text: "paid", Do: "mostro restored explain HASH --order ORDER"}}}
+	var out bytes.Buffer
+	printAudit(&out, r, "books")
+	if want := "  no order: paid\n"; !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "explain "+hash.String()+" --order ORDER\n") {
+		t.Errorf("printed:\n%s", out.String())
+	}
+}

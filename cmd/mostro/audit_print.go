@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -139,10 +140,7 @@ func printFindings(out io.Writer, title string, list []audit.Finding) {
 	}
 	fmt.Fprintf(out, "\n%s\n", title)
 	for _, f := range list {
-		name := f.Order
-		if name == "" {
-			name = "no order"
-		}
+		name := cmp.Or(f.Order, "no order")
 		fmt.Fprintf(out, "  %s: %s\n", named(name, f.BondOf), f.Text)
 		if f.Books != 0 || f.Node != 0 {
 			fmt.Fprintf(out, "      books %s sat, node %s sat\n", msats(f.Books), msats(f.Node))
@@ -151,7 +149,7 @@ func printFindings(out io.Writer, title string, list []audit.Finding) {
 			fmt.Fprintf(out, "      hash %s\n", f.Hash)
 		}
 		if f.Do != "" {
-			fmt.Fprintf(out, "      -> %s\n", strings.NewReplacer("HASH", f.Hash.String(), "ORDER", name).Replace(f.Do))
+			fmt.Fprintf(out, "      -> %s\n", strings.NewReplacer("HASH", f.Hash.String(), "ORDER", cmp.Or(f.Order, "ORDER")).Replace(f.Do))
 		}
 	}
 }

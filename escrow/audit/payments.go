@@ -151,7 +151,7 @@ func why(a *Account, e order.Entry) string {
 	case order.PayoutFailed:
 		return fmt.Sprintf("try %d failed; the next is due at %s", p.Tries, clock(p.NextTry))
 	case order.PayoutAsking:
-		return fmt.Sprintf("the buyer was asked %d times for another invoice", p.Asked)
+		return fmt.Sprintf("waits for an invoice of the payee; how often he was asked: %d", p.Asked)
 	case order.PayoutUnknown:
 		return fmt.Sprintf("the node has lost the payment; find out at the payee what became of it, then: mostro payout %s --paid %s, or --unpaid, with --reason WHY", a.ID, p.Hash)
 	}
