@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -156,6 +157,9 @@ func (e *Engine) call(ctx context.Context, r *row) (*order.Event, error) {
 		return nil, err
 	}
 	if err := e.mayCall(ctx, r); err != nil {
+		if answer := e.arrived(ctx, r, err); answer != nil {
+			return answer, nil
+		}
 		return nil, err
 	}
 	if answer, err := e.beforeSettle(ctx, r); answer != nil || err != nil {
@@ -391,6 +395,21 @@ func (e *Engine) trackEarlier(ctx context.Context, c order.Call) (lightning.Paym
 		}
 	}
 	return lightning.Payment{}, nil
+}
+
+// arrived finds the payment of a payout that waits because of a stray, when it was made in the time that the store has
+// forgotten: with a hash that it knows, no operator has to say so, and no other payment over the same amount is taken for it.
+func (e *Engine) arrived(ctx context.Context, r *row, why error) *order.Event {
+	if r.Call.Do != order.Pay || !errors.Is(why, errStray) {
+		return nil
+	}
+	for _, h := range append(slices.Clone(r.Call.Earlier), r.Call.Hash) {
+		p, err := e.track(ctx, h)
+		if p.Hash = h; err == nil && p.State == lightning.Succeeded {
+			return e.paymentEvent(order.PaySucceeded, p, r.Call.Try)
+		}
+	}
+	return nil
 }
 
 // finalEvent is the event of a final state of a payment.

@@ -267,6 +267,9 @@ func (e *Engine) keepStrays(ctx context.Context, list []Stray) error {
 	})
 }
 
+// errStray is errLater for a payout that a stray may have paid.
+var errStray = fmt.Errorf("an operator has to say so: %w", errLater)
+
 // notPaidBefore lets a payout of an order wait that a stray may have paid.
 func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat) error {
 	e.guards.mu.Lock()
@@ -303,7 +306,7 @@ func (e *Engine) notPaidBefore(ctx context.Context, id string, amount order.Msat
 			e.log.Error("alarm: a payout waits, because a payment that the store does not know was over the same amount: see mostro status",
 				"order", id, "msat", amount, "payment", s.Hash)
 		}
-		return fmt.Errorf("payment %s may have been this one: %w", s.Hash, errLater)
+		return fmt.Errorf("payment %s may have been this one: %w", s.Hash, errStray)
 	}
 	return nil
 }

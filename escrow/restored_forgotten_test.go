@@ -247,3 +247,30 @@ func TestM42RestoreLongAfterTheClockWasAhead(t *testing.T) {
 		t.Errorf("not explained: %+v", s.Strays)
 	}
 }
+
+// M40: who was paid in the forgotten time with an invoice that the copy knows is booked as paid, though a payment over the
+// same amount, of whomever, waits to be explained: no operator is asked, so none can take that one for his.
+func TestM40PaidWithAKnownInvoice(t *testing.T) {
+	w := inFolder(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent")
+	id := w.order(args{})
+	full, _ := w.backup(Chain{})
+	w.play(t, "alice release")
+	other, err := w.node.Pay(lightning.SimPay{Invoice: w.person("carol").wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: 99_700_000, Expiry: time.Hour})})
+	w.check(err)
+	w.restoreFrom(full)
+	w.advance(time.Minute)
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	if o.Status != mostro.StatusSuccess || o.Payout.Hash == other.Hash {
+		t.Errorf("the order is %s, its payout %s with %s", o.Status, o.Payout.State, o.Payout.Hash)
+	}
+	s, err := w.e.Status()
+	w.check(err)
+	if len(s.Strays) != 1 || s.Strays[0].Hash != other.Hash {
+		t.Errorf("payments to be explained: %+v", s.Strays)
+	}
+	if _, count := w.paidOut(); count != 2 { // with the other
+		t.Errorf("%d payments", count)
+	}
+}
