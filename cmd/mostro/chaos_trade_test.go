@@ -241,6 +241,9 @@ func (s *chaosSide) begin(ctx context.Context, open func() (*client.Trade, mostr
 		switch {
 		case refusedByRelay(err), refusedFor(err, mostro.NotAllowedByStatus), errors.Is(err, client.ErrNoInfo),
 			s.most > 0 && refusedFor(err, mostro.InvalidParameters):
+			if s.trade != nil { // the relay has failed and does not say whether the node has it; this one does not carry
+				s.trade.Close()
+			}
 			time.Sleep(chaosPause)
 		case err != nil:
 			return answer, fmt.Errorf("%s: %w", s.name, err)

@@ -90,7 +90,7 @@ func (s *clientSession) listTrades(trades []clientTrade, all bool) error {
 		fmt.Fprintln(table, "You have no trades under way.\n  -> see what is offered: mostro client book")
 	}
 	if elsewhere > 0 {
-		fmt.Fprintf(table, "  -> %d more on other nodes: name their --relay\n", elsewhere)
+		fmt.Fprintf(table, "  -> %d more with other nodes: name them by --mostro, and their --relay\n", elsewhere)
 	}
 	return table.Flush()
 }

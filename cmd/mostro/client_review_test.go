@@ -33,7 +33,7 @@ func TestClientReview(t *testing.T) {
 	w := newClientWorld(t, 0)
 	alice, bob := w.user("alice"), w.user("bob")
 	id := alice.message("new", "sell", "--sats", "100000", "--fiat", "USD", "--amount", "50", "--method", "bank").ID
-	alice.refused(exitError, "not_allowed_by_status", "review", "1", "5")
+	alice.refused(exitError, "not_allowed_by_status\n    -> the node proves only trades whose sats it has held", "review", "1", "5")
 	alice.refused(exitUsage, "0 to 5", "review", "1", "6")
 	alice.refused(exitUsage, "0 to 5", "review", "1", "NaN")
 	alice.refused(exitUsage, "at most 2000", "review", "1", "1", strings.Repeat("x", 2001))

@@ -397,6 +397,11 @@ func TestClientNode(t *testing.T) {
 	alice.refused(exitError, "--mostro "+npub(w.node.Public()), "orders")
 	alice.ok("orders", "--mostro", w.node.Public())
 	alice.ok("orders")
+	// One relay is that of many nodes.
+	elsewhere := trade
+	elsewhere.Node = strings.Repeat("7", 64)
+	alice.keep(clientState{LastIndex: 1, Nodes: map[string]string{w.url: w.node.Public()}, Trades: []clientTrade{elsewhere}})
+	alice.says("1 more with other nodes: name them by --mostro", "orders")
 	alice.refused(exitUsage, "--mostro", "orders", "--mostro", "npub1")
 	// A trade stays with its node, on its relay.
 	alice.keep(clientState{LastIndex: 1, Nodes: map[string]string{w.url: strings.Repeat("7", 64)}, Trades: []clientTrade{trade}})

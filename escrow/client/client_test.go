@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -264,6 +265,28 @@ func TestRelayRefuses(t *testing.T) {
 	if trade != nil || !errors.As(err, &refused) || !strings.HasPrefix(refused.Words, "pow: ") {
 		t.Errorf("a message without work: trade %v, %v", trade, err)
 	}
+}
+
+// TestRelayUnsure: a relay that brings messages to a node elsewhere, of which it hears nothing, fails and may have brought one
+// all the same. The order is the user's then, whatever the relay has said.
+func TestRelayUnsure(t *testing.T) {
+	var unsure atomic.Bool
+	w := newWorld(t, worldConfig{received: func() error {
+		if unsure.Load() {
+			return errors.New("error: the relay of this Mostro has not answered and may have the message or not")
+		}
+		return nil
+	}})
+	alice := w.person("alice", w.door())
+	unsure.Store(true)
+	trade, _, err := alice.NewOrder(w.ctx, sell(), client.Mode{})
+	var refused *client.RefusedError
+	if trade == nil || !errors.As(err, &refused) {
+		t.Fatalf("an order that may have arrived: trade %v, %v", trade, err)
+	}
+	unsure.Store(false)
+	w.must(trade.Wait(w.ctx, mostro.NewOrder))
+	w.must(trade.Cancel(w.ctx))
 }
 
 // TestStrangers: anybody may write to a trade key, and nobody but the node is heard.

@@ -29,9 +29,11 @@ func (e unsentError) Unwrap() error { return e.error }
 
 // stands tells whether a request that ended with err may count with the node.
 func stands(err error) bool {
-	var cantDo *CantDoError
 	var refused *RefusedError
-	return !errors.As(err, &cantDo) && !errors.As(err, &refused) && !errors.As(err, new(unsentError))
+	if errors.As(err, &refused) {
+		return refused.unsure()
+	}
+	return !errors.As(err, new(*CantDoError)) && !errors.As(err, new(unsentError))
 }
 
 // CantDoError is the node's refusal of a request.
@@ -49,8 +51,12 @@ func (e *CantDoError) Error() string {
 	return text
 }
 
-// RefusedError is the relay's refusal of a message, with its words. The node has not seen it.
+// RefusedError is the relay's refusal of a message, with its words. The node has not seen it, unless the relay is unsure.
 type RefusedError struct{ Words string }
+
+// unsure tells that the relay has not refused the message but failed (NIP-01). One that brings it to the node of another relay,
+// which is silent, does not know whether it has arrived.
+func (e *RefusedError) unsure() bool { return strings.HasPrefix(e.Words, "error:") }
 
 func (e *RefusedError) Error() string { return "the relay refuses the message: " + e.Words }
 
@@ -70,6 +76,8 @@ func Hint(err error) string {
 		return "nobody trades there that way: ask its operator what is meant, or trade on another node"
 	case errors.As(err, &cantDo) && cantDo.Words != "":
 		return ""
+	case errors.As(err, &cantDo) && cantDo.Action == mostro.ProveReview && cantDo.Reason == mostro.NotAllowedByStatus:
+		return "the node proves only trades whose sats it has held: come again when they are in the escrow"
 	case errors.As(err, &cantDo):
 		return cantDoHint(cantDo.Reason)
 	case errors.As(err, &refused) && strings.HasPrefix(refused.Words, "rate-limited:"):

@@ -85,7 +85,7 @@ func TestResume(t *testing.T) {
 // it is back. The node says so, unless the person does not wait for as long as that.
 func TestNoAnswerYet(t *testing.T) {
 	taken := make(chan struct{}, 100)
-	w := newWorld(t, worldConfig{received: func() { taken <- struct{}{} }})
+	w := newWorld(t, worldConfig{received: func() error { taken <- struct{}{}; return nil }})
 	alice, bob := w.person("alice", w.door()), w.person("bob", w.door())
 	sold, shown := alice.offer(sell(), client.Mode{})
 	bought, _ := bob.take(shown, bob.invoice(buyerGets), client.Mode{})

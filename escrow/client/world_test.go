@@ -41,9 +41,9 @@ type worldConfig struct {
 	pow int    // bits that the node asks for
 	// relayPow is what the relay asks for when that is something else.
 	relayPow int
-	closed   bool     // to new orders
-	received func()   // called when the engine has taken a message; may be nil
-	outside  []string // relays that the node publishes to
+	closed   bool         // to new orders
+	received func() error // called when the engine has taken a message, which it answers; may be nil
+	outside  []string     // relays that the node publishes to
 }
 
 // newWorld starts a node. Tests with one are not parallel: eventstore counts the deletions of
@@ -61,7 +61,7 @@ func newWorld(t testing.TB, cfg worldConfig) *world {
 		Receive: func(ctx context.Context, ev *nostr.Event) error {
 			err := engine.Receive(ctx, ev)
 			if err == nil && cfg.received != nil {
-				cfg.received()
+				err = cfg.received()
 			}
 			return err
 		},
