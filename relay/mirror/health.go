@@ -237,8 +237,11 @@ func (p *peer) health() Health {
 	return h
 }
 
-// onlyOwn is why nothing is copied of a key.
-const onlyOwn = "its only relay is this one"
+// Why nothing is copied of a key.
+const (
+	onlyOwn = "its only relay is this one"
+	noneFit = "its list of relays (kind 10002) names none that may be used: those in an inner network are only when you name them yourself"
+)
 
 // unheard marks where a followed key should be and is not. The caller holds mu.
 func (m *Mirror) unheard(all []Health, pubkey string, f *followed) {
@@ -272,7 +275,11 @@ func (m *Mirror) Health() []Health {
 		case f.now() && len(f.relays()) > 0 && !slices.ContainsFunc(f.relays(), func(url string) bool { return url != m.here }):
 			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, Error: onlyOwn, LeftOut: m.leftOut(pubkey)})
 		case f.now() && len(f.relays()) == 0:
-			all = append(all, Health{Mostros: []string{pubkey}, State: Searching, LeftOut: m.leftOut(pubkey)})
+			h := Health{Mostros: []string{pubkey}, State: Searching, LeftOut: m.leftOut(pubkey)}
+			if f.noneFit {
+				h.Error = noneFit
+			}
+			all = append(all, h)
 		case !f.now() && len(f.relays()) == 0:
 			all = append(all, Health{Left: map[string]time.Time{pubkey: f.left}, State: Searching})
 		case !f.now():

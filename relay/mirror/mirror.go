@@ -142,9 +142,10 @@ type Mirror struct {
 // followed is what is known of a followed key.
 type followed struct {
 	Followed
-	found  []string // where it publishes, when Followed does not say
-	listed []string // where it says that it does (kind 10002), as far as that may be used
-	moves  *rate.Limiter
+	found   []string // where it publishes, when Followed does not say
+	listed  []string // where it says that it does (kind 10002), as far as that may be used
+	noneFit bool     // it has said so last, and nothing of that may be used
+	moves   *rate.Limiter
 
 	// left is zero while it is followed, else until when messages are still carried.
 	left time.Time

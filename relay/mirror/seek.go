@@ -111,7 +111,10 @@ func (m *Mirror) movedTo(list *nostr.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.followed[list.PubKey]
-	if f == nil || len(urls) == 0 {
+	if f == nil {
+		return
+	}
+	if f.noneFit = len(urls) == 0; f.noneFit {
 		return
 	}
 	f.listed = urls
