@@ -19,9 +19,12 @@ import (
 func TestForeignShortSecond(t *testing.T) {
 	const most, size = 100, 150
 	for name, c := range map[string]struct {
-		names int // at once
-		older bool
-	}{"cut": {most, true}, "all": {2 * size, true}, "all, and nothing older": {2 * size, false}} {
+		names        int // at once
+		older, newer bool
+	}{
+		"cut": {most, true, false}, "cut, and nothing older": {most, false, true}, "cut, between others": {most, true, true},
+		"all": {2 * size, true, false}, "all, and nothing older": {2 * size, false, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			b, p := newPerson(t), idlePlain(2*size)
 			p.manner = negotiates(p)
@@ -31,6 +34,11 @@ func TestForeignShortSecond(t *testing.T) {
 			at := nostr.Now() - 1000
 			for i := range size {
 				want = append(want, b.offer(t, fmt.Sprint(i), at))
+			}
+			for i := range most / 2 {
+				if c.newer {
+					want = append(want, b.offer(t, fmt.Sprint("new ", i), at+nostr.Timestamp(1+i)))
+				}
 			}
 			for i := range 3 * most {
 				if c.older {

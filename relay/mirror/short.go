@@ -45,6 +45,10 @@ func (l *link) reconcileDown(ctx context.Context, f nostr.Filter, set reconcile.
 		news = news || len(fresh) > 0
 		stays := slice > 0 && at != nil && *at == *f.Until // all that it names is of the second in which this slice ends
 		switch {
+		case err == nil && at == nil && crowded && slice > 2:
+			// Nothing is older, and of that second alone it names as many as of it and later ones before. Where they are all
+			// that it ever named, one second has all of them.
+			return all, errNoNegentropy
 		case err != nil || at == nil || slice > 0 && !news && (named < before || stays && *at == 0):
 			settle(-1)
 			return all, err
