@@ -31,6 +31,9 @@ type Federation struct {
 	Forward func(ctx context.Context, ev *nostr.Event) error
 	// Primary is the address of the primary of a replica, as clients know it: who asks it to forget him (NIP-62) asks both.
 	Primary string
+	// Again is told each event that a client has published and that was stored already. Its signature was not looked at.
+	// It must not wait.
+	Again func(ctx context.Context, ev *nostr.Event)
 	// Stored is told each new event, in the order of commits. It must not wait.
 	Stored func(ev *nostr.Event)
 	// Peer reports whether a key may read all private events once it has authenticated: that of a

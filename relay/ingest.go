@@ -313,6 +313,9 @@ func (r *Relay) admit(ctx context.Context, s *session, ev *nostr.Event) (next st
 		if reject, msg := r.expired(ctx, ev); reject { // on disk until the sweep, and served to nobody
 			return toAnswer, false, msg
 		}
+		if r.cfg.Federation.Again != nil {
+			r.cfg.Federation.Again(ctx, ev)
+		}
 		return toAnswer, true, "duplicate: this event is stored already"
 	}
 	for _, refuse := range r.khatru.RejectEvent {

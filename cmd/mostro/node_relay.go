@@ -72,7 +72,8 @@ func (n *node) relayConfig() (relay.Config, error) {
 		}, policies.Reviews(provenReview), n.mirror.Arrived},
 		ReadPolicies: []relay.ReadPolicy{n.mirror.Asked},
 		Federation: relay.Federation{
-			Carry: n.mirror.Carry, Carries: n.mirror.Carries, Stored: n.mirror.Stored, Hidden: n.mirror.Hidden, Peer: n.cfg.settings.Federation.peer(),
+			Carry: n.mirror.Carry, Carries: n.mirror.Carries, Again: n.mirror.Again, Stored: n.mirror.Stored, Hidden: n.mirror.Hidden,
+			Peer: n.cfg.settings.Federation.peer(),
 		},
 		Receive:    func(ctx context.Context, ev *nostr.Event) error { return n.engine.Receive(ctx, ev) },
 		IndexBytes: int(s.IndexMiB) << 20,

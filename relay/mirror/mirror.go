@@ -124,7 +124,7 @@ type Mirror struct {
 	marks   *marks
 	routes  *routes
 	talkers *lru.Cache[string, *rate.Limiter] // by key of a conversation
-	crossed *lru.Cache[name, struct{}]        // names of messages of conversations that came from other relays
+	crossed *lru.Cache[name, bool]            // messages of conversations that came from other relays; true = from one that says it is one
 	lied    *lru.Cache[string, lied]          // by address of a relay that has misbehaved
 
 	crowd    chan struct{} // a followed key has more pending offers than are kept
@@ -201,7 +201,7 @@ func New(cfg Config) (*Mirror, error) {
 		m.isReplica = cfg.Replica
 	}
 	m.talkers, _ = lru.New[string, *rate.Limiter](maxClients) // fails only for a size below 1, as the next
-	m.crossed, _ = lru.New[name, struct{}](marksKept)
+	m.crossed, _ = lru.New[name, bool](marksKept)
 	m.lied, _ = lru.New[string, lied](maxLiars)
 	err = m.loadFormerly()
 	for _, f := range cfg.Follow {

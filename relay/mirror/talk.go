@@ -27,8 +27,12 @@ import (
 // what a followed key publishes here itself when as much of it is kept as may be, and makes room for offers: the relay has no
 // other limit for such keys (relay.Config.Verified).
 func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg string) {
-	if ev.Kind == kindMessage && isMirror(ctx) {
-		m.crossed.Add(nameOf(ev), struct{}{})
+	if ev.Kind == kindMessage {
+		if isMirror(ctx) {
+			m.crossed.Add(nameOf(ev), true)
+		} else {
+			m.crossed.Remove(nameOf(ev))
+		}
 	}
 	if m.outdone(ctx, ev) {
 		return true, older
@@ -42,6 +46,17 @@ func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg
 		}
 	}
 	return false, ""
+}
+
+// Again learns that a client has published what was stored already. Anybody who has read a message elsewhere can bring it here first and
+// say that he is a mirror, so what comes from one who does not is passed on all the same, once (relay.Federation.Again).
+func (m *Mirror) Again(ctx context.Context, ev *nostr.Event) {
+	if ev.Kind != kindMessage || isMirror(ctx) {
+		return
+	}
+	if says, _ := m.crossed.Peek(nameOf(ev)); says && signed(ev) && m.crossed.Remove(nameOf(ev)) {
+		m.passOn(ev)
+	}
 }
 
 // dealings are the Mostros whose clients' conversations concern a peer.
@@ -213,7 +228,7 @@ func (p *peer) ingestTalk(ctx context.Context, evs []*nostr.Event) error {
 			bad = cmp.Or(bad, p.strike(ev, unasked))
 		default:
 			if ev.CheckID() { // else it has no claim to its name
-				p.m.crossed.Add(nameOf(ev), struct{}{}) // it is not to be passed on
+				p.m.crossed.ContainsOrAdd(nameOf(ev), false) // it is not to be passed on
 			}
 			good = append(good, ev)
 		}

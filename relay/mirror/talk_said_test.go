@@ -2,7 +2,12 @@ package mirror
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,4 +81,68 @@ func TestSaidArrives(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestC3SaysItIsAMirror: who brings here what somebody else has said elsewhere, and says that he is a mirror, does not keep it from
+// being passed on when its author brings it himself, once. What he brings alone, or under a false signature, is not.
+func TestC3SaysItIsAMirror(t *testing.T) {
+	p, b, key := newPlain(t, 100, "127.0.0.1:0"), newPerson(t), newPerson(t)
+	var compared atomic.Bool
+	p.manner = func() manner {
+		return func(_ func(...any), label string, parts []json.RawMessage) bool {
+			var f nostr.Filter
+			if label == "REQ" && json.Unmarshal(parts[1], &f) == nil && f.Limit > 1 && slices.Contains(f.Authors, key.public) {
+				compared.Store(true)
+			}
+			return false
+		}
+	}
+	a := newInstance(t, "a")
+	a.cfg.Follow = []Followed{{Pubkey: b.public, Relays: []string{p.url}}}
+	a.start()
+	eventually(t, "it is connected", func() bool { return a.health(p.url).State == Live })
+	a.mirror.talks.add(mailbox{key.public, b.public}, claimant{near, true})
+	var mu sync.Mutex
+	sent := make(map[string]int)
+	p.refuse(func(ev *nostr.Event) string {
+		mu.Lock()
+		defer mu.Unlock()
+		sent[ev.Content]++
+		return ""
+	})
+	before := key.message(t, newPerson(t).public, "before")
+	dialClient(t, a.url()).send(before)
+	eventually(t, "what is said here is there", func() bool { return p.has(before.ID) })
+	eventually(t, "what was said before is compared", compared.Load)
+
+	liar, err := Dial(Direct).connect(t.Context(), a.url(), agent, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, forged, alone := key.message(t, newPerson(t).public, "said"), key.message(t, newPerson(t).public, "forged"), key.message(t, newPerson(t).public, "alone")
+	for _, ev := range []nostr.Event{said, forged, alone} {
+		if err := liar.publish(t.Context(), &ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forged.Sig = said.Sig
+	a.mirror.crossed.Add(nameOf(&forged), true)
+	author := dialClient(t, a.url())
+	for _, ev := range []nostr.Event{forged, said} {
+		if ok, reason := author.send(ev); !ok || !strings.HasPrefix(reason, "duplicate") {
+			t.Fatalf("%v %s", ok, reason)
+		}
+	}
+	eventually(t, "it is passed on", func() bool { return p.has(said.ID) })
+	time.Sleep(100 * time.Millisecond) // it comes back
+	if err := liar.publish(t.Context(), &said); err != nil {
+		t.Fatal(err)
+	}
+	author.send(said)
+	time.Sleep(100 * time.Millisecond)
+	mu.Lock()
+	defer mu.Unlock()
+	if sent["said"] != 1 || sent["forged"] > 0 || sent["alone"] > 0 {
+		t.Errorf("passed on were %v", sent)
+	}
 }

@@ -125,7 +125,7 @@ func (i *instance) start() {
 	rc := relay.Config{
 		Dir: i.dir + "/relay", Pubkey: i.public, ServiceURL: i.url(), Receive: i.receive, Followed: m.Followed, Formerly: m.Formerly, Logger: log,
 		ReadPolicies: []relay.ReadPolicy{m.Asked}, Verified: []relay.Policy{m.Arrived},
-		Federation: relay.Federation{Stored: m.Stored, Hidden: m.Hidden},
+		Federation: relay.Federation{Again: m.Again, Stored: m.Stored, Hidden: m.Hidden},
 	}
 	if i.carries {
 		rc.Federation.Carry, rc.Federation.Carries = m.Carry, m.Carries
