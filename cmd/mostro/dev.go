@@ -205,6 +205,14 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 		return err
 	}
 
+	metrics, err := identity.settings.Metrics.listen()
+	if err != nil {
+		return err
+	}
+	if metrics != nil {
+		defer metrics.Close() // as above
+	}
+
 	network, err := startNetwork(ctx, o, out)
 	if err != nil {
 		return endedBy(ctx, err)
@@ -223,7 +231,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	defer logFile.Close()
 	info := describeDev(identity, network, listener)
 	n, err := openNode(ctx, nodeConfig{
-		dir: o.dir, settings: &identity.settings.Settings, key: identity.node, listener: listener,
+		dir: o.dir, settings: &identity.settings.Settings, key: identity.node, listener: listener, metrics: metrics,
 		lightning: lnd.Config{
 			Host:         info.Nodes[escrowNode].GRPC,
 			CertFile:     info.Nodes[escrowNode].TLSCert,

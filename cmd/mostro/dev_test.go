@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,14 +31,22 @@ func TestDev(t *testing.T) {
 		return p, readDevInfo(t, dir)
 	}
 
-	p, first := start("--settings", "mostro.fee=0.01")
-	res, err := http.Get(first.HTTPURL + "/healthz")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		t.Errorf("health: %s", res.Status)
+	figures := free.Addr().String()
+	free.Close()
+	p, first := start("--settings", "mostro.fee=0.01", "--settings", "metrics.listen="+figures)
+	for _, url := range []string{first.HTTPURL + "/healthz", "http://" + figures + metricsPath} {
+		res, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", url, res.Status)
+		}
 	}
 	if p.signal(syscall.SIGTERM); p.end() != exitOK {
 		t.Errorf("mostro dev ends with %d after SIGTERM", p.cmd.ProcessState.ExitCode())
