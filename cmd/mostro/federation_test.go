@@ -57,6 +57,7 @@ func TestFederationCareless(t *testing.T) {
 		fmt.Sprintf("federation.follow=[%q]", aMostro[1:]):                       "npub1... or 64 hex digits",
 		fmt.Sprintf("federation.follow=[%q]", aMostro+"@relay.example"):          "an address that starts with wss://",
 		fmt.Sprintf("federation.follow=[%q]", aMostro+"@http://relay.example"):   "an address that starts with wss://",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@ws://relay.example?x=1"): "nothing after a question mark",
 		fmt.Sprintf("federation.follow=[%q]", aMostro+"@"):                       "an address that starts with wss://",
 		fmt.Sprintf("federation.follow=[%q,%q]", aMostro, aMostro):               "twice",
 		fmt.Sprintf("federation.follow=[%q]", secret.Nsec()):                     "treat that secret as leaked",

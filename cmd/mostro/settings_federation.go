@@ -117,7 +117,7 @@ func (v *relaysValue) takes() string { return "" }
 func relayAddress(address *string) error {
 	one := urlValue{address, []string{"wss", "ws"}}
 	if err := one.set(literal{kind: aString, text: *address}); err != nil || *address == "" {
-		return fmt.Errorf("has %.80q, want an address that starts with wss://", *address)
+		return fmt.Errorf("has %.80q, want an address that starts with wss:// or ws:// and has a host, no user and nothing after a question mark", *address)
 	}
 	*address = mirror.Address(*address)
 	return nil
