@@ -54,7 +54,8 @@ type logged struct {
 //
 // Errors are those of a request: *CantDoError, *RefusedError, ErrNoAnswer, ErrNoInfo,
 // ErrClosed, or the context's. The trade is nil only when there is none for sure: after
-// ErrNoAnswer, or when the context ends after the request was sent, the order may stand.
+// ErrNoAnswer, when the context ends after the request was sent, or when the relay says that it
+// has failed (a *RefusedError with "error:"), the order may stand.
 func (c *Client) NewOrder(ctx context.Context, o mostro.SmallOrder, mode Mode) (*Trade, mostro.Message, error) {
 	o.Status = mostro.StatusPending
 	return c.begin(ctx, mode, mostro.Message{Action: mostro.NewOrder, Payload: &mostro.Payload{Order: &o}})

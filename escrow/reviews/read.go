@@ -49,6 +49,7 @@ func NewReader(now int64) *Reader { return &Reader{now: now, nodes: make(map[str
 
 const (
 	clockSlack = 900        // seconds by which another clock may be ahead
+	maxLabeled = 1000       // labels of one event, each about one node
 	mostDevFee = 10_000_000 // sat of one trade: all of a fee of 1 % of 10 BTC, more than a channel of lnd holds
 )
 
@@ -208,34 +209,41 @@ func (r *Reader) recommendation(ev *nostr.Event) {
 	}
 }
 
-// label reads NIP-32: the labels of namespaces, about a node's key or its terms.
+// label reads NIP-32: the labels of namespaces, about a node's key or its terms. Of one event no more counts than maxLabeled:
+// some hundred of each in 100 kB would be a million together.
 func (r *Reader) label(ev *nostr.Event) {
 	spaces := make(map[string]bool)
 	for t := range ev.Tags.FindAll("L") {
 		spaces[t[1]] = true
 	}
+	var labels [][2]string
+	for t := range ev.Tags.FindAll("l") {
+		if len(t) > 2 && spaces[t[2]] {
+			labels = append(labels, [2]string{t[2], t[1]})
+		}
+	}
 	about := make(map[string]bool)
-	for t := range ev.Tags.FindAll("p") {
-		about[t[1]] = true
-	}
-	for t := range ev.Tags.FindAll("a") {
-		if pubkey := t[1][strings.LastIndexByte(t[1], ':')+1:]; t[1] == Address(pubkey) {
-			about[pubkey] = true
+	room := maxLabeled
+	label := func(pubkey string) {
+		if pubkey == ev.PubKey || about[pubkey] {
+			return // a node does not label itself
 		}
-	}
-	for pubkey := range about {
-		if pubkey == ev.PubKey {
-			continue // a node does not label itself
-		}
-		for t := range ev.Tags.FindAll("l") {
-			if len(t) < 3 || !spaces[t[2]] {
-				continue
-			}
-			n, l := r.of(pubkey), [2]string{t[2], t[1]}
+		about[pubkey] = true
+		for _, l := range labels[:min(room, len(labels))] {
+			room--
+			n := r.of(pubkey)
 			if n.labels[l] == nil {
 				n.labels[l] = make(map[string]bool)
 			}
 			n.labels[l][ev.PubKey] = true
+		}
+	}
+	for t := range ev.Tags.FindAll("p") {
+		label(t[1])
+	}
+	for t := range ev.Tags.FindAll("a") {
+		if pubkey := t[1][strings.LastIndexByte(t[1], ':')+1:]; t[1] == Address(pubkey) {
+			label(pubkey)
 		}
 	}
 }

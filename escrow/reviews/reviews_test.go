@@ -373,3 +373,28 @@ func TestShapes(t *testing.T) {
 		t.Errorf("%+v", s.Labels)
 	}
 }
+
+// TestManyLabels: one event that labels a thousand nodes with a thousand labels does not fill the memory of who reads it.
+func TestManyLabels(t *testing.T) {
+	w := newTown(t)
+	node := w.node("n")
+	tags := nostr.Tags{{"L", "trust"}, {"p", node.Public()}, {"l", "good", "trust"}}
+	for i := range 900 {
+		tags = append(tags, nostr.Tag{"p", fmt.Sprintf("%064x", i)}, nostr.Tag{"l", fmt.Sprint(i), "trust"})
+	}
+	w.say(w.key(), 1, nostr.Event{Kind: mostro.KindLabel, Tags: tags})
+	r := NewReader(w.now)
+	for _, ev := range w.events {
+		r.Add(ev)
+	}
+	counted := 0
+	for _, n := range r.nodes {
+		counted += len(n.labels)
+	}
+	if counted != maxLabeled || len(r.nodes) > 2 {
+		t.Errorf("%d labels of %d nodes are in memory", counted, len(r.nodes))
+	}
+	if l := r.of(node.Public()).labels[[2]string{"trust", "good"}]; len(l) != 1 {
+		t.Error("the first is not among them")
+	}
+}
