@@ -54,17 +54,18 @@ func TestFederationCareless(t *testing.T) {
 		t.Fatal(err)
 	}
 	for setting, want := range map[string]string{
-		fmt.Sprintf("federation.follow=[%q]", aMostro[1:]):                       "npub1... or 64 hex digits",
-		fmt.Sprintf("federation.follow=[%q]", aMostro+"@relay.example"):          "an address that starts with wss://",
-		fmt.Sprintf("federation.follow=[%q]", aMostro+"@http://relay.example"):   "an address that starts with wss://",
-		fmt.Sprintf("federation.follow=[%q]", aMostro+"@ws://relay.example?x=1"): "nothing after a question mark",
-		fmt.Sprintf("federation.follow=[%q]", aMostro+"@"):                       "an address that starts with wss://",
-		fmt.Sprintf("federation.follow=[%q,%q]", aMostro, aMostro):               "twice",
-		fmt.Sprintf("federation.follow=[%q]", secret.Nsec()):                     "treat that secret as leaked",
-		fmt.Sprintf("federation.platforms=[%q]", aMostro+"@wss://relay.example"): "NAME:KEY@RELAY",
-		fmt.Sprintf("federation.platforms=[%q]", "robosats:"+aMostro):            "NAME:KEY@RELAY",
-		fmt.Sprintf("nostr.relays=[%q]", "relay.example"):                        "an address that starts with wss://",
-		fmt.Sprintf("federation.replicas=[%q]", "wss://relay.example"):           "npub1... or 64 hex digits",
+		fmt.Sprintf("federation.follow=[%q]", aMostro[1:]):                                "npub1... or 64 hex digits",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@relay.example"):                   "an address that starts with wss://",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@http://relay.example"):            "an address that starts with wss://",
+		fmt.Sprintf("federation.platforms=[%q]", "Mostro:"+aMostro+"@ws://relay.example"): "a Mostro belongs into federation.follow",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@ws://relay.example?x=1"):          "nothing after a question mark",
+		fmt.Sprintf("federation.follow=[%q]", aMostro+"@"):                                "an address that starts with wss://",
+		fmt.Sprintf("federation.follow=[%q,%q]", aMostro, aMostro):                        "twice",
+		fmt.Sprintf("federation.follow=[%q]", secret.Nsec()):                              "treat that secret as leaked",
+		fmt.Sprintf("federation.platforms=[%q]", aMostro+"@wss://relay.example"):          "NAME:KEY@RELAY",
+		fmt.Sprintf("federation.platforms=[%q]", "robosats:"+aMostro):                     "NAME:KEY@RELAY",
+		fmt.Sprintf("nostr.relays=[%q]", "relay.example"):                                 "an address that starts with wss://",
+		fmt.Sprintf("federation.replicas=[%q]", "wss://relay.example"):                    "npub1... or 64 hex digits",
 	} {
 		if _, err := loadSettings("f", nil, []string{setting}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", setting, err, want)

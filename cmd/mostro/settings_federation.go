@@ -144,6 +144,9 @@ func (v *followValue) set(l literal) error {
 			if !ok || name == "" || strings.ContainsAny(name, "@/") || !strings.Contains(after, "@") {
 				return fmt.Errorf("has %.80q, want NAME:KEY@RELAY", item)
 			}
+			if strings.EqualFold(name, "mostro") { // its offers would be shown as such that can be taken here
+				return fmt.Errorf("has %.80q: a Mostro belongs into federation.follow", item)
+			}
 			f.Platform, rest = name, after
 		}
 		key, relays, listed := strings.Cut(rest, "@")
