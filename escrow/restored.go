@@ -385,12 +385,19 @@ func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason stri
 	case p.State != lightning.Succeeded:
 		return fmt.Errorf("payment %s is %s: only one that has arrived can be booked", h, p.State)
 	}
-	due, bond, err := e.payable(id)
+	due, own, bond, err := e.payable(id)
 	if err != nil {
 		return err
 	}
 	if due != stray.Amount {
 		return fmt.Errorf("payment %s is over %d msat, and %q has %d to pay now", h, stray.Amount, id, due)
+	}
+	for _, hash := range own { // what the node proves counts, whatever the payee says
+		if p, err := e.track(ctx, hash); err == nil && p.State != lightning.Failed {
+			return fmt.Errorf("payment %s, which the books have for %q, is %s: that counts, and is booked by itself when it has ended", hash, id, p.State)
+		} else if err != nil && !errors.Is(err, lightning.ErrNotFound) {
+			return fmt.Errorf("ask the Lightning node about payment %s: %w", hash, err)
+		}
 	}
 	return e.change(ctx, id, "payment "+h.String()+" paid order "+id, reason, func(txn *badger.Txn, w *writes, _ *guardRow) error {
 		p.Hash = h
@@ -410,10 +417,12 @@ func (e *Engine) ExplainStray(ctx context.Context, h order.Hash, id, reason stri
 }
 
 // payable is what is to be paid now to the buyer of an order, as its development fee, or to the
-// winner of a bond; 0 = nothing.
-func (e *Engine) payable(id string) (due order.Msat, bond bool, err error) {
+// winner of a bond; 0 = nothing. own are the payments that were tried for it.
+func (e *Engine) payable(id string) (due order.Msat, own []order.Hash, bond bool, err error) {
 	var row struct {
-		Ledger order.Ledger `json:"ledger"`
+		Ledger order.Ledger  `json:"ledger"`
+		Payout order.Payout  `json:"payout"`
+		DevFee *order.DevFee `json:"dev_fee"`
 	}
 	err = e.db.View(func(txn *badger.Txn) error {
 		there, err := get(txn, rowKey(tableOrder, id), &row)
@@ -425,10 +434,13 @@ func (e *Engine) payable(id string) (due order.Msat, bond bool, err error) {
 	})
 	for _, entry := range row.Ledger {
 		if entry.Kind.Payable() && entry.State == order.Owed {
-			due = entry.Amount // one at a time
+			due, own = entry.Amount, row.Payout.Hashes() // one at a time
+			if entry.Kind == order.OwedDev {
+				own = row.DevFee.Payout.Hashes()
+			}
 		}
 	}
-	return due, bond, err
+	return due, own, bond, err
 }
 
 func sortStrays(list []Stray) {

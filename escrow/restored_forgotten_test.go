@@ -274,3 +274,27 @@ func TestM40PaidWithAKnownInvoice(t *testing.T) {
 		t.Errorf("%d payments", count)
 	}
 }
+
+// M40: while the node has a payment of an order under way, or has made it, no other is booked in its place, whatever the payee says.
+func TestM40NoStrayInPlaceOfAPaymentUnderWay(t *testing.T) {
+	w := inFolder(t)
+	w.play(t, "alice new sell sats=100000\n bob take invoice=hold:99700\n alice pay\n bob fiat-sent")
+	id, bob := w.order(args{}), w.person("bob")
+	full, _ := w.backup(Chain{})
+	w.play(t, "alice release")
+	other, err := w.node.Pay(lightning.SimPay{Invoice: w.person("carol").wallet.AddInvoice(lightning.SimInvoiceRequest{Amount: 99_700_000, Expiry: time.Hour})})
+	w.check(err)
+	w.restoreFrom(full)
+	w.advance(time.Minute)
+	err = w.e.ExplainStray(t.Context(), other.Hash, id, "the payee says so")
+	if err == nil || !strings.Contains(err.Error(), bob.holds[0].Hash().String()) || w.statusOf(id) != mostro.StatusSettledHoldInvoice {
+		t.Fatalf("the order is %s: %v", w.statusOf(id), err)
+	}
+	w.check(bob.wallet.Settle(t.Context(), bob.holds[0]))
+	w.advance(time.Minute)
+	o, _, err := w.e.Order(id)
+	w.check(err)
+	if o.Status != mostro.StatusSuccess || o.Payout.Hash != bob.holds[0].Hash() {
+		t.Errorf("in the end the order is %s, paid with %s", o.Status, o.Payout.Hash)
+	}
+}
