@@ -13,6 +13,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"mostro/escrow/audit"
 	"mostro/escrow/lightning"
 	"mostro/escrow/mostro"
 	"mostro/escrow/order"
@@ -390,6 +391,26 @@ func (s *Simulation) accounts() error {
 	}
 	if total, minted := s.net.Total(); total != minted {
 		return fmt.Errorf("the network holds %d of %d msat", total, minted)
+	}
+	return s.shownAsOwed()
+}
+
+// shownAsOwed is the rest of I1: the operator is shown each sat that a ledger owes, also of what has ended.
+func (s *Simulation) shownAsOwed() error {
+	status, err := s.e.Status()
+	if err != nil {
+		return err
+	}
+	var owed order.Msat
+	if err := s.e.Books(func(a audit.Account) error {
+		due, _ := a.Ledger.Owes()
+		owed += due
+		return nil
+	}); err != nil {
+		return err
+	}
+	if status.Owed != owed || status.Ended() && owed > 0 {
+		return fmt.Errorf("I1: %d msat are owed, and the operator is shown %d; ended %v", owed, status.Owed, status.Ended())
 	}
 	return nil
 }
