@@ -135,7 +135,7 @@ func (s *step) payingDevFee() paying {
 	o, p := s.o, &s.o.DevFee.Payout
 	amount := o.Ledger.entry(OwedDev).Amount
 	return paying{
-		Payout: p, at: s.e.At, uptime: s.f.Uptime, run: s.f.Run, amount: amount, feeLimit: routingCap(o.Terms, amount.Sat(), o.Ledger.NodeFee()-o.Ledger.Routing()),
+		Payout: p, at: s.e.At, uptime: s.f.Uptime, run: s.f.Run, amount: amount, feeLimit: routingCap(o.Terms, amount.Sat(), o.Ledger.NodeFee()-routed(o)),
 		retry: min(o.Terms.PaymentRetrySeconds<<min(p.Attempts, 16), longestRetry), grace: o.Terms.PayoutGraceSeconds,
 		call: func(c Call) { c.DevFee = true; s.call(c) },
 	}
@@ -144,7 +144,17 @@ func (s *step) payingDevFee() paying {
 // DevFeeOf is the development fee of an order whose buyer is paid: its share of both sides' fees,
 // rounded to whole sats, halves up, and no more than nine tenths of what routing has left of
 // them: the fee has a way to go, too.
-func DevFeeOf(o *Order) Sat { return devFeeOf(o, o.Ledger.NodeFee()-o.Ledger.Routing()) }
+func DevFeeOf(o *Order) Sat { return devFeeOf(o, o.Ledger.NodeFee()-routed(o)) }
+
+// routed is what the routing of an order's payments has cost. Nobody knows what that of a payment did which an operator
+// has vouched for: it counts with all that it could.
+func routed(o *Order) Msat {
+	cost := o.Ledger.Routing()
+	if buyer := o.Ledger.entry(OwedBuyer); buyer != nil && buyer.State == Paid && buyer.Word != "" {
+		cost += RoutingBudget(o.Terms, o.Amount, o.Fee) - buyer.Routing
+	}
+	return cost
+}
 
 func devFeeOf(o *Order, left Msat) Sat { return min(devFeeShare(o), left.Sat()*9/10) }
 

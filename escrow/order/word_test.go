@@ -58,3 +58,19 @@ func TestByHandOnce(t *testing.T) {
 		t.Errorf("it is given back twice: row %d, %v", again.Row, err)
 	}
 }
+
+// I10: the routing of a payment that an operator vouches for is not known. The development fee and its way come out of what is
+// left if it has cost all that it could.
+func TestI10DevFeeAfterAWord(t *testing.T) {
+	o := &Order{Amount: 100_000, Fee: 300, Terms: Terms{FeePPM: 6000, RoutingFeePPM: 2000, DevFeePPM: 1_000_000}}
+	for word, want := range map[string]Sat{"": 540, "asked the payee": 360} {
+		o.Ledger = Ledger{
+			{Kind: OwedBuyer, State: Paid, Amount: 99_700_000, Hash: Hash{1}, Word: word},
+			{Kind: SettledIn, State: Booked, Amount: 100_300_000},
+			{Kind: NodeFee, State: Booked, Amount: 600_000},
+		}
+		if got := DevFeeOf(o); got != want {
+			t.Errorf("vouched for with %q: the development fee is %d, want %d", word, got, want)
+		}
+	}
+}
