@@ -209,7 +209,7 @@ func TestKilledProcess(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 		orders, _ := e.live.size()
-		fmt.Printf("reconciled: opened in %.2fs, %d live hashes, %d rows were due, all done after %.2fs; %d orders are live\n",
+		fmt.Printf("reconciled: opened in %.2fs, %d live hashes, %d rows were due, all done after %.2fs; %d orders are live still, the others have ended by it\n",
 			opened.Seconds(), len(live), rows, time.Since(began).Seconds(), orders)
 	}
 	stdin.Scan() // a word, or the end of the parent
