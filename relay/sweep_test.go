@@ -80,7 +80,7 @@ func TestNow(t *testing.T) {
 	defer r.Close(context.Background())
 	for _, step := range []time.Duration{0, time.Minute, 31 * day, -31 * day} {
 		at.add(step)
-		if off := r.Now().Sub(time.Now()); off < -time.Minute || off > 2*time.Minute {
+		if off := time.Until(r.Now()); off < -time.Minute || off > 2*time.Minute {
 			t.Errorf("after a step of %v it is %v off", step, off)
 		}
 	}
