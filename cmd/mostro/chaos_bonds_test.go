@@ -98,17 +98,39 @@ func (s *chaosSide) expects() bool {
 	return s.got < s.due
 }
 
-// accountBonds asks the nodes what became of the bonds of both sides.
+// accountBonds asks the nodes what became of the bonds of both sides. What lnd has in flight of them when nothing
+// happens any more is owed.
 func (c *chaosTrade) accountBonds(ctx context.Context) error {
+	flying := map[order.Hash]order.Msat{}
+	if c.standing() {
+		var err error
+		if flying, err = c.flyingShares(ctx); err != nil {
+			return err
+		}
+	}
 	for _, s := range []*chaosSide{c.seller, c.buyer} {
 		if len(s.bonds)+len(s.claims) == 0 {
 			continue
 		}
-		f, err := c.moved(ctx, s, s.bonds, s, s.claims, nil)
+		f, err := c.moved(ctx, s, s.bonds, s, s.claims, flying)
 		if err != nil {
 			return err
 		}
-		f.AskedOfSeller, f.PromisedToBuyer = s.lost.Msat(), s.due.Msat()
+		owed, due := map[order.Hash]order.Msat{}, s.due
+		for hash := range s.claims {
+			if _, flies := flying[hash]; !flies {
+				continue
+			}
+			invoice, err := s.wallet.wallet.Lookup(ctx, hash)
+			if err != nil {
+				return err
+			}
+			owed[hash] = invoice.Amount
+			due -= invoice.Amount.Sat()
+			c.t.Logf("%s %s: lnd has a share of a bond in flight, %s msat with %s, %s msat of it in a channel; its invoice is %s",
+				c.label, s.name, thousands(invoice.Amount), hash, thousands(flying[hash]), invoice.State)
+		}
+		f.AskedOfSeller, f.PromisedToBuyer = s.lost.Msat(), due.Msat()
 		role, became := "a taker's bond", "given back"
 		if s == s.maker {
 			role = "a maker's bond"
@@ -119,13 +141,28 @@ func (c *chaosTrade) accountBonds(ctx context.Context) error {
 		if len(s.bonds) > 0 {
 			c.became = append(c.became, role+", "+became)
 		}
-		if s.due > 0 {
+		if due > 0 {
 			c.became = append(c.became, "shares and rests paid out")
 		}
+		if len(owed) > 0 {
+			c.became = append(c.became, "shares and rests in flight")
+		}
 		c.move(f)
-		if f.SellerPaid != f.AskedOfSeller || f.EscrowGot != f.SellerPaid || f.BuyerGot != f.PromisedToBuyer || s.got != s.due || f.sum() != 0 {
-			return fmt.Errorf("order %s: the bonds of the %s, who lost %d sat and was due %d and told of %d, have moved %+v", c.maker.trade.OrderID(), s.name, s.lost, s.due, s.got, f)
+		c.fly(nil, owed)
+		if f.SellerPaid != f.AskedOfSeller || f.EscrowGot != f.SellerPaid || f.BuyerGot != f.PromisedToBuyer || s.got != due || f.sum() != 0 {
+			return fmt.Errorf("order %s: the bonds of the %s, who lost %d sat and was due %d and told of %d, have moved %+v", c.maker.trade.OrderID(), s.name, s.lost, due, s.got, f)
 		}
 	}
+	c.fly(flying, nil)
 	return nil
+}
+
+// standing tells that nothing happens any more.
+func (x *chaos) standing() bool {
+	select {
+	case <-x.stands:
+		return true
+	default:
+		return false
+	}
 }

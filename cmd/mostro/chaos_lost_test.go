@@ -67,10 +67,10 @@ func (x *chaos) judgeLost(t *testing.T) {
 		x.differences++
 		t.Errorf("the escrow's node has paid %d invoices that no order has", r.OthersPaid.Count)
 	}
-	for id, amount := range x.owed {
-		if !slices.ContainsFunc(r.Owed, func(l audit.Liability) bool { return l.Order == id && l.Amount == amount && !l.Conditional }) {
+	for hash, amount := range x.owed {
+		if !slices.ContainsFunc(r.Owed, func(l audit.Liability) bool { return l.Hash == hash && l.Amount == amount && !l.Conditional }) {
 			x.differences++
-			t.Errorf("order %s: %s msat are owed, which the auditor does not say", id, thousands(amount))
+			t.Errorf("payment %s: %s msat are owed, which the auditor does not say", hash, thousands(amount))
 		}
 	}
 	right := 0
@@ -122,7 +122,7 @@ func (x *chaos) accountLost(ctx context.Context) map[*chaosTrade]error {
 					err = part.account(ctx)
 				case part.course == pinnedDown: // it comes no further than to a payout in flight
 					var flying map[order.Hash]order.Msat
-					if flying, err = part.flying(ctx); err == nil && len(flying) > 0 {
+					if flying, err = part.flying(ctx, part.payouts); err == nil && len(flying) > 0 {
 						err = part.owes(ctx, errStands)
 					}
 				}

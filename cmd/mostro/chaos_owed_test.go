@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -55,7 +56,7 @@ func (c *chaosTrade) untilItStands(ctx context.Context) (context.Context, contex
 				return
 			}
 			err := waitUntil(ctx, "the payout", func() (bool, error) {
-				flying, err := c.flying(ctx)
+				flying, err := c.flying(ctx, c.payouts)
 				return len(flying) == 1, err
 			})
 			if err == nil {
@@ -74,10 +75,10 @@ func (c *chaosTrade) untilItStands(ctx context.Context) (context.Context, contex
 	return ctx, func() { end(nil) }
 }
 
-// flying are the trade's payouts that lnd calls in flight, and how much of each is in a channel.
-func (c *chaosTrade) flying(ctx context.Context) (map[order.Hash]order.Msat, error) {
+// flying are those of the trade's payments that lnd calls in flight, and how much of each is in a channel.
+func (c *chaosTrade) flying(ctx context.Context, payments map[order.Hash]bool) (map[order.Hash]order.Msat, error) {
 	lnd := c.network.Client(escrowNode)
-	payments, err := lnd.ListPayments(ctx, &lnrpc.ListPaymentsRequest{IncludeIncomplete: true, MaxPayments: 10_000})
+	list, err := lnd.ListPayments(ctx, &lnrpc.ListPaymentsRequest{IncludeIncomplete: true, MaxPayments: 10_000})
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +89,8 @@ func (c *chaosTrade) flying(ctx context.Context) (map[order.Hash]order.Msat, err
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	found := map[order.Hash]order.Msat{}
-	for hash := range c.payouts {
-		if !slices.ContainsFunc(payments.Payments, func(p *lnrpc.Payment) bool {
+	for hash := range payments {
+		if !slices.ContainsFunc(list.Payments, func(p *lnrpc.Payment) bool {
 			return p.PaymentHash == hash.String() && p.Status == lnrpc.Payment_IN_FLIGHT
 		}) {
 			continue
@@ -106,16 +107,22 @@ func (c *chaosTrade) flying(ctx context.Context) (map[order.Hash]order.Msat, err
 	return found, nil
 }
 
-// owes books a trade that stands. Nothing else may be wrong with it than that lnd has its payout in
-// flight: then the escrow owes the buyer what it has promised. That may be the buyer's doing, or lnd's,
-// which sometimes calls a payment in flight for ever after it was killed while it sent it.
+// owes books a trade that stands. Nothing else may be wrong with it than that lnd has its payout, or shares of its
+// bonds, in flight: then the escrow owes what it has promised. That may be the buyer's doing, or lnd's, which sometimes
+// calls a payment in flight for ever after it was killed or ended while it sent it.
 func (c *chaosTrade) owes(ctx context.Context, stands error) error {
-	flying, err := c.flying(ctx)
+	flying, err := c.flying(ctx, c.payouts)
 	if err != nil {
 		return err
 	}
-	if len(flying) != 1 || !c.course.success() {
-		return fmt.Errorf("it %s, %w; payouts in flight: %d", c.course, stands, len(flying))
+	shares, err := c.flyingShares(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(flying) == 0 && len(shares) > 0:
+		return c.account(ctx)
+	case len(flying) != 1 || !c.course.success():
+		return fmt.Errorf("it %s, %w; payouts in flight: %d, shares of bonds: %d", c.course, stands, len(flying), len(shares))
 	}
 	f, err := c.moved(ctx, c.seller, c.holds, c.buyer, c.payouts, flying)
 	if err != nil {
@@ -126,31 +133,38 @@ func (c *chaosTrade) owes(ctx context.Context, stands error) error {
 		return fmt.Errorf("its payout is in flight, and it has moved %+v", f)
 	}
 	c.book(f, payoutFlies)
-	c.note(func() { c.owed[c.maker.trade.OrderID()] = c.promised.Msat() })
-	c.lab.mu.Lock()
-	for hash, amount := range flying {
-		c.lab.flying[hash] = amount
-	}
-	c.lab.mu.Unlock()
+	c.fly(flying, map[order.Hash]order.Msat{slices.Collect(maps.Keys(flying))[0]: c.promised.Msat()})
 	err = c.accountBonds(ctx)
 	c.right = err == nil
 	return err
 }
 
+// flyingShares are the shares and rests of bonds that lnd calls in flight.
+func (c *chaosTrade) flyingShares(ctx context.Context) (map[order.Hash]order.Msat, error) {
+	all := maps.Clone(c.seller.claims)
+	maps.Copy(all, c.buyer.claims)
+	return c.flying(ctx, all)
+}
+
+// fly notes payments that stay in flight: how much of each is in a channel, and how much is owed by it.
+func (c *chaosTrade) fly(flying, owed map[order.Hash]order.Msat) {
+	c.note(func() { maps.Copy(c.owed, owed) })
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	maps.Copy(c.lab.flying, flying)
+}
+
 // owes says of each thing that the auditor calls owed and is not, or the other way round, what is wrong.
 func (x *chaos) owes(r audit.Report) (wrong []error) {
-	left := map[string]order.Msat{}
-	for id, amount := range x.owed {
-		left[id] = amount
-	}
+	left := maps.Clone(x.owed)
 	for _, due := range r.Owed {
-		if due.Amount != left[due.Order] || due.Why != inFlight || due.Conditional {
-			wrong = append(wrong, fmt.Errorf("the auditor calls owed: %+v; it should be %s msat", due, thousands(left[due.Order])))
+		if due.Amount != left[due.Hash] || due.Why != inFlight || due.Conditional {
+			wrong = append(wrong, fmt.Errorf("the auditor calls owed: %+v; it should be %s msat", due, thousands(left[due.Hash])))
 		}
-		delete(left, due.Order)
+		delete(left, due.Hash)
 	}
-	for id, amount := range left {
-		wrong = append(wrong, fmt.Errorf("order %s: %s msat are owed, which the auditor does not say", id, thousands(amount)))
+	for hash, amount := range left {
+		wrong = append(wrong, fmt.Errorf("payment %s: %s msat are owed, which the auditor does not say", hash, thousands(amount)))
 	}
 	return wrong
 }

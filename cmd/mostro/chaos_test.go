@@ -62,15 +62,15 @@ type chaos struct {
 	kills   int
 	blocks  uint32
 	begun   int
-	trades  []*chaosTrade         // these
-	held    int                   // forgotten trades, whose sats are held
-	passed  int                   // these have ended
-	ready   bool                  // for other trades
-	stuck   bool                  // nothing happens, while things fail
-	orders  int                   // with the rests of ranges
-	owed    map[string]order.Msat // by order, when nothing fails any more
-	calm    chan struct{}         // closed when nothing fails any more
-	stands  chan struct{}         // closed when nothing happens any more either
+	trades  []*chaosTrade             // these
+	held    int                       // forgotten trades, whose sats are held
+	passed  int                       // these have ended
+	ready   bool                      // for other trades
+	stuck   bool                      // nothing happens, while things fail
+	orders  int                       // with the rests of ranges
+	owed    map[order.Hash]order.Msat // by the payment that is in flight, when nothing fails any more
+	calm    chan struct{}             // closed when nothing fails any more
+	stands  chan struct{}             // closed when nothing happens any more either
 
 	took        time.Duration
 	differences int
@@ -139,7 +139,7 @@ func newChaos(t *testing.T, seed uint64, trades, kills int) *chaos {
 		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), changed: make(chan struct{}), last: time.Now(),
 		wantTrades: trades, wantKills: kills,
 		cltv: forgottenCLTV, forgotten: min(forgottenMost, max(1, trades/10)),
-		faults: map[string]int{}, owed: map[string]order.Msat{},
+		faults: map[string]int{}, owed: map[order.Hash]order.Msat{},
 		calm: make(chan struct{}), stands: make(chan struct{}),
 	}
 	x.lab = labOn(t, regtest.ForTest(t), x.startOnDisk)
