@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"mostro/relay"
 )
 
 const (
@@ -23,16 +21,9 @@ const (
 // a process of its own that the kernel holds at a twentieth of a processor, so that two processors are enough for
 // three and for who asks them. One and three are asked by turns, so that what else the machine does falls on both.
 func BenchmarkReplicasServe(b *testing.B) {
-	const orders, replicas, readers, turn = 10_000, 3, 6, 2 * time.Second
-	listed := newPerson(b)
-	p := newInstance(b, "primary")
-	p.change = func(cfg *relay.Config) {
-		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
-	}
-	p.start()
-	for _, ev := range backlog(b, p.person, orders) {
-		p.publish(ev)
-	}
+	const replicas, readers, turn = 3, 6, 2 * time.Second
+	p, listed := listingPrimary(b)
+	p.publish(backlog(b, p.person, bookSize)...)
 	var urls []string
 	for range replicas {
 		url, pid, stop := replicaProcess(b, p, listed)

@@ -56,16 +56,8 @@ func BenchmarkBacklog(b *testing.B) {
 // processor time of this process, client included: where cores allow, replicas serve as many times
 // more as there are of them, as far as these are equal.
 func BenchmarkReplicaQueries(b *testing.B) {
-	const orders = 10_000
-	listed := newPerson(b)
-	p := newInstance(b, "primary")
-	p.change = func(cfg *relay.Config) {
-		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
-	}
-	p.start()
-	for _, ev := range backlog(b, p.person, orders) {
-		p.publish(ev)
-	}
+	p, listed := listingPrimary(b)
+	p.publish(backlog(b, p.person, bookSize)...)
 	address := freeAddress(b)
 	_, replica, _ := startReplica(b, p, listed, b.TempDir(), address)
 	for !replica.Ready() {
@@ -81,6 +73,19 @@ func BenchmarkReplicaQueries(b *testing.B) {
 			b.ReportMetric(float64((processorTime(b)-began).Microseconds())/float64(b.N), "cpu-us/query")
 		})
 	}
+}
+
+const bookSize = 10_000 // offers of the primary
+
+// listingPrimary starts a primary that lists one replica.
+func listingPrimary(b *testing.B) (*instance, person) {
+	listed := newPerson(b)
+	p := newInstance(b, "primary")
+	p.change = func(cfg *relay.Config) {
+		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
+	}
+	p.start()
+	return p, listed
 }
 
 // askBook asks for the newest offers of a currency, and waits for all of them.
@@ -100,12 +105,7 @@ func askBook(c client, id string) {
 // -benchtime 20000x.
 func BenchmarkReplicas(b *testing.B) {
 	const replicas, turns = 3, 4
-	listed := newPerson(b)
-	p := newInstance(b, "primary")
-	p.change = func(cfg *relay.Config) {
-		cfg.Federation.Peer = func(pubkey string) bool { return pubkey == listed.public }
-	}
-	p.start()
+	p, listed := listingPrimary(b)
 	evs := backlog(b, p.person, b.N)
 	var used [2]time.Duration
 	b.ResetTimer()
