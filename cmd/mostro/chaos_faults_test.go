@@ -220,6 +220,15 @@ func (x *chaos) channelsLive(ctx context.Context) error {
 	if err != nil || len(dead.Channels)+len(closing.WaitingCloseChannels)+len(closing.PendingForceClosingChannels) == 0 {
 		return err
 	}
+	if err := x.linkLost(); err != nil {
+		return err
+	}
+	return fmt.Errorf("channels do not come back: %v, or are closed: %v", dead.Channels, closing)
+}
+
+// linkLost answers with errLNDBroken when lnd has said that it uses a channel no more. It may do so a moment after
+// the channel seemed to be there again.
+func (x *chaos) linkLost() error {
 	log, err := os.ReadFile(filepath.Join(filepath.Dir(x.network.Node(escrowNode).TLSCert), "logs", "bitcoin", "simnet", "lnd.log"))
 	if err != nil {
 		return err
@@ -229,7 +238,7 @@ func (x *chaos) channelsLive(ctx context.Context) error {
 			return fmt.Errorf("%w: %s", errLNDBroken, strings.TrimSpace(line))
 		}
 	}
-	return fmt.Errorf("channels do not come back: %v, or are closed: %v", dead.Channels, closing)
+	return nil
 }
 
 func (x *chaos) killBoth(ctx context.Context) error {

@@ -33,7 +33,8 @@ const (
 	chaosAtOnce = 12 // trades
 	chaosIdle   = 3  // rounds, one after the other, in which lnd breaks before any trade counts
 
-	chaosOperates = 3 // times that lnd is started anew while things fail, since nothing happens
+	chaosLook     = 15 * time.Second // after which lnd's log is looked at
+	chaosOperates = 3                // times that lnd is started anew while things fail, since nothing happens
 )
 
 // chaos is a lab in which everything fails that can: trades run between real clients while
@@ -240,11 +241,18 @@ func (c *chaosTrade) playAndAccount(ctx context.Context) error {
 	return err
 }
 
-// watch ends what stands still when a new start of lnd has not helped: the round while things fail, and
-// afterwards the trades.
+// watch ends the round when lnd has lost a channel, and what stands still when a new start of lnd has not
+// helped: the round while things fail, and afterwards the trades.
 func (x *chaos) watch(ctx context.Context, end context.CancelCauseFunc) {
-	operated, told := false, 0
+	operated, told, looked := false, 0, time.Now()
 	for ctx.Err() == nil {
+		if time.Since(looked) > chaosLook {
+			if err := x.linkLost(); err != nil {
+				end(err)
+				return
+			}
+			looked = time.Now()
+		}
 		x.mu.Lock()
 		last := x.last
 		x.mu.Unlock()
