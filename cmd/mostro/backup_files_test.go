@@ -256,24 +256,27 @@ func TestHintsInADevNetwork(t *testing.T) {
 	if _, err := readSettings(dir, nil); err == nil || !strings.Contains(hintsOf(err), "mostro dev --data-dir "+dir) || strings.Contains(hintsOf(err), "serve") {
 		t.Errorf("in a dev network: %v", hintsOf(err))
 	}
-	if _, err := healthURL(dir); err == nil {
+	if _, err := healthURL(dir, nil); err == nil {
 		t.Error("one that does not run has an address")
 	}
 	if err := os.WriteFile(filepath.Join(dir, devFile), []byte(`{"http_url":"http://127.0.0.1:7"}`), privateFile); err != nil {
 		t.Fatal(err)
 	}
-	if url, err := healthURL(dir); err != nil || url != "http://127.0.0.1:7" {
+	if url, err := healthURL(dir, nil); err != nil || url != "http://127.0.0.1:7" {
 		t.Errorf("health of a dev network is asked at %q, %v", url, err)
 	}
-	if _, err := healthURL(portless(t)); err == nil || !strings.Contains(hintsOf(err), "--url http://127.0.0.1:PORT") {
+	if _, err := healthURL(portless(t), nil); err == nil || !strings.Contains(hintsOf(err), "--url http://127.0.0.1:PORT") {
 		t.Errorf("a node on any free port is asked: %v", err)
 	}
 	// Its file may have been left behind by one that was killed.
 	if err := os.WriteFile(filepath.Join(dir, settingsFile), []byte("[relay]\nlisten = \"127.0.0.1:8\"\n"), privateFile); err != nil {
 		t.Fatal(err)
 	}
-	if url, err := healthURL(dir); err != nil || url != "http://127.0.0.1:8" {
+	if url, err := healthURL(dir, nil); err != nil || url != "http://127.0.0.1:8" {
 		t.Errorf("health beside settings is asked at %q, %v", url, err)
+	}
+	if url, err := healthURL(dir, []string{"relay.listen=127.0.0.1:9"}); err != nil || url != "http://127.0.0.1:9" {
+		t.Errorf("health of a node whose address is overridden is asked at %q, %v", url, err)
 	}
 }
 

@@ -15,6 +15,7 @@ const healthTimeout = 5 * time.Second
 
 func healthCommand() *cobra.Command {
 	var dir, url string
+	var overrides []string
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask a running node whether it serves; exit 0 if it does",
@@ -26,7 +27,7 @@ func healthCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if url, err = healthURL(dir); err != nil {
+				if url, err = healthURL(dir, overrides); err != nil {
 					return err
 				}
 				start = startsIn(dir)
@@ -39,14 +40,15 @@ func healthCommand() *cobra.Command {
 		},
 	}
 	dataDirFlag(cmd, &dir, "~/.mostro")
+	settingsFlag(cmd, &overrides)
 	cmd.Flags().StringVar(&url, "url", "", "http address of the node (default: from the settings)")
 	return cmd
 }
 
-// healthURL is where the node of a data directory serves, by its settings, or by the file of a dev
-// network.
-func healthURL(dir string) (string, error) {
-	settings, err := readSettings(dir, nil)
+// healthURL is where the node of a data directory serves, by its settings with what overrides them,
+// or by the file of a dev network.
+func healthURL(dir string, overrides []string) (string, error) {
+	settings, err := readSettings(dir, overrides)
 	if err != nil {
 		if dev, ok := readDev(dir); ok {
 			return dev.HTTPURL, nil

@@ -145,7 +145,7 @@ func why(a *Account, e order.Entry) string {
 	case order.PayoutResolving:
 		return "the payee's server is asked for an invoice"
 	case order.PayoutSending:
-		return "the payment is handed to the node"
+		return "the payment is being handed to the node, which has not confirmed it yet"
 	case order.PayoutFlying:
 		return "the payment is in flight"
 	case order.PayoutFailed:
