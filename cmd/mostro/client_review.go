@@ -34,9 +34,9 @@ func clientReviewCommand(o *clientOptions) *cobra.Command {
 		Long: `Review the node after a trade, in public, with 0 to 5 stars and a text.
 
 The node proves to you that you had a trade on it, as soon as the escrow was held and however
-the trade ends. The review is signed with a key of its own, and the proof names only the week:
-nobody but the node can tell whose trade it was, unless your text does. Reviewing a trade again
-replaces what you said.`,
+the trade ends, also when the order goes back into the book. The review is signed with a key of
+its own, and the proof names only the week: nobody but the node can tell whose trade it was,
+unless your text does. Reviewing a trade again replaces what you said.`,
 		Args: usage(cobra.RangeArgs(2, 3)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			stars, err := strconv.ParseFloat(args[1], 64)
@@ -94,8 +94,8 @@ func (o *clientOptions) review(cmd *cobra.Command, ref string, r mostro.Review) 
 		strconv.FormatFloat(r.Rating*mostStars, 'f', -1, 64), mostStars, r.Proof.Week)
 }
 
-// prove asks the node for the proof and keeps it. When the node gives none, the one that it gave before is as good: it gives
-// none to who has left a trade, and a node that is gone, which is worth saying, gives none to anybody.
+// prove asks the node for the proof and keeps it. When the node gives none, the one that it gave before is as good: a node
+// that is gone, which is worth saying, gives none to anybody, and other nodes than ours may give none to who has left a trade.
 func (s *clientSession) prove(t clientTrade, trade *client.Trade) (mostro.ReviewProof, error) {
 	ctx := s.ctx
 	if end, limited := ctx.Deadline(); limited && t.Review != nil {

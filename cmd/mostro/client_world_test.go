@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +35,8 @@ type clientWorld struct {
 	net  *lightning.SimNetwork
 	node mostro.Secret
 	url  string
-	dir  string // of all users
+	dir  string      // of all users
+	gone atomic.Bool // the node hears nobody any more; its relay stays
 }
 
 // newClientWorld starts a node that asks for pow bits of work, on a Lightning node that may be
@@ -53,8 +56,13 @@ func newClientWorld(t *testing.T, pow int, hostile ...func(lightning.Node) light
 	}
 	var engine *escrow.Engine
 	relays, err := relay.Open(relay.Config{
-		Pubkey:  key.Public(),
-		Receive: func(ctx context.Context, ev *nostr.Event) error { return engine.Receive(ctx, ev) },
+		Pubkey: key.Public(),
+		Receive: func(ctx context.Context, ev *nostr.Event) error {
+			if w.gone.Load() {
+				return errors.New("error: the node is gone")
+			}
+			return engine.Receive(ctx, ev)
+		},
 		Policies: []relay.Policy{
 			relay.Policy(policies.PowToEscrow(key.Public(), func(string) bool { return false }, pow, pow)),
 		},

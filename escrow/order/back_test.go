@@ -9,7 +9,8 @@ import (
 )
 
 // TestBackToBookForgets: an order that goes back into the book is the order that its maker made; nothing of a trade
-// that came to nothing may count in the next one. What of an escrow and of payments is behind it stays, for audits.
+// that came to nothing may count in the next one. What of an escrow and of payments is behind it stays, for audits, and
+// what its two sides may say of the node.
 func TestBackToBookForgets(t *testing.T) {
 	for _, kind := range []mostro.OrderKind{mostro.Sell, mostro.Buy} {
 		for _, of := range []struct{ market, ranged bool }{{}, {market: true}, {market: true, ranged: true}} {
@@ -35,6 +36,11 @@ func TestBackToBookForgets(t *testing.T) {
 				o.CancelBy, o.Awaits = "taker", &Awaited{By: "maker"}
 				if kind == mostro.Sell {
 					o.Payout = Payout{Invoice: "the taker's"}
+				}
+
+				made.Left = []LeftTake{{Taker: "taker", Week: "1970-W01", MakerReview: o.SellerReview, TakerReview: o.BuyerReview}}
+				if kind == mostro.Buy {
+					made.Left[0].MakerReview, made.Left[0].TakerReview = o.BuyerReview, o.SellerReview
 				}
 
 				backToBook.Apply(&step{o: &o})

@@ -12,7 +12,7 @@ import (
 var roleNames = []struct {
 	role Role
 	name string
-}{{Node, "node"}, {Clock, "clock"}, {Maker, "maker"}, {Taker, "taker"}, {Buyer, "buyer"}, {Seller, "seller"}, {MakerIdentity, "maker's identity"}, {Solver, "solver"}, {Assigned, "assigned solver"}, {TheBond, "bond"}, {TheOrder, "order"}, {Winner, "winner"}, {Anyone, "anyone"}}
+}{{Node, "node"}, {Clock, "clock"}, {Maker, "maker"}, {Taker, "taker"}, {Buyer, "buyer"}, {Seller, "seller"}, {MakerIdentity, "maker's identity"}, {Solver, "solver"}, {Assigned, "assigned solver"}, {TheBond, "bond"}, {TheOrder, "order"}, {Winner, "winner"}, {LeftTaker, "taker who left"}, {Anyone, "anyone"}}
 
 func (r Role) String() string {
 	var names []string

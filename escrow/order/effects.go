@@ -54,9 +54,10 @@ var (
 		o.TakenAt = s.e.At
 		s.startDuty()
 	}}
-	// backToBook forgets the taker and everything that was agreed with him.
+	// backToBook forgets the taker and everything that was agreed with him, but for what he may say of the node.
 	backToBook = Effect{"back into the book", func(s *step) {
 		o := s.o
+		o.leave()
 		*o.Taker() = Party{}
 		o.TakenAt, o.DutySince, o.DutyUptime, o.CancelBy, o.Awaits = 0, 0, 0, "", nil
 		o.Escrow.AcceptedAt, o.BuyerReview, o.SellerReview = 0, nil, nil // the next trade earns its own

@@ -57,6 +57,15 @@ func asks(by string) func(*Order) {
 	}
 }
 
+// left lets a take of this key have gone back into the book, whose taker has asked for no proof.
+func left(taker string) func(*Order) {
+	return func(o *Order) {
+		if o.ID != "" {
+			o.Left = []LeftTake{{Taker: taker, Week: "2026-W22"}}
+		}
+	}
+}
+
 // everybody are the people of the matrix. Without a word on it, "assigned" has the dispute.
 var everybody = []somebody{
 	{name: "maker", trade: "maker", identity: "maker-identity"},
@@ -68,6 +77,10 @@ var everybody = []somebody{
 	{name: "maker who has asked to cancel", trade: "maker", identity: "maker-identity", words: "again", before: asks("maker")},
 	{name: "taker whom the maker asks to cancel", trade: "taker", identity: "taker-identity", words: "asked", before: asks("maker")},
 	{name: "maker whom the taker asks to cancel", trade: "maker", identity: "maker-identity", words: "asked", before: asks("taker")},
+	{name: "maker whose trade came to nothing before", trade: "maker", identity: "maker-identity", before: left("earlier")},
+	{name: "taker who had left before", trade: "taker", identity: "taker-identity", before: left("taker")},
+	{name: "taker who left", trade: "earlier", identity: "earlier-identity", before: left("earlier")},
+	{name: "taker who left in full privacy", trade: "earlier", identity: "earlier", words: "private", before: left("earlier")},
 	{name: "stranger", trade: "stranger", identity: "stranger-identity"},
 	{name: "stranger in full privacy", trade: "stranger", identity: "stranger", words: "private"},
 	{name: "solver", trade: "solver", identity: "solver", level: ReadWrite, words: "private"},
@@ -95,6 +108,7 @@ func (p somebody) wordsFor(o *Order) []string {
 	}
 	party := buyer || seller
 	for word, holds := range map[string]bool{
+		"left": !party && o.hasLeft(p.trade), "retaken": party && len(o.Left) > 0,
 		"buyer": buyer, "seller": seller, "maker": maker, "taker": taker, "party": party,
 		"solver": !party && p.level == ReadWrite, "reader": !party && p.level == ReadOnly, "admin": !party && p.level == AdminKey,
 		"assigned": !party && p.level != NoSolver && o.Dispute != nil && o.Dispute.Solver == p.identity,
@@ -135,7 +149,7 @@ func orderIn(kind mostro.OrderKind, status mostro.Status) Order {
 			o.Escrow = Escrow{}
 		}
 	case mostro.StatusWaitingPayment:
-		o.Escrow.State, o.Escrow.Paid = EscrowOpen, 0
+		o.Escrow.State, o.Escrow.Paid, o.Escrow.AcceptedAt = EscrowOpen, 0, 0
 		if kind == mostro.Buy {
 			o.Payout = Payout{}
 		}
@@ -357,6 +371,8 @@ func told(before, after *Order, out Out, p somebody) (parts []string) {
 			parties = *before
 		}
 		switch {
+		case tell.To == p.trade && slices.Contains(p.wordsFor(before), "left") && slices.Contains(p.wordsFor(after), "left"):
+			to = "left"
 		case before.ID == "" || contains(inBook, after.Status) || after.Status == mostro.StatusCanceled:
 			for side, key := range map[string]string{"maker": parties.Maker().Trade, "taker": parties.Taker().Trade} {
 				if key == tell.To {

@@ -131,6 +131,7 @@ func (m *Machine) stepOrder(prev Order, e Event, f Facts) (Out, error) {
 	out := Out{Order: prev, Row: -1}
 	out.Order.Payout.Earlier = append([]Hash(nil), prev.Payout.Earlier...)
 	out.Order.Ledger = append(Ledger(nil), prev.Ledger...)
+	out.Order.Left = slices.Clone(prev.Left)
 	if prev.Dispute != nil {
 		d := *prev.Dispute
 		out.Order.Dispute = &d
@@ -209,6 +210,9 @@ func rolesOf(o *Order, e Event, f Facts) Role {
 		if is.key != "" && is.key == is.of {
 			roles |= is.role
 		}
+	}
+	if o.hasLeft(e.Sender) {
+		roles |= LeftTaker
 	}
 	// A solver is never a party: whoever trades in an order has no say in its dispute.
 	party := slices.ContainsFunc([]Party{o.Buyer, o.Seller}, func(p Party) bool {

@@ -23,6 +23,7 @@ const (
 	TheBond       // a bond of the order speaks to it
 	TheOrder      // the order speaks to a bond
 	Winner        // who gets the share of a slashed bond
+	LeftTaker     // whose take went back into the book after its escrow was accepted
 )
 
 // On the left of each row: which statuses it speaks of.
@@ -47,7 +48,6 @@ var (
 	cooperative = []mostro.Status{mostro.StatusCooperativelyCanceled}
 	settled     = []mostro.Status{mostro.StatusSettledHoldInvoice}
 	ended       = []mostro.Status{mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusExpired, mostro.StatusCanceledByAdmin}
-	accepted    = join(wantInvoice, held, settling, settled, ended) // where an escrow may have been accepted
 	canceled    = []mostro.Status{mostro.StatusCanceled, mostro.StatusCooperativelyCanceled, mostro.StatusCanceledByAdmin}
 	// inProgress are told apart by the parties alone: the book shows one word for them, and who is no party
 	// gets one answer in all of them.
@@ -288,13 +288,14 @@ func Table() []Row {
 		{From: settled, On: rate, By: Buyer, Refuse: mostro.InvalidOrderStatus},
 		{From: join(settled, success), On: rate, By: Buyer | Seller, To: same, Do: do(countRating, tellRateReceived)},
 
-		// A party wants to review the node: unhappy ones, too, so from the accepted escrow on and
-		// however it ends. Whoever asks again with the same key gets the same proof.
-		{From: existing, On: review, By: Anyone, If: notParty, Refuse: mostro.InvalidPeer},
-		{From: accepted, On: review, By: Buyer | Seller, If: neverAccepted, Refuse: mostro.NotAllowedByStatus},
-		{From: accepted, On: review, By: Buyer | Seller, If: keyOfTrade, Refuse: mostro.InvalidPubkey},
-		{From: accepted, On: review, By: Buyer | Seller, If: provenToAnother, Refuse: mostro.InvalidPubkey},
-		{From: accepted, On: review, By: Buyer | Seller, To: same, Do: do(keepReview, tellReviewProof)},
+		// Somebody wants to review the node: unhappy ones, too, so from the accepted escrow on, however
+		// the trade ends, and also when the order goes back into the book. Whoever asks again with the same
+		// key gets the same proof.
+		{From: existing, On: review, By: Buyer | Seller | LeftTaker, If: neverAccepted, Refuse: mostro.NotAllowedByStatus},
+		{From: existing, On: review, By: Buyer | Seller | LeftTaker, If: keyOfTrade, Refuse: mostro.InvalidPubkey},
+		{From: existing, On: review, By: Buyer | Seller | LeftTaker, If: provenToAnother, Refuse: mostro.InvalidPubkey},
+		{From: existing, On: review, By: Buyer | Seller | LeftTaker, To: same, Do: do(keepReview, tellReviewProof)},
+		{From: existing, On: review, By: Anyone, Refuse: mostro.InvalidPeer},
 
 		// The maker wants to be reached at another trade key.
 		{From: inBook, On: tradeKey, By: MakerIdentity, To: same, Do: do(changeMakerKey, tellTradeKey)},

@@ -82,6 +82,8 @@ type Order struct {
 	// BuyerReview and SellerReview are what each may say of the node, nil = not asked yet.
 	BuyerReview  *ReviewRight `json:"buyer_review,omitempty"`
 	SellerReview *ReviewRight `json:"seller_review,omitempty"`
+	// Left are earlier takes whose escrow was accepted, the latest last, at most maxLeft.
+	Left []LeftTake `json:"left,omitempty"`
 
 	// RenewedAt is when a pending order was last shown anew in the book.
 	RenewedAt int64 `json:"renewed_at,omitempty"`
