@@ -109,6 +109,9 @@ type chaos struct {
 // published: lnd's own memory, the next start and luck make up for these here. The last two are
 // caught elsewhere (escrow/mutants).
 func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real nodes: left out by -short")
+	}
 	t.Parallel()
 	seed := *chaosSeed
 	if seed == 0 {
