@@ -56,7 +56,7 @@ func readBooks(db *badger.DB, f func(audit.Account) error) error {
 				return err
 			}
 			var o order.Order
-			if err := json.Unmarshal(value, &o); err != nil {
+			if err := decodeRow(key, value, &o); err != nil {
 				return f(audit.Account{ID: id, Unread: true, Broken: err.Error()})
 			}
 			a := audit.Of(&o, firstLine(broken))
@@ -70,7 +70,7 @@ func readBooks(db *badger.DB, f func(audit.Account) error) error {
 		err = scan(txn, prefix, true, func(key, value []byte) error {
 			id := string(key[len(prefix):])
 			var b order.Bond
-			if err := json.Unmarshal(value, &b); err != nil {
+			if err := decodeRow(key, value, &b); err != nil {
 				return f(audit.Account{ID: id, Unread: true, Broken: err.Error()})
 			}
 			broken, err := text(txn, rowKey(tableHeld, b.Order))

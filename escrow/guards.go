@@ -371,6 +371,9 @@ func (e *Engine) FreeOrder(ctx context.Context, id, reason string) error {
 		if err != nil {
 			return err
 		}
+		if err := e.callAnew(txn, w, &o); err != nil {
+			return err
+		}
 		w.delete(rowKey(tableHeld, id))
 		w.then(func() { e.live.takeUp(&o, bonds); e.live.wake() })
 		return nil

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +68,11 @@ func (e *Engine) bound() (id string, err error) {
 		for owner := range canceling {
 			id = owner
 		}
+		lost, lostErr := lostCalls(txn)
+		for owner, keys := range lost {
+			id = cmp.Or(id, owner, fmt.Sprintf("%q", keys[0]))
+		}
+		err = first(err, lostErr)
 		if err != nil || id != "" {
 			return err
 		}

@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -99,7 +98,7 @@ type laneRows struct {
 	tries int  // of a tell lane
 }
 
-func (l *laneRows) calls() bool { return strings.HasSuffix(l.name, "/"+laneCalls) }
+func (l *laneRows) calls() bool { return isCalls(l.name) }
 
 func newWorkSet() *workSet {
 	s := &workSet{lanes: map[string]*laneRows{}, ready: map[bool][]*laneRows{}}
@@ -271,6 +270,9 @@ func (e *Engine) seal(r *row) (nostr.Event, error) {
 
 // load rebuilds the set of work and the set of live orders from the rows.
 func (e *Engine) load() error {
+	if err := e.holdLost(); err != nil {
+		return err
+	}
 	return e.db.View(func(txn *badger.Txn) error {
 		if err := e.loadGuards(txn); err != nil {
 			return err
@@ -281,14 +283,12 @@ func (e *Engine) load() error {
 		}
 		e.uptime.begin(up)
 		err := scan(txn, []byte{tableOutbox, 0}, true, func(key, value []byte) error {
-			r := &row{}
-			if err := json.Unmarshal(value, r); err != nil {
+			e.seq = max(e.seq, binary.BigEndian.Uint64(key[len(key)-8:]))
+			r, err := decodeOutbox(key, value)
+			if err != nil {
 				e.log.Error("alarm: an outbox row does not decode and is left alone", "key", fmt.Sprintf("%q", key), "error", err)
 				return nil
 			}
-			// x 0 lane 0 seq
-			r.lane, r.seq = string(key[2:len(key)-9]), binary.BigEndian.Uint64(key[len(key)-8:])
-			e.seq = max(e.seq, r.seq)
 			e.work.add(r)
 			return nil
 		})

@@ -1,11 +1,13 @@
 package escrow
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
 
+	"mostro/escrow/audit"
 	"mostro/escrow/order"
 )
 
@@ -51,7 +53,8 @@ func TestStatusOwesWhatWasPaidTooMuch(t *testing.T) {
 
 // M23: a row that does not decode is reported from the start on, also when nobody runs into it: no clock looks at its order.
 func TestM23StatusReportsWhatCannotBeRead(t *testing.T) {
-	for _, bond := range []bool{false, true} {
+	for i, broken := range []string{`{"id":17}`, `{"id":17}`, "null", "null", `{"ledger":[]}`, `{"ledger":[]}`} {
+		bond := i%2 == 1
 		w := newWorld(t)
 		w.play(t, "bonds apply=take\n alice new sell sats=100000\n bob take invoice=99700\n bob pay\n alice pay")
 		id := w.order(args{})
@@ -61,11 +64,14 @@ func TestM23StatusReportsWhatCannotBeRead(t *testing.T) {
 			w.check(err)
 			key = rowKey(tableBond, bonds[0].ID)
 		}
-		w.check(w.e.db.Update(func(txn *badger.Txn) error { return txn.Set(key, []byte(`{"id":17}`)) }))
+		w.check(w.e.db.Update(func(txn *badger.Txn) error { return txn.Set(key, []byte(broken)) }))
 		s, err := w.e.Status()
 		w.check(err)
 		if got := s.Held[id]; !strings.Contains(got, "cannot be read") || s.Ended() {
-			t.Errorf("bond %v: held back: %v; ended %v", bond, s.Held, s.Ended())
+			t.Errorf("%s, bond %v: held back: %v; ended %v", broken, bond, s.Held, s.Ended())
+		}
+		if r := w.audit(); !slices.ContainsFunc(r.Differences, func(f audit.Finding) bool { return f.Kind == audit.Unread }) {
+			t.Errorf("%s, bond %v: the audit reports %+v", broken, bond, r.Differences)
 		}
 	}
 }

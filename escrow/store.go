@@ -219,7 +219,7 @@ func get(txn *badger.Txn, key []byte, v any) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read row %q: %w", key, err)
 	}
-	err = item.Value(func(b []byte) error { return json.Unmarshal(b, v) })
+	err = item.Value(func(b []byte) error { return decodeRow(key, b, v) })
 	if err != nil {
 		return false, fmt.Errorf("decode row %q: %w", key, err)
 	}

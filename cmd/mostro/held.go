@@ -15,7 +15,8 @@ a cancel that was decided before still goes out to LND; it is booked once the or
 you leave an order whose sats are locked as it is, LND gives them back to the seller by itself a
 little before the block that is shown, whether the buyer has sent his money or not. So look
 soon: ask both parties how it stands, run "mostro audit", and free the order when the program or
-the row is mended.`,
+the row is mended. Where it was a call to LND that could not be read, freeing the order is all it takes: the
+call is made anew, as the order has it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -21,7 +21,7 @@ var (
 	}}
 	cancelHold = BondEffect{"cancel the hold invoice", func(s *bondStep) {
 		s.b.Hold.State, s.b.Since = EscrowCanceled, s.e.At
-		s.call(Call{Do: CancelHold, Hash: s.b.Hold.Hash, Attempt: s.b.Hold.Attempt})
+		s.call(cancelCall(s.b.Hold))
 	}}
 	holdGone = BondEffect{"the hold invoice is gone", func(s *bondStep) {
 		s.b.Hold.State, s.b.Since = EscrowCanceled, s.e.At
@@ -44,7 +44,7 @@ var (
 	// intendSlash is the point of no return: from here the bond is not given back.
 	intendSlash = BondEffect{"settle the hold invoice", func(s *bondStep) {
 		s.oweSlash(s.slash)
-		s.call(Call{Do: SettleHold, Hash: s.b.Hold.Hash, Attempt: s.b.Hold.Attempt, Before: s.b.Hold.ExpiryHeight})
+		s.call(settleCall(s.b.Hold))
 	}}
 	slashForgotten = BondEffect{"as it must have been slashed", func(s *bondStep) {
 		s.b.Hold.Paid = s.e.Hold.Paid

@@ -90,11 +90,7 @@ var (
 		o := s.o
 		s.startDuty()
 		o.Escrow = Escrow{Attempt: o.Escrow.Attempt + 1, Hash: s.f.NextHash, State: EscrowOpening}
-		s.call(Call{
-			Do: OpenHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt, Amount: o.SellerPays().Msat(),
-			CLTVDelta: o.Terms.CLTVDelta, Expiry: o.Terms.WaitingSeconds + holdSlack,
-			Memo: EscrowMemo(o),
-		})
+		s.call(openCall(o))
 	}}
 	// leaveUsed gives an invoice up that a store put back from a copy has forgotten. Sats in it
 	// belong to a trade which it does not know either, so they are left where they are.
@@ -103,7 +99,7 @@ var (
 			s.alarm("order %s: the node has an earlier hold invoice %s with %d msat in it, of a trade that this store does not know. It was put back from a copy, or another mostro with the same keys uses this node: stop that one, and run mostro audit", s.o.ID, h.Hash, h.Paid)
 			return
 		}
-		s.call(Call{Do: CancelHold, Hash: s.o.Escrow.Hash, Attempt: s.o.Escrow.Attempt})
+		s.call(cancelCall(s.o.Escrow))
 	}}
 	escrowOpened = Effect{"keep the hold invoice", func(s *step) {
 		s.o.Escrow.Invoice, s.o.Escrow.State = s.e.Hold.Invoice, EscrowOpen
@@ -120,7 +116,7 @@ var (
 		switch o.Escrow.State {
 		case EscrowOpening, EscrowOpen, EscrowAccepted:
 			o.Escrow.State = EscrowCanceled
-			s.call(Call{Do: CancelHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt})
+			s.call(cancelCall(o.Escrow))
 		}
 	}}
 	escrowGone = Effect{"the hold invoice is gone", func(s *step) {
@@ -147,7 +143,7 @@ var (
 		// Solvers are answered at their identity key, from whatever key they write.
 		o.Awaits = &Awaited{By: cmp.Or(o.SettledBy, s.e.Sender), RequestID: s.e.Message.RequestID}
 		oweLater.Apply(s)
-		s.call(Call{Do: SettleHold, Hash: o.Escrow.Hash, Attempt: o.Escrow.Attempt, Before: o.Escrow.ExpiryHeight})
+		s.call(settleCall(o.Escrow))
 	}}
 	// oweLater writes down what a settle will make owed.
 	oweLater = Effect{"owe the buyer once it is settled", func(s *step) {

@@ -32,7 +32,7 @@ func (p paying) begin() {
 	p.Since, p.NextTry, p.Replaced = p.at, 0, 0
 	if p.Invoice == "" {
 		p.State = PayoutResolving
-		p.call(Call{Do: Resolve, Address: p.Address, Amount: p.amount, Try: p.Tries})
+		p.call(p.resolveCall())
 		return
 	}
 	p.send()
@@ -62,9 +62,7 @@ const maxReplaced = 10
 
 func (p paying) send() {
 	p.State, p.UnsentIn = PayoutSending, 0
-	p.call(Call{
-		Do: Pay, Hash: p.Hash, Try: p.Tries, Invoice: p.Invoice, Amount: p.amount, FeeLimit: p.feeLimit, Earlier: p.Earlier,
-	})
+	p.call(p.payCall())
 }
 
 // resolved keeps the invoice that the payee's server has given.
