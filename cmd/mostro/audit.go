@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -77,10 +78,8 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 				return err
 			}
 			out := cmd.OutOrStdout()
-			if before > 0 {
+			if o.month != "" {
 				report.Between(accounts, from, before)
-			} else {
-				before = report.At + 1
 			}
 			switch {
 			case o.json:
@@ -115,10 +114,11 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 	return cmd
 }
 
-// between are the bounds of the month that was asked for; 0 and 0 are none.
+// between are the bounds of the month that was asked for. Without one nothing is left out, be it that a clock was ahead
+// when it was booked.
 func (o *auditOptions) between() (from, before int64, err error) {
 	if o.month == "" {
-		return 0, 0, nil
+		return math.MinInt64, math.MaxInt64, nil
 	}
 	month, err := time.Parse("2006-01", o.month)
 	if err != nil {
@@ -198,7 +198,7 @@ func (a *auditor) readBackup(o auditOptions) error {
 	var list []audit.Account
 	info, err := escrow.BackupBooks(func(a audit.Account) error { list = append(list, a); return nil }, files...)
 	if err != nil {
-		return err
+		return chainHint(files, err)
 	}
 	a.source, a.written = "backup of "+day(info.Made), info.Made
 	a.books = func(context.Context) ([]audit.Account, error) { return list, nil }

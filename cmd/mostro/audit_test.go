@@ -172,6 +172,32 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// A month ends where the next begins, in UTC, at the end of a year too. Without a month no booking is left out, whatever the
+// clock of this machine says.
+func TestMonthsOfTheAudit(t *testing.T) {
+	for month, want := range map[string][2]string{
+		"2026-11": {"2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"},
+		"2026-12": {"2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"},
+		"2028-02": {"2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"},
+	} {
+		from, before, err := (&auditOptions{month: month}).between()
+		utc := func(at int64) string { return time.Unix(at, 0).UTC().Format(time.RFC3339) }
+		if got := [2]string{utc(from), utc(before)}; err != nil || got != want {
+			t.Errorf("%s: %v, %v", month, got, err)
+		}
+	}
+	for _, month := range []string{"2026-13", "2026-00", "2026-1", "26-11", "2026-11-01", "November"} {
+		if _, _, err := (&auditOptions{month: month}).between(); err == nil {
+			t.Errorf("%q is taken for a month", month)
+		}
+	}
+	ahead := audit.Account{ID: "a", Ledger: order.Ledger{{Kind: order.SettledIn, State: order.Booked, Amount: 1000, At: time.Now().Add(time.Hour).Unix()}}}
+	from, before, err := (&auditOptions{}).between()
+	if list := audit.Bookings([]audit.Account{ahead}, from, before); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 // A book that was cut on its way is not taken for a whole one.
 func TestReadAccounts(t *testing.T) {
 	for text, want := range map[string]int{
