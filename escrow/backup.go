@@ -357,6 +357,15 @@ func BackupBooks(f func(audit.Account) error, backups ...io.Reader) (last Backup
 	return last, errors.Join(err, db.Close())
 }
 
+// ChainError says which of the backups that belong together stands in the way of the others.
+type ChainError struct {
+	At  int // of the list, from 0 on; those before it are whole
+	Err error
+}
+
+func (c *ChainError) Error() string { return fmt.Sprintf("backup %d: %v", c.At+1, c.Err) }
+func (c *ChainError) Unwrap() error { return c.Err }
+
 // loadChain loads a full backup and those after it.
 func loadChain(db *badger.DB, backups []io.Reader) (last BackupInfo, err error) {
 	for i, r := range backups {
@@ -368,7 +377,7 @@ func loadChain(db *badger.DB, backups []io.Reader) (last BackupInfo, err error) 
 			err = fmt.Errorf("it does not follow the one before: number %d of %s after number %d of %s", info.Seq, info.Base, last.Seq, last.Base)
 		}
 		if err != nil {
-			return last, fmt.Errorf("backup %d: %w", i+1, err)
+			return last, &ChainError{i, err}
 		}
 		last = info
 	}

@@ -169,8 +169,13 @@ func TestLongChainIsOpenedOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeAll()
-	if _, err := escrow.Restore(filepath.Join(t.TempDir(), "escrow"), escrow.StoreKey{}, files...); err == nil || !strings.Contains(err.Error(), "does not follow the one before") {
+	_, err = escrow.Restore(filepath.Join(t.TempDir(), "escrow"), escrow.StoreKey{}, files...)
+	if err == nil || !strings.Contains(err.Error(), "does not follow the one before") {
 		t.Errorf("a chain with a hole: %v", err)
+	}
+	name := func(seq int) string { return filepath.Join(b.dir, backupName(b.store, b.began, seq, false)) }
+	if err = chainHint(files, err); !strings.Contains(err.Error(), name(8)) || !strings.Contains(hintsOf(err), "the 7 files before it one by one, in order, the last of them "+name(6)) {
+		t.Errorf("a chain with a hole: %v\n%s", err, hintsOf(err))
 	}
 }
 

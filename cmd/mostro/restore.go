@@ -89,7 +89,7 @@ If LND itself was restored from its own backup, read LND's manual first.`,
 				return hint(err, "make room on that disk, such as by moving an old money store to another, then restore again: nothing of this try is left")
 			}
 			if err != nil {
-				return err
+				return chainHint(files, err)
 			}
 			holds, err := holdings(store, key)
 			if err != nil {
@@ -233,6 +233,23 @@ func openBackups(paths []string, identity string) (readers []io.Reader, closeAll
 		return nil, nil, err
 	}
 	return readers, end, nil
+}
+
+// chainHint names the file that stands in the way of a chain, and what can be had without it. Nobody but the operator
+// says that it is left out: what came after it is forgotten then.
+func chainHint(files []io.Reader, err error) error {
+	var broken *escrow.ChainError
+	if !errors.As(err, &broken) {
+		return err
+	}
+	path := func(i int) string { return files[i].(*backupFile).path }
+	err = fmt.Errorf("%s: %w", path(broken.At), err)
+	if broken.At == 0 {
+		return hint(err, "take another copy of it, or name the files of another full backup one by one")
+	}
+	before := count(broken.At, "file", "files")
+	return hint(err, "look for another copy of it, or of what is missing before it",
+		fmt.Sprintf("else name the %s before it one by one, in order, the last of them %s: what was written after that is not in them", before, path(broken.At-1)))
 }
 
 // ofEncrypted tells whether the first of the backups that openBackups names is of an encrypted store.
