@@ -276,7 +276,7 @@ func (p *peer) ingestMail(ctx context.Context, evs []*nostr.Event) error {
 		switch {
 		case !p.expected(ev):
 			bad = cmp.Or(bad, p.strike(ev, unasked))
-		case ev.Kind == kindMessage && !p.m.room(ev):
+		case ev.Kind == kindMessage && !p.m.room(ctx, ev):
 			p.full.Store(true)
 			p.refuse(crowded)
 		default:

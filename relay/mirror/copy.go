@@ -309,11 +309,11 @@ func (p *peer) ingestSome(ctx context.Context, evs []*nostr.Event, hold func(*no
 			p.refusal(ahead)
 		case p.m.outdone(ctx, ev):
 			p.refuse(older)
-		case !p.m.room(ev):
+		case !p.m.room(ctx, ev):
 			p.full.Store(true)
 			p.refuse(crowded)
 		default:
-			p.full.Store(false)
+			p.full.Store(p.m.full(ev.PubKey))
 			good = append(good, ev)
 			p.m.expect(ev)
 		}

@@ -14,16 +14,50 @@ import (
 // crowded is why more of a followed key is refused.
 const crowded = "blocked: this key has as many events here as may be kept of it"
 
-// room reports whether more of the author may be kept, and counts the event as kept if so.
-func (m *Mirror) room(ev *nostr.Event) bool {
+// room reports whether more of the author may be kept, and counts the event as kept if so. What replaces an event that is here
+// needs no more room than that, about: refused, it would leave an offer in the book that was taken.
+func (m *Mirror) room(ctx context.Context, ev *nostr.Event) bool {
 	m.mu.Lock()
 	f := m.followed[ev.PubKey]
-	full := f == nil || !f.takes(ev.Kind) || f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
+	takes := f != nil && f.takes(ev.Kind)
+	full := takes && m.isFull(f)
+	over := full && f.bytes+sizeOf(ev) > m.cfg.MaxBytes+m.cfg.MaxBytes/overfull
 	m.mu.Unlock()
-	if !full {
-		m.grow(ev, 1)
+	if !takes || over || full && !m.replaces(ctx, ev) {
+		return false
 	}
-	return !full
+	m.grow(ev, 1)
+	return true
+}
+
+// overfull is the part of Config.MaxBytes by which later versions may be larger than earlier ones.
+const overfull = 10
+
+// isFull reports whether a followed key has all the room that it gets. The caller holds mu.
+func (m *Mirror) isFull(f *followed) bool {
+	return f.events >= m.cfg.MaxEvents || f.bytes >= m.cfg.MaxBytes
+}
+
+// full is isFull of a key.
+func (m *Mirror) full(pubkey string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followed[pubkey]
+	return f != nil && m.isFull(f)
+}
+
+// replaces reports whether there is an event here in whose place another one comes. Which of them is newer the store decides.
+func (m *Mirror) replaces(ctx context.Context, ev *nostr.Event) bool {
+	f := nostr.Filter{Kinds: []int{ev.Kind}, Authors: []string{ev.PubKey}}
+	switch {
+	case nostr.IsReplaceableKind(ev.Kind):
+	case nostr.IsAddressableKind(ev.Kind):
+		f.Tags = nostr.TagMap{"d": {ev.Tags.GetD()}}
+	default:
+		return false
+	}
+	n, _, err := m.relay.Count(ctx, f)
+	return err == nil && n > 0
 }
 
 // grow counts events of a followed key that are kept.

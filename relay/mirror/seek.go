@@ -94,7 +94,7 @@ func (p *peer) fetchLists(ctx context.Context, l *link, of []string) {
 		})
 	}
 	for _, list := range newest {
-		if p.m.room(list) && !p.m.relay.Take(ctx, p.url, []*nostr.Event{list})[0].New {
+		if p.m.room(ctx, list) && !p.m.relay.Take(ctx, p.url, []*nostr.Event{list})[0].New {
 			p.m.grow(list, -1)
 		}
 	}

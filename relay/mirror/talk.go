@@ -37,7 +37,7 @@ func (m *Mirror) Arrived(ctx context.Context, ev *nostr.Event) (reject bool, msg
 	if m.outdone(ctx, ev) {
 		return true, older
 	}
-	if m.Followed(ev.PubKey) && ev.Kind != nostr.KindDeletion && ev.Kind != kindVanish && !nostr.IsEphemeralKind(ev.Kind) && !m.room(ev) {
+	if m.Followed(ev.PubKey) && ev.Kind != nostr.KindDeletion && ev.Kind != kindVanish && !nostr.IsEphemeralKind(ev.Kind) && !m.room(ctx, ev) {
 		return true, crowded
 	}
 	if m.crowded(ev) {
