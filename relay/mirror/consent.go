@@ -54,7 +54,8 @@ func (m *Mirror) configured(pubkey string) bool {
 	return slices.ContainsFunc(m.cfg.Follow, func(f Followed) bool { return f.Pubkey == pubkey })
 }
 
-// loadAgreed follows those to whom the operator has agreed before. He may have moved the node to the key of one meanwhile.
+// loadAgreed follows those to whom the operator has agreed before. Whom the settings name by now is theirs from then on: taken
+// out there he is followed no more. The node may have moved to the key of one meanwhile.
 func (m *Mirror) loadAgreed() error {
 	own := string(stateRow(tableFollow, m.cfg.Pubkey))
 	if was, err := m.state.get(own); err != nil {
@@ -65,16 +66,22 @@ func (m *Mirror) loadAgreed() error {
 			return err
 		}
 	}
-	return m.state.each(tableFollow, nil, func(_ [][]byte, value []byte) error {
+	over := make(map[string][]byte) // rows
+	err := m.state.each(tableFollow, nil, func(_ [][]byte, value []byte) error {
 		var f Followed
 		if err := json.Unmarshal(value, &f); err != nil {
 			return err
 		}
 		if m.configured(f.Pubkey) {
+			over[string(stateRow(tableFollow, f.Pubkey))] = nil
 			return nil
 		}
 		return m.Follow(f)
 	})
+	if err != nil || len(over) == 0 {
+		return err
+	}
+	return m.state.set(over)
 }
 
 // Candidate is a Mostro that is not followed and has given news of itself on a relay that this node

@@ -80,3 +80,24 @@ func TestAgree(t *testing.T) {
 		t.Error("the node follows itself")
 	}
 }
+
+// TestAgreedAndConfigured: whom the settings name after a command did is theirs: when they do so no more it is followed no more, as
+// who tries to end it by command is told.
+func TestAgreedAndConfigured(t *testing.T) {
+	a, b := newInstance(t, "a"), newPerson(t)
+	a.start()
+	if err := a.mirror.Agree(Followed{Pubkey: b.public}); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		named    []Followed
+		followed bool
+	}{{nil, true}, {[]Followed{{Pubkey: b.public}}, true}, {nil, false}} {
+		a.stop()
+		a.cfg.Follow = step.named
+		a.start()
+		if is := a.mirror.Followed(b.public); is != step.followed {
+			t.Errorf("the settings name %v: followed is %v", step.named, is)
+		}
+	}
+}
