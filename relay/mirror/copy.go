@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"mostro/relay"
+	"mostro/relay/store"
 )
 
 // arrival is an event of another relay on its way to the store, or what is to be done when all before it has got there.
@@ -173,7 +174,10 @@ func (p *peer) follow(ctx context.Context, l *link) error {
 	}()
 	err := p.copyAll(ctx, l, in)
 	cancel()
-	return because(<-stored, err)
+	if err = because(<-stored, err); errors.Is(err, store.ErrFull) {
+		p.set(Syncing, err)
+	}
+	return err
 }
 
 // because is why a duty has ended: for what storing has failed with, unless it was only told to stop, or for what
@@ -186,8 +190,9 @@ func because(stored, read error) error {
 }
 
 func (p *peer) copyAll(ctx context.Context, l *link, in *intake) error {
-	ended, err := p.listen(ctx, l, in)
-	if err != nil {
+	live := p.listening(ctx, in)
+	defer func() { _ = l.unsubscribe(live.sub) }() // fails only when the connection has ended
+	if err := p.listen(ctx, l, live); err != nil {
 		return err
 	}
 	for {
@@ -203,57 +208,67 @@ func (p *peer) copyAll(ctx context.Context, l *link, in *intake) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-ended:
+		case err := <-live.ended:
 			return err
 		case <-time.After(again):
 		}
 	}
 }
 
-// listen makes the subscription for what comes from now on, and waits until it stands. The channel
-// tells when the relay ends it.
-func (p *peer) listen(ctx context.Context, l *link, in *intake) (<-chan error, error) {
-	var filters []nostr.Filter
-	for _, part := range p.parts() {
-		filters = append(filters, nostr.Filter{Authors: part.authors, Kinds: part.kinds, Limit: 1})
-	}
-	stands, ended := make(chan struct{}), make(chan error, 1)
+// listening is the subscription for what comes from now on.
+type listening struct {
+	*sub
+	stands chan struct{} // closed when it does
+	ended  chan error    // tells when the relay ends it
+}
+
+func (p *peer) listening(ctx context.Context, in *intake) *listening {
+	to := &listening{stands: make(chan struct{}), ended: make(chan error, 1)}
 	var stand sync.Once
-	var live atomic.Bool
-	s := &sub{
+	var stands atomic.Bool
+	to.sub = &sub{
 		event: func(ev *nostr.Event) {
 			if p.events.Wait(ctx) != nil || p.bytes.WaitN(ctx, min(sizeOf(ev), liveBurstB)) != nil {
 				return
 			}
-			if live.Load() {
+			if stands.Load() {
 				p.lag.Store(int64(time.Since(ev.CreatedAt.Time())))
 			}
 			in.take(ev)
 		},
 		end: func(err error) {
 			if err == nil {
-				stand.Do(func() { close(stands) })
-				live.Store(true)
+				stand.Do(func() { close(to.stands) })
+				stands.Store(true)
 				return
 			}
 			select {
-			case ended <- err:
+			case to.ended <- err:
 			default:
 			}
 		},
 	}
-	if err := l.subscribe(s, filters...); err != nil {
-		return nil, err
+	return to
+}
+
+// listen makes the subscription, and waits until it stands.
+func (p *peer) listen(ctx context.Context, l *link, to *listening) error {
+	var filters []nostr.Filter
+	for _, part := range p.parts() {
+		filters = append(filters, nostr.Filter{Authors: part.authors, Kinds: part.kinds, Limit: 1})
+	}
+	if err := l.subscribe(to.sub, filters...); err != nil {
+		return err
 	}
 	select {
-	case <-stands:
-		return ended, nil
-	case err := <-ended:
-		return nil, err
+	case <-to.stands:
+		return nil
+	case err := <-to.ended:
+		return err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	case <-time.After(answerTime):
-		return nil, l.noAnswer()
+		return l.noAnswer()
 	}
 }
 

@@ -40,6 +40,12 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 			cancel()
 		}
 	}()
+	err := p.gatherInto(ctx, l, g, in)
+	cancel()
+	return because(<-stored, err)
+}
+
+func (p *peer) gatherInto(ctx context.Context, l *link, g *gathering, in *intake) error {
 	missed := g.missed
 	if missed == nil {
 		missed = newMissed()
@@ -118,8 +124,6 @@ func (p *peer) gather(ctx context.Context, l *link, g *gathering) error {
 				}
 			}
 		case err := <-s.ended:
-			return err
-		case err := <-stored:
 			return err
 		case <-ctx.Done():
 			return nil

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/time/rate"
+
+	"mostro/relay/store"
 )
 
 // peer is another relay, whatever this one has to do with it.
@@ -150,8 +152,15 @@ func (p *peer) session(ctx context.Context) error {
 	defer cancel(nil)
 	duty := func(what string, f func(context.Context, *link) error) {
 		working.Go(func() {
-			if err := safely(func() error { return f(ctx, l) }); err != nil {
-				cancel(fmt.Errorf("%s: %w", what, err))
+			for {
+				err := safely(func() error { return f(ctx, l) })
+				if errors.Is(err, store.ErrFull) && p.awaitRoom(ctx) {
+					continue
+				}
+				if err != nil {
+					cancel(fmt.Errorf("%s: %w", what, err))
+				}
+				return
 			}
 		})
 	}
@@ -195,6 +204,18 @@ func (p *peer) session(ctx context.Context) error {
 		<-l.ended
 	}
 	return context.Cause(ctx)
+}
+
+// awaitRoom waits before a duty begins anew for which the disk had no room. The others go on meanwhile: the node's own events are
+// taken as long as it is only nearly full. false: ctx has ended.
+func (p *peer) awaitRoom(ctx context.Context) bool {
+	p.refuse("error: the disk of this relay is nearly full")
+	select {
+	case <-time.After(mostRetry):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // learn draws conclusions from how a connection ended.
