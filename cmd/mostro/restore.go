@@ -39,7 +39,12 @@ it has one, escrow.secret and the node's key back first.
 
 A store that was put back does not know what was paid since. The node therefore reads LND's
 payments when it starts, before it pays anybody; "mostro status" lists what it cannot explain.
-If LND itself was restored from its own backup, read LND's manual first.`,
+If LND itself was restored from its own backup, read LND's manual first.
+
+Messages to traders are in the event store, "relay" in the data directory, of which there is no
+backup. A replica (mostro serve --replica-of) has them too, and throws them away when it finds its
+primary without them. So if the event store is lost, stop the replicas first, and copy the directory
+"replica" of one of them to "relay" here before the node starts.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := resolveDataDir(dir)
