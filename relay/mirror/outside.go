@@ -227,7 +227,8 @@ func (p *peer) repair(ctx context.Context, l *link) (again time.Duration, err er
 			p.out.done(ev)
 		}
 	}
-	p.out.lack(d.Have, m.cfg.Now())
+	m.keepsAgain(ctx, &p.out, lacks)
+	p.out.lack(p.out.again(d.Have), m.cfg.Now())
 	return again, nil
 }
 

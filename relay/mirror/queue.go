@@ -25,6 +25,8 @@ type queue struct {
 	since map[string]time.Time // that the relay lacks something of an address
 	never map[string]time.Time // events that the relay will not take, by id, and when it said so
 	taken map[string]struct{}  // ids of those that are done while what the relay has is being found out; else nil
+	shown map[uint64]shown     // by the beginning of the id, what it lacked when it was last compared
+	tried []string             // ids of what it was shown all the same
 	wake  chan struct{}
 }
 
@@ -142,13 +144,7 @@ func (q *queue) compared() {
 // lack queues what the relay lacked when it was asked, unless that was sent meanwhile or waits already.
 func (q *queue) lack(ids []reconcile.ID, now time.Time) {
 	q.mu.Lock()
-	waits := make(map[reconcile.ID]struct{}, len(q.last)+len(q.rest))
-	for _, ev := range q.last {
-		waits[idOf(ev.ID)] = struct{}{}
-	}
-	for _, id := range q.rest {
-		waits[id] = struct{}{}
-	}
+	waits := q.waiting()
 	for _, id := range ids {
 		_, is := waits[id]
 		if !is && q.lacking(hex.EncodeToString(id[:])) {
