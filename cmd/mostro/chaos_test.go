@@ -99,10 +99,9 @@ type chaos struct {
 //   - hold invoices that are not canceled: the same, with the payments of the sellers in flight;
 //   - the winner of a bond paid one sat less: the story of a trade that waits for it.
 //
-// A round of 500 trades and 500 kills (655 faults, 28 minutes, seed 20261128), before there were bonds, ranges and bursts of blocks in
-// it, had no difference, nor had one of 300 and 300 with them (22 minutes, seed 20261203). One of 500 and 500 with them (seed 20261201)
-// was right but for one trade, of which lnd had two shares of bonds in flight: the auditor called them owed, and the test did not expect
-// that yet. In others lnd lost a channel after 11, 66, 255 and 401 kills.
+// 500 trades with 500 kills, bonds, ranges and bursts of blocks (710 faults, 35 minutes, seed 20261204, in three rounds since lnd lost
+// a channel twice) had no difference, nor had 500 and 500 before there were bonds (seed 20261128). In other runs lnd lost a channel
+// after 11, 66, 255 and 401 kills.
 //
 // It did not find an answer that never came taken for a failed payment, a payment that lnd has
 // taken over booked as paid, a dead stream that stays dead, nor messages forgotten before they are
