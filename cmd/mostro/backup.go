@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -155,6 +156,9 @@ func endedStoreKey(dir string, overrides []string) (escrow.StoreKey, error) {
 func endedHint(dir string, err error) error {
 	if err != nil && strings.Contains(err.Error(), "directory lock") {
 		return hint(fmt.Errorf("%s is in use: %w", dir, err), "a node starts or ends there at this moment, and answers no commands yet: try again")
+	}
+	if err != nil && strings.Contains(err.Error(), syscall.EROFS.Error()) { // badger loses the chain
+		return hint(err, "its process was killed, and whoever opens it first completes its log, which writes: copy the directory to another disk, and name the copy with --data-dir")
 	}
 	return storeKeyHint(err)
 }

@@ -312,6 +312,10 @@ func TestHintsOfAStoreInUse(t *testing.T) {
 	if err := source(io.Discard); err == nil || !strings.Contains(hintsOf(err), "a node starts or ends there") {
 		t.Errorf("in use: %v", err)
 	}
+	// As of a snapshot, which is mounted to be read.
+	if err := endedHint(dir, errors.New("Cannot write pid file \"LOCK\" err: open LOCK: read-only file system")); !strings.Contains(hintsOf(err), "name the copy with --data-dir") {
+		t.Errorf("a store that was killed, to be read only: %v", err)
+	}
 	listener, err := listenControl(dir)
 	if err != nil {
 		t.Fatal(err)
