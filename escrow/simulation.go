@@ -22,16 +22,18 @@ import (
 
 // Simulation plays random trades against this engine, with everything going wrong that one
 // seed can think of: messages doubled, late and out of order, a process that dies at any
-// point, a Lightning node that is away, forgets, repeats itself and loses its answers. After
-// each step the invariants of the money are checked; at the end the faults stop, every trade
-// must reach an end, and every millisat must be where the ledger says. It runs below the
-// envelope, in one goroutine, and the same seed always plays the same.
+// point and starts with other settings, a price that moves, a Lightning node that is away,
+// forgets, repeats itself and loses its answers. After each step the invariants of the money
+// are checked; at the end the faults stop, every trade must reach an end, and every millisat
+// must be where the ledger says. It runs below the envelope, in one goroutine, and the same
+// seed always plays the same.
 type Simulation struct {
 	plan    SimPlan
 	only    map[SimFault]bool // the faults of the plan, nil = all
 	trace   io.Writer
 	oddity  func(order.Order) error // of a test: an invariant of its own
 	at      func(fault string) bool // of a test: decides in place of chance
+	steady  bool
 	machine *order.Machine
 	table   []order.Row
 
@@ -39,6 +41,7 @@ type Simulation struct {
 	r      *rand.Rand
 	step   uint64
 	draws  uint64         // of seeds, in this step
+	starts uint64         // of the process, in this step
 	nth    map[string]int // faults of each name in this step
 	played []SimStep
 	hits   []SimFault
@@ -56,6 +59,8 @@ type Simulation struct {
 	down   bool          // the node
 	behind bool          // the node, the chain
 	wall   time.Time     // of the network, for hooks that must not ask it
+	terms  order.Terms   // of the process that runs
+	priced order.Price   // what it was told last
 	skew   time.Duration // of the engine's clock, which is set, against the network's
 
 	watches   map[order.Hash]watch
@@ -73,6 +78,7 @@ type Simulation struct {
 	holds     []order.Preimage         // hold invoices that buyers gave for payouts
 	lies      map[order.Hash]time.Time // payments that the node calls failed and are not, and until when
 	lied      map[order.Hash]bool      // that it has called so, ever
+	sends     map[order.Hash]time.Time // payments that a late call may still try, and until when
 	unindexed map[order.Hash]time.Duration
 	hidden    map[order.Hash]bool                  // payments that the node does not find any more
 	forgotten map[order.Hash]lightning.Payment     // that it has deleted, and what they were
@@ -106,6 +112,8 @@ type SimulationConfig struct {
 	Trace io.Writer // what happens, line by line; nil = nowhere
 	// oddity is an invariant of a test, looked at with each row of an order.
 	oddity func(order.Order) error
+	// steady is for tests: the settings and the price stay as they are, and no payment is lost before it was heard of.
+	steady bool
 }
 
 type player struct {
@@ -132,10 +140,10 @@ func newSimulation(cfg SimulationConfig) *Simulation {
 		cfg.Plan.Trades = 6
 	}
 	s := &Simulation{
-		plan: cfg.Plan, trace: cfg.Trace, oddity: cfg.oddity, machine: order.NewMachine(), table: order.Table(),
+		plan: cfg.Plan, trace: cfg.Trace, oddity: cfg.oddity, steady: cfg.steady, machine: order.NewMachine(), table: order.Table(),
 		source: rand.NewPCG(0, 0), nth: map[string]int{}, known: map[string]bool{}, faulty: true,
 		missing: map[order.Hash]time.Time{}, stored: map[string]bool{}, stamps: map[string]int64{}, public: map[string]string{},
-		lies: map[order.Hash]time.Time{}, lied: map[order.Hash]bool{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
+		lies: map[order.Hash]time.Time{}, lied: map[order.Hash]bool{}, sends: map[order.Hash]time.Time{}, unindexed: map[order.Hash]time.Duration{}, hidden: map[order.Hash]bool{},
 		forgotten: map[order.Hash]lightning.Payment{}, lost: map[order.Hash]lightning.HoldInvoice{}, orphans: map[order.Hash]bool{},
 		limits: map[order.Hash]order.Msat{}, byHold: map[order.Hash]*deal{}, byPayment: map[order.Hash]*deal{},
 		rows: map[string]*order.Order{}, bonds: map[string]*order.Bond{}, duties: map[string]time.Duration{},
@@ -210,14 +218,7 @@ func (s *Simulation) start() (err error) {
 }
 
 func (s *Simulation) startOnce() error {
-	settings := Settings{
-		Terms: order.Terms{FeePPM: 6000, RoutingFeePPM: simRoutingPPM, RoutingSubsidy: simSubsidy(s.plan.Seed), WaitingSeconds: 900, PaymentAttempts: 3, PaymentRetrySeconds: 60, PayoutGraceSeconds: 300,
-			DevFeePPM: 300_000, DevFeeAddress: "dev@sim", CLTVDelta: 288, HoldExpiryDelta: 12, Bond: simBonds(s.plan.Seed)},
-		Rules:      order.Rules{MinAmount: 100, MaxAmount: 1_000_000, PendingTime: 86400, MaxPending: 15 * 86400, InvoiceWindow: 600, MaxFinalCLTV: 144},
-		Guards:     Guards{VolumeHour: simVolume(s.plan.Seed), Uncovered: 100 * simSubsidy(s.plan.Seed)},
-		PayoutCLTV: 1008, PayoutParts: 8, PayoutTimeout: time.Minute, MessageDays: 30, OrderDays: 30, DisputeDays: 90, RatingDays: 90,
-		Admins: []string{simKey("admin")},
-	}
+	settings := s.settings()
 	key, err := mostro.NewSecret(sha256.Sum256([]byte("simulated node")))
 	if err != nil {
 		return err
@@ -226,7 +227,7 @@ func (s *Simulation) startOnce() error {
 		Key: key, EscrowSecret: NewEscrowSecret(sha256.Sum256([]byte("escrow"))), Node: simLateNode{s.node, s}, Clock: func() time.Time { return s.net.Now().Add(s.skew) }, Settings: settings,
 		Instance: mostro.Instance{Pubkey: key.Public()}, Publish: s.publish, Logger: slog.New(simLog{s}),
 		IsAddress: func(text string) bool { return strings.HasSuffix(text, "@sim") }, Resolve: s.resolve,
-		Prices:  func(string) (order.Price, bool) { return order.Price{PerBTC: 50_000_000_000}, true },
+		Prices:  s.tellPrice,
 		machine: s.machine,
 	}, s.db)
 	e.inline, e.newSeed, e.finish, e.around = true, s.seed, simFinish, s.commit

@@ -12,42 +12,6 @@ import (
 	"mostro/escrow/order"
 )
 
-// simBonds are the terms of a seed: none in every third.
-func simBonds(seed uint64) *order.BondTerms {
-	if seed%3 == 0 {
-		return nil
-	}
-	return &order.BondTerms{
-		AmountPPM: 20_000, Base: 1000, Taker: seed%5 != 0, Maker: seed%2 == 0 || seed%5 == 0, SlashOnTimeout: seed%7 != 0,
-		NodeSharePPM: int64(seed%4) * 250_000, AskSeconds: 1800, Attempts: 3, ClaimSeconds: 86400,
-	}
-}
-
-// simSubsidy is what the node adds to the routing of a payout, where nothing of a slashed bond is its.
-// Elsewhere its share of the smallest slice covers both ways.
-func simSubsidy(seed uint64) order.Sat {
-	if b := simBonds(seed); b != nil && b.NodeSharePPM == 0 {
-		return 10
-	}
-	return 0
-}
-
-// simHoldExpiry is lnd's invoices.holdexpirydelta of a seed: the default, or less than lnd warns of.
-func simHoldExpiry(seed uint64) uint32 {
-	if seed%6 == 4 {
-		return 4
-	}
-	return 12
-}
-
-// simVolume is what may be paid out in an hour before no order is taken, in some of the seeds.
-func simVolume(seed uint64) order.Sat {
-	if seed%9 == 1 {
-		return 120_000
-	}
-	return 0
-}
-
 // pass lets time pass in steps as small as those in which a node looks at the clock.
 func (s *Simulation) pass(d time.Duration) {
 	for ; d > 0; d -= heartbeat {
@@ -190,7 +154,7 @@ func (s *Simulation) bondAccounts() (net order.Msat, err error) {
 			if h, ok := s.hold(b.Hold.Hash); ok && !h.State.Final() && !s.orphans[h.Hash] {
 				return fmt.Errorf("bond %s is left %s at the node", b.ID, h.State)
 			}
-			net += b.Ledger.SettledIn() - b.Ledger.PaidOut() - b.Ledger.Routing()
+			net += b.Ledger.SettledIn() - b.Ledger.PaidOut() - b.Ledger.Routing() - s.unbooked(b.Ledger)
 			return nil
 		})
 	})

@@ -168,7 +168,7 @@ type crashEnd struct {
 // play runs a flow in which die decides, and counts the places where something could happen.
 func (f crashFlow) play(t *testing.T, die func(string) bool, trace *bytes.Buffer) (end crashEnd, points map[string]int) {
 	t.Helper()
-	cfg := SimulationConfig{Plan: SimPlan{Seed: f.seed, Trades: 1}}
+	cfg := SimulationConfig{Plan: SimPlan{Seed: f.seed, Trades: 1}, steady: true}
 	if trace != nil {
 		cfg.Trace = trace
 	}

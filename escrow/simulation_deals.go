@@ -19,6 +19,7 @@ type deal struct {
 	hold    order.Hash
 	asked   map[string][]order.Hash // payments, by what they are for
 	decided bool                    // its settle was on disk
+	terms   order.Terms             // of the order or the bond
 	// forgotten: the store was put back from a copy since.
 	forgotten bool
 }
@@ -56,6 +57,7 @@ func (s *Simulation) noteOrder(was, is *order.Order) error {
 		return nil
 	}
 	d := s.dealOf(is.ID, is.Escrow.Hash)
+	d.terms = is.Terms
 	s.ask(d, buyers, is.Payout.Hashes())
 	if is.DevFee != nil {
 		s.ask(d, devFee, is.DevFee.Payout.Hashes())
@@ -90,6 +92,7 @@ func (s *Simulation) noteBond(was, is *order.Bond) error {
 		return nil
 	}
 	d := s.dealOf(is.ID, hold)
+	d.terms = is.Terms
 	s.ask(d, winnerOf+is.ID, is.Payout.Hashes())
 	d.decided = d.decided || is.Hold.State == order.EscrowSettling
 	return s.booked(is.ID, d, was.Ledger, is.Ledger)
@@ -108,8 +111,14 @@ func (s *Simulation) booked(id string, d *deal, was, is order.Ledger) error {
 			}
 		case entry.State == order.Paid:
 			p, _ := s.payment(entry.Hash)
+			cost := p.RoutingFee
+			if _, gone := s.forgotten[entry.Hash]; gone && entry.Word != "" { // who has vouched for it does not know
+				cost = 0
+			} else if entry.Word != "" {
+				return fmt.Errorf("I1: %s books what %s has paid by somebody's word, and the node knows that payment", id, entry.Hash)
+			}
 			of := s.byPayment[entry.Hash] // or of a trade that an old copy has forgotten, whose payee is paid no second time with it
-			if p.State != lightning.Succeeded || p.Amount != entry.Amount || p.RoutingFee != entry.Routing || of == nil || of != d && !of.forgotten {
+			if p.State != lightning.Succeeded || p.Amount != entry.Amount || cost != entry.Routing || of == nil || of != d && !of.forgotten {
 				return fmt.Errorf("I1: %s books %d and %d routing as paid with %s, and the node has %s over %d and %d", id, entry.Amount, entry.Routing, entry.Hash, p.State, p.Amount, p.RoutingFee)
 			}
 		}
@@ -140,9 +149,9 @@ func fiatMoves(status mostro.Status) bool {
 	return status == mostro.StatusActive || status == mostro.StatusFiatSent || status == mostro.StatusDispute
 }
 
-// lastBlock is where an escrow must be given up: 30 blocks before its first HTLC expires.
+// lastBlock is where an escrow must be given up: 30 blocks before its first HTLC expires, or more where its node cancels early.
 func (s *Simulation) lastBlock(o *order.Order) uint32 {
-	return o.Escrow.ExpiryHeight - min(30, o.Escrow.ExpiryHeight)
+	return o.Escrow.ExpiryHeight - min(max(30, o.Terms.HoldExpiryDelta+12), o.Escrow.ExpiryHeight)
 }
 
 // clockRounds is how often the clock looks until it has climbed the whole ladder at once.
@@ -289,7 +298,7 @@ func (s *Simulation) maySend(req lightning.PayRequest, hash order.Hash) error {
 	left := h.AmountPaid - req.Amount - req.FeeLimit
 	for what, hashes := range d.asked {
 		if what != devFee { // it pays its own way
-			left += s.e.cfg.Settings.Terms.RoutingSubsidy.Msat()
+			left += d.terms.RoutingSubsidy.Msat()
 		}
 		for _, other := range hashes {
 			if p, ok := s.payment(other); ok && other != hash && p.State != lightning.Failed {
@@ -309,7 +318,7 @@ func (s *Simulation) mayCost(d *deal, amount order.Msat, hash order.Hash) order.
 	if o := s.rows[d.id]; o != nil && slices.Contains(d.asked[buyers], hash) {
 		amount = o.Amount.Msat()
 	}
-	return max(10_000, amount*simRoutingPPM/1_000_000)
+	return max(10_000, amount*order.Msat(d.terms.RoutingFeePPM)/1_000_000)
 }
 
 // simFlow is what was booked as paid.
@@ -342,4 +351,16 @@ func (s *Simulation) seeSend(_ context.Context, req lightning.PayRequest) {
 	if inv, err := lightning.Decode(req.Invoice); err == nil && !s.quiet {
 		s.breach = first(s.breach, s.maySend(req, inv.Hash))
 	}
+}
+
+// unbooked is what the routing of payments has cost that an operator has vouched for: the node has lost the record of it,
+// and no ledger can say so.
+func (s *Simulation) unbooked(l order.Ledger) (cost order.Msat) {
+	for _, entry := range l {
+		if entry.State == order.Paid && entry.Word != "" {
+			p, _ := s.payment(entry.Hash)
+			cost += p.RoutingFee - entry.Routing
+		}
+	}
+	return cost
 }

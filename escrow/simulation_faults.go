@@ -33,6 +33,7 @@ const (
 	faultFrozen        = "a payment is in flight for ever"
 	faultLie           = "a payment is called failed and succeeds"
 	faultUnindexed     = "a payment is not found for a while after it was sent"
+	faultLostPayment   = "the node deletes a payment before it has said how it ended"
 	faultServer        = "the payee's server is away"
 	faultServerLies    = "the payee's server asks for another amount"
 	faultPublish       = "the event store refuses"
@@ -72,6 +73,8 @@ const (
 	worldDearRoute  = "the way to a payee costs more than it may"
 	worldReordered  = "a message is overtaken"
 	worldSentAgain  = "a message is sent again after a crash"
+	worldSettings   = "the process starts with other settings"
+	worldPrice      = "the price is another one"
 	crashInStart    = "the process dies while it starts"
 )
 
@@ -80,12 +83,12 @@ func simFaults() []string {
 	return []string{
 		faultDelayed, faultDoubled, worldReordered, worldSentAgain,
 		faultLostBefore, faultLostAfter, faultLateRequest, faultRepeated, faultOldNews, faultStream,
-		faultStuck, faultFrozen, faultLie, faultUnindexed, worldHidden, worldForgotten, worldCollected, worldLostHold, worldAutoCancel,
+		faultStuck, faultFrozen, faultLie, faultUnindexed, faultLostPayment, worldHidden, worldForgotten, worldCollected, worldLostHold, worldAutoCancel,
 		worldNodeDown, worldNodeHours, worldUnsynced, worldBlocks, worldClockBack, worldClockAhead, worldNoRoute, worldDearRoute,
 		faultServer, faultServerLies, faultPublish, faultPublished,
 		faultWrongAmount, faultHoldInvoice, faultShortInvoice, faultOverpaid, faultChange, faultStranger,
 		crashBeforeCall, crashAfterCall, crashBeforeCommit, crashAfterCommit, crashBeforePublish, crashAfterPublish, crashBeforeEpoch, crashAfterEpoch,
-		worldCrash, worldAway, worldOldStore, worldSnapshot, crashInStart,
+		worldCrash, worldAway, worldOldStore, worldSnapshot, crashInStart, worldSettings, worldPrice,
 	}
 }
 
@@ -200,6 +203,9 @@ func (n simLateNode) Cancel(ctx context.Context, h order.Hash) error {
 func (n simLateNode) Send(ctx context.Context, req lightning.PayRequest) (lightning.Payment, error) {
 	n.s.seeSend(ctx, req)
 	if err := n.late(func(ctx context.Context) { _, _ = n.SimNode.Send(ctx, req) }); err != nil {
+		if inv, err := lightning.Decode(req.Invoice); err == nil {
+			n.s.sends[inv.Hash] = n.s.wall.Add(latestRequest)
+		}
 		return lightning.Payment{}, err
 	}
 	return n.SimNode.Send(ctx, req)

@@ -45,8 +45,9 @@ func (s *Simulation) wrote(key, value []byte) {
 	case tableGuard:
 		var row guardRow
 		if decode(&row) {
-			if s.latched = row.Latch != nil; s.latched && s.restored == 0 {
-				s.breach = first(s.breach, fmt.Errorf("I10: trading has tripped the circuit breaker: %d msat", row.Latch.Amount))
+			s.latched = row.Latch != nil
+			if beyond, _ := row.uncovered(s.e.now()); s.restored == 0 && (s.latched || beyond > 0) {
+				s.breach = first(s.breach, fmt.Errorf("I10: trading has paid out %d msat more than came in, the circuit breaker is %v", beyond, s.latched))
 			}
 		}
 	case tableHeld:
@@ -70,7 +71,7 @@ func (s *Simulation) checkBlame(was, is *order.Bond) error {
 			return fmt.Errorf("I8: bond %s is slashed, and the node does not know the hold invoice that was to be paid", is.ID)
 		}
 	}
-	had, due := s.usable-s.duties[is.Order], time.Duration(s.e.cfg.Settings.Terms.WaitingSeconds)*time.Second
+	had, due := s.usable-s.duties[is.Order], time.Duration(is.Terms.WaitingSeconds)*time.Second
 	if had < due-time.Second { // the engine counts whole seconds
 		return fmt.Errorf("I8: bond %s is slashed after %s of %s", is.ID, had, due)
 	}
@@ -358,9 +359,12 @@ func (s *Simulation) accounts() error {
 		if public, _ := mostro.PublicStatus(o.Kind, o.Status); string(public) != s.public[id] {
 			return fmt.Errorf("I9: order %s is %s and the book says %s", id, o.Status, s.public[id])
 		}
-		net += o.Ledger.SettledIn() - o.Ledger.PaidOut() - o.Ledger.Routing()
+		net += o.Ledger.SettledIn() - o.Ledger.PaidOut() - o.Ledger.Routing() - s.unbooked(o.Ledger)
 		if o.Ledger.PaidOut() > 0 {
 			s.Stats.Payouts++
+		}
+		if !reflect.DeepEqual(o.Terms, s.terms) {
+			s.Stats.Kinds[simOldTerms]++
 		}
 		if len(o.Payout.Earlier) > 0 {
 			s.Stats.Kinds[simReplaced]++

@@ -39,7 +39,7 @@ const finishing = 1 << 32
 
 // begin makes what follows draw from the source of a step.
 func (s *Simulation) begin(step uint64) {
-	s.step, s.draws = step, 0
+	s.step, s.draws, s.starts = step, 0, 0
 	s.source.Seed(s.plan.Seed, step)
 	clear(s.nth)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -165,44 +164,4 @@ func (s *Simulation) examine(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-// explain is the operator, who asks the payees and says whose a payment is that the store has
-// forgotten.
-func (s *Simulation) explain(ctx context.Context) {
-	var hashes []order.Hash
-	for hash := range s.e.guards.strays {
-		hashes = append(hashes, hash)
-	}
-	slices.SortFunc(hashes, byText)
-	for _, hash := range hashes {
-		s.node.Unstick(hash)
-		id := ""
-		if d := s.byPayment[hash]; d != nil {
-			id = s.payeeOf(d, hash)
-		}
-		err := s.e.ExplainStray(ctx, hash, id, "the payee says so")
-		s.say("the operator says that payment %.4s is of %q: %v", hash, id, err)
-	}
-}
-
-// payeeOf is the order or the bond that a payment is to be booked for; "" when the store does not
-// know the deal any more.
-func (s *Simulation) payeeOf(d *deal, hash order.Hash) string {
-	for what, hashes := range d.asked {
-		if !slices.Contains(hashes, hash) {
-			continue
-		}
-		id := d.id
-		if of, ok := strings.CutPrefix(what, winnerOf); ok {
-			id = of
-		}
-		if o := s.rows[id]; o != nil && o.Escrow.Hash == d.hold && o.Escrow.State != order.EscrowCanceled && !order.Over(o) {
-			return id
-		}
-		if s.bonds[id] != nil {
-			return id
-		}
-	}
-	return ""
 }

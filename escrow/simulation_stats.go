@@ -31,10 +31,13 @@ const (
 	simReplaced = "invoices in place of others"
 	simAddress  = "payouts to addresses"
 	simSlashed  = "slashed bonds"
+	simOldTerms = "orders by other terms than the node's last"
+	simVouched  = "payments that an operator has vouched for"
+	simDenied   = "payments that an operator has given up"
 )
 
 func simKinds() []string {
-	return []string{simOrders, simSell, simBuy, simFixed, simMarket, simRange, simReplaced, simAddress, simSlashed}
+	return []string{simOrders, simSell, simBuy, simFixed, simMarket, simRange, simReplaced, simAddress, simSlashed, simOldTerms, simVouched, simDenied}
 }
 
 func newSimulationStats() SimulationStats {

@@ -236,9 +236,9 @@ func (s *Simulation) take(o order.Order) error {
 	if o.Range() {
 		fiat := o.MinFiat + int64(s.r.IntN(int(o.MaxFiat-o.MinFiat)+1))
 		payload = &mostro.Payload{Amount: &fiat}
-		amount = order.Quote(fiat, order.Price{PerBTC: 50_000_000_000}, o.Premium)
+		amount = order.Quote(fiat, s.price(), o.Premium)
 	} else if amount == 0 {
-		amount = order.Quote(o.FiatAmount, order.Price{PerBTC: 50_000_000_000}, o.Premium)
+		amount = order.Quote(o.FiatAmount, s.price(), o.Premium)
 	}
 	if action == mostro.TakeSell && s.chance(30) {
 		fiat := payload

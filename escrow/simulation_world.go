@@ -54,16 +54,16 @@ func (s *Simulation) world(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.restored > 0 && s.chance(20) {
+	if (s.restored > 0 || !s.steady) && s.chance(20) {
 		s.explain(ctx)
 	}
 	s.e.askNode(ctx)
 	return nil
 }
 
-// simRoutingPPM is what routing may cost; the ways of a simulation cost a little less, but for a
-// while none is found, or one that costs more.
-const simRoutingPPM = 2000
+// simRoutingPPM is the most that routing may cost by any terms. The ways of a simulation cost half of it, less than by the
+// least; but for a while none is found, or one that costs more than by the most.
+const simRoutingPPM = 3000
 
 // reroute changes how somebody is reached: mostly for a fee that a payout may cost.
 func (s *Simulation) reroute(p *player) {
@@ -75,7 +75,7 @@ func (s *Simulation) reroute(p *player) {
 		s.happened(worldDearRoute)
 		p.wallet.SetRoute(lightning.SimRoute{FeePPM: simRoutingPPM, BaseFee: 10_001})
 	default:
-		p.wallet.SetRoute(lightning.SimRoute{FeePPM: int64(s.r.IntN(simRoutingPPM * 3 / 4)), BaseFee: order.Msat(s.r.IntN(2000))})
+		p.wallet.SetRoute(lightning.SimRoute{FeePPM: int64(s.r.IntN(simRoutingPPM / 2)), BaseFee: order.Msat(s.r.IntN(2000))})
 	}
 }
 
@@ -321,6 +321,7 @@ func (s *Simulation) hearOf(ctx context.Context, each watch) error {
 	var state string
 	var tell func() error
 	if each.payment {
+		s.losePayment(each)
 		p, err := s.e.track(ctx, each.hash)
 		if errors.Is(err, lightning.ErrNotFound) {
 			since := s.missing[each.hash]
