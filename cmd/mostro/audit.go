@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -90,7 +91,9 @@ Exit code 0: the two agree. Exit code 1: they do not, and the differences are li
 				err = printBookings(out, audit.Bookings(accounts, from, before))
 				printFindings(cmd.ErrOrStderr(), differences, report.Differences)
 			default:
-				printAudit(out, report, a.source)
+				var text bytes.Buffer // or a full disk would cut it and end with 0
+				printAudit(&text, report, a.source)
+				_, err = text.WriteTo(out)
 			}
 			if err != nil || report.Agrees() {
 				return err
