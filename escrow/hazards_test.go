@@ -78,6 +78,50 @@ func TestM10EveryHeight(t *testing.T) {
 	}
 }
 
+// M10: a settle that was held up is made as long as more than ten blocks are left, and not from there on, where the payer's
+// side could take the sats back with the preimage known. Lnd gives the escrow back itself then, here at a delta that it warns of.
+func TestM10SettleMargin(t *testing.T) {
+	for left := uint32(9); left <= 12; left++ {
+		w := newWorldOn(t, lightning.SimConfig{HoldExpiryDelta: 4})
+		w.play(t, "alice new sell sats=100000\n bob take invoice=99700\n alice pay\n bob fiat-sent")
+		id := w.order(args{})
+		settles := 0
+		w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+			if m == lightning.SimSettle {
+				return lightning.ErrSimDropped
+			}
+			return nil
+		}})
+		w.play(t, "alice release")
+		w.node.SetFaults(lightning.Faults{Before: func(m lightning.SimMethod, _ order.Hash) error {
+			if m == lightning.SimSettle {
+				settles++
+			}
+			return nil
+		}})
+		o, _, err := w.e.Order(id)
+		w.check(err)
+		w.net.Mine(o.Escrow.ExpiryHeight - left - w.e.node.tip())
+		w.e.askNode(t.Context())
+		for range 3 {
+			w.advance(2 * time.Minute)
+		}
+		inTime := left > 10
+		if h, _ := w.node.HoldState(o.Escrow.Hash); (h.State == lightning.Settled) != inTime || (settles > 0) != inTime {
+			t.Errorf("%d blocks are left: asked to settle %d times, and the escrow is %s", left, settles, h.State)
+		}
+		w.net.Mine(left)
+		w.e.askNode(t.Context())
+		for range 3 {
+			w.advance(2 * time.Minute)
+		}
+		status, r := w.statusOf(id), w.audit()
+		if (status == mostro.StatusSuccess) != inTime || len(r.Owed) != 0 || !r.Agrees() {
+			t.Errorf("%d blocks were left: in the end the order is %s, owed %+v, differences %+v", left, status, r.Owed, r.Differences)
+		}
+	}
+}
+
 // M14: the news of one escrow could not be applied, those of the next could. There is no cursor that
 // has moved past the first: after a start both orders are where lnd has them.
 func TestM14NoNewsIsSkipped(t *testing.T) {

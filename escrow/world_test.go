@@ -87,9 +87,12 @@ func testSettings() Settings {
 	}
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldOn(t, lightning.SimConfig{}) }
+
+// newWorldOn is a world on a Lightning network of another configuration.
+func newWorldOn(t testing.TB, config lightning.SimConfig) *world {
 	w := &world{
-		t: t, net: lightning.NewSimNetwork(lightning.SimConfig{}), price: 50_000,
+		t: t, net: lightning.NewSimNetwork(config), price: 50_000,
 		people: map[string]*person{}, watches: map[order.Hash]watch{}, told: map[order.Hash]string{},
 		missing: map[order.Hash]time.Time{}, ids: map[string]bool{}, status: map[string]mostro.Status{}, names: map[string]string{},
 	}
