@@ -67,7 +67,9 @@ func TestClockAheadForAWhile(t *testing.T) {
 		m := a.mirror
 		m.endLeft()
 		m.trimOutbox()
+		m.routes.mu.Lock()
 		m.routes.swept = time.Time{} // it is due
+		m.routes.mu.Unlock()
 		err := errors.Join(m.routes.sweep(m.past()), m.interest.write(m.past()))
 		waits, _, bad := m.state.waits(url)
 		ways, worse := m.routes.of(stranger.public)
