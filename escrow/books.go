@@ -98,7 +98,7 @@ func readBooks(db *badger.DB, f func(audit.Account) error) error {
 func cancels(txn *badger.Txn) (map[string][]order.Hash, error) {
 	found := map[string][]order.Hash{}
 	err := scan(txn, []byte{tableOutbox, 0}, true, func(key, value []byte) error {
-		lane := string(key[2 : len(key)-9]) // x 0 lane 0 seq
+		lane := laneOfRow(key)
 		id, ok := strings.CutSuffix(lane, "/"+laneCalls)
 		var r row
 		if !ok || json.Unmarshal(value, &r) != nil || r.Call == nil || r.Call.Do != order.CancelHold {

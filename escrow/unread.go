@@ -42,17 +42,19 @@ func decodeRow(key, value []byte, v any) error {
 
 // decodeOutbox decodes a row of the outbox.
 func decodeOutbox(key, value []byte) (*row, error) {
-	// x 0 lane 0 seq
 	r := &row{}
 	if err := json.Unmarshal(value, r); err != nil {
 		return nil, err
 	}
-	r.lane, r.seq = string(key[2:len(key)-9]), binary.BigEndian.Uint64(key[len(key)-8:])
+	r.lane, r.seq = laneOfRow(key), binary.BigEndian.Uint64(key[len(key)-8:])
 	if isCalls(r.lane) != (r.Call != nil) || r.Call == nil && r.Tell == nil && r.Event == nil {
 		return nil, errors.New("it does not say what is to be done")
 	}
 	return r, nil
 }
+
+// laneOfRow is the lane in the key of a row of the outbox: x 0 lane 0 seq.
+func laneOfRow(key []byte) string { return string(key[2 : len(key)-9]) }
 
 func isCalls(lane string) bool { return strings.HasSuffix(lane, "/"+laneCalls) }
 
@@ -60,7 +62,10 @@ func isCalls(lane string) bool { return strings.HasSuffix(lane, "/"+laneCalls) }
 func lostCalls(txn *badger.Txn) (map[string][][]byte, error) {
 	var keys [][]byte
 	err := scan(txn, []byte{tableOutbox, 0}, true, func(key, value []byte) error {
-		if _, err := decodeOutbox(key, value); err != nil && isCalls(string(key[2:len(key)-9])) {
+		if !isCalls(laneOfRow(key)) { // of these there are many more
+			return nil
+		}
+		if _, err := decodeOutbox(key, value); err != nil {
 			keys = append(keys, key)
 		}
 		return nil
@@ -75,7 +80,7 @@ func lostCalls(txn *badger.Txn) (map[string][][]byte, error) {
 
 // ownerOf is the order of a row of a lane of calls, "" where none of that name can be read.
 func ownerOf(txn *badger.Txn, key []byte) string {
-	id := strings.TrimSuffix(string(key[2:len(key)-9]), "/"+laneCalls)
+	id := strings.TrimSuffix(laneOfRow(key), "/"+laneCalls)
 	if there, err := has(txn, rowKey(tableOrder, id)); err == nil && there {
 		return id
 	}
@@ -116,7 +121,7 @@ func (e *Engine) callAnew(txn *badger.Txn, w *writes, o *order.Order) error {
 	owners := map[string]bool{}
 	for _, key := range lost[o.ID] {
 		w.delete(key)
-		owners[strings.TrimSuffix(string(key[2:len(key)-9]), "/"+laneCalls)] = true
+		owners[strings.TrimSuffix(laneOfRow(key), "/"+laneCalls)] = true
 	}
 	for _, id := range slices.Sorted(maps.Keys(owners)) {
 		calls := order.Undone(o)
